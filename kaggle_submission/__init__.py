@@ -1,0 +1,1 @@
+"""Key formats of competitions: one module each."""

@@ -1,0 +1,1 @@
+"""tfrecon: learned image reconstruction in Keras."""

@@ -1,0 +1,1 @@
+"""Keras callbacks: checkpoints that resume exactly, EMA, logs and pictures."""

@@ -1,0 +1,55 @@
+"""What every verb shares: errors become one sentence and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from tfrecon.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that keeps the layout of the help text as written and shows defaults."""
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(
+            prog=f"python -m tfrecon.{verb}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+
+def run(parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
+    """Parses `argv` and calls `body`; returns the exit code.
+
+    0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
+    without permission included), 130 for Ctrl-C.
+    """
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    # TensorFlow's start-up chatter hides our own lines; the user's setting wins.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        body(arguments)
+    except UserError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(f"no space left on the disk while writing {error.filename or 'a file'}; free some")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+            return _fail(f"cannot use {error.filename!r}: {error.strerror}; check path and permission")
+        raise
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,1 @@
+"""From files to batches: samples, recipes, damage, augmentation and the tf.data pipeline."""

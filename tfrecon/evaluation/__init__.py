@@ -1,0 +1,1 @@
+"""Scores, baselines, tables and pictures of a model on a split."""

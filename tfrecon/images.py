@@ -1,0 +1,150 @@
+"""The image contract: float32, RGB, values in [0,1], height before width, everywhere between
+`read` and `write`. Only this module converts to and from uint8 and knows about image files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from tfrecon.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""File name endings, in lower case, that are taken for images."""
+
+MAX_PIXELS = 100_000_000
+"""A larger image is refused: a few kilobytes of PNG can claim gigapixels (decompression bomb)."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file's header says, without decoding: `height` and `width` in pixels after the EXIF
+    rotation, and whether `plain` 8-bit JPEG or PNG decoding (TensorFlow's) gives what `read` gives."""
+
+    height: int
+    width: int
+    plain: bool
+
+
+def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Decodes any image file to (H,W,3) uint8 RGB.
+
+    EXIF rotation is applied, CMYK and grey become RGB, 16-bit values are scaled to 8 bits, and
+    transparency is put on black. Raises UserError naming the file when it is missing, empty,
+    truncated, no image, or larger than MAX_PIXELS.
+    """
+    with _opened(path) as picture:
+        picture.load()
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith("I") or picture.mode == "F":
+            return np.repeat(_grey_to_uint8(picture)[..., None], 3, axis=-1)
+        if "A" in picture.getbands() or "transparency" in picture.info:
+            picture = picture.convert("RGBA")
+            background = Image.new("RGBA", picture.size, (0, 0, 0, 255))
+            picture = Image.alpha_composite(background, picture)
+        return np.array(picture.convert("RGB"))
+
+
+def header(path: str | os.PathLike[str]) -> Header:
+    """Size and kind of an image file, from its first bytes. Raises UserError as `read` does."""
+    with _opened(path) as picture:
+        rotation = picture.getexif().get(0x0112, 1)
+        width, height = picture.size if rotation < 5 else picture.size[::-1]
+        plain = (
+            rotation == 1
+            and picture.mode == "RGB"
+            and picture.format in ("JPEG", "PNG")
+            and "transparency" not in picture.info
+        )
+        return Header(height, width, plain)
+
+
+def write(path: str | os.PathLike[str], image: np.ndarray[Any, Any]) -> None:
+    """Writes (H,W,3) as PNG: uint8 as it is, float in [0,1] rounded. Nothing half-written is left."""
+    pixels = image if image.dtype == np.uint8 else to_uint8(image)
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
+
+
+def to_float(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """uint8 to float32 in [0,1]."""
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def to_uint8(image: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """float in [0,1] to the nearest uint8; values outside are clipped."""
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def to_float_tensor(pixels: Any) -> Any:
+    """`to_float` for a tensor of uint8, or of unrounded values in 0…255 as resizing returns them."""
+    import tensorflow as tf
+
+    return tf.cast(pixels, tf.float32) / 255.0
+
+
+def to_uint8_tensor(image: Any) -> Any:
+    """`to_uint8` for a tensor."""
+    import tensorflow as tf
+
+    return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 1.0) * 255.0), tf.uint8)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well.
+
+    When the block fails the temporary file is removed and `path` is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"image file {str(path)!r} does not exist")
+    if path.stat().st_size == 0:
+        raise UserError(f"image file {str(path)!r} is empty (0 bytes); replace or remove it")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ours is the limit that counts, and it is an error
+            with Image.open(path) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise UserError(
+                        f"image file {str(path)!r} claims {picture.width}×{picture.height} pixels, "
+                        f"more than the limit of {MAX_PIXELS:,}; shrink it first"
+                    )
+                yield picture
+    except UserError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise UserError(
+            f"image file {str(path)!r} cannot be decoded ({error}); replace or remove it"
+        ) from error
+
+
+def _grey_to_uint8(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    values = np.asarray(picture, dtype=np.float64)
+    # 16-bit files open as mode I;16 or I with values to 65535; mode F holds any range.
+    scale = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+    return np.rint(np.clip(values / scale, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""Losses: one value an image, shape (B,); Keras reduces."""

@@ -1,0 +1,1 @@
+"""Metrics: one value an image, shape (B,); the caller reduces."""

@@ -1,0 +1,1 @@
+"""Functional networks, built from typed options."""
