@@ -1,0 +1,244 @@
+"""Configuration: frozen dataclasses filled from defaults, a TOML file and ``--set key=value``.
+
+Every key is checked where it enters: ``unknown key in [fit] 'epoch'; did you mean 'epochs'?``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tfrecon.errors import UserError, did_you_mean
+from tfrecon.registry import Spec, check_type
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and what happens to them before the model sees them."""
+
+    recipe: Spec = field(default_factory=lambda: Spec("demo"))
+    root: str | None = None
+    """The data set's folder."""
+    damage: Spec | None = None
+    """Damage drawn onto targets; None takes the recipe's own."""
+    redraw_damage: bool = False
+    """Training forgets the damaged files and draws fresh damage on the targets at every step."""
+    image_size: int = 256
+    """Side of the square images that the model sees, in pixels."""
+    load_size: int = 286
+    """Training photos are resized to this short side, then cropped at random to image_size."""
+    flip: bool = True
+    """Training photos are mirrored left to right with probability one half."""
+    cache: Literal["memory", "disk", "none"] = "memory"
+    """Where decoded uint8 images are kept."""
+    cache_dir: str = "checkpoints/.cache"
+    """The folder of the disk cache."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a model is trained. Exactly one of steps, epochs and minutes says how long."""
+
+    batch_size: int = 1
+    """Images a step, over all replicas."""
+    steps: int | None = None
+    epochs: int | None = None
+    minutes: float | None = None
+    """Turned into a number of steps after a short calibration, and recorded."""
+    steps_per_epoch: int | None = None
+    """Steps between two validations; None means once over the training images."""
+    seed: int = 0
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """bfloat16 keeps float32 weights, outputs and losses; auto asks the processor."""
+    strategy: Literal["auto", "none", "mirrored"] = "auto"
+    loss: list[Spec] = field(default_factory=lambda: [Spec("l1")])
+    """Reconstruction losses; each may carry a weight, ``{name = "l1", weight = 0.5}``."""
+    hole_weight: float = 1.0
+    """How many known pixels one damaged pixel counts for in the reconstruction loss."""
+    optimizer: Spec = field(default_factory=lambda: Spec("adam"))
+    learning_rate: float = 2e-4
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """The learning rate over the whole run: constant, constant then linearly to zero over the
+    second half (as pix2pix has it), or a cosine to zero."""
+    warmup_steps: int = 0
+    ema_decay: float = 0.0
+    """Moving average of the inference weights, for evaluation and export; 0 switches it off."""
+    monitor: str = "val_psnr"
+    """The validation value that picks the best checkpoint; the callbacks below watch it too."""
+    early_stopping_patience: int = 0
+    """Epochs without improvement before stopping; 0 switches it off."""
+    reduce_on_plateau_patience: int = 0
+    """Epochs without improvement before the learning rate is reduced; 0 switches it off."""
+    reduce_on_plateau_factor: float = 0.5
+    checkpoint_seconds: float = 120.0
+    """Time between two checkpoints; 0 writes one after every step."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run."""
+
+    model: Spec
+    data: DataConfig = field(default_factory=DataConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def to_dict(self) -> Table:
+        """JSON-ready tables that `from_tables` reads back."""
+        return {
+            "model": self.model.to_dict(),
+            "data": _section_to_dict(self.data),
+            "fit": _section_to_dict(self.fit),
+        }
+
+
+def from_tables(tables: Mapping[str, Any], source: str = "configuration") -> Config:
+    """A checked Config from nested tables. Raises UserError naming the key and the nearest one."""
+    for key in tables:
+        if key not in ("model", "data", "fit"):
+            raise UserError(
+                f"{source}: unknown section [{key}]{did_you_mean(key, ('model', 'data', 'fit'))}"
+            )
+    if "model" not in tables:
+        raise UserError(f"{source}: no model; give one with --model NAME or in [model]")
+    config = Config(
+        model=Spec.parse(tables["model"], "model"),
+        data=_section(DataConfig, tables.get("data", {}), "data", source),
+        fit=_section(FitConfig, tables.get("fit", {}), "fit", source),
+    )
+    _check(config)
+    return config
+
+
+def read_toml(path: str | os.PathLike[str]) -> Table:
+    """The tables of a TOML file. Raises UserError for a missing file or a syntax error."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"configuration file {str(path)!r} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"configuration file {str(path)!r} is not valid TOML: {error}") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Config:
+    """The Config that a run's ``config.json`` holds."""
+    return from_tables(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """`base` with the keys of `over` put on top, tables merged key by key.
+
+    A table whose ``name`` changes is replaced whole: the options of one part mean nothing to another.
+    """
+    result: Table = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        if isinstance(value, Mapping):
+            new = cast(Mapping[str, Any], value)
+            if isinstance(old, str):
+                old = {"name": old}
+            if isinstance(old, Mapping) and new.get("name", old.get("name")) == old.get("name"):
+                value = merged(cast(Mapping[str, Any], old), new)
+        elif isinstance(old, Mapping) and isinstance(value, str):
+            keeps = cast(Mapping[str, Any], old).get("name") == value
+            value = old if keeps else {"name": value}
+        result[key] = value
+    return result
+
+
+def parse_set(assignments: Sequence[str]) -> Table:
+    """Nested tables from ``section.key=value`` texts; values are TOML, bare words are strings."""
+    tables: Table = {}
+    for text in assignments:
+        path, equals, raw = text.partition("=")
+        keys = path.strip().split(".")
+        if not equals or len(keys) < 2 or not all(keys):
+            raise UserError(f"--set {text!r} must look like section.key=value, e.g. fit.epochs=3")
+        try:
+            value = tomllib.loads(f"value = {raw}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = raw.strip()
+        nested: Table = {keys[-1]: None if value == "none" and keys[0] != "data" else value}
+        for key in reversed(keys[:-1]):
+            nested = {key: nested}
+        tables = merged(tables, nested)
+    return tables
+
+
+def _section(kind: type[Any], table: object, name: str, source: str) -> Any:
+    if not isinstance(table, Mapping):
+        raise UserError(f"{source}: [{name}] must be a table, not {table!r}")
+    hints = typing.get_type_hints(kind)
+    values: Table = {}
+    for key, value in cast(Mapping[str, Any], table).items():
+        if key not in hints:
+            raise UserError(f"{source}: unknown key in [{name}] {key!r}{did_you_mean(key, hints)}")
+        where = f"{name}.{key}"
+        if hints[key] is Spec or (hints[key] == Spec | None and value is not None):
+            value = Spec.parse(value, where)
+        elif hints[key] == list[Spec]:
+            items = cast(list[Any], value if isinstance(value, list) else [value])
+            value = [Spec.parse(item, where) for item in items]
+        else:
+            check_type(f"{source}: {where}", value, hints[key])
+        values[key] = value
+    return kind(**values)
+
+
+def _section_to_dict(section: Any) -> Table:
+    def plain(value: Any) -> Any:
+        if isinstance(value, Spec):
+            return value.to_dict()
+        if isinstance(value, list):
+            return [plain(item) for item in cast(list[Any], value)]
+        return value
+
+    return {item.name: plain(getattr(section, item.name)) for item in dataclasses.fields(section)}
+
+
+def _check(config: Config) -> None:
+    data, fit = config.data, config.fit
+    positive: dict[str, float | None] = {
+        "data.image_size": data.image_size,
+        "fit.batch_size": fit.batch_size,
+        "fit.learning_rate": fit.learning_rate,
+        "fit.hole_weight": fit.hole_weight,
+        "fit.steps": fit.steps,
+        "fit.epochs": fit.epochs,
+        "fit.minutes": fit.minutes,
+        "fit.steps_per_epoch": fit.steps_per_epoch,
+    }
+    for key, value in positive.items():
+        if value is not None and not value > 0:
+            raise UserError(f"{key} must be greater than 0, not {value}")
+    lengths = [key for key in ("steps", "epochs", "minutes") if getattr(fit, key) is not None]
+    if len(lengths) > 1:
+        raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")
+    if data.load_size < data.image_size:
+        raise UserError(
+            f"data.load_size ({data.load_size}) must be at least data.image_size "
+            f"({data.image_size}): training crops are cut from the larger one"
+        )
+    if not 0 <= fit.ema_decay < 1:
+        raise UserError(f"fit.ema_decay must lie in [0, 1), not {fit.ema_decay}")
+    if not 0 < fit.reduce_on_plateau_factor < 1:
+        raise UserError(
+            f"fit.reduce_on_plateau_factor must lie in (0, 1), not {fit.reduce_on_plateau_factor}"
+        )
+    if fit.schedule != "constant" and fit.reduce_on_plateau_patience:
+        raise UserError(
+            f"fit.schedule = {fit.schedule!r} and fit.reduce_on_plateau_patience exclude each "
+            "other: both would set the learning rate; keep one"
+        )
+    if not fit.monitor.startswith("val_"):
+        raise UserError(
+            f"fit.monitor must be a validation value such as 'val_psnr', not {fit.monitor!r}"
+        )

@@ -1,0 +1,68 @@
+"""Damage drawn onto clean images. Each generator is a closure ``draw(target, seed) -> (input, mask)``.
+
+`target` is (H,W,3) float32 in [0,1], `seed` an int32 pair, the mask (H,W,1) with 1 = damaged; every
+random value is a function of the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecon.errors import UserError
+from tfrecon.registry import Spec, build
+
+Draw = Callable[[Any, Any], tuple[Any, Any]]
+
+CANDIDATES = 16
+"""Places drawn for each box after the first; the first that overlaps no earlier box is taken."""
+
+
+def boxes(*, count: int = 2, size: int = 75) -> Draw:
+    """`count` black squares of `size` pixels, each at a uniform place.
+
+    A box avoids the earlier ones where one of CANDIDATES places does; else it overlaps.
+    """
+    if count < 1 or size < 1:
+        raise UserError(f"damage 'boxes' needs count and size of at least 1, not {count} and {size}")
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        height, width = tf.shape(target)[0], tf.shape(target)[1]
+        tf.debugging.assert_greater_equal(
+            tf.minimum(height, width), size, f"a box of {size} pixels does not fit into the image"
+        )
+        limits = tf.stack([height - size + 1, width - size + 1])
+        draws = tf.random.stateless_uniform([count, CANDIDATES, 2], seed)
+        places = tf.cast(tf.floor(draws * tf.cast(limits, tf.float32)), tf.int32)
+        corners = places[0, :1]  # (boxes so far, 2): row and column
+        for index in range(1, count):
+            distance = tf.reduce_max(
+                tf.abs(places[index][:, None] - corners[None]), axis=-1
+            )  # (candidates, boxes so far): overlap where below size in both directions
+            free = tf.reduce_all(distance >= size, axis=1)
+            chosen = tf.argmax(tf.cast(free, tf.int32), output_type=tf.int32)
+            corners = tf.concat([corners, places[index, chosen][None]], axis=0)
+        mask = box_mask(corners, size, height, width)
+        return target * (1.0 - mask), mask
+
+    return draw
+
+
+def box_mask(corners: Any, size: int, height: Any, width: Any) -> Any:
+    """(height,width,1) float32 with 1 inside the squares whose top-left corners are (boxes,2)."""
+    rows, columns = tf.range(height), tf.range(width)
+    top, left = corners[:, 0, None], corners[:, 1, None]
+    in_rows = tf.logical_and(rows >= top, rows < top + size)[:, :, None]
+    in_columns = tf.logical_and(columns >= left, columns < left + size)[:, None, :]
+    inside = tf.reduce_any(tf.logical_and(in_rows, in_columns), axis=0)
+    return tf.cast(inside, tf.float32)[..., None]
+
+
+DAMAGES: dict[str, Callable[..., Draw]] = {"boxes": boxes}
+
+
+def damage(spec: Spec) -> Draw:
+    """The generator that `spec` names."""
+    return build(spec, DAMAGES, "damage")
