@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from tfrecon.errors import UserError
 
@@ -25,10 +26,27 @@ MAX_PIXELS = 100_000_000
 """A larger image is refused: a few kilobytes of PNG can claim gigapixels (decompression bomb)."""
 
 
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation; 1 is upright, and other values mean nothing."""
+
+_opening = threading.Lock()
+
+
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says, without decoding: `height` and `width` in pixels after the EXIF
-    rotation, and whether `plain` 8-bit JPEG or PNG decoding (TensorFlow's) gives what `read` gives."""
+    """What a file's header says, without decoding.
+
+    `height` and `width` are pixels after the EXIF rotation; `plain` tells that TensorFlow's 8-bit
+    JPEG or PNG decoder gives what `read` gives.
+    """
 
     height: int
     width: int
@@ -42,9 +60,10 @@ def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     transparency is put on black. Raises UserError naming the file when it is missing, empty,
     truncated, no image, or larger than MAX_PIXELS.
     """
-    with _opened(path) as picture:
+    with _opened(path) as (picture, orientation):
         picture.load()
-        picture = ImageOps.exif_transpose(picture)
+        if orientation in _UPRIGHT:
+            picture = picture.transpose(_UPRIGHT[orientation])
         if picture.mode.startswith("I") or picture.mode == "F":
             return np.repeat(_grey_to_uint8(picture)[..., None], 3, axis=-1)
         if "A" in picture.getbands() or "transparency" in picture.info:
@@ -56,11 +75,10 @@ def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 def header(path: str | os.PathLike[str]) -> Header:
     """Size and kind of an image file, from its first bytes. Raises UserError as `read` does."""
-    with _opened(path) as picture:
-        rotation = picture.getexif().get(0x0112, 1)
-        width, height = picture.size if rotation < 5 else picture.size[::-1]
+    with _opened(path) as (picture, orientation):
+        width, height = picture.size[::-1] if orientation in (5, 6, 7, 8) else picture.size
         plain = (
-            rotation == 1
+            orientation not in _UPRIGHT
             and picture.mode == "RGB"
             and picture.format in ("JPEG", "PNG")
             and "transparency" not in picture.info
@@ -69,7 +87,7 @@ def header(path: str | os.PathLike[str]) -> Header:
 
 
 def write(path: str | os.PathLike[str], image: np.ndarray[Any, Any]) -> None:
-    """Writes (H,W,3) as PNG: uint8 as it is, float in [0,1] rounded. Nothing half-written is left."""
+    """Writes (H,W,3) as PNG: uint8 as it is, float in [0,1] rounded; never a half-written file."""
     pixels = image if image.dtype == np.uint8 else to_uint8(image)
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
@@ -86,7 +104,7 @@ def to_uint8(image: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def to_float_tensor(pixels: Any) -> Any:
-    """`to_float` for a tensor of uint8, or of unrounded values in 0…255 as resizing returns them."""
+    """`to_float` for a tensor of uint8, or of unrounded values in 0…255 as resizing gives them."""
     import tensorflow as tf
 
     return tf.cast(pixels, tf.float32) / 255.0
@@ -119,22 +137,27 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, int]]:
+    """The file as Pillow's lazy image, and its EXIF orientation."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"image file {str(path)!r} does not exist")
     if path.stat().st_size == 0:
         raise UserError(f"image file {str(path)!r} is empty (0 bytes); replace or remove it")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # ours is the limit that counts, and it is an error
-            with Image.open(path) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise UserError(
-                        f"image file {str(path)!r} claims {picture.width}×{picture.height} pixels, "
-                        f"more than the limit of {MAX_PIXELS:,}; shrink it first"
-                    )
-                yield picture
+        # Pillow warns of large images and odd metadata; ours is the limit that counts, and it is an
+        # error. The lock is for the table of warning filters, which all threads share.
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = Image.open(path)
+            orientation = _orientation(picture)
+        with picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise UserError(
+                    f"image file {str(path)!r} claims {picture.width}×{picture.height} pixels, "
+                    f"more than the limit of {MAX_PIXELS:,}; shrink it first"
+                )
+            yield picture, orientation
     except UserError:
         raise
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -143,8 +166,20 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         ) from error
 
 
+def _orientation(picture: Image.Image) -> int:
+    try:
+        # Image's own method: that of PngImageFile decodes all pixels to look for EXIF behind them.
+        value = Image.Image.getexif(picture).get(0x0112, 1)
+    except Exception:
+        return 1  # broken metadata, of which Pillow raises many kinds, does not spoil the pixels
+    return value if isinstance(value, int) else 1
+
+
 def _grey_to_uint8(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    values = np.asarray(picture, dtype=np.float64)
-    # 16-bit files open as mode I;16 or I with values to 65535; mode F holds any range.
-    scale = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+    scale = 65535.0
+    if not picture.mode.startswith("I;16"):
+        # Modes I and F do not tell their range: the least usual one that holds the largest value.
+        largest = values.max(initial=0.0)
+        scale = next((usual for usual in (1.0, 255.0) if largest <= usual), scale)
     return np.rint(np.clip(values / scale, 0, 1) * 255).astype(np.uint8)

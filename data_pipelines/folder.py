@@ -1,0 +1,92 @@
+"""Any folder of images, or two parallel folders of damaged and clean images.
+
+- One folder: every image below `root` is a clean photo, and DAMAGE is drawn onto it.
+- Two folders: ``root/input`` and ``root/target`` where both exist, or those that the options
+  `inputs` and `targets` name (relative to `root`); files pair by stem, and nothing is drawn.
+
+Photos are split 80/10/10 by a hash of their id, which is stable when photos are added to a large
+folder; a split that the hash leaves empty takes one photo from the largest, so three are enough.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfrecon.data.recipes import required_root
+from tfrecon.data.sample import Sample, pair_by_stem, split_by_hash
+from tfrecon.errors import UserError
+from tfrecon.images import SUFFIXES
+from tfrecon.registry import Spec
+
+SPLITS = ("train", "val", "test")
+DAMAGE = Spec("boxes", {"count": 2, "size": 75})
+
+
+def samples(
+    root: Path | None, split: str, *, inputs: str | None = None, targets: str | None = None
+) -> list[Sample]:
+    """The images of one split, sorted by id: the path below the folder, without its ending.
+
+    Raises UserError for fewer than three images, two files with one id and a file without partner.
+    """
+    folder = required_root(root, "folder")
+    if (inputs is None) != (targets is None):
+        raise UserError("recipe 'folder' needs both inputs and targets, or neither; give the other")
+    if inputs is None and (folder / "input").is_dir() and (folder / "target").is_dir():
+        inputs, targets = "input", "target"
+    if inputs is None or targets is None:
+        found = [Sample(_id(path, folder), target=path) for path in _images(folder)]
+    else:
+        damaged, clean = folder / inputs, folder / targets
+        pairs = pair_by_stem(_images(damaged), _images(clean), "recipe 'folder'")
+        found = [Sample(_id(path, damaged), input=path, target=truth) for path, truth in pairs]
+    ids = _split(_by_id(found), folder)[split]
+    return sorted((sample for sample in found if sample.id in ids), key=lambda sample: sample.id)
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"folder {str(folder)!r} does not exist; check --root, inputs and targets")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise UserError(f"no image under {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
+    return found
+
+
+def _id(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _by_id(samples: list[Sample]) -> dict[str, Sample]:
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.id in found:
+            one, other = (str(each.files[0]) for each in (found[sample.id], sample))
+            raise UserError(
+                f"{one!r} and {other!r} differ only in their ending; rename one of them"
+            )
+        found[sample.id] = sample
+    return found
+
+
+def _split(samples: dict[str, Sample], folder: Path) -> dict[str, list[str]]:
+    """The ids of each split, none of them empty."""
+    if len(samples) < len(SPLITS):
+        raise UserError(
+            f"{str(folder)!r} holds {len(samples)} images, too few for the splits "
+            f"{', '.join(SPLITS)}; give at least one image for each"
+        )
+    ids: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for name in sorted(samples):
+        ids[split_by_hash(name)].append(name)
+    for split in SPLITS:
+        if not ids[split]:
+            largest = max(SPLITS, key=lambda other: len(ids[other]))
+            ids[split].append(ids[largest].pop())
+    return ids

@@ -1,0 +1,112 @@
+"""Damaged rectangles: the table of a contest that lists them, and whether they fit an image."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tfrecon.data.sample import Box
+from tfrecon.errors import UserError
+
+LAYOUT = "index, filename, y1, x1, y2, x2"
+"""Columns of ``masked_info.csv``, read by position: the names in its header vary."""
+
+
+def read_boxes(path: str | os.PathLike[str], size: int = 75) -> dict[str, tuple[Box, Box]]:
+    """The two boxes of each photo in a ``masked_info.csv``, keyed by file name, in its order.
+
+    The first line is a header; columns are LAYOUT, where y and x are the row and column of a box's
+    top-left corner; further columns are ignored. Boxes are `size` pixels wide and high. Raises
+    UserError naming file and line for a missing file, header or column, a coordinate that is no
+    whole number of at least 0, a name that is no plain file name, and a name listed twice.
+    """
+    path = Path(path)
+    lines = _lines(path)
+    if not lines:
+        raise UserError(f"{str(path)!r} is empty; its first line must be a header like {LAYOUT!r}")
+    _check_header(path, lines[0][1])
+    boxes: dict[str, tuple[Box, Box]] = {}
+    line_of: dict[str, int] = {}
+    for number, row in lines[1:]:
+        where = f"{str(path)!r}, line {number}"
+        if len(row) < 6:
+            raise UserError(f"{where}: {len(row)} columns instead of {LAYOUT!r}; add the missing")
+        name = row[1]
+        _check_name(name, where)
+        if name in boxes:
+            raise UserError(
+                f"{where}: {name!r} is also listed in line {line_of[name]}; remove one of them"
+            )
+        y1, x1, y2, x2 = (_coordinate(text, where) for text in row[2:6])
+        boxes[name] = ((y1, x1, size, size), (y2, x2, size, size))
+        line_of[name] = number
+    return boxes
+
+
+def outside(boxes: Iterable[Box], height: int, width: int) -> Box | None:
+    """The first box that reaches outside an image of `height` × `width` pixels, or None."""
+    for box in boxes:
+        top, left, box_height, box_width = box
+        if (
+            min(top, left) < 0
+            or min(box_height, box_width) < 1
+            or top + box_height > height
+            or left + box_width > width
+        ):
+            return box
+    return None
+
+
+def describe(box: Box) -> str:
+    """``75×75 box at row 30, column 12`` for error messages."""
+    top, left, height, width = box
+    return f"{height}×{width} box at row {top}, column {left}"
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers and cells of the lines that are not blank."""
+    if not path.is_file():
+        raise UserError(f"table of boxes {str(path)!r} does not exist; its columns are {LAYOUT!r}")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            return [
+                (reader.line_num, [cell.strip() for cell in row])
+                for row in reader
+                if any(cell.strip() for cell in row)
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{str(path)!r} is no UTF-8 CSV table ({error}); save it as one") from error
+
+
+def _check_header(path: Path, row: list[str]) -> None:
+    if len(row) < 6:
+        raise UserError(
+            f"{str(path)!r} has {len(row)} columns instead of {LAYOUT!r}; add the missing columns"
+        )
+    if all(cell.lstrip("-").isdecimal() for cell in row[2:6]):
+        raise UserError(
+            f"{str(path)!r} starts with a data row; add a header line such as {LAYOUT!r}"
+        )
+
+
+def _check_name(name: str, where: str) -> None:
+    if not name or name.strip(".") == "" or not name.isprintable() or set(name) & set("/\\:"):
+        raise UserError(
+            f"{where}: {name!r} is not a plain file name; "
+            "write the name without folders, drive or '..'"
+        )
+
+
+def _coordinate(text: str, where: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not (value >= 0 and value.is_integer()):
+        raise UserError(
+            f"{where}: {text!r} is no pixel position; write a whole number of at least 0"
+        )
+    return int(value)
