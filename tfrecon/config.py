@@ -34,8 +34,9 @@ class DataConfig:
     """Training forgets the damaged files and draws fresh damage on the targets at every step."""
     image_size: int = 256
     """Side of the square images that the model sees, in pixels."""
-    load_size: int = 286
-    """Training photos are resized to this short side, then cropped at random to image_size."""
+    load_size: int | None = None
+    """Training photos are resized to this short side, then cropped at random to image_size.
+    None means 286/256 of image_size, as pix2pix has it; image_size itself means no crop."""
     flip: bool = True
     """Training photos are mirrored left to right with probability one half."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -222,7 +223,7 @@ def _check(config: Config) -> None:
     lengths = [key for key in ("steps", "epochs", "minutes") if getattr(fit, key) is not None]
     if len(lengths) > 1:
         raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")
-    if data.load_size < data.image_size:
+    if data.load_size is not None and data.load_size < data.image_size:
         raise UserError(
             f"data.load_size ({data.load_size}) must be at least data.image_size "
             f"({data.image_size}): training crops are cut from the larger one"

@@ -1,0 +1,138 @@
+"""Checkpoints from which a killed run goes on bit for bit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfrecon import checkpoint
+from tfrecon.callbacks.ema import MovingAverage
+from tfrecon.callbacks.progress import History
+from tfrecon.errors import UserError
+from tfrecon.run import BEST, STATE, inference_variables
+
+COUNTERS = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+"""What Keras's callbacks count in, and reset whenever `fit` begins."""
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes ``state.npz`` (all that a continuation needs) and ``best.npz`` (weights to use).
+
+    The state: all variables of the model, random generators included, the optimizer's, the moving
+    average's, the running means of the epoch's losses, the history, and the counters of the other
+    callbacks. It stands last in the list of callbacks, so that it saves what the others have done.
+    """
+
+    def __init__(
+        self, path: Path, *, steps_per_epoch: int, monitor: str, seconds: float,
+        history: History, average: MovingAverage | None, counters: list[keras.callbacks.Callback],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.path, self.monitor, self.seconds = path, monitor, seconds
+        self.steps_per_epoch = steps_per_epoch
+        self.history, self.average, self.counters = history, average, counters
+        self.step = 0
+        self.best: float | None = None
+        self.stopped = False
+        self.saved_at = time.monotonic()
+        self._counts: list[dict[str, Any]] = []
+        self._running: list[np.ndarray[Any, Any]] = []
+
+    def restore(self, model: keras.Model) -> None:
+        """Puts the state back, if the run has one; else the run starts at step 0."""
+        path = self.path / STATE
+        if not path.is_file():
+            return
+        arrays, note = checkpoint.load(path)
+        checkpoint.assign(path, arrays, self._groups(model))
+        running = sorted(name for name in arrays if name.startswith("running/"))
+        self._running = [arrays[name] for name in running]
+        self.step, self.best, self.stopped = note["step"], note["best"], note["stopped"]
+        self._counts = note["counters"]
+        self.history.rows, self.history.step = note["history"], self.step
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Keras has just reset its callbacks' counters: they get their values back."""
+        for callback, counts in zip(self.counters, self._counts, strict=False):
+            for name, value in counts.items():
+                setattr(callback, name, np.float64(value) if name == "best" else value)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Keras has just reset the running means: in the middle of an epoch they go on."""
+        if self.step % self.steps_per_epoch and self._running:
+            for variable, value in zip(_running(self.model), self._running, strict=False):
+                variable.assign(value)
+        self._running = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves when it is time, except at the end of an epoch, whose validation comes first."""
+        self.step += 1
+        if self.step % self.steps_per_epoch and time.monotonic() - self.saved_at >= self.seconds:
+            self.save()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keeps the weights if validation has never been better, and saves the state."""
+        if self.monitor not in (logs or {}):
+            raise UserError(
+                f"fit.monitor names {self.monitor!r}, which validation does not compute; it has "
+                + ", ".join(name for name in logs or {} if name.startswith("val_"))
+            )
+        value = float(logs[self.monitor])
+        lower_is_better = not any(name in self.monitor for name in ("psnr", "ssim"))
+        if self.best is None or (value < self.best if lower_is_better else value > self.best):
+            self.best = value
+            self.save_weights()
+        self._counts = self._count()
+        self.stopped = bool(self.model.stop_training)
+        if time.monotonic() - self.saved_at >= self.seconds:
+            self.save()
+
+    def save_weights(self) -> None:
+        """Writes ``best.npz``."""
+        variables = self.average.variables if self.average else inference_variables(self.model)
+        note = {"step": self.step, self.monitor: self.best}
+        checkpoint.save(self.path / BEST, {"model": variables}, note)
+
+    def save(self) -> None:
+        """Writes ``state.npz``."""
+        note = {
+            "step": self.step, "best": self.best, "stopped": self.stopped,
+            "history": self.history.rows, "counters": self._count(),
+        }  # fmt: skip
+        groups = {**self._groups(self.model), "running": _running(self.model)}
+        checkpoint.save(self.path / STATE, groups, note)
+        self.saved_at = time.monotonic()
+
+    def _count(self) -> list[dict[str, Any]]:
+        return [
+            {name: _number(getattr(callback, name)) for name in names}
+            for callback in self.counters
+            for kind, names in COUNTERS.items()
+            if isinstance(callback, kind)
+        ]
+
+    def _groups(self, model: keras.Model) -> dict[str, list[Any]]:
+        running = {id(variable) for variable in _running(model)}
+        groups = {
+            "model": [variable for variable in model.variables if id(variable) not in running],
+            "optimizer": list(model.optimizer.variables),
+        }
+        if self.average:
+            groups["average"] = [*self.average.variables, self.average.updates]
+        return groups
+
+
+def _running(model: keras.Model) -> list[Any]:
+    """The variables of the model's metrics: means over the steps of the epoch so far."""
+    return [variable for metric in model.metrics for variable in metric.variables]
+
+
+def _number(value: Any) -> Any:
+    return None if value is None else float(value) if isinstance(value, float | np.floating) else int(value)

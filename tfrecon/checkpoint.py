@@ -1,0 +1,73 @@
+"""Named arrays and a JSON note in one file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecon import images
+from tfrecon.errors import UserError
+
+NOTE = "note.json"
+
+
+def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any]) -> None:
+    """Writes the variables of each group, by group, place and path, and the note.
+
+    The file gets its name only when it is complete and on the disk, so none is ever torn.
+    """
+    arrays = {name: np.asarray(value) for name, value in _named(groups).items()}
+    arrays[NOTE] = np.frombuffer(json.dumps(note).encode(), np.uint8)
+    with images.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
+    """The arrays and the note of a file. Raises UserError for a missing or damaged one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise UserError(f"checkpoint {str(path)!r} does not exist") from None
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(
+            f"checkpoint {str(path)!r} is damaged ({error}); remove it and train again"
+        ) from None
+    return arrays, json.loads(arrays.pop(NOTE).tobytes())
+
+
+def assign(
+    path: Path, arrays: Mapping[str, np.ndarray[Any, Any]], groups: Mapping[str, Sequence[Any]]
+) -> None:
+    """Puts loaded arrays back into the variables of `groups`.
+
+    Raises UserError naming the first array that is missing or of another shape: the file belongs
+    to another model.
+    """
+    named = _named(groups)
+    for name, variable in named.items():
+        if name not in arrays or arrays[name].shape != tuple(variable.shape):
+            found = arrays[name].shape if name in arrays else "absent"
+            raise UserError(
+                f"checkpoint {str(path)!r} belongs to another model: {name!r} should be "
+                f"{tuple(variable.shape)} and is {found}"
+            )
+    for name, variable in named.items():
+        variable.assign(arrays[name])
+
+
+def _named(groups: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    # Automatic layer names carry a counter that depends on what the process built before.
+    return {
+        f"{group}/{place:04d}": variable
+        for group, variables in groups.items()
+        for place, variable in enumerate(variables)
+    }

@@ -1,0 +1,195 @@
+"""From samples to batches with tf.data.
+
+Every random value is drawn statelessly: for training from (seed, position in the stream), for
+evaluation from the sample's id. The stream can therefore start at any step and is the same stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecon import images
+from tfrecon.config import DataConfig
+from tfrecon.data import augment, recipes
+from tfrecon.data.damage import Draw, damage
+from tfrecon.data.sample import Sample
+from tfrecon.data.store import Store, stack_of
+from tfrecon.errors import UserError
+from tfrecon.registry import Spec
+
+Batch = dict[str, Any]
+
+
+def dataset(
+    samples: Sequence[Sample],
+    config: DataConfig,
+    *,
+    training: bool = False,
+    batch_size: int,
+    seed: int = 0,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Batches of `samples`: ``id`` (B,), ``input`` (B,S,S,3), ``target`` (B,S,S,3) and ``mask``
+    (B,S,S,1) with 1 = damaged, float32 in [0,1]; target and mask absent where the data has none.
+
+    Training: an endless stream of full batches in an order shuffled anew for each epoch, beginning
+    at batch `start_step`; resized to `load_size`, cropped at random, flipped, all parts alike;
+    drawn damage is fresh at each step. Otherwise: each sample once, in order, resized so that the
+    short side fits and cropped in the centre; drawn damage is fixed by the sample's id.
+    """
+    draw = _drawn_damage(samples, config, training)
+    parts = _parts(samples, drawn=draw is not None)
+    store = Store(samples, parts, config.cache, config.cache_dir)
+    ids = tf.constant([sample.id for sample in samples])
+    id_seeds = tf.constant([_id_seed(sample.id) for sample in samples], tf.int64)
+    steps = _geometry(config, training)
+
+    def load(position: Any, index: Any) -> Batch:
+        base = tf.stack([tf.cast(seed, tf.int64), position]) if training else id_seeds[index]
+        stack = store.load(index)
+        for number, step in enumerate(steps):
+            stack = step(stack, tf.random.experimental.stateless_fold_in(base, number))
+        stack = tf.ensure_shape(stack, [config.image_size, config.image_size, store.channels])
+        sample = _split(images.to_float_tensor(stack), parts)
+        if draw is not None:
+            number = len(steps)
+            key = tf.random.experimental.stateless_fold_in(base, number)
+            sample["input"], sample["mask"] = draw(sample["target"], key)
+        return {"id": ids[index], **sample}
+
+    order = _order(len(samples), seed, start_step * batch_size, training)
+    loaded = order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return loaded.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
+
+
+def model_input(batch: Batch) -> Any:
+    """What a model takes: (B,H,W,3), or (B,H,W,4) with the mask as last channel where there is one."""
+    if "mask" in batch:
+        return tf.concat([batch["input"], batch["mask"]], axis=-1)
+    return batch["input"]
+
+
+def keras_dataset(batches: tf.data.Dataset, hole_weight: float = 1.0) -> tf.data.Dataset:
+    """``(x, target)`` for Keras, or ``(x, target, weights)`` when holes are to weigh more.
+
+    The weights (B,H,W,1) are `hole_weight` inside the holes and 1 elsewhere.
+    """
+
+    def pair(batch: Batch) -> Any:
+        if hole_weight != 1 and "mask" in batch:
+            weights = 1.0 + (hole_weight - 1.0) * batch["mask"]
+            return model_input(batch), batch["target"], weights
+        return model_input(batch), batch["target"]
+
+    return batches.map(pair, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def native_batches(
+    samples: Sequence[Sample], batch_size: int
+) -> Iterator[tuple[list[Sample], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]]:
+    """Damaged photos at their own size: (samples, input (B,H,W,3), mask (B,H,W,1) or None).
+
+    Consecutive samples of equal size share a batch, so the order is kept.
+    """
+    parts = ["input", "mask"] if samples and samples[0].boxes else ["input"]
+    group: list[Sample] = []
+    stacks: list[np.ndarray[Any, Any]] = []
+
+    def finished() -> tuple[list[Sample], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+        stack = images.to_float(np.stack(stacks))
+        return list(group), stack[..., :3], stack[..., 3:] if "mask" in parts else None
+
+    for sample in samples:
+        stack = stack_of(sample, parts)
+        if stacks and (len(stacks) == batch_size or stack.shape != stacks[0].shape):
+            yield finished()
+            group, stacks = [], []
+        group.append(sample)
+        stacks.append(stack)
+    if stacks:
+        yield finished()
+
+
+def has_mask(samples: Sequence[Sample], config: DataConfig) -> bool:
+    """Whether batches of these samples carry a mask."""
+    return bool(samples[0].boxes) or _drawn_damage(samples, config, training=False) is not None
+
+
+def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool) -> Draw | None:
+    """The generator to draw with, or None where the samples' own damaged files are used."""
+    without = [sample for sample in samples if sample.input is None]
+    if without and len(without) < len(samples):
+        raise UserError(
+            f"sample {without[0].id!r} has no damaged file but others have; a recipe gives either all"
+        )
+    redraw = training and config.redraw_damage
+    if not without and not redraw:
+        return None
+    if any(sample.target is None for sample in samples):
+        raise UserError("damage can only be drawn onto targets, and a sample has none")
+    default = Spec("boxes") if redraw else None
+    spec = config.damage or getattr(recipes.find(config.recipe.name), "DAMAGE", None) or default
+    if spec is None:
+        raise UserError(
+            f"recipe {config.recipe.name!r} gives clean images only and names no damage; "
+            'set data.damage, e.g. --set data.damage.name=boxes'
+        )
+    return damage(spec)
+
+
+def _parts(samples: Sequence[Sample], drawn: bool) -> list[str]:
+    parts = ["target"] if samples[0].target is not None else []
+    if not drawn:
+        parts.append("input")
+        if samples[0].boxes:
+            parts.append("mask")
+    return parts
+
+
+def _split(stack: Any, parts: Sequence[str]) -> Batch:
+    sample: Batch = {}
+    start = 0
+    for part in parts:
+        end = start + (1 if part == "mask" else 3)
+        sample[part] = stack[..., start:end]
+        start = end
+    if "mask" in sample:
+        # Resizing blends the edge of a hole into its neighbours: a pixel with any damage counts.
+        sample["mask"] = tf.cast(sample["mask"] > 1e-3, tf.float32)
+        sample["input"] = sample["input"] * (1.0 - sample["mask"])
+    return sample
+
+
+def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
+    size = config.image_size
+    if not training:
+        return [augment.resize_short_side(size), augment.centre_crop(size)]
+    load_size = config.load_size or round(size * 286 / 256)
+    steps = [augment.resize_short_side(load_size), augment.random_crop(size)]
+    return [*steps, augment.random_flip()] if config.flip else steps
+
+
+def _order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:
+    """(position, sample index): once in order, or endlessly with a fresh permutation an epoch."""
+    if not training:
+        return tf.data.Dataset.range(count).enumerate()
+    epoch, offset = divmod(position, count)
+
+    def permutation(number: Any) -> tf.data.Dataset:
+        key = tf.stack([tf.cast(seed, tf.int64), number])
+        places = tf.range(count, dtype=tf.int64)
+        shuffled = tf.random.experimental.stateless_shuffle(places, seed=key)
+        return tf.data.Dataset.from_tensor_slices(shuffled)
+
+    epochs = tf.data.Dataset.range(epoch, 2**62)
+    return epochs.flat_map(permutation).enumerate(start=epoch * count).skip(offset)
+
+
+def _id_seed(name: str) -> tuple[int, int]:
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big")

@@ -1,0 +1,79 @@
+"""Normalisation and dropout whose behaviour at inference is an explicit option."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+Inference = Literal["moving", "batch"]
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation (Ioffe & Szegedy 2015) over (B,H,W,C), with a choice at inference.
+
+    `inference` ``"moving"`` uses the moving averages. ``"batch"`` uses the statistics of the test
+    image, as pix2pix does (Isola et al. 2017, section 6.2, test batch of one): each image on its
+    own, so that a result never depends on the image's neighbours in a batch. Under more than one
+    replica the training statistics are taken over all replicas.
+    """
+
+    def __init__(self, inference: Inference = "moving", **kwargs: Any) -> None:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        kwargs.setdefault("synchronized", replicas > 1)
+        super().__init__(**kwargs)
+        self.inference = inference
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalises `inputs`; moving averages change in training only."""
+        if training or self.inference == "moving":
+            return super().call(inputs, training=training, mask=mask)
+        x = ops.cast(inputs, "float32")
+        mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
+        x = (x - mean) * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
+        return ops.cast(x, inputs.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        # `synchronized` follows the strategy that the layer is built under, not the one it came from.
+        config = super().get_config()
+        config.pop("synchronized", None)
+        return {**config, "inference": self.inference}
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Dropout(keras.layers.Dropout):
+    """Dropout that can stay on at inference, as pix2pix uses it for its noise.
+
+    At inference the draw is fixed by `seed` and the same for every image of a batch, so that the
+    result is repeatable and an exported model agrees with its original.
+    """
+
+    def __init__(self, rate: float, at_inference: bool = False, **kwargs: Any) -> None:
+        super().__init__(rate, **kwargs)
+        self.at_inference = at_inference
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Drops a share `rate` of (B,H,W,C) in training, and at inference where asked to."""
+        if training or not self.at_inference or not self.rate:
+            return super().call(inputs, training=training)
+        shape = tf.shape(inputs)[1:]
+        draw = tf.random.stateless_uniform(shape, seed=(self.seed or 0, 0))
+        kept = ops.cast(draw >= self.rate, inputs.dtype)
+        return inputs * kept / (1 - self.rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {**super().get_config(), "at_inference": self.at_inference}
+
+
+def normalization(kind: str, inference: Inference, name: str) -> keras.layers.Layer:
+    """The layer for ``"batch"``, ``"instance"`` (Ulyanov et al. 2016) or ``"none"``."""
+    if kind == "batch":
+        return BatchNorm(inference=inference, epsilon=1e-5, momentum=0.9, name=name)
+    if kind == "instance":
+        return keras.layers.GroupNormalization(groups=-1, epsilon=1e-5, name=name)
+    return keras.layers.Identity(name=name)

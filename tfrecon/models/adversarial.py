@@ -1,0 +1,130 @@
+"""The one model class for a generator trained against a discriminator, and its one `train_step`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class AdversarialModel(keras.Model):
+    """A conditional GAN (Isola et al. 2017): minimises ``λ·reconstruction + w·BCE`` for the generator.
+
+    `call` is the generator alone: (B,H,W,3 or 4) to (B,H,W,3) in [0,1]. `compile(loss=…)` gives the
+    reconstruction loss. One optimizer serves both networks: its update of a variable depends on that
+    variable's gradient only, so it equals two optimizers of the same settings, and its state is
+    saved whole. With `adversarial_weight` 0 the discriminator is neither run nor trained.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        *,
+        reconstruction_weight: float = 100.0,
+        adversarial_weight: float = 1.0,
+        size_multiple: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.generator = generator
+        self.discriminator = discriminator
+        self.reconstruction_weight = reconstruction_weight
+        self.adversarial_weight = adversarial_weight
+        self.size_multiple = size_multiple
+        self.judge = keras.losses.BinaryCrossentropy(from_logits=True, name="adversarial")
+        names = ["reconstruction"]
+        if adversarial_weight:
+            names += ["generator_adversarial", "discriminator"]
+        self.trackers = [keras.metrics.Mean(name=name) for name in names]
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """The restored images."""
+        return self.generator(x, training=training)
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing is left to build: both networks are Functional."""
+        self.built = True
+
+    @property
+    def inference_variables(self) -> list[Any]:
+        """The variables that `call` uses: what EMA averages and the best checkpoint keeps."""
+        return [*self.generator.trainable_variables, *_statistics(self.generator)]
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One simultaneous step of both networks (Isola et al. 2017, eqs. 1–4)."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        adversarial = bool(self.adversarial_weight)
+        with tf.GradientTape(persistent=True) as tape:
+            restored = self.generator(x, training=True)
+            reconstruction = self.compute_loss(
+                x=x, y=y, y_pred=restored, sample_weight=weights, training=True
+            )
+            generator_loss = self.reconstruction_weight * reconstruction
+            values = [reconstruction]
+            if adversarial:
+                real = self.discriminator([x, y], training=True)
+                fake = self.discriminator([x, restored], training=True)
+                fooling = self.judge(ops.ones_like(fake), fake)
+                generator_loss += self.adversarial_weight * fooling
+                # Halved as in section 3.3, so that it learns slower than the generator.
+                discriminator_loss = 0.5 * (
+                    self.judge(ops.ones_like(real), real) + self.judge(ops.zeros_like(fake), fake)
+                )
+                values += [fooling, discriminator_loss]
+        variables = list(self.generator.trainable_variables)
+        gradients = list(tape.gradient(generator_loss, variables))
+        if adversarial:
+            theirs = self.discriminator.trainable_variables
+            gradients += tape.gradient(discriminator_loss, theirs)
+            variables += theirs
+        self.optimizer.apply(gradients, variables)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        for tracker, value in zip(self.trackers, values, strict=True):
+            tracker.update_state(value * replicas)  # Keras scales losses by 1/replicas for the sum
+        return {tracker.name: tracker.result() for tracker in self.trackers}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """The reconstruction loss and the compiled metrics."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        restored = self(x, training=False)
+        loss = self.compute_loss(x=x, y=y, y_pred=restored, sample_weight=weights, training=False)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self.trackers[0].update_state(loss * replicas, sample_weight=tf.shape(y)[0])
+        results = self.compute_metrics(x, y, restored, weights)
+        return {self.trackers[0].name: self.trackers[0].result(), **results}
+
+    def optimized_variables(self) -> list[Any]:
+        """The variables that the optimizer holds state for, in the order `train_step` passes them."""
+        variables = list(self.generator.trainable_variables)
+        if self.adversarial_weight:
+            variables += self.discriminator.trainable_variables
+        return variables
+
+    def get_config(self) -> dict[str, Any]:
+        """The networks and options, for saving."""
+        return {
+            **super().get_config(),
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "reconstruction_weight": self.reconstruction_weight,
+            "adversarial_weight": self.adversarial_weight,
+            "size_multiple": self.size_multiple,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AdversarialModel:
+        """The model that `get_config` describes."""
+        networks = {
+            name: keras.saving.deserialize_keras_object(config.pop(name))
+            for name in ("generator", "discriminator")
+        }
+        return cls(**networks, **config)
+
+
+def _statistics(network: keras.Model) -> list[Any]:
+    """Non-trainable floats (moving averages); the integer states of random generators are not weights."""
+    return [v for v in network.non_trainable_variables if v.dtype.startswith("float")]

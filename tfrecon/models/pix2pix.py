@@ -1,0 +1,122 @@
+"""pix2pix: image-to-image translation with a conditional GAN (Isola et al., CVPR 2017,
+https://arxiv.org/abs/1611.07004), here from a damaged photo to the restored one.
+
+Differences from the paper, each an option: the mask is an input channel, known pixels pass through
+unchanged, and the holes may be filled before the generator sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+
+from tfrecon.errors import UserError
+from tfrecon.layers.harmonic_fill import HarmonicFill
+from tfrecon.layers.normalization import Inference
+from tfrecon.layers.ranges import Composite, FromSigned, MeanFill, Residual, ToSigned
+from tfrecon.models.adversarial import AdversarialModel
+from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.networks.unet import unet
+
+MIN_DEPTH = 3
+
+
+def pix2pix(
+    *,
+    image_size: int = 256,
+    mask: bool = True,
+    base_filters: int = 64,
+    discriminator_filters: int = 64,
+    normalization: Literal["batch", "instance", "none"] = "batch",
+    inference: Inference = "moving",
+    dropout: float = 0.5,
+    dropout_at_inference: bool = False,
+    fill: Literal["none", "mean", "harmonic"] = "none",
+    residual: bool = False,
+    composite: bool = True,
+    reconstruction_weight: float = 100.0,
+    adversarial_weight: float = 1.0,
+    seed: int | None = None,
+) -> AdversarialModel:
+    """pix2pix for damaged photos: (B,H,W,4 with a mask, else 3) to (B,H,W,3), all in [0,1].
+
+    Args:
+        image_size: side of the training images in pixels; sets the U-Net's depth (8 for 256).
+        mask: whether the input's last channel is a mask, 1 = damaged.
+        base_filters: filters of the U-Net's first stage (64 in the paper).
+        discriminator_filters: filters of the PatchGAN's first stage (64 in the paper).
+        normalization: of generator and discriminator; the paper's is ``"batch"``.
+        inference: statistics that batch normalisation uses at inference: its moving averages, or
+            those of the test image itself (the paper's habit).
+        dropout: rate of the first three decoder stages (0.5 in the paper).
+        dropout_at_inference: whether dropout stays on at inference (the paper's habit).
+        fill: what the generator sees in the holes: black, the mean colour or the harmonic fill.
+        residual: the generator predicts a correction of its (filled) input, starting at zero.
+        composite: known pixels pass through unchanged; needs a mask.
+        reconstruction_weight: λ of the paper, 100.
+        adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
+        seed: of the initial weights and of dropout.
+
+    Raises:
+        UserError: an image size whose sides cannot be halved three times, or an option out of range.
+    """
+    depth = min(8, (image_size & -image_size).bit_length() - 1)
+    if depth < MIN_DEPTH:
+        raise UserError(
+            f"pix2pix cannot take data.image_size = {image_size}: its U-Net halves the side, so it "
+            f"must be a multiple of {2**MIN_DEPTH}; the paper's is 256"
+        )
+    if not 0 <= dropout < 1:
+        raise UserError(f"option 'dropout' of model 'pix2pix' must lie in [0, 1), not {dropout}")
+    if base_filters < 1 or discriminator_filters < 1:
+        raise UserError("the numbers of filters of model 'pix2pix' must be at least 1")
+    if fill != "none" and not mask:
+        raise UserError(
+            f"option 'fill' of model 'pix2pix' is {fill!r}, but this data has no masks to fill; "
+            "remove the option"
+        )
+    channels = 4 if mask else 3
+    network = unet(
+        channels=channels, depth=depth, base_filters=base_filters, norm=normalization,
+        inference=inference, dropout=dropout, dropout_at_inference=dropout_at_inference,
+        zero_head=residual, seed=seed,
+    )  # fmt: skip
+    discriminator = patch_discriminator(
+        channels=channels,
+        base_filters=discriminator_filters,
+        norm=normalization,
+        seed=None if seed is None else seed + 1,
+    )
+    return AdversarialModel(
+        _generator(network, mask, fill, residual, composite),
+        discriminator,
+        reconstruction_weight=float(reconstruction_weight),
+        adversarial_weight=float(adversarial_weight),
+        size_multiple=2**depth,
+        name="pix2pix",
+    )
+
+
+def _generator(
+    network: keras.Model, mask: bool, fill: str, residual: bool, composite: bool
+) -> keras.Model:
+    """The network between the image contract on both sides."""
+    x = keras.Input((None, None, 4 if mask else 3), name="x")
+    damaged: Any = x[..., :3]
+    masks: Any = x[..., 3:] if mask else None
+    if fill == "harmonic":
+        seen = HarmonicFill(name="fill")(damaged, masks)
+    elif fill == "mean":
+        seen = MeanFill(name="fill")(damaged, masks)
+    else:
+        seen = damaged
+    stacked = keras.layers.Concatenate(name="seen")([seen, masks]) if mask else seen
+    signed = network(ToSigned(name="to_signed")(stacked))
+    if residual:
+        restored = Residual(name="residual")(seen, signed)
+    else:
+        restored = FromSigned(name="from_signed")(signed)
+    if composite and mask:
+        restored = Composite(name="composite")(damaged, restored, masks)
+    return keras.Model(x, restored, name="generator")

@@ -1,0 +1,44 @@
+"""The 70×70 PatchGAN of pix2pix (Isola et al. 2017, section 6.1.2)."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from tfrecon.layers.normalization import normalization
+from tfrecon.layers.ranges import ToSigned
+
+
+def patch_discriminator(
+    *, channels: int, base_filters: int = 64, norm: str = "batch", seed: int | None = None
+) -> keras.Model:
+    """([(B,H,W,channels), (B,H,W,3)] in [0,1]) to logits (B,h,w,1), each judging a 70×70 patch.
+
+    The first input is what the generator was given (mask channel included), the second the
+    candidate. C64-C128-C256-C512, 4×4, the first three with stride 2 and the first without norm;
+    256×256 pixels give 30×30 logits.
+    """
+    random = keras.random.SeedGenerator(seed)
+
+    def convolution(filters: int, stride: int, name: str, bias: bool) -> layers.Layer:
+        start = int(keras.ops.convert_to_numpy(random.next(ordered=False))[0]) % 2**31
+        return layers.Conv2D(
+            filters, 4, stride, "same" if stride == 2 else "valid", use_bias=bias,
+            kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=start), name=name,
+        )  # fmt: skip
+
+    given = keras.Input((None, None, channels), name="given")
+    candidate = keras.Input((None, None, 3), name="candidate")
+    x = layers.Concatenate(name="pair")([given, candidate])
+    x = ToSigned(name="signed")(x)
+    for stage, (multiple, stride) in enumerate(((1, 2), (2, 2), (4, 2), (8, 1))):
+        kind = "none" if stage == 0 else norm
+        if stride == 1:
+            x = layers.ZeroPadding2D(name=f"pad{stage + 1}")(x)
+        x = convolution(base_filters * multiple, stride, f"conv{stage + 1}", kind == "none")(x)
+        x = normalization(kind, "moving", f"norm{stage + 1}")(x)
+        x = layers.LeakyReLU(0.2, name=f"act{stage + 1}")(x)
+    x = layers.ZeroPadding2D(name="pad5")(x)
+    x = convolution(1, 1, "logits", True)(x)
+    logits = layers.Activation("linear", dtype="float32", name="float32")(x)
+    return keras.Model([given, candidate], logits, name="patch_discriminator")

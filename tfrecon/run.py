@@ -1,0 +1,113 @@
+"""A run's folder: the resolved config, the facts of its machine, its weights and its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecon import checkpoint, images
+from tfrecon.config import Config, read_json
+from tfrecon.errors import UserError
+
+CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. `facts` are what the config does not say: masks, versions, threads."""
+
+    path: Path
+    config: Config
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the model's input carries a mask as its last channel."""
+        return bool(self.facts["mask"])
+
+    def save(self) -> None:
+        """Writes config and facts."""
+        for name, content in ((CONFIG, self.config.to_dict()), (FACTS, self.facts)):
+            with images.replacing(self.path / name) as temporary:
+                temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+    def load_model(self) -> Any:
+        """The trained model in float32, with the best weights (their moving average where the run
+        keeps one). Raises UserError when the run has no weights yet."""
+        import keras
+
+        from tfrecon.models import build_model
+
+        if not (self.path / BEST).is_file():
+            raise UserError(
+                f"run {str(self.path)!r} has no weights yet; finish it with "
+                f"python -m tfrecon.fit --run {self.name} --resume"
+            )
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float32")
+        try:
+            model = build_model(
+                self.config.model, image_size=self.config.data.image_size, mask=self.has_mask
+            )
+        finally:
+            keras.config.set_dtype_policy(policy)
+        arrays, _ = checkpoint.load(self.path / BEST)
+        checkpoint.assign(self.path / BEST, arrays, {"model": inference_variables(model)})
+        return model
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """The run in a folder. Raises UserError for a missing folder or one that holds no run."""
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"run folder {str(path)!r} does not exist; train one with python -m tfrecon.fit")
+    for name in (CONFIG, FACTS):
+        if not (path / name).is_file():
+            raise UserError(f"folder {str(path)!r} is no run: it has no {name}")
+    try:
+        facts = json.loads((path / FACTS).read_text())
+        return Run(path, read_json(path / CONFIG), facts)
+    except json.JSONDecodeError as error:
+        raise UserError(f"folder {str(path)!r} holds a damaged run: {error}") from None
+
+
+def inference_variables(model: Any) -> list[Any]:
+    """The variables that a model's `call` uses, which are what evaluation and export need."""
+    return list(getattr(model, "inference_variables", model.weights))
+
+
+def machine() -> dict[str, Any]:
+    """What a bit-identical continuation depends on: versions, processor and thread counts."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "devices": [device.device_type for device in tf.config.list_logical_devices()],
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

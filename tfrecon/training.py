@@ -1,0 +1,251 @@
+"""From a configuration to a trained run: data, strategy, model, callbacks, one `model.fit`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrecon import losses, precision
+from tfrecon.callbacks.ema import MovingAverage
+from tfrecon.callbacks.progress import History, Progress, SampleGrid
+from tfrecon.callbacks.state import Checkpoint
+from tfrecon.config import Config, FitConfig
+from tfrecon.data import check, pipeline, recipes
+from tfrecon.data.sample import Sample
+from tfrecon.errors import UserError
+from tfrecon.metrics import keras_metric
+from tfrecon.models import build_model
+from tfrecon.optimizers import build_optimizer
+from tfrecon.run import STATE, Run, inference_variables, machine
+
+GRID_IMAGES = 4
+CALIBRATION_SECONDS = 10.0
+DEFAULT_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples of a run and what they say about its model."""
+
+    train: list[Sample]
+    val: list[Sample]
+    mask: bool
+
+
+def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
+    """Training and validation samples, every file of them decoded once to see that it can be.
+
+    Raises UserError for whatever is wrong with the files, before anything is trained.
+    """
+    root = Path(config.data.root) if config.data.root else None
+    splits = [recipes.samples(config.data.recipe, root, split) for split in ("train", "val")]
+    train, val = (check.readable(samples, skip_unreadable) for samples in splits)
+    for sample in (*train, *val):
+        if sample.target is None:
+            raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
+    return Data(train, val, pipeline.has_mask(train, config.data))
+
+
+def train(config: Config, path: Path, *, resume: bool = False, skip_unreadable: bool = False) -> Run:
+    """Trains the run in `path` to its end and returns it.
+
+    With `resume` a run goes on from its last checkpoint, or from step 0 where it has none, and ends
+    as if it had never stopped. Raises UserError for a bad configuration or bad data, before the
+    first step.
+    """
+    data = load_data(config, skip_unreadable=skip_unreadable)
+    config = dataclasses.replace(config, fit=precision.resolve(config.fit))
+    keras.utils.set_random_seed(config.fit.seed)
+    keras.config.set_dtype_policy(precision.POLICIES[config.fit.precision])
+    strategy = distribution(config.fit)
+    with strategy.scope():
+        model = build_model(
+            config.model, image_size=config.data.image_size, mask=data.mask, seed=config.fit.seed
+        )
+    steps_per_epoch = config.fit.steps_per_epoch or -(-len(data.train) // config.fit.batch_size)
+    if config.fit.minutes is not None:
+        config = _with_measured_steps(config, data, model, strategy, steps_per_epoch)
+    total = _total_steps(config.fit, steps_per_epoch)
+    facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
+             "train_images": len(data.train), "val_images": len(data.val),
+             "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
+    run = Run(path, config, facts)
+    if not (resume and (path / STATE).is_file()):
+        run.save()
+    _compile(model, config.fit, total, strategy)
+    _fit(model, run, data, resume=resume)
+    return run
+
+
+def distribution(fit: FitConfig) -> tf.distribute.Strategy:
+    """The strategy that ``fit.strategy`` names.
+
+    ``auto`` mirrors over the GPUs where there are several; ``mirrored`` over all GPUs, or over all
+    logical CPUs where there is none. Raises UserError when the batch cannot be shared out evenly.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if fit.strategy == "none" or (fit.strategy == "auto" and len(gpus) < 2):
+        return tf.distribute.get_strategy()
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if fit.batch_size % len(devices):
+        raise UserError(
+            f"fit.batch_size = {fit.batch_size} cannot be shared by {len(devices)} replicas; "
+            f"make it a multiple of {len(devices)}"
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _compile(
+    model: keras.Model, fit: FitConfig, total_steps: int, strategy: tf.distribute.Strategy
+) -> None:
+    with strategy.scope():
+        optimizer = build_optimizer(fit, total_steps)
+        variables = getattr(model, "optimized_variables", lambda: model.trainable_variables)()
+        # Built now: a checkpoint can only be restored into slots that exist.
+        optimizer.build(variables)
+        model.compile(
+            optimizer=optimizer,
+            loss=losses.mixture(fit.loss),
+            metrics=[keras_metric("psnr"), keras_metric("ssim")],
+            jit_compile=False,  # XLA halves the speed of these networks on a CPU
+        )
+
+
+def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
+    config, path = run.config, run.path
+    fit = config.fit
+    steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
+    validation = keras_dataset(config, data.val, training=False)
+    x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
+    average = MovingAverage(inference_variables(model), fit.ema_decay) if fit.ema_decay else None
+    history = History(path, 0)
+    counters = _stoppers(fit)
+    state = Checkpoint(
+        path, steps_per_epoch=steps_per_epoch, monitor=fit.monitor,
+        seconds=fit.checkpoint_seconds, history=history, average=average, counters=counters,
+    )  # fmt: skip
+    if resume:
+        state.restore(model)
+    progress = Progress(total, state.step)
+    callbacks = [SampleGrid(x, target, path, history), average, *counters, history, progress, state]
+    try:
+        for start, epochs, steps in segments(state.step, total, steps_per_epoch):
+            if state.stopped:
+                break
+            model.fit(
+                keras_dataset(config, data.train, training=True, start_step=start),
+                initial_epoch=start // steps_per_epoch,
+                epochs=start // steps_per_epoch + epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=[callback for callback in callbacks if callback],
+                verbose=0,
+            )
+    finally:
+        progress.close()
+    state.set_model(model)
+    state.save()
+
+
+def segments(step: int, total: int, per_epoch: int) -> Iterator[tuple[int, int, int]]:
+    """(first step, epochs, steps an epoch) of the `fit` calls that go from `step` to `total`.
+
+    One call where all epochs are whole; the rest of an interrupted epoch and a short last epoch
+    need a call of their own.
+    """
+    while step < total:
+        inside = step % per_epoch
+        whole = (total - step) // per_epoch
+        if inside or not whole:
+            epochs, steps = 1, min(per_epoch - inside, total - step)
+        else:
+            epochs, steps = whole, per_epoch
+        yield step, epochs, steps
+        step += epochs * steps
+
+
+def keras_dataset(
+    config: Config, samples: list[Sample], *, training: bool, start_step: int = 0
+) -> tf.data.Dataset:
+    """``(x, target)`` batches of a run, with pixel weights where the run weighs holes."""
+    batches = pipeline.dataset(
+        samples, config.data, training=training, batch_size=config.fit.batch_size,
+        seed=config.fit.seed, start_step=start_step,
+    )  # fmt: skip
+    return pipeline.keras_dataset(batches, config.fit.hole_weight)
+
+
+def _stoppers(fit: FitConfig) -> list[keras.callbacks.Callback]:
+    mode = "max" if any(name in fit.monitor for name in ("psnr", "ssim")) else "min"
+    stoppers: list[keras.callbacks.Callback] = []
+    if fit.early_stopping_patience:
+        stoppers.append(
+            keras.callbacks.EarlyStopping(fit.monitor, patience=fit.early_stopping_patience, mode=mode)
+        )
+    if fit.reduce_on_plateau_patience:
+        stoppers.append(
+            keras.callbacks.ReduceLROnPlateau(
+                fit.monitor, fit.reduce_on_plateau_factor, fit.reduce_on_plateau_patience, mode=mode
+            )
+        )
+    return stoppers
+
+
+def _total_steps(fit: FitConfig, steps_per_epoch: int) -> int:
+    if fit.steps is not None:
+        return fit.steps
+    return (fit.epochs or DEFAULT_EPOCHS) * steps_per_epoch
+
+
+def _with_measured_steps(
+    config: Config, data: Data, model: keras.Model, strategy: Any, steps_per_epoch: int
+) -> Config:
+    """The config with ``minutes`` turned into ``steps``: what fits, validations included.
+
+    The calibration trains the model for some seconds and then takes its weights back.
+    """
+    fit = config.fit
+    minutes = fit.minutes or 0.0
+    _compile(model, fit, 1_000_000, strategy)
+    before = [np.asarray(variable) for variable in model.variables]
+    batches = keras_dataset(config, data.train, training=True)
+    model.fit(batches, steps_per_epoch=2, verbose=0)  # traces and warms up
+    steps, seconds = 2, 0.0
+    while seconds < CALIBRATION_SECONDS:
+        started = time.monotonic()
+        model.fit(batches, steps_per_epoch=steps, verbose=0)
+        seconds = time.monotonic() - started
+        per_step = seconds / steps
+        steps = max(steps * 2, int(CALIBRATION_SECONDS / per_step))
+    validation = keras_dataset(config, data.val, training=False)
+    model.evaluate(validation, verbose=0)
+    started = time.monotonic()
+    model.evaluate(validation, verbose=0)
+    per_epoch = per_step * steps_per_epoch + time.monotonic() - started
+    for variable, value in zip(model.variables, before, strict=True):
+        variable.assign(value)
+    total = max(1, int(minutes * 60 / per_epoch * steps_per_epoch))
+    print(f"{per_step:.3f} s a step: {minutes:g} minutes are {total:,} steps")
+    return dataclasses.replace(config, fit=dataclasses.replace(fit, minutes=None, steps=total))
+
+
+def set_threads(facts: Mapping[str, Any] | None = None) -> None:
+    """Fixes the thread counts, before TensorFlow starts: those of a recorded run, else all cores.
+
+    Sums depend on them, so a run that goes on must have the counts that it began with.
+    """
+    recorded = (facts or {}).get("machine", {})
+    cores = len(os.sched_getaffinity(0))
+    intra = recorded.get("intra_op_threads") or int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
+    inter = recorded.get("inter_op_threads") or int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
+    tf.config.threading.set_intra_op_parallelism_threads(intra)
+    tf.config.threading.set_inter_op_parallelism_threads(inter)
