@@ -1,5 +1,7 @@
 """The harmonic fill against cases with a known answer."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -78,18 +80,18 @@ def test_harmonic_functions_are_continued_into_the_hole():
 def test_layer_stays_float32_under_mixed_precision_and_saves(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        inputs = keras.Input((None, None, 4))
-        model = keras.Model(inputs, HarmonicFill()(inputs[..., :3], inputs[..., 3:]))
+        images, masks = keras.Input((None, None, 3)), keras.Input((None, None, 1))
+        model = keras.Model([images, masks], HarmonicFill()(images, masks))
     finally:
         keras.config.set_dtype_policy("float32")
     image, mask = ramp(30, 41), box(30, 41, 5, 6, 11)
-    x = np.concatenate([image, mask], -1)
-    assert model(x).dtype == tf.float32
-    np.testing.assert_allclose(model(x), harmonic_fill(image, mask), atol=1e-6)
+    filled = model([image, mask])
+    assert filled.dtype == tf.float32
+    np.testing.assert_allclose(filled, harmonic_fill(image, mask), atol=1e-6)
     model.save(tmp_path / "fill.keras")
     layers = {"HarmonicFill": HarmonicFill}
-    again = keras.models.load_model(tmp_path / "fill.keras", custom_objects=layers)
-    np.testing.assert_array_equal(again(x), model(x))
+    again: Any = keras.models.load_model(tmp_path / "fill.keras", custom_objects=layers)
+    np.testing.assert_array_equal(again([image, mask]), filled)
 
 
 def test_wrong_shapes_are_an_error_with_both_shapes():

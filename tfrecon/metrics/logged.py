@@ -1,0 +1,53 @@
+"""Metrics for `model.compile`, so that each epoch logs their mean over the validation images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrecon.errors import unknown
+from tfrecon.metrics.pixelwise import mae, mse, nrmse, psnr
+from tfrecon.metrics.structural import ssim, ssim_uniform7
+
+METRICS = {
+    "mse": mse,
+    "nrmse": nrmse,
+    "mae": mae,
+    "psnr": psnr,
+    "ssim": ssim,
+    "ssim_uniform7": ssim_uniform7,
+}
+"""``metric(y_true, y_pred, masks=None) -> (B,)`` by name, in the order that tables show them."""
+
+
+def keras_metric(name: str) -> keras.metrics.Metric:
+    """The mean over images of the metric called `name`, logged as `name`.
+
+    Predictions are clipped to [0,1] first, as writing them to a file does. Right under any number
+    of replicas. Raises UserError for an unknown name.
+    """
+    return ImageMetric(name)
+
+
+@keras.saving.register_keras_serializable(package="tfrecon")
+class ImageMetric(keras.metrics.Mean):
+    """The metric of `METRICS` called `metric`, averaged over all images seen since the reset."""
+
+    def __init__(self, metric: str, name: str | None = None, dtype: Any = None) -> None:
+        if metric not in METRICS:
+            raise unknown("metric", metric, METRICS)
+        super().__init__(name=name or metric, dtype=dtype)
+        self.metric = metric
+        # Where Keras looks when a callback is left to find out which way is better.
+        self._direction = "up" if metric in ("psnr", "ssim", "ssim_uniform7") else "down"
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """y_true, y_pred: (B,H,W,C). sample_weight: (B,), how much each image counts."""
+        y_pred = tf.clip_by_value(tf.cast(y_pred, tf.float32), 0.0, 1.0)
+        super().update_state(METRICS[self.metric](y_true, y_pred), sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """What `from_config` needs."""
+        return {**super().get_config(), "metric": self.metric}
