@@ -1,0 +1,94 @@
+"""Made-up photos in the layouts of the recipes, for the tests of every stage after them."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+BOX = 75
+HEIGHT, WIDTH = 168, 176  # two boxes fit, and a swap of height and width shows
+
+
+def photo(height: int, width: int, seed: int) -> np.ndarray:
+    """(H,W,3) uint8: soft colours between 100 and 250, nowhere as dark as a hidden box."""
+    coarse = np.random.default_rng(seed).integers(100, 251, (5, 5, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **({} if path.suffix == ".png" else {"quality": 95}))
+
+
+def animals_contest(
+    root: Path,
+    count: int = 6,
+    classes: tuple[str, ...] = ("Cat", "Dog", "Elephant", "Tiger"),
+    test_count: int = 2,
+) -> Path:
+    """`count` training pairs and `test_count` test photos a class; every third is a PNG."""
+    testing: list[tuple] = []
+    for number, name in enumerate(classes):
+        training: list[tuple] = []
+        folder = root / "Training_Data" / name
+        for index in range(1, count + 1):
+            row = _row(f"{name}-Train ({index})", seed=100 * number + index)
+            whole = photo(HEIGHT, WIDTH, seed=100 * number + index)
+            save(folder / "Unmasked_Train" / row[0], whole)
+            save(folder / "Masked_Train" / row[0], _hide(whole, row))
+            training.append(row)
+        _table(folder / "Masked_Train", training, header="yxyx" if number % 2 else "xyxy")
+        for index in range(test_count):
+            seed = 1000 + test_count * number + index
+            row = _row(f"{name}-Test ({test_count * number + index})", seed)
+            save(root / "Testing_Data" / row[0], _hide(photo(HEIGHT, WIDTH, seed), row))
+            testing.append(row)
+    _table(root / "Testing_Data", testing[::-1], header="yxyx")  # not the order of the names
+    return root
+
+
+def photo_folder(root: Path, count: int = 8) -> Path:
+    """Clean photos of several sizes, half of them in a folder below, with a text file between."""
+    for index in range(count):
+        folder = root / "below" if index % 2 else root
+        name = f"photo_{index}{'.png' if index % 3 else '.jpg'}"
+        save(folder / name, photo(80 + 8 * (index % 3), 96, seed=index))
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+def paired_folder(
+    root: Path, count: int = 8, damaged: str = "input", clean: str = "target"
+) -> Path:
+    """Damaged JPEGs and clean PNGs of the same stems in two folders."""
+    for index in range(count):
+        pixels = photo(80, 96, seed=index)
+        save(root / clean / f"photo_{index}.png", pixels)
+        save(root / damaged / f"photo_{index}.jpg", pixels // 2)
+    return root
+
+
+def _row(stem: str, seed: int) -> tuple:
+    """File name, y1, x1, y2, x2 of boxes that do not meet and whose transposes are not blank."""
+    low = np.array([0, 55, 84, 80])
+    y1, x1, y2, x2 = (int(value) for value in low + np.random.default_rng(seed).integers(0, 9, 4))
+    return f"{stem}{'.jpeg' if seed % 3 else '.png'}", y1, x1, y2, x2
+
+
+def _hide(pixels: np.ndarray, row: tuple) -> np.ndarray:
+    hidden = pixels.copy()
+    for top, left in (row[1:3], row[3:5]):
+        hidden[top : top + BOX, left : left + BOX] = 0
+    return hidden
+
+
+def _table(folder: Path, rows: list[tuple], header: str) -> None:
+    """masked_info.csv; the header's names vary, as in the contest's own tables."""
+    names = [f"{axis}{box}" for axis, box in zip(header, "1122", strict=True)]
+    with (folder / "masked_info.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["", "filename", *names])
+        writer.writerows([index, *row] for index, row in enumerate(rows))
