@@ -1,5 +1,4 @@
-"""Any model, or its export, on photos of any size: padded by reflection, or in overlapping
-tiles."""
+"""Any model, or its export, on photos of any size: padded, or in overlapping tiles."""
 
 from __future__ import annotations
 
@@ -67,8 +66,7 @@ def restore_any_size(model: Any, x: tf.Tensor) -> tf.Tensor:
 
 
 def accepted_size(model: Any) -> tuple[int | None, int]:
-    """``fixed_size`` or None, and ``size_multiple`` (1 beside a fixed size), as `model` declares
-    them."""
+    """What `model` declares: ``fixed_size`` or None, and ``size_multiple`` (1 beside the former)."""
     fixed = getattr(model, "fixed_size", None)
     multiple = getattr(model, "size_multiple", None)
     if fixed is None and multiple is None:
@@ -77,13 +75,13 @@ def accepted_size(model: Any) -> tuple[int | None, int]:
 
 
 def restore_tiled(restore: Restore, x: np.ndarray, tile: int, overlap: int) -> np.ndarray:
-    """`restore` on photos of any size, in tiles that overlap by `overlap` pixels or more and are
-    blended.
+    """`restore` in tiles that overlap by `overlap` pixels or more and are blended without seams.
 
     x: (B,H,W,3|4) in [0,1]. Returns (B,H,W,3). Photos that fit into one tile are restored whole.
     Memory beside the photos is that of one tile, time grows with their area. A hole that crosses a
     tile's border is seen in part by each tile; the overlap should be about as wide as the holes.
-    Raises ValueError unless 0 ≤ `overlap` < `tile`."""
+    Raises ValueError unless 0 ≤ `overlap` < `tile`.
+    """
     if not 0 <= overlap < tile:
         raise ValueError(f"the overlap of tiles must be from 0 to {tile - 1} pixels, not {overlap}")
     batch, height, width = x.shape[:3]
@@ -118,15 +116,13 @@ class Export:
     module: Any
 
     def restore(self, x: Any) -> np.ndarray:
-        """`restorer`'s function, by the signature ``restore``: mask as last channel where it takes
-        one."""
+        """What `restorer` gives for the model, by the signature ``restore``."""
         x = tf.convert_to_tensor(x, tf.float32)
         inputs = {"image": x[..., :3]} | ({"mask": x[..., 3:]} if self.has_mask else {})
         return self.module.signatures["restore"](**inputs)["restored"].numpy()
 
     def serve(self, image: Any, mask: Any = None) -> np.ndarray:
-        """The signature ``serve``: (B,H,W,3) and mask (B,H,W,1), all uint8, any nonzero mask is
-        damage."""
+        """The signature ``serve``: all uint8, (B,H,W,3), and mask (B,H,W,1) nonzero = damaged."""
         inputs = {"image": image} | ({"mask": mask} if self.has_mask else {})
         inputs = {name: tf.convert_to_tensor(value, tf.uint8) for name, value in inputs.items()}
         return self.module.signatures["serve"](**inputs)["restored"].numpy()

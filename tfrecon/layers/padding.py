@@ -1,5 +1,5 @@
-"""Reflection padding by any amount, and the crop that undoes it: how photos of any size meet a
-network that takes multiples of its total stride only."""
+"""Reflection padding by any amount, and the crop that undoes it: photos of any size for networks
+that take multiples of their stride only."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Tiles are spread evenly, the first at the start and the last at the end of each axis. Their weights
 rise and fall as half a Hann window over the overlap and are divided by their sum, so that they add
-up to one at every pixel; the two axes are independent (the weight of a pixel is row weight times
-column weight)."""
+up to one at every pixel. The weight of a pixel is its row's weight times its column's.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,50 @@
+"""``python -m tfrecon.export``: a run as a SavedModel that needs TensorFlow alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tfrecon.cli import Parser, run
+
+WITH_MASK = 'model.serve(image, mask)["restored"]  # uint8 (B,H,W,3), (B,H,W,1) nonzero = damaged'
+WITHOUT_MASK = 'model.serve(image)["restored"]  # uint8 (B,H,W,3)'
+
+
+def parser() -> Parser:
+    """The command's options."""
+    options = Parser(
+        "export",
+        "Writes a run as a TensorFlow SavedModel and compares it with the model.\n"
+        "An earlier export of the same name is replaced once the new one has passed.",
+    )
+    options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
+    options.add_argument("--out", metavar="DIR", help="where to write it (exports/NAME)")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run(parser(), _export, argv)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from tfrecon.run import open_run
+    from tfrecon.saved_model import default_path, export_run
+
+    trained = open_run(arguments.run)
+    path = arguments.out or default_path(trained)
+    for difference in export_run(trained, path):
+        print(
+            f"{difference.height}×{difference.width}: largest difference from the model "
+            f"{difference.restore:.1e} (float), {difference.serve} (uint8)"
+        )
+    print(f"exported to {path}; to use it with TensorFlow alone:\n")
+    print("    import tensorflow as tf")
+    print(f"    model = tf.saved_model.load({str(path)!r})")
+    print(f"    restored = {WITH_MASK if trained.has_mask else WITHOUT_MASK}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""``python -m tfrecon.reconstruct``: restores a folder of photos with an export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tfrecon.cli import Parser, run
+
+
+def parser() -> Parser:
+    """The command's options."""
+    options = Parser(
+        "reconstruct",
+        "Restores every photo of INPUT_DIR, of any size, and writes OUTPUT_DIR/<stem>.png.",
+    )
+    options.add_argument("export", metavar="EXPORT", help="a folder made by tfrecon.export")
+    options.add_argument("input_dir", metavar="INPUT_DIR", help="folder of photos")
+    options.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder for the restored PNGs")
+    options.add_argument(
+        "--masks",
+        metavar="CSV|DIR",
+        help="what is damaged: masked_info.csv, or a folder of mask images of the same stem "
+        "(white = damaged)",
+    )
+    options.add_argument(
+        "--tile",
+        type=int,
+        default=512,
+        help="photos with a larger side are restored in tiles (512)",
+    )
+    options.add_argument(
+        "--overlap",
+        type=int,
+        default=64,
+        help="pixels in which neighbouring tiles are blended (64)",
+    )
+    options.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out photos that cannot be decoded"
+    )
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run(parser(), _reconstruct, argv)
+
+
+def _reconstruct(arguments: argparse.Namespace) -> None:
+    from tfrecon.inference import open_export
+    from tfrecon.reconstruction import restore_folder
+
+    written = restore_folder(
+        open_export(arguments.export),
+        arguments.input_dir,
+        arguments.output_dir,
+        masks=arguments.masks,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
+        skip_unreadable=arguments.skip_unreadable,
+    )
+    print(f"{written} photos restored to {arguments.output_dir}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
