@@ -1,0 +1,148 @@
+"""Writing and checking a submission of 200 images, 6,750,000 lines.
+
+    python -m benchmarks.submission
+
+Prints seconds, lines a second and the peak of the process's memory above its start, for 50 and for
+200 images (equal peaks mean that memory is flat), and the same work by Python's own csv writer.
+Each row runs in a process of its own, so that no peak hides in another. Images are random floats,
+256×256, made one at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tfrecon.data.sample import Sample
+from tfrecon.submission import check_submission, find, write_submission
+
+SIDE = 256
+LINES = 2 * 75 * 75 * 3
+
+
+def make(count: int) -> Iterator[tuple[Sample, np.ndarray[Any, Any]]]:
+    random = np.random.default_rng(0)
+    for number in range(count):
+        first, second = random.integers(0, SIDE - 75, (2, 2)).tolist()
+        sample = Sample(f"Cat-Test ({number}).jpeg", boxes=((*first, 75, 75), (*second, 75, 75)))
+        yield sample, random.random((SIDE, SIDE, 3), np.float32)
+
+
+def write_with_csv_module(path: Path, count: int) -> None:
+    """The peer: Python's csv writer fed with a tuple a line, streaming, without lookups."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("filename_box_pixel", "value"))
+        for sample, image in make(count):
+            for box, (top, left, _, _) in enumerate(sample.boxes, start=1):
+                values = iter(image[top : top + 75, left : left + 75].ravel().tolist())
+                writer.writerows(
+                    (f"{sample.id}_box{box}_{row}_{column}_{channel}", f"{next(values):.6f}")
+                    for row in range(top, top + 75)
+                    for column in range(left, left + 75)
+                    for channel in range(3)
+                )
+
+
+class PeakMemory:
+    """The highest resident set above that at the start, in MB, sampled every millisecond.
+
+    The kernel's own high-water mark (VmHWM) is taken where it was reset at the start, as it misses
+    nothing; the samples serve where it cannot be reset.
+    """
+
+    def __enter__(self) -> PeakMemory:
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+            self._reset = True
+        except OSError:
+            self._reset = False
+        self._start = self._status("VmRSS")
+        self._highest, self._done = self._start, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+        highest = self._status("VmHWM") if self._reset else self._highest
+        self.megabytes = (highest - self._start) / 1024
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.001):
+            self._highest = max(self._highest, self._status("VmRSS"))
+
+    @staticmethod
+    def _status(key: str) -> int:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{key}:"):
+                return int(line.split()[1])
+        raise KeyError(key)
+
+
+def measure(what: str, count: int, path: Path) -> tuple[float, float]:
+    """Seconds, and MB of memory above the start."""
+    competition = find("animals_inpainting")
+    samples = [sample for sample, _ in make(count)]
+    if what == "check":
+        write_submission(path, make(count), competition)
+    with PeakMemory() as memory:
+        start = time.perf_counter()
+        if what == "write":
+            write_submission(path, make(count), competition)
+        elif what == "check":
+            check_submission(path, samples, competition)
+        else:
+            write_with_csv_module(path, count)
+        seconds = time.perf_counter() - start
+    return seconds, memory.megabytes
+
+
+def measure_apart(what: str, count: int) -> float:
+    """Measures in a new process, prints a row and returns the lines a second."""
+    command = [sys.executable, "-m", "benchmarks.submission", "--only", what, str(count)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, megabytes = map(float, output.split())
+    rate = count * LINES / seconds
+    print(f"{what:10} {count:6} {count * LINES:10,} {seconds:8.2f} {rate:12,.0f} {megabytes:8.0f}")
+    return rate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs=2, metavar=("WHAT", "IMAGES"), help="one row, bare numbers")
+    only = parser.parse_args().only
+    if only:
+        with tempfile.TemporaryDirectory() as folder:
+            print(*measure(only[0], int(only[1]), Path(folder) / "submission.csv"))
+        return
+    print(f"Polars {pl.__version__} ({pl.thread_pool_size()} threads), NumPy {np.__version__}")
+    print(f"Python {platform.python_version()}, {platform.machine()}")
+    print("write includes making the images and reading the file back; csv does not read it back")
+    print(f"{'what':10} {'images':>6} {'lines':>10} {'seconds':>8} {'lines/s':>12} {'peak MB':>8}")
+    measure_apart("write", 50)
+    ours = measure_apart("write", 200)
+    measure_apart("check", 50)
+    check = measure_apart("check", 200)
+    peer = measure_apart("csv", 20)
+    alone = 1 / (1 / ours - 1 / check)
+    print(f"write : csv = {ours / peer:.1f}, without reading back = {alone / peer:.1f}")
+
+
+if __name__ == "__main__":
+    main()

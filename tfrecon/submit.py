@@ -1,0 +1,129 @@
+"""``python -m tfrecon.submit``: the CSV that a competition takes, written or checked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfrecon.cli import Parser, run
+from tfrecon.data.sample import Sample
+from tfrecon.errors import UserError
+
+
+def parser() -> Parser:
+    """The command's options."""
+    options = Parser(
+        "submit",
+        "Restores the photos of a competition with a run and writes its submission,\n"
+        "or, with --check, compares a submission with what the data asks for.\n\n"
+        "  python -m tfrecon.submit checkpoints/NAME --data animals_inpainting --root DIR\n"
+        "  python -m tfrecon.submit --check FILE.csv --data animals_inpainting --root DIR",
+    )
+    options.add_argument(
+        "run", metavar="checkpoints/NAME", nargs="?", help="the folder of a run; --check needs none"
+    )
+    options.add_argument("--data", metavar="RECIPE", help="the competition's data (the run's)")
+    options.add_argument("--root", metavar="DIR", help="the folder of the data (the run's)")
+    options.add_argument("--split", default="submit", help="which photos (submit)")
+    options.add_argument(
+        "--competition", metavar="NAME", help="the key format (that named like the recipe)"
+    )
+    options.add_argument(
+        "--out", metavar="CSV", help="the file to write (kaggle_submission/NAME.csv)"
+    )
+    options.add_argument(
+        "--batch-size", type=int, default=8, metavar="N", help="photos restored at once (8)"
+    )
+    options.add_argument("--check", metavar="CSV", help="check this file instead of writing one")
+    options.add_argument(
+        "--sample", metavar="CSV", help="with --check: the published sample_submission.csv"
+    )
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run(parser(), _submit, argv)
+
+
+def _submit(arguments: argparse.Namespace) -> None:
+    _refuse_contradictions(arguments)
+    from tfrecon.data import recipes
+    from tfrecon.registry import Spec
+    from tfrecon.submission import check_submission, find
+
+    trained, spec, root = None, Spec(arguments.data or ""), arguments.root
+    if arguments.run:
+        from tfrecon.run import open_run
+
+        trained = open_run(arguments.run)
+        own = trained.config.data
+        if arguments.data in (None, own.recipe.name):
+            spec, root = own.recipe, root or own.root
+    competition = find(arguments.competition or spec.name)
+    samples = recipes.samples(spec, Path(root) if root else None, arguments.split)
+    if arguments.check:
+        lines = check_submission(arguments.check, samples, competition, arguments.sample)
+        done = f"{arguments.check} passed the check"
+    else:
+        path = Path(arguments.out or f"kaggle_submission/{Path(arguments.run).name}.csv")
+        lines = _write(path, trained, samples, competition, arguments.batch_size)
+        done = f"submission written to {path}; it passed the check"
+    print(f"{done}: {len(samples)} images, {lines:,} lines with the header")
+
+
+def _refuse_contradictions(arguments: argparse.Namespace) -> None:
+    if not arguments.run and not arguments.check:
+        raise UserError("give a run (checkpoints/NAME) to write from, or --check CSV")
+    if not arguments.run and not arguments.data:
+        raise UserError("--check without a run needs --data RECIPE and its --root DIR")
+    if arguments.sample and not arguments.check:
+        raise UserError("--sample belongs to --check CSV")
+    if arguments.out and arguments.check:
+        raise UserError("--out and --check exclude each other; --check writes nothing")
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, not {arguments.batch_size}")
+
+
+def _write(
+    path: Path, trained: Any, samples: Sequence[Sample], competition: Any, batch_size: int
+) -> int:
+    from tfrecon.data.check import unreadable
+    from tfrecon.submission import write_submission
+
+    if path.is_dir():
+        raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
+    if trained.has_mask and not samples[0].boxes:
+        raise UserError(f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes")
+    broken = unreadable(samples)
+    if broken:
+        raise UserError(
+            f"{len(broken)} of {len(samples)} photos cannot be read, and a submission needs all: "
+            f"{', '.join(sample.id for sample, _ in broken[:20])}; {broken[0][1]}"
+        )
+    return write_submission(path, _restored(trained, samples, batch_size), competition)
+
+
+def _restored(
+    trained: Any, samples: Sequence[Sample], batch_size: int
+) -> Iterator[tuple[Sample, Any]]:
+    """(sample, restored image (H,W,3)) in the order of `samples`, with a progress bar."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from tfrecon.data.pipeline import native_batches
+    from tfrecon.inference import restorer
+
+    restore = restorer(trained.load_model())
+    with tqdm(total=len(samples), desc="restoring", unit="image") as progress:
+        for batch, inputs, masks in native_batches(samples, batch_size):
+            parts: list[Any] = [inputs, masks] if trained.has_mask else [inputs]
+            yield from zip(batch, restore(np.concatenate(parts, axis=-1)), strict=True)
+            progress.update(len(batch))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
