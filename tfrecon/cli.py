@@ -32,8 +32,6 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequen
         arguments = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
-    # TensorFlow's start-up chatter hides our own lines; the user's setting wins.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         body(arguments)
     except UserError as error:
@@ -48,6 +46,27 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequen
             return _fail(f"cannot use {error.filename!r}: {error.strerror}; check path and permission")
         raise
     return 0
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow without its start-up chatter, which would hide our own lines.
+
+    It writes it past Python and past its own log level; a user who sets TF_CPP_MIN_LOG_LEVEL gets it.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for a GPU, and says so when there is none
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _fail(sentence: str) -> int:

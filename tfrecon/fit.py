@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon.cli import Parser, run
+from tfrecon.cli import Parser, run, start_tensorflow
 from tfrecon.errors import UserError
 
 RUNS = Path("checkpoints")
@@ -57,6 +57,7 @@ def _body(arguments: argparse.Namespace) -> None:
 
     if "model" in given:
         from_tables(given)  # the cheap checks, before TensorFlow is imported
+    start_tensorflow()
     from tfrecon import training
     from tfrecon.models import DEFAULTS
 

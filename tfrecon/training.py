@@ -148,6 +148,7 @@ def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
                 steps_per_epoch=steps,
                 validation_data=validation,
                 callbacks=[callback for callback in callbacks if callback],
+                shuffle=False,  # the pipeline shuffles
                 verbose=0,
             )
     finally:
@@ -218,11 +219,11 @@ def _with_measured_steps(
     _compile(model, fit, 1_000_000, strategy)
     before = [np.asarray(variable) for variable in model.variables]
     batches = keras_dataset(config, data.train, training=True)
-    model.fit(batches, steps_per_epoch=2, verbose=0)  # traces and warms up
+    model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)  # traces and warms up
     steps, seconds = 2, 0.0
     while seconds < CALIBRATION_SECONDS:
         started = time.monotonic()
-        model.fit(batches, steps_per_epoch=steps, verbose=0)
+        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
         seconds = time.monotonic() - started
         per_step = seconds / steps
         steps = max(steps * 2, int(CALIBRATION_SECONDS / per_step))

@@ -94,8 +94,19 @@ class AdversarialModel(keras.Model):
         loss = self.compute_loss(x=x, y=y, y_pred=restored, sample_weight=weights, training=False)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.trackers[0].update_state(loss * replicas, sample_weight=tf.shape(y)[0])
-        results = self.compute_metrics(x, y, restored, weights)
-        return {self.trackers[0].name: self.trackers[0].result(), **results}
+        return self.compute_metrics(x, y, restored, weights)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """What validation reports: the reconstruction loss and the compiled metrics.
+
+        Training reports what `train_step` returns; the adversarial losses have no validation value.
+        """
+        results = {self.trackers[0].name: self.trackers[0].result()}
+        for metric in self.metrics:
+            value = metric.result() if getattr(metric, "built", True) else {}
+            if isinstance(value, dict):  # the compiled metrics, built by the first validation
+                results.update(value)
+        return results
 
     def optimized_variables(self) -> list[Any]:
         """The variables that the optimizer holds state for, in the order `train_step` passes them."""
