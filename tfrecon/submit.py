@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,12 +105,14 @@ def _write(
             f"{len(broken)} of {len(samples)} photos cannot be read, and a submission needs all: "
             f"{', '.join(sample.id for sample, _ in broken[:20])}; {broken[0][1]}"
         )
-    return write_submission(path, _restored(trained, samples, batch_size), competition)
+    # Closed here, or a failure's sentence would be printed into the progress bar.
+    with contextlib.closing(_restored(trained, samples, batch_size)) as pairs:
+        return write_submission(path, pairs, competition)
 
 
 def _restored(
     trained: Any, samples: Sequence[Sample], batch_size: int
-) -> Iterator[tuple[Sample, Any]]:
+) -> Generator[tuple[Sample, Any]]:
     """(sample, restored image (H,W,3)) in the order of `samples`, with a progress bar."""
     import numpy as np
     from tqdm import tqdm
