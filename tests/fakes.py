@@ -20,7 +20,7 @@ def photo(height: int, width: int, seed: int) -> np.ndarray:
 
 def save(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, **({} if path.suffix == ".png" else {"quality": 95}))
+    Image.fromarray(pixels).save(path, quality=95)  # PNG has no quality and ignores it
 
 
 def animals_contest(

@@ -183,10 +183,21 @@ def test_meaningless_orientation_is_ignored(tmp_path, value):
     assert images.header(path) == images.Header(40, 56, True)
 
 
-def test_broken_exif_does_not_spoil_the_pixels(tmp_path):
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"neither II nor MM, but long enough to be parsed",
+        b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI4s", 0x112, 2, 4, b"abc\0"),  # text, no number
+        b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHII", 0x112, 3, 4, 2_000_000),  # beyond the end
+    ],
+)
+def test_broken_exif_does_not_spoil_the_pixels(tmp_path, exif):
     path = tmp_path / "a.jpg"
-    path.write_bytes(jpeg_bytes(exif=b"Exif\0\0neither II nor MM, but long enough to be parsed"))
-    np.testing.assert_array_equal(images.read(path), np.asarray(Image.open(path)))
+    path.write_bytes(jpeg_bytes(exif=b"Exif\0\0" + exif + bytes(40)))
+    np.testing.assert_array_equal(
+        images.read(path), np.asarray(Image.open(io.BytesIO(jpeg_bytes())))
+    )
+    assert images.header(path) == images.Header(40, 56, True)
 
 
 # --- `plain` promises that TensorFlow decodes the same pixels -------------------------------------

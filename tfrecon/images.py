@@ -137,8 +137,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, int]]:
-    """The file as Pillow's lazy image, and its EXIF orientation."""
+def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, Any]]:
+    """The file as Pillow's lazy image, and its EXIF orientation (whatever the file holds there)."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"image file {str(path)!r} does not exist")
@@ -150,7 +150,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, int]]:
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture = Image.open(path)
-            orientation = _orientation(picture)
+            # Image's own method: that of PngImageFile decodes all pixels to look for EXIF behind.
+            orientation = Image.Image.getexif(picture).get(0x0112)
         with picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise UserError(
@@ -164,15 +165,6 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, int]]:
         raise UserError(
             f"image file {str(path)!r} cannot be decoded ({error}); replace or remove it"
         ) from error
-
-
-def _orientation(picture: Image.Image) -> int:
-    try:
-        # Image's own method: that of PngImageFile decodes all pixels to look for EXIF behind them.
-        value = Image.Image.getexif(picture).get(0x0112, 1)
-    except Exception:
-        return 1  # broken metadata, of which Pillow raises many kinds, does not spoil the pixels
-    return value if isinstance(value, int) else 1
 
 
 def _grey_to_uint8(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -70,7 +70,7 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     if not path.is_file():
         raise UserError(f"table of boxes {str(path)!r} does not exist; its columns are {LAYOUT!r}")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             return [
                 (reader.line_num, [cell.strip() for cell in row])
