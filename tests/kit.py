@@ -53,10 +53,10 @@ def check_loss(loss: keras.losses.Loss, *, ideal: float = 0.0) -> None:
         prediction = tf.constant(prediction)
         with tf.GradientTape() as tape:
             tape.watch(prediction)
-            value = loss(y_true, prediction)
-        gradient = tape.gradient(value, prediction)
+            value: Any = loss(y_true, prediction)
+        gradient: Any = tape.gradient(value, prediction)
+        assert value.shape == (), "Keras reduces a loss to one value"
         assert np.isfinite(gradient.numpy()).all(), "the gradient is not finite"
-    assert value.shape == (), "Keras reduces a loss to one value"
 
 
 def _check_per_image(function: Callable[..., Any], y_true: Any, y_pred: Any, ideal: float) -> None:

@@ -1,0 +1,282 @@
+"""The table against known cases, the baselines, and whole reports on made-up runs."""
+
+import csv
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from fakes import animals_contest
+from PIL import Image
+
+from tfrecon import evaluate, images
+from tfrecon.config import from_tables
+from tfrecon.errors import UserError
+from tfrecon.evaluation import baselines, pictures, table
+from tfrecon.evaluation.report import data_config, evaluate_run, report_name
+from tfrecon.metrics import METRICS
+from tfrecon.run import Run
+
+
+def rows(method, values):
+    return [
+        table.Row(f"photo {i}", method, {"mse": v, "psnr": -10 * math.log10(v)})
+        for i, v in enumerate(values)
+    ]
+
+
+def cell(cells, method, column):
+    return next(c for c in cells if (c.method, c.column) == (method, column))
+
+
+def test_every_metric_has_its_place_in_the_table():
+    assert list(table.MEASURES) == list(METRICS)
+
+
+def test_bootstrap_agrees_with_the_normal_interval_and_is_repeatable():
+    values = np.random.default_rng(0).normal(5, 2, (400, 1))
+    low, high = table.bootstrap(values)
+    half = 1.96 * values.std(ddof=1) / math.sqrt(400)
+    assert low[0] == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high[0] == pytest.approx(values.mean() + half, abs=0.1 * half)
+    np.testing.assert_array_equal(table.bootstrap(values), (low, high))
+    assert table.bootstrap(values, seed=1)[0] != low
+
+
+def test_bootstrap_of_two_values_by_hand():
+    # means of two draws from {0, 1}: 0 (1/4), 0.5 (1/2), 1 (1/4)
+    low, high = table.bootstrap(np.array([[0.0], [1.0]]), level=0.4)
+    assert (low[0], high[0]) == (0.5, 0.5)
+    low, high = table.bootstrap(np.array([[0.0], [1.0]]))
+    assert (low[0], high[0]) == (0, 1)
+
+
+def test_missing_values_are_left_out():
+    values = np.array([[3.0, np.nan, np.nan], [3.0, 2.0, np.nan], [3.0, 2.0, np.nan]])
+    low, high = table.bootstrap(values)
+    np.testing.assert_array_equal(low, [3, 2, np.nan])
+    np.testing.assert_array_equal(high, [3, 2, np.nan])
+    found = table.summarise(
+        [table.Row("a", "m", {"mse": v}) for v in (1.0, math.nan, 3.0)], ["mse"]
+    )
+    assert (found[0].n, found[0].mean, found[0].std) == (2, 2.0, pytest.approx(math.sqrt(2)))
+
+
+def test_summary_of_one_image_has_no_spread():
+    (found,) = table.summarise([table.Row("a", "m", {"mse": 0.25})], ["mse"])
+    assert (found.n, found.mean, found.low, found.high) == (1, 0.25, 0.25, 0.25)
+    assert math.isnan(found.std)
+    assert "0.250 ± –" in table.summary_text([found])
+    assert "m,image,mse,1,0.25,,0.25,0.25" in table.summary_csv([found])
+
+
+def test_verdicts_name_what_the_model_does_not_beat():
+    scores = [*rows("net", [0.02, 0.04]), *rows("dark", [0.3, 0.5]), *rows("fill", [0.01, 0.02])]
+    cells = table.summarise(scores, ["mse", "psnr"])
+    first, second = table.verdicts(cells, "net")
+    assert first == "net is NO better than the fill on whole-image MSE: 0.0300 against 0.0150."
+    assert "fill on whole-image PSNR" in second
+    good = [c for c in cells if c.method != "fill"]
+    assert table.verdicts(good, "net") == [
+        "net is better than each of: dark; on whole-image MSE and PSNR."
+    ]
+    equal = table.summarise([*rows("net", [0.1]), *rows("dark", [0.1])], ["mse", "psnr"])
+    assert len(table.verdicts(equal, "net")) == 2
+    assert table.verdicts([c for c in cells if c.method == "net"], "net") == []
+
+
+def test_text_is_aligned_and_fits_a_terminal():
+    values = {name: 0.0123 for name in METRICS} | {f"hole_{name}": 23.456 for name in METRICS}
+    scores = [
+        table.Row(str(i), method, values) for method in ("a", "biharmonic fill") for i in "12"
+    ]
+    text = table.summary_text(table.summarise(scores, list(values)))
+    assert text.index("Holes only, n = 2") < text.index("Whole image, n = 2")
+    assert max(map(len, text.splitlines())) <= 80
+    block = text.split("\n\n")[1].splitlines()
+    ends = {line.rindex("]") for line in block if "]" in line}
+    assert len(ends) == 1, "the columns end at one place"
+    assert "SSIM 11×11" in text and "SSIM 7×7" in text
+    markdown = table.summary_markdown(table.summarise(scores, list(values)))
+    assert {line.count("|") for line in markdown.splitlines() if line.startswith("|")} == {8}
+
+
+def damaged_batch():
+    random = np.random.default_rng(0)
+    image = random.random((2, 24, 31, 3), np.float32)
+    mask = np.zeros((2, 24, 31, 1), np.float32)
+    mask[0, 5:12, 6:14] = 1
+    mask[1] = 1
+    return image * (1 - mask), mask
+
+
+@pytest.mark.parametrize("name", baselines.FILLS)
+def test_fills_keep_known_pixels_and_grey_out_what_nothing_is_known_of(name):
+    image, mask = damaged_batch()
+    before = image.copy()
+    filled = baselines.FILLS[name](image, mask)
+    assert filled.dtype == np.float32 and filled.shape == image.shape
+    known = np.broadcast_to(mask == 0, image.shape)
+    np.testing.assert_array_equal(filled[known], image[known])
+    assert filled[0][mask[0, ..., 0] > 0].mean() > 0.3, "the hole is filled"
+    np.testing.assert_array_equal(filled[1], 0.5)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_mean_colour_is_that_of_the_known_pixels():
+    image, mask = damaged_batch()
+    colour = image[0][mask[0, ..., 0] == 0].mean(0)
+    filled = baselines.mean_colour_fill(image, mask)
+    np.testing.assert_allclose(filled[0, 6, 7], colour, atol=1e-5)
+
+
+def test_biharmonic_recovers_a_ramp():
+    ramp = np.tile(np.linspace(0, 1, 30, dtype=np.float32)[None, :, None], (1, 24, 1, 3))[:1]
+    ramp = ramp.reshape(1, 24, 30, 3)
+    mask = np.zeros((1, 24, 30, 1), np.float32)
+    mask[:, 8:16, 10:20] = 1
+    filled = baselines.biharmonic_fill(ramp * (1 - mask), mask)
+    np.testing.assert_allclose(filled, ramp, atol=1e-3)
+
+
+def test_grid_shows_each_picture_in_its_column():
+    flat = [np.full((16, 16, 3), value, np.float32) for value in (0.2, 0.4, 0.6)]
+    example = pictures.Example("one with a very long name " * 9, (flat[0], flat[1], flat[2]))
+    shown = pictures.grid("best", [example, example])
+    middle = shown[pictures.LABEL * 3 + 100]
+    values = [int(middle[pictures._left(column) + 100, 0]) for column in range(3)]
+    assert values == [51, 102, 153]
+    assert (shown[:, -pictures.GAP :] == 255).all(), "no text runs over the edge"
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeRun(Run):
+    """A run whose model returns a fixed function of its input."""
+
+    restore: Any = None
+
+    def load_model(self):
+        channels = 4 if self.has_mask else 3
+        inputs = keras.Input((None, None, channels))
+        model: Any = keras.Model(inputs, keras.layers.Lambda(self.restore)(inputs))
+        model.size_multiple = 1
+        return model
+
+
+def fake_run(folder: Path, restore, *, mask=True, **data) -> Run:
+    config = from_tables({"model": "pix2pix", "data": {"image_size": 64, **data}})
+    run = FakeRun(folder / "checkpoints" / "fake", config, {"mask": mask}, restore)
+    run.path.mkdir(parents=True)
+    return run
+
+
+def contest_run(folder: Path, restore, **options) -> Run:
+    root = animals_contest(folder / "contest", count=3)
+    return fake_run(folder, restore, recipe="animals_inpainting", root=str(root), **options)
+
+
+def read_csv(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
+    run = contest_run(tmp_path, lambda x: x[..., :3])
+    report = evaluate_run(run, split="train", batch_size=3)
+    assert report.path == run.path / "report-train"
+    assert {path.name for path in report.path.iterdir()} == {
+        "per_image.csv", "summary.txt", "summary.md", "summary.csv",
+        "best.png", "median.png", "worst.png",
+    }  # fmt: skip
+    lines = read_csv(report.path / "per_image.csv")
+    methods = ["pix2pix", "damaged input", *baselines.FILLS]
+    assert list(dict.fromkeys(line["method"] for line in lines)) == methods
+    ids = {line["id"] for line in lines}
+    assert len(lines) == len(ids) * len(methods)
+    by_key = {(line["id"], line["method"]): line for line in lines}
+    columns = [*METRICS, *(f"hole_{name}" for name in METRICS)]
+    for id in ids:
+        for column in columns:
+            assert by_key[id, "pix2pix"][column] == by_key[id, "damaged input"][column] != ""
+    mine = cell(report.summary, "pix2pix", "hole_mse")
+    scores = [float(by_key[id, "pix2pix"]["hole_mse"]) for id in ids]
+    assert mine.n == len(ids) and mine.mean == pytest.approx(np.mean(scores), rel=1e-5)
+    assert any("NO better than the harmonic fill on hole MSE" in line for line in report.verdicts)
+    assert (report.path / "summary.txt").read_text(encoding="utf-8").strip() == report.text
+    assert "| pix2pix |" in (report.path / "summary.md").read_text(encoding="utf-8")
+    for name in ("best", "median", "worst"):
+        assert images.header(report.path / f"{name}.png").width > 3 * 64
+
+
+def test_ordered_baselines_and_switches(tmp_path):
+    run = contest_run(tmp_path, lambda x: x[..., :3])
+    report = evaluate_run(run, split="train", biharmonic=False)
+    means = {name: cell(report.summary, name, "hole_mse").mean for name in
+             ("damaged input", "mean-colour fill", "harmonic fill")}  # fmt: skip
+    assert means["harmonic fill"] < means["mean-colour fill"] < means["damaged input"]
+    assert "biharmonic" not in report.text
+    alone = evaluate_run(run, split="train", baselines=False)
+    assert {c.method for c in alone.summary} == {"pix2pix"} and alone.verdicts == []
+
+
+def test_unmasked_data_has_no_hole_columns_and_no_fills(tmp_path):
+    for kind, value in (("damaged", 40), ("clean", 80)):
+        for index in range(3):
+            path = tmp_path / "pairs" / kind / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40), (value, value + index, 9)).save(path)
+    recipe = {"name": "folder", "inputs": "damaged", "targets": "clean"}
+    run = fake_run(
+        tmp_path, lambda x: 2 * x, mask=False, recipe=recipe, root=str(tmp_path / "pairs"),
+        image_size=32,
+    )  # fmt: skip
+    report = evaluate_run(run, split="train")
+    assert {c.method for c in report.summary} == {"pix2pix", "damaged input"}
+    assert {c.column for c in report.summary} == set(METRICS)
+    assert report.verdicts == [
+        "pix2pix is better than each of: damaged input; on whole-image MSE and PSNR."
+    ]
+
+
+def test_split_without_truth_and_data_without_masks_are_errors(tmp_path, capsys):
+    run = contest_run(tmp_path, lambda x: x[..., :3])
+    with pytest.raises(UserError, match="no truth to score against"):
+        evaluate_run(run, split="submit")
+    with pytest.raises(UserError, match="no split 'tset'"):
+        evaluate_run(run, split="tset")
+    assert not list(run.path.iterdir()), "nothing is written"
+    assert evaluate.main([str(tmp_path / "nothing")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_failure_leaves_the_earlier_report_alone(tmp_path, monkeypatch):
+    def broken(images, masks):
+        raise RuntimeError("stopped half-way")
+
+    run = contest_run(tmp_path, lambda x: x[..., :3])
+    report = run.path / "report-train" / "per_image.csv"
+    report.parent.mkdir()
+    report.write_text("earlier")
+    monkeypatch.setitem(baselines.FILLS, "harmonic fill", broken)
+    with pytest.raises(RuntimeError, match="half-way"):
+        evaluate_run(run, split="train")
+    assert report.read_text() == "earlier" and len(list(report.parent.iterdir())) == 1
+
+
+def test_report_folder_says_what_was_evaluated(tmp_path):
+    run = fake_run(tmp_path, None, recipe="animals_inpainting", root="photos/contest")
+    cases: list[tuple[str, str | None, str | None, str]] = [
+        ("test", None, None, "report"),
+        ("test", "animals_inpainting", "photos/contest", "report"),
+        ("val", None, None, "report-val"),
+        ("test", "demo", None, "report-test-demo"),
+        ("test", None, "other/photos", "report-test-photos"),
+        ("val", "my.recipe", "here", "report-val-my_recipe-here"),
+    ]
+    for split, data, root, expected in cases:
+        assert report_name(run, split, data_config(run, data, root)) == expected
+    assert data_config(run, "demo", None).root is None
+    assert data_config(run, None, None).root == "photos/contest"

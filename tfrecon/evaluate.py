@@ -1,0 +1,71 @@
+"""``python -m tfrecon.evaluate``: a run's scores beside the baselines, and its pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tfrecon.cli import Parser, run, start_tensorflow
+
+
+def parser() -> Parser:
+    """The command's options."""
+    options = Parser(
+        "evaluate",
+        "Scores a run on images with known truth: MSE, NRMSE, MAE, PSNR and two variants of SSIM,\n"
+        "over the whole image and, where there are masks, over the holes only, beside the damaged\n"
+        "input and classical fills. Writes tables and pictures into checkpoints/NAME/report.",
+    )
+    options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
+    options.add_argument("--data", help="another recipe than the run's own")
+    options.add_argument("--root", metavar="DIR", help="another folder than the run's own")
+    options.add_argument("--split", default="test", help="split of the recipe (test)")
+    options.add_argument("--batch-size", type=_positive, default=8, help="images at once (8)")
+    options.add_argument(
+        "--no-biharmonic",
+        action="store_true",
+        help="leave out the slow baseline (about ten images a second and core)",
+    )
+    options.add_argument(
+        "--skip-unreadable", action="store_true", help="leave out images that cannot be read"
+    )
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run(parser(), _evaluate, argv)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from tfrecon.run import open_run
+
+    trained = open_run(arguments.run)
+    start_tensorflow()
+    from tfrecon.evaluation.report import evaluate_run
+
+    report = evaluate_run(
+        trained,
+        split=arguments.split,
+        data=arguments.data,
+        root=arguments.root,
+        batch_size=arguments.batch_size,
+        biharmonic=not arguments.no_biharmonic,
+        skip_unreadable=arguments.skip_unreadable,
+    )
+    print(report.text)
+    print(f"\nwritten to {report.path}:")
+    print("  per_image.csv (one row an image and method), summary.txt, summary.md, summary.csv,")
+    print("  best.png, median.png, worst.png")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""A run's scores on one split of a data set: rows, summary and pictures in the report's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfrecon import images
+from tfrecon.config import DataConfig
+from tfrecon.data import check, pipeline, recipes
+from tfrecon.data.sample import Sample
+from tfrecon.errors import UserError
+from tfrecon.evaluation import baselines as classical
+from tfrecon.evaluation import pictures, table
+from tfrecon.inference import restorer
+from tfrecon.metrics import METRICS
+from tfrecon.registry import Spec
+from tfrecon.run import Run
+
+SHOWN = 4
+"""Images in each grid of pictures."""
+
+Method = Callable[[pipeline.Batch], Any]
+"""From a batch to its restored images (B,H,W,3)."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the report lies, its text as printed, and the numbers behind it."""
+
+    path: Path
+    text: str
+    summary: table.Summary
+    verdicts: list[str]
+
+
+def evaluate_run(
+    run: Run,
+    *,
+    split: str = "test",
+    data: str | None = None,
+    root: str | Path | None = None,
+    batch_size: int = 8,
+    baselines: bool = True,
+    biharmonic: bool = True,
+    skip_unreadable: bool = False,
+) -> Report:
+    """Scores the run's model and the baselines on a split and writes the report.
+
+    `data` and `root` name another recipe or folder than the run was trained on. `baselines` adds
+    the damaged input and, where there are masks, the classical fills; `biharmonic` is the slow one
+    of them, about ten images a second and core. Images are streamed, none is kept. The folder is
+    ``report`` inside the run's, or ``report-SPLIT-…`` for another split or other data. Raises
+    UserError for a split without truth, data without the masks that the model needs, and
+    unreadable images unless `skip_unreadable`.
+    """
+    config = data_config(run, data, root)
+    folder = run.path / report_name(run, split, config)
+    samples = check.readable(_samples(run, config, split), skip_unreadable)
+    masked = pipeline.has_mask(samples, config)
+    restore = _restorer(run)
+    model = run.config.model.name
+    methods: dict[str, Method] = {model: restore}
+    if baselines:
+        methods |= _baselines(masked, biharmonic)
+    batches = pipeline.dataset(samples, config, batch_size=batch_size)
+    columns = [*METRICS, *(table.HOLE + name for name in METRICS)] if masked else [*METRICS]
+    with _writing(folder / "per_image.csv") as file:
+        file.write(table.csv_text([], columns, header=True))
+        rows: list[table.Row] = []
+        with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
+            for batch in batches:
+                scored = list(_scored(batch, methods))
+                file.write(table.csv_text(scored, columns))
+                rows += scored
+                bar.update(len(batch["id"]))
+    cells = table.summarise(rows, columns)
+    verdicts = table.verdicts(cells, model)
+    about = (
+        f"run {run.path}: {model} on {config.recipe.name}, split {split!r}, "
+        f"{len(samples)} images of {config.image_size}×{config.image_size}"
+    )
+    text = _write_summaries(folder, cells, about, verdicts)
+    _write_pictures(folder, samples, config, restore, _ranked(rows, model, columns), batch_size)
+    return Report(folder, text, cells, verdicts)
+
+
+def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConfig:
+    """The run's data section with another recipe or folder, and without a cache."""
+    config = dataclasses.replace(run.config.data, cache="none")
+    if data is not None and data != config.recipe.name:
+        # Another recipe's folder and options mean nothing to this one.
+        config = dataclasses.replace(config, recipe=Spec(data), root=None)
+    return dataclasses.replace(config, root=str(root)) if root is not None else config
+
+
+def report_name(run: Run, split: str, config: DataConfig) -> str:
+    """``report``, or a name that says in what the evaluation differs from the run's own test."""
+    parts = ["report"]
+    other_recipe = config.recipe.name != run.config.data.recipe.name
+    other_root = config.root is not None and config.root != run.config.data.root
+    if split != "test" or other_recipe or other_root:
+        parts.append(split)
+    if other_recipe:
+        parts.append(config.recipe.name.replace(".", "_"))
+    if other_root:
+        parts.append(Path(str(config.root)).resolve().name)
+    return "-".join(parts)
+
+
+def _samples(run: Run, config: DataConfig, split: str) -> list[Sample]:
+    """The split's samples, checked for truth and for the masks that the model needs."""
+    root = Path(config.root) if config.root else None
+    samples = recipes.samples(config.recipe, root, split)
+    blind = [sample.id for sample in samples if sample.target is None]
+    if blind:
+        raise UserError(
+            f"split {split!r} of {config.recipe.name!r} has no truth to score against (none for "
+            f"{blind[0]!r}); choose a split with truth, e.g. --split test"
+        )
+    if run.has_mask and not pipeline.has_mask(samples, config):
+        raise UserError(
+            f"run {run.name!r} was trained with masks and {config.recipe.name!r} gives none; "
+            "choose data with masks"
+        )
+    return samples
+
+
+def _restorer(run: Run) -> Method:
+    """The model as a method, the mask going in only if the run has one."""
+    restore = restorer(run.load_model())
+
+    def apply(batch: pipeline.Batch) -> Any:
+        return restore(pipeline.model_input(batch) if run.has_mask else batch["input"])
+
+    return apply
+
+
+def _baselines(masked: bool, biharmonic: bool) -> dict[str, Method]:
+    def method(fill: classical.Fill) -> Method:
+        return lambda batch: fill(batch["input"].numpy(), batch["mask"].numpy())
+
+    fills = classical.FILLS if masked else {}
+    chosen = {
+        name: method(fill)
+        for name, fill in fills.items()
+        if biharmonic or name != classical.BIHARMONIC
+    }
+    return {classical.DAMAGED: lambda batch: batch["input"], **chosen}
+
+
+@tf.function(reduce_retracing=True)
+def _scores(target: Any, output: Any, mask: Any) -> dict[str, Any]:
+    """All metrics of a batch, (B,) each; in one graph, so that shared parts are computed once."""
+    scores = {name: metric(target, output) for name, metric in METRICS.items()}
+    if mask is not None:
+        for name, metric in METRICS.items():
+            scores[table.HOLE + name] = metric(target, output, mask)
+    return scores
+
+
+def _scored(batch: pipeline.Batch, methods: Mapping[str, Method]) -> Iterator[table.Row]:
+    ids = [id.decode() for id in batch["id"].numpy()]
+    for name, method in methods.items():
+        output = tf.convert_to_tensor(method(batch))
+        scores = _scores(batch["target"], output, batch.get("mask"))
+        lists = {column: score.numpy().tolist() for column, score in scores.items()}
+        for index, id in enumerate(ids):
+            yield table.Row(id, name, {column: values[index] for column, values in lists.items()})
+
+
+def _write_summaries(
+    folder: Path, cells: table.Summary, about: str, verdicts: Sequence[str]
+) -> str:
+    """Writes the three summaries and returns the one for the terminal."""
+
+    def text(tables: str) -> str:
+        return "\n\n".join([about, tables, "\n".join(verdicts), "\n".join(table.NOTES)])
+
+    for name, content in (
+        ("summary.txt", text(table.summary_text(cells)) + "\n"),
+        ("summary.md", text(table.summary_markdown(cells)) + "\n"),
+        ("summary.csv", table.summary_csv(cells)),
+    ):
+        with _writing(folder / name) as file:
+            file.write(content)
+    return text(table.summary_text(cells))
+
+
+def _ranked(
+    rows: Sequence[table.Row], model: str, columns: Sequence[str]
+) -> tuple[str, dict[str, float]]:
+    """What the pictures go by, and that score of the model's images by id, best first.
+
+    Images without a score come last.
+    """
+    column = table.HOLE + "psnr" if table.HOLE + "psnr" in columns else "psnr"
+    scores = [(row.id, row.values[column]) for row in rows if row.method == model]
+    scores.sort(key=lambda pair: (math.isnan(pair[1]), -pair[1]))
+    return "hole PSNR" if column.startswith(table.HOLE) else "PSNR", dict(scores)
+
+
+def _write_pictures(
+    folder: Path,
+    samples: Sequence[Sample],
+    config: DataConfig,
+    restore: Method,
+    ranked: tuple[str, dict[str, float]],
+    batch_size: int,
+) -> None:
+    """best.png, median.png and worst.png. Which images they show is known last, so these few are
+    read again instead of keeping all."""
+    what, scores = ranked
+    ids = list(scores)
+    middle = max(0, (len(ids) - SHOWN) // 2)
+    picked = {
+        "best": ids[:SHOWN],
+        "median": ids[middle : middle + SHOWN],
+        "worst": ids[::-1][:SHOWN],
+    }
+    for name, chosen in picked.items():
+        wanted = [sample for sample in samples if sample.id in chosen]
+        examples: dict[str, pictures.Example] = {}
+        for batch in pipeline.dataset(wanted, config, batch_size=batch_size):
+            triples = zip(batch["input"], restore(batch), batch["target"], strict=True)
+            for id, triple in zip(batch["id"].numpy(), triples, strict=True):
+                label = f"{id.decode()}   {what} {scores[id.decode()]:.2f} dB"
+                examples[id.decode()] = pictures.Example(label, triple)
+        title = f"{name} by {what}, of {len(ids)} images"
+        images.write(folder / f"{name}.png", pictures.grid(title, [examples[id] for id in chosen]))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[TextIO]:
+    """A text file that takes its name when the block ends well."""
+    with images.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        yield file
