@@ -1,7 +1,6 @@
 """A folder of photos through an export: what is written, and what is refused before anything is."""
 
 import csv
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,25 +11,27 @@ from PIL import Image
 
 from tfrecon import export, images, reconstruct
 from tfrecon.errors import UserError
-from tfrecon.inference import restorer
+from tfrecon.inference import Export, restorer
 from tfrecon.reconstruction import restore_folder
 from tfrecon.saved_model import export_model
 
 
-@dataclass
-class Fake:
+class Fake(Export):
     """An export whose model paints holes red, and remembers what it was given."""
 
-    has_mask: bool = True
-    path: Path = Path("exports/fake")
-    seen: list = field(default_factory=list)
+    def __init__(self, has_mask: bool = True) -> None:
+        super().__init__(Path("exports/fake"), has_mask, record={}, module=[])
+
+    @property
+    def seen(self) -> list:
+        return self.module
 
     def restore(self, x):
         self.seen.append(x)
         if not self.has_mask:
             return x
         mask = x[..., 3:]
-        return (x[..., :3] * (1 - mask) + np.float32([1, 0, 0]) * mask).astype(np.float32)
+        return (x[..., :3] * (1 - mask) + np.array([1, 0, 0], np.float32) * mask).astype(np.float32)
 
 
 def photo(height, width, seed=0):
@@ -101,7 +102,7 @@ def test_large_photos_go_through_tiles_and_a_hole_may_cross_their_borders(folder
     fake = Fake()
     restore_folder(fake, folders.photos, folders.out, masks=folders.masks, tile=64, overlap=16)
     assert {x.shape[:3] for x in fake.seen} == {(1, 64, 64)}
-    expected = np.where(mask[..., None] == 255, np.uint8([255, 0, 0]), pixels)
+    expected = np.where(mask[..., None] == 255, np.array([255, 0, 0], np.uint8), pixels)
     np.testing.assert_array_equal(images.read(folders.out / "large.png"), expected)
     np.testing.assert_array_equal(images.read(folders.out / "small.png"), photo(64, 64))
 
@@ -221,7 +222,7 @@ def test_the_command_restores_a_folder(exported, folders, capsys):
     table(folders.table, [(0, "a.png", 3, 20, 5, 5)])
     arguments = [exported.path, folders.photos, folders.out, "--masks", folders.table]
     assert reconstruct.main([str(argument) for argument in arguments]) == 0
-    assert "1 photos restored" in capsys.readouterr().out
+    assert "1 photo restored" in capsys.readouterr().out
     mask = np.zeros((90, 101, 1), np.float32)
     mask[3:78, 20:95] = mask[5:80, 5:80] = 1
     x = np.concatenate((images.to_float(pixels), mask), axis=-1)

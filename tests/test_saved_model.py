@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -185,6 +186,23 @@ def test_a_folder_that_is_no_export_is_never_replaced(tmp_path):
     assert (tmp_path / "photos" / "cat.png").exists()
 
 
+def test_an_earlier_export_comes_back_when_the_last_step_fails(tmp_path, monkeypatch):
+    path = tmp_path / "tiny"
+    export_model(tiny(False), path, False, {"run": "first"})
+    rename = Path.rename
+
+    def failing(self, target):
+        if self.name == "new":
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="no"):
+        export_model(tiny(False), path, False, {"run": "second"})
+    assert open_export(path).record["run"] == "first"
+    assert [item.name for item in tmp_path.iterdir()] == ["tiny"]
+
+
 def test_an_interrupted_export_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
@@ -234,6 +252,30 @@ for size in ("40x40", "256x256", "300x451"):
     rounded = np.rint(expected * 255).astype(int)
     print(size, np.abs(restored - expected).max(), np.abs(served - rounded).max())
 """
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mask, options",
+    [
+        (True, {"fill": "harmonic", "residual": True}),
+        (True, {"inference": "batch", "dropout_at_inference": True}),
+        (False, {"normalization": "instance"}),
+    ],
+)
+def test_pix2pix_is_exported(tmp_path, mask, options):
+    from tfrecon.models import build_model
+
+    spec = Spec("pix2pix", {"base_filters": 4, **options})
+    model = build_model(spec, image_size=64, mask=mask, seed=1)
+    random = np.random.default_rng(0)
+    for variable in model.generator.trainable_variables:
+        variable.assign(variable + random.normal(0, 0.05, variable.shape))
+    export_model(model, tmp_path / "pix2pix", mask)
+    pixels, holes = photos(2, 64, 128)
+    x = model_input(pixels, holes, mask)
+    restored = open_export(tmp_path / "pix2pix").restore(x)
+    np.testing.assert_allclose(restored, model(x, training=False), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def restore_any_size(model: Any, x: tf.Tensor) -> tf.Tensor:
 
 
 def accepted_size(model: Any) -> tuple[int | None, int]:
-    """What `model` declares: ``fixed_size`` or None, and ``size_multiple`` (1 beside the former)."""
+    """What `model` declares: ``fixed_size`` or None, and ``size_multiple`` (else 1)."""
     fixed = getattr(model, "fixed_size", None)
     multiple = getattr(model, "size_multiple", None)
     if fixed is None and multiple is None:
@@ -118,12 +118,12 @@ class Export:
     def restore(self, x: Any) -> np.ndarray:
         """What `restorer` gives for the model, by the signature ``restore``."""
         x = tf.convert_to_tensor(x, tf.float32)
-        inputs = {"image": x[..., :3]} | ({"mask": x[..., 3:]} if self.has_mask else {})
+        inputs = {"image": x[..., :3], "mask": x[..., 3:]} if self.has_mask else {"image": x}
         return self.module.signatures["restore"](**inputs)["restored"].numpy()
 
     def serve(self, image: Any, mask: Any = None) -> np.ndarray:
         """The signature ``serve``: all uint8, (B,H,W,3), and mask (B,H,W,1) nonzero = damaged."""
-        inputs = {"image": image} | ({"mask": mask} if self.has_mask else {})
+        inputs = {"image": image, "mask": mask} if self.has_mask else {"image": image}
         inputs = {name: tf.convert_to_tensor(value, tf.uint8) for name, value in inputs.items()}
         return self.module.signatures["serve"](**inputs)["restored"].numpy()
 

@@ -60,7 +60,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         overlap=arguments.overlap,
         skip_unreadable=arguments.skip_unreadable,
     )
-    print(f"{written} photos restored to {arguments.output_dir}")
+    print(f"{written} photo{'s' * (written != 1)} restored to {arguments.output_dir}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def restore_folder(
     `tile` are restored in blended tiles. Returns how many were written. Everything is checked
     before the first photo is written: raises UserError for a missing or empty folder, two photos of
     one stem, a photo without mask or whose mask does not fit, a PNG that would replace an input,
-    and for unreadable photos (all are listed) unless `skip_unreadable` leaves them out."""
+    and for unreadable photos (all are listed) unless `skip_unreadable` leaves them out.
+    """
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     if not 0 <= overlap < tile:
         raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")

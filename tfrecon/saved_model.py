@@ -72,7 +72,8 @@ def export_model(
     It is loaded again and compared with the model before it takes its name; an export that lay
     there is replaced only then. Raises UserError with the figures for a difference above the
     tolerances, for a `path` that holds something else than an export, and when it cannot be
-    written; nothing is left behind then."""
+    written; nothing is left behind then.
+    """
     path = Path(path)
     if path.exists() and not (path / RECORD).is_file():
         raise UserError(f"{str(path)!r} exists and is no export; choose another place with --out")
@@ -197,11 +198,8 @@ def _replacing_folder(path: Path) -> Iterator[Path]:
         yield new
         if path.exists():
             path.rename(old)  # a folder cannot be renamed onto one that holds files
-        try:
-            new.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        new.rename(path)
     finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(workplace, ignore_errors=True)

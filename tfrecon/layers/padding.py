@@ -1,5 +1,4 @@
-"""Reflection padding by any amount, and the crop that undoes it: photos of any size for networks
-that take multiples of their stride only."""
+"""Reflection padding by any amount, and its undoing: photos of any size for any network."""
 
 from __future__ import annotations
 
@@ -12,7 +11,8 @@ def pad_to_multiple(x: tf.Tensor, multiple: int) -> tf.Tensor:
     The content is mirrored at its last row and column (which are not doubled), again and again
     where the gap is larger than the photo, as ``numpy.pad(mode="reflect")`` does. Every channel
     moves alike, so a mask that rides as last channel stays in register. Sizes may be unknown when
-    traced."""
+    traced.
+    """
     size = tf.shape(x)
     return pad_to_size(x, _next_multiple(size[1], multiple), _next_multiple(size[2], multiple))
 

@@ -24,8 +24,7 @@ def tile_starts(size: int | tf.Tensor, tile: int, overlap: int) -> tf.Tensor:
 
 
 def tile_weights(starts: tf.Tensor, size: int | tf.Tensor, tile: int, overlap: int) -> tf.Tensor:
-    """The share of each tile in each of its pixels, (n,tile) float32, for the `starts` of one
-    axis."""
+    """The share of each tile in each of its pixels on one axis, (n,tile) float32."""
     place = tf.range(tile, dtype=tf.float32) + 0.5
     to_border = tf.minimum(place, tile - place)
     window = tf.sin(math.pi / 2 * tf.minimum(to_border / max(overlap, 1), 1.0)) ** 2
