@@ -22,7 +22,9 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def run(parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None) -> int:
+def run(
+    parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None
+) -> int:
     """Parses `argv` and calls `body`; returns the exit code.
 
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
@@ -41,9 +43,13 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequen
         return 130
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"no space left on the disk while writing {error.filename or 'a file'}; free some")
+            return _fail(
+                f"no space left on the disk while writing {error.filename or 'a file'}; free some"
+            )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
-            return _fail(f"cannot use {error.filename!r}: {error.strerror}; check path and permission")
+            return _fail(
+                f"cannot use {error.filename!r}: {error.strerror}; check path and permission"
+            )
         raise
     return 0
 

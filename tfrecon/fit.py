@@ -23,7 +23,9 @@ def parser() -> Parser:
         "A run that was killed at any moment goes on with --run NAME --resume, bit for bit.",
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
-    command.add_argument("--data", help="recipe of the data: demo, animals_inpainting, folder or your.module")
+    command.add_argument(
+        "--data", help="recipe of the data: demo, animals_inpainting, folder or your.module"
+    )
     command.add_argument("--root", help="folder that holds the data")
     command.add_argument("--config", help="TOML file, e.g. configs/pix2pix/demo.toml")
     command.add_argument(
@@ -40,7 +42,9 @@ def parser() -> Parser:
         "--strategy", choices=("auto", "none", "mirrored"), help="devices to train on (auto)"
     )
     command.add_argument(
-        "--skip-unreadable", action="store_true", help="train without the images that cannot be read"
+        "--skip-unreadable",
+        action="store_true",
+        help="train without the images that cannot be read",
     )
     return command
 
@@ -66,7 +70,9 @@ def _body(arguments: argparse.Namespace) -> None:
         name = from_tables(given).model.name
         config = from_tables(merged(DEFAULTS.get(name, {}), given))
     elif not arguments.resume:
-        raise UserError("no model given; name one with --model, e.g. --model pix2pix, or --config FILE")
+        raise UserError(
+            "no model given; name one with --model, e.g. --model pix2pix, or --config FILE"
+        )
     if arguments.resume:
         from tfrecon.run import open_run
 
@@ -127,7 +133,9 @@ def _folder(
         return path, open_run(path).facts
     if (path / "config.json").exists():
         if arguments.run:
-            raise UserError(f"run {str(path)!r} exists; go on with --resume or choose another --run")
+            raise UserError(
+                f"run {str(path)!r} exists; go on with --resume or choose another --run"
+            )
         number = 2
         while (path.with_name(f"{path.name}-{number}") / "config.json").exists():
             number += 1

@@ -105,7 +105,5 @@ def build_optimizer(config: FitConfig, total_steps: int) -> keras.optimizers.Opt
     """The optimizer of a configuration, its schedule spanning `total_steps`."""
     rate: Any = config.learning_rate
     if config.schedule != "constant" or config.warmup_steps:
-        rate = RunSchedule(
-            config.learning_rate, config.schedule, config.warmup_steps, total_steps
-        )
+        rate = RunSchedule(config.learning_rate, config.schedule, config.warmup_steps, total_steps)
     return build(config.optimizer, OPTIMIZERS, "optimizer", learning_rate=rate)

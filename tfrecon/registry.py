@@ -42,9 +42,7 @@ class Spec:
         return {"name": self.name, **self.options}
 
 
-def build(
-    spec: Spec, table: Mapping[str, Callable[..., Any]], kind: str, **context: Any
-) -> Any:
+def build(spec: Spec, table: Mapping[str, Callable[..., Any]], kind: str, **context: Any) -> Any:
     """Calls the builder that `table` holds for `spec`.
 
     `context` are arguments that the caller knows (an image size, say); a user who sets one as an

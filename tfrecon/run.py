@@ -71,7 +71,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     """The run in a folder. Raises UserError for a missing folder or one that holds no run."""
     path = Path(path)
     if not path.is_dir():
-        raise UserError(f"run folder {str(path)!r} does not exist; train one with python -m tfrecon.fit")
+        raise UserError(
+            f"run folder {str(path)!r} does not exist; train one with python -m tfrecon.fit"
+        )
     for name in (CONFIG, FACTS):
         if not (path / name).is_file():
             raise UserError(f"folder {str(path)!r} is no run: it has no {name}")

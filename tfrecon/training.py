@@ -55,7 +55,9 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
     return Data(train, val, pipeline.has_mask(train, config.data))
 
 
-def train(config: Config, path: Path, *, resume: bool = False, skip_unreadable: bool = False) -> Run:
+def train(
+    config: Config, path: Path, *, resume: bool = False, skip_unreadable: bool = False
+) -> Run:
     """Trains the run in `path` to its end and returns it.
 
     With `resume` a run goes on from its last checkpoint, or from step 0 where it has none, and ends
@@ -190,7 +192,9 @@ def _stoppers(fit: FitConfig) -> list[keras.callbacks.Callback]:
     stoppers: list[keras.callbacks.Callback] = []
     if fit.early_stopping_patience:
         stoppers.append(
-            keras.callbacks.EarlyStopping(fit.monitor, patience=fit.early_stopping_patience, mode=mode)
+            keras.callbacks.EarlyStopping(
+                fit.monitor, patience=fit.early_stopping_patience, mode=mode
+            )
         )
     if fit.reduce_on_plateau_patience:
         stoppers.append(

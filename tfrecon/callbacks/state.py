@@ -135,4 +135,10 @@ def _running(model: keras.Model) -> list[Any]:
 
 
 def _number(value: Any) -> Any:
-    return None if value is None else float(value) if isinstance(value, float | np.floating) else int(value)
+    return (
+        None
+        if value is None
+        else float(value)
+        if isinstance(value, float | np.floating)
+        else int(value)
+    )

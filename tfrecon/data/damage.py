@@ -26,7 +26,9 @@ def boxes(*, count: int = 2, size: int = 75) -> Draw:
     A box avoids the earlier ones where one of CANDIDATES places does; else it overlaps.
     """
     if count < 1 or size < 1:
-        raise UserError(f"damage 'boxes' needs count and size of at least 1, not {count} and {size}")
+        raise UserError(
+            f"damage 'boxes' needs count and size of at least 1, not {count} and {size}"
+        )
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         height, width = tf.shape(target)[0], tf.shape(target)[1]

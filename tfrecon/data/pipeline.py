@@ -137,7 +137,7 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
     if spec is None:
         raise UserError(
             f"recipe {config.recipe.name!r} gives clean images only and names no damage; "
-            'set data.damage, e.g. --set data.damage.name=boxes'
+            "set data.damage, e.g. --set data.damage.name=boxes"
         )
     return damage(spec)
 

@@ -148,9 +148,7 @@ class _FileTable:
         stack = tf.concat(planes, axis=-1)
         top, left, high, wide = tf.unstack(self.regions[index])
         whole = tf.ensure_shape(stack, [None, None, channels])
-        return tf.cond(
-            high < 0, lambda: whole, lambda: whole[top : top + high, left : left + wide]
-        )
+        return tf.cond(high < 0, lambda: whole, lambda: whole[top : top + high, left : left + wide])
 
 
 def stack_of(sample: Sample, parts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -56,6 +56,7 @@ def harmonic_fill(images: Any, masks: Any) -> Any:
     return filled
 
 
+@keras.saving.register_keras_serializable("tfrecon")
 class HarmonicFill(keras.layers.Layer):
     """`harmonic_fill` as a layer called on (images, masks); float32 inside under any precision."""
 

@@ -22,29 +22,30 @@ class ImageLoss(keras.losses.Loss):
         """The scalar that `train_step` differentiates."""
         if sample_weight is None or len(sample_weight.shape) < 4:
             return super().__call__(y_true, y_pred, sample_weight)
-        weights = ops.cast(sample_weight, "float32")
-        scale = weights / ops.mean(weights, axis=(1, 2, 3), keepdims=True)
-        return _Weighted(self, scale)(y_true, y_pred)
+        return _Weighted(self, ops.cast(sample_weight, "float32"))(y_true, y_pred)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """(B,H,W,C) twice to (B,)."""
-        return ops.mean(self.pixelwise(y_true, y_pred), axis=(1, 2, 3))
+        """(B,H,W,C) twice to (B,), in float32."""
+        return ops.mean(self._differences(y_true, y_pred), axis=(1, 2, 3))
 
     def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
         """(B,H,W,C) twice to (B,H,W,C), before any mean."""
         raise NotImplementedError
 
+    def _differences(self, y_true: Any, y_pred: Any) -> Any:
+        return self.pixelwise(ops.cast(y_true, "float32"), ops.cast(y_pred, "float32"))
+
 
 class _Weighted(keras.losses.Loss):
-    """One evaluation of a loss under pixel weights of mean 1, so that Keras still does the reduction."""
+    """One evaluation of a loss under pixel weights, so that Keras still does the reduction."""
 
-    def __init__(self, loss: ImageLoss, scale: Any) -> None:
+    def __init__(self, loss: ImageLoss, weights: Any) -> None:
         super().__init__(reduction=loss.reduction)
         self.loss = loss
-        self.scale = scale
+        self.scale = weights / ops.mean(weights, axis=(1, 2, 3), keepdims=True)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        return ops.mean(self.loss.pixelwise(y_true, y_pred) * self.scale, axis=(1, 2, 3))
+        return ops.mean(self.loss._differences(y_true, y_pred) * self.scale, axis=(1, 2, 3))
 
 
 class L1(ImageLoss):

@@ -58,7 +58,9 @@ def unet(
         )(x)  # fmt: skip
         x = normalization(norm, inference, f"up{stage + 1}_norm")(x)
         if stage < 3:
-            x = Dropout(dropout, dropout_at_inference, seed=_draw(seeds), name=f"drop{stage + 1}")(x)
+            x = Dropout(dropout, dropout_at_inference, seed=_draw(seeds), name=f"drop{stage + 1}")(
+                x
+            )
         x = layers.Concatenate(name=f"skip{stage + 1}")([x, skips.pop()])
     x = layers.ReLU(name="head_act")(x)
     x = layers.Conv2DTranspose(
