@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,15 @@ Fill = Callable[[Array, Array], Array]
 
 GREY = np.float32(0.5)
 """The fill of an image without a known pixel."""
+
+DAMAGED = "damaged input"
+"""The row of the input as it is."""
+
+BIHARMONIC = "biharmonic fill"
+"""The slow one."""
+
+JPEG_BORDER_PX = 2
+"""Border that the biharmonic fill leaves out of JPEG files."""
 
 
 def mean_colour_fill(images: Array, masks: Array) -> Array:
@@ -32,14 +42,20 @@ def harmonic_fill(images: Array, masks: Array) -> Array:
     return fill(images, masks).numpy()
 
 
-def biharmonic_fill(images: Array, masks: Array) -> Array:
-    """scikit-image's biharmonic inpainting (Damelin and Hoang 2018), images in parallel."""
+def biharmonic_fill(images: Array, masks: Array, border_px: int = 0) -> Array:
+    """scikit-image's biharmonic inpainting (Damelin and Hoang 2018), images in parallel.
+
+    So many pixels around each hole count as unknown too; the result keeps them as they are.
+    """
+    from scipy.ndimage import binary_dilation
     from skimage.restoration import inpaint_biharmonic
 
     def one(image: Array, mask: Array) -> Array:
         hole = mask[..., 0] > 0.5
+        if border_px and hole.any():
+            hole = binary_dilation(hole, np.ones((3, 3), bool), iterations=border_px)
         if hole.all():
-            return np.full_like(image, GREY)
+            return np.where(mask > 0.5, GREY, image)
         # Region by region gives the same values; many small holes take twenty times as long.
         filled = inpaint_biharmonic(image, hole, channel_axis=-1, split_into_regions=False)
         return np.where(mask > 0.5, np.clip(filled, 0, 1), image).astype(np.float32)
@@ -49,15 +65,15 @@ def biharmonic_fill(images: Array, masks: Array) -> Array:
         return np.stack(list(pool.map(one, images, masks)))
 
 
-FILLS: dict[str, Fill] = {
-    "mean-colour fill": mean_colour_fill,
-    "harmonic fill": harmonic_fill,
-    "biharmonic fill": biharmonic_fill,
-}
-"""The classical fills by the name that tables show."""
+def fills(*, jpeg: bool) -> dict[str, Fill]:
+    """The classical fills by the name that tables show; `jpeg`: the damaged files are JPEG.
 
-DAMAGED = "damaged input"
-"""The row of the input as it is."""
-
-BIHARMONIC = "biharmonic fill"
-"""The slow one."""
+    JPEG rings beside a hidden box, and a biharmonic fill continues slopes: over 135 such photos its
+    hole MSE was 0.066, and 0.043 with `JPEG_BORDER_PX` pixels of border unknown (0.035 on photos
+    damaged after decoding, where a border made it worse). The harmonic fill never gained by it.
+    """
+    return {
+        "mean-colour fill": mean_colour_fill,
+        "harmonic fill": harmonic_fill,
+        BIHARMONIC: functools.partial(biharmonic_fill, border_px=JPEG_BORDER_PX if jpeg else 0),
+    }

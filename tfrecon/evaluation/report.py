@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,12 @@ from tfrecon.run import Run
 
 SHOWN = 4
 """Images in each grid of pictures."""
+
+JPEG = (".jpg", ".jpeg")
+BORDER_NOTE = (
+    f"The damaged files are JPEG: the {classical.BIHARMONIC} also leaves out the "
+    f"{classical.JPEG_BORDER_PX} pixels around each hole, where JPEG rings, and is better for it."
+)
 
 Method = Callable[[pipeline.Batch], Any]
 """From a batch to its restored images (B,H,W,3)."""
@@ -68,9 +75,10 @@ def evaluate_run(
     masked = pipeline.has_mask(samples, config)
     restore = _restorer(run)
     model = run.config.model.name
+    jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     methods: dict[str, Method] = {model: restore}
     if baselines:
-        methods |= _baselines(masked, biharmonic)
+        methods |= _baselines(masked, biharmonic, jpeg)
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     columns = [*METRICS, *(table.HOLE + name for name in METRICS)] if masked else [*METRICS]
     with _writing(folder / "per_image.csv") as file:
@@ -84,10 +92,12 @@ def evaluate_run(
                 bar.update(len(batch["id"]))
     cells = table.summarise(rows, columns)
     verdicts = table.verdicts(cells, model)
-    about = (
+    about = [
         f"run {run.path}: {model} on {config.recipe.name}, split {split!r}, "
         f"{len(samples)} images of {config.image_size}×{config.image_size}"
-    )
+    ]
+    if classical.BIHARMONIC in methods and jpeg:
+        about.append(BORDER_NOTE)
     text = _write_summaries(folder, cells, about, verdicts)
     _write_pictures(folder, samples, config, restore, _ranked(rows, model, columns), batch_size)
     return Report(folder, text, cells, verdicts)
@@ -144,11 +154,11 @@ def _restorer(run: Run) -> Method:
     return apply
 
 
-def _baselines(masked: bool, biharmonic: bool) -> dict[str, Method]:
+def _baselines(masked: bool, biharmonic: bool, jpeg: bool) -> dict[str, Method]:
     def method(fill: classical.Fill) -> Method:
         return lambda batch: fill(batch["input"].numpy(), batch["mask"].numpy())
 
-    fills = classical.FILLS if masked else {}
+    fills = classical.fills(jpeg=jpeg) if masked else {}
     chosen = {
         name: method(fill)
         for name, fill in fills.items()
@@ -178,21 +188,25 @@ def _scored(batch: pipeline.Batch, methods: Mapping[str, Method]) -> Iterator[ta
 
 
 def _write_summaries(
-    folder: Path, cells: table.Summary, about: str, verdicts: Sequence[str]
+    folder: Path, cells: table.Summary, about: Sequence[str], verdicts: Sequence[str]
 ) -> str:
     """Writes the three summaries and returns the one for the terminal."""
 
-    def text(tables: str) -> str:
-        return "\n\n".join([about, tables, "\n".join(verdicts), "\n".join(table.NOTES)])
+    def wrapped(lines: Sequence[str]) -> str:
+        return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
 
-    for name, content in (
-        ("summary.txt", text(table.summary_text(cells)) + "\n"),
-        ("summary.md", text(table.summary_markdown(cells)) + "\n"),
-        ("summary.csv", table.summary_csv(cells)),
-    ):
-        with _writing(folder / name) as file:
+    def bullets(lines: Sequence[str]) -> str:
+        return "\n".join(f"- {line}" for line in lines)
+
+    parts = (wrapped(about), table.summary_text(cells), wrapped(verdicts), wrapped(table.NOTES))
+    text = "\n\n".join(part for part in parts if part)
+    parts = (bullets(about), table.summary_markdown(cells), bullets(verdicts), bullets(table.NOTES))
+    markdown = "\n\n".join(part for part in parts if part)
+    contents = {"txt": f"{text}\n", "md": f"{markdown}\n", "csv": table.summary_csv(cells)}
+    for ending, content in contents.items():
+        with _writing(folder / f"summary.{ending}") as file:
             file.write(content)
-    return text(table.summary_text(cells))
+    return text
 
 
 def _ranked(
