@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake in the user's input. Its text is one sentence; a command prints it and exits with 2."""
+    """A mistake in the user's input, told in one sentence; a command prints it and exits with 2."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

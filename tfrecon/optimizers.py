@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules of a configuration, and an Adam whose update is one kernel."""
+"""Optimizers and learning-rate schedules of a configuration; an Adam in one kernel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrecon.registry import build
 
 @keras.saving.register_keras_serializable("tfrecon")
 class FusedAdam(keras.optimizers.Adam):
-    """Adam (Kingma & Ba 2015) by TensorFlow's fused kernel: the same update in one pass over memory.
+    """Adam (Kingma & Ba 2015) by TensorFlow's fused kernel: one pass over memory.
 
     Keras spells it in a dozen operations, which cost a fifth of a small-batch step on a CPU.
     AMSGrad, which the kernel does not know, is not offered.

@@ -58,7 +58,7 @@ def build(spec: Spec, table: Mapping[str, Callable[..., Any]], kind: str, **cont
 def check_options(
     builder: Callable[..., Any], spec: Spec, kind: str, reserved: Mapping[str, Any] | None = None
 ) -> None:
-    """Raises UserError unless every option of `spec` is a keyword of `builder` with a fitting type."""
+    """Raises UserError unless each option of `spec` is a keyword of `builder` of a fitting type."""
     hints = typing.get_type_hints(builder)
     keywords = [
         name

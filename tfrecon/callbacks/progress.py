@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar, history.csv, TensorBoard scalars and sample grids."""
+"""What a person sees of a run: progress bar, history.csv, TensorBoard scalars and sample grids."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class History(keras.callbacks.Callback):
         row.update({name: float(value) for name, value in (logs or {}).items()})
         self.rows.append(row)
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with images.replacing(self.path / "history.csv") as temporary:
-            with temporary.open("w", newline="") as file:
-                table = csv.DictWriter(file, columns)
-                table.writeheader()
-                table.writerows(self.rows)
+        path = self.path / "history.csv"
+        with images.replacing(path) as temporary, temporary.open("w", newline="") as file:
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(self.rows)
         with self.writer.as_default(step=self.step):
             for name, value in row.items():
                 tf.summary.scalar(name, value)

@@ -1,4 +1,4 @@
-"""Damage drawn onto clean images. Each generator is a closure ``draw(target, seed) -> (input, mask)``.
+"""Damage drawn onto clean images. A generator is a closure ``draw(target, seed) -> (input, mask)``.
 
 `target` is (H,W,3) float32 in [0,1], `seed` an int32 pair, the mask (H,W,1) with 1 = damaged; every
 random value is a function of the seed alone.

@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Any:
-    """The recipe called `name`. Raises UserError for an unknown name or a module that is no recipe."""
+    """The recipe called `name`. Raises UserError for an unknown name and for a module that is none."""
     if "." not in name and name not in names():
         raise unknown("recipe", name, names())
     path = f"{PACKAGE}.{name}" if "." not in name else name
@@ -44,7 +44,9 @@ def find(name: str) -> Any:
     try:
         recipe = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        raise UserError(f"recipe {name!r} cannot be imported ({error}); check the dotted path") from error
+        raise UserError(
+            f"recipe {name!r} cannot be imported ({error}); check the dotted path"
+        ) from error
     for attribute in ("samples", "SPLITS"):
         if not hasattr(recipe, attribute):
             raise UserError(
@@ -77,5 +79,7 @@ def required_root(root: Path | None, recipe: str) -> Path:
     if root is None:
         raise UserError(f"recipe {recipe!r} needs a folder; give it with --root DIR")
     if not root.is_dir():
-        raise UserError(f"folder {str(root)!r} does not exist; give an existing one with --root DIR")
+        raise UserError(
+            f"folder {str(root)!r} does not exist; give an existing one with --root DIR"
+        )
     return root

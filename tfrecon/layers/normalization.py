@@ -48,7 +48,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 class Dropout(keras.layers.Dropout):
     """Dropout that can stay on at inference, as pix2pix uses it for its noise.
 
-    At inference the draw is fixed by `seed` and the same for every image of a batch, so that the
+    At inference the draw is fixed by `seed` and the same for all images of a batch, so that the
     result is repeatable and an exported model agrees with its original.
     """
 

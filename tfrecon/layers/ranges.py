@@ -31,7 +31,10 @@ class FromSigned(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Residual(keras.layers.Layer):
-    """Base image plus correction. Clipped to [0,1] at inference only: a clipped pixel has no gradient."""
+    """Base image plus correction, clipped to [0,1] at inference only.
+
+    A clipped pixel would have no gradient.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})

@@ -15,7 +15,7 @@ class ImageLoss(keras.losses.Loss):
     """A loss of image pairs (B,H,W,C) in [0,1] whose `call` returns one value an image, (B,).
 
     `sample_weight` (B,H,W,1) weighs pixels: the loss of an image is then the weighted mean over its
-    pixels. The reduction over images stays Keras's own, which is right under any number of replicas.
+    pixels. The reduction over images stays Keras's own, right under any number of replicas.
     """
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""Models: image in, restored image out. A registry of builders and the training defaults of each."""
+"""Models: image in, restored image out. A registry of builders, and the defaults of each."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def unet(
     """(B,H,W,channels) to (B,H,W,3) in [-1,1], H and W multiples of ``2**depth``.
 
     Encoder Ck stages are 4×4 stride 2, norm (not on the first and not on the innermost, where a
-    1×1 map normalised over one image would be all zeros: the authors' erratum), LeakyReLU 0.2; the
+    1×1 map normalised over one image is all zeros: the authors' erratum), LeakyReLU 0.2; the
     decoder mirrors it with skips and dropout on its first three stages; weights start at N(0, 0.02).
     `zero_head` starts the last layer at zero.
     """
