@@ -86,7 +86,7 @@ def _body(arguments: argparse.Namespace) -> None:
     )
     from tfrecon.evaluation.report import evaluate_run
 
-    report = evaluate_run(trained)
+    report = evaluate_run(trained, skip_unreadable=arguments.skip_unreadable)
     print(report.text)
     print(f"weights, history.csv, logs/ (TensorBoard): {path}\nreport and pictures: {report.path}")
 
