@@ -1,1 +1,82 @@
-"""tfrecon: learned image reconstruction in Keras."""
+"""tfrecon: learned image reconstruction in Keras.
+
+The names of `__all__` are imported when they are first used, so that ``import tfrecon`` takes
+milliseconds and TensorFlow is paid for by those who need it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfrecon.config import Config, DataConfig, FitConfig
+    from tfrecon.data.pipeline import dataset, keras_dataset
+    from tfrecon.data.recipes import samples
+    from tfrecon.data.sample import Sample
+    from tfrecon.errors import UserError
+    from tfrecon.inference import restorer
+    from tfrecon.layers.harmonic_fill import harmonic_fill
+    from tfrecon.models.pix2pix import pix2pix
+    from tfrecon.registry import Spec
+    from tfrecon.run import open_run
+
+    __version__: str
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "FitConfig",
+    "Sample",
+    "Spec",
+    "UserError",
+    "__version__",
+    "dataset",
+    "harmonic_fill",
+    "keras_dataset",
+    "open_run",
+    "pix2pix",
+    "restorer",
+    "samples",
+]
+
+# No name of a verb: importing the module tfrecon.fit would put itself in the place of a `fit`.
+_HOMES = {
+    "Config": "tfrecon.config",
+    "DataConfig": "tfrecon.config",
+    "FitConfig": "tfrecon.config",
+    "Sample": "tfrecon.data.sample",
+    "Spec": "tfrecon.registry",
+    "UserError": "tfrecon.errors",
+    "dataset": "tfrecon.data.pipeline",
+    "harmonic_fill": "tfrecon.layers.harmonic_fill",
+    "keras_dataset": "tfrecon.data.pipeline",
+    "open_run": "tfrecon.run",
+    "pix2pix": "tfrecon.models.pix2pix",
+    "restorer": "tfrecon.inference",
+    "samples": "tfrecon.data.recipes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value = _version()
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'tfrecon' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("tfrecon")
+    except metadata.PackageNotFoundError:
+        return "0+uninstalled"  # run from a checkout that was never installed

@@ -1,0 +1,231 @@
+"""The direction of imports, what import must not pull in, and the public names."""
+
+import ast
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tfrecon
+from tfrecon.__main__ import VERBS
+
+REPOSITORY = Path(__file__).parents[1]
+
+LEVELS = (
+    ("errors",),
+    ("images", "registry", "cli"),
+    ("config", "checkpoint", "layers"),
+    ("data",),
+    ("networks", "losses", "metrics", "optimizers", "precision"),
+    ("models",),
+    ("run", "inference"),
+    ("callbacks",),
+    ("training", "evaluation", "saved_model", "reconstruction", "submission"),
+    ("fit", "evaluate", "export", "reconstruct", "submit"),
+    ("__main__", "__init__"),
+)
+"""Modules and packages of tfrecon, lowest first: each imports from rows above its own only, or, in
+a package, from that package. A new one fails the tests below until it has its place here."""
+
+HEAVY = ("tensorflow", "keras", "matplotlib", "polars", "skimage")
+
+
+def places():
+    return {name: level for level, names in enumerate(LEVELS) for name in names}
+
+
+def modules(package):
+    """Dotted name and path of every module; a package's ``__init__`` is named like the package."""
+    for path in sorted((REPOSITORY / package).rglob("*.py")):
+        parts = path.relative_to(REPOSITORY).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(name, path):
+    """Dotted names that the source of a module imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{name}: relative import; write the whole name"
+            base = node.module or ""
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                # "from package import module" names a module, other imports a thing inside one.
+                yield whole if is_module(whole) else base
+
+
+def is_module(dotted):
+    path = REPOSITORY / dotted.replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def unit(dotted):
+    """The row entry that a module of tfrecon belongs to: its first name below tfrecon."""
+    return dotted.split(".")[1] if "." in dotted else "__init__"
+
+
+def wrong_imports(name, imported):
+    """What the rule says about one import; None when it is allowed."""
+    top = imported.split(".")[0]
+    if top in ("data_pipelines", "kaggle_submission"):
+        return f"{name} imports {imported}; the library finds recipes and competitions by name"
+    if top != "tfrecon":
+        return None
+    level, own, other = places(), unit(name), unit(imported)
+    if own == other or level[other] < level[own]:
+        return None
+    return f"{name} (level {level[own]}) imports {imported} (level {level[other]})"
+
+
+def test_every_module_has_its_level_and_every_level_its_module():
+    found = {unit(name) for name, _ in modules("tfrecon")}
+    listed = [name for names in LEVELS for name in names]
+    assert found == set(listed), f"place in LEVELS or remove from it: {found ^ set(listed)}"
+    assert len(listed) == len(set(listed))
+
+
+def test_modules_import_from_lower_levels_only():
+    wrong = [
+        sentence
+        for name, path in modules("tfrecon")
+        for imported in imports(name, path)
+        if (sentence := wrong_imports(name, imported))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_rule_sees_upward_sideways_and_outward_imports():
+    assert wrong_imports("tfrecon.data.pipeline", "tfrecon.models.pix2pix")
+    assert wrong_imports("tfrecon.losses.image_loss", "tfrecon.metrics")
+    assert wrong_imports("tfrecon.config", "tfrecon")
+    assert wrong_imports("tfrecon.fit", "tfrecon.evaluate")
+    assert wrong_imports("tfrecon.data.recipes", "data_pipelines.demo")
+    assert not wrong_imports("tfrecon.data.pipeline", "tfrecon.data.sample")
+    assert not wrong_imports("tfrecon.models.pix2pix", "tfrecon.layers.ranges")
+    path = REPOSITORY / "tfrecon" / "training.py"
+    assert {"tfrecon.losses", "tfrecon.data.pipeline", "keras"} <= set(imports("x", path))
+
+
+def test_recipes_and_key_formats_know_tfrecon_but_no_tensorflow():
+    for package in ("data_pipelines", "kaggle_submission"):
+        for name, path in modules(package):
+            tops = {imported.split(".")[0] for imported in imports(name, path)}
+            assert not tops & {"tensorflow", "keras"}, name
+
+
+def in_fresh_python(code):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_recipes_pull_no_tensorflow_in():
+    names = [name for name, _ in modules("data_pipelines")]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {names}: importlib.import_module(name)\n"
+        "print('data_pipelines.demo' in sys.modules, "
+        "*[name for name in ('tensorflow', 'keras') if name in sys.modules])"
+    )
+    assert in_fresh_python(code).split() == ["True"]
+
+
+def test_help_of_every_verb_imports_nothing_heavy():
+    code = (
+        "import importlib, sys\n"
+        f"for verb in {list(VERBS)}:\n"
+        "    assert importlib.import_module('tfrecon.' + verb).main(['--help']) == 0\n"
+        f"print('heavy:', *[name for name in {HEAVY} if name in sys.modules])"
+    )
+    said = in_fresh_python(code)
+    assert said.splitlines()[-1] == "heavy:"
+    for verb in VERBS:
+        assert f"usage: python -m tfrecon.{verb}" in said
+
+
+def test_help_and_argument_errors_answer_within_a_second():
+    for arguments in (["--help"], ["--set", "fit.epoch=3", "--model", "pix2pix"]):
+        seconds = []
+        for _ in range(3):  # the fastest of three: other tests run beside this one
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-m", "tfrecon.fit", *arguments], cwd=REPOSITORY,
+                           capture_output=True)  # fmt: skip
+            seconds.append(time.perf_counter() - started)
+        assert min(seconds) < 1, (arguments, seconds)
+
+
+def test_import_tfrecon_is_light():
+    code = (
+        "import time; started = time.perf_counter()\n"
+        "import tfrecon; seconds = time.perf_counter() - started\n"
+        "import sys; print(seconds < 0.3, *[n for n in ('numpy', 'tensorflow') if n in sys.modules])"
+    )
+    assert in_fresh_python(code).split() == ["True"]
+
+
+PUBLIC = {
+    "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
+    "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "restorer", "samples",
+}  # fmt: skip
+
+
+def test_the_public_names_are_these():
+    """Whoever changes this set writes a line into CHANGELOG.md."""
+    assert set(tfrecon.__all__) == PUBLIC
+    assert set(dir(tfrecon)) >= PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"__version__"}))
+def test_every_public_name_is_the_thing_of_its_module(name):
+    thing = getattr(tfrecon, name)
+    assert thing.__name__ == name and thing.__module__.startswith("tfrecon.")
+    assert thing.__doc__
+
+
+def test_editors_see_the_same_names():
+    tree = ast.parse((REPOSITORY / "tfrecon" / "__init__.py").read_text(encoding="utf-8"))
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        alias.name: node.module
+        for node in guarded.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen == tfrecon._HOMES
+
+
+def test_no_public_name_is_that_of_a_module():
+    """Importing the module would put it in the place of the name."""
+    beside = {path.stem for path in (REPOSITORY / "tfrecon").iterdir()}
+    assert not beside & set(tfrecon.__all__)
+    assert not set(VERBS) & set(tfrecon.__all__)
+
+
+def test_version(monkeypatch):
+    assert isinstance(tfrecon.__version__, str) and tfrecon.__version__[0].isdigit()
+    from importlib import metadata
+
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert tfrecon._version() == "0+uninstalled"
+    with pytest.raises(AttributeError, match="no attribute 'fit_all'"):
+        tfrecon.fit_all  # noqa: B018 - the access is what is tested
+
+
+def test_every_verb_has_a_module_with_parser_and_main():
+    for verb in VERBS:
+        assert importlib.util.find_spec(f"tfrecon.{verb}")
+        module = importlib.import_module(f"tfrecon.{verb}")
+        assert callable(module.main) and callable(module.parser)
