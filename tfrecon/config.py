@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import tomllib
 import typing
@@ -16,9 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from tfrecon.errors import UserError, did_you_mean
-from tfrecon.registry import Spec, check_type
+from tfrecon.registry import Spec, check_type, or_absent
 
 Table = dict[str, Any]
+
+SECTIONS = ("model", "data", "fit")
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,7 @@ class Config:
 
 def from_tables(tables: Mapping[str, Any], source: str = "configuration") -> Config:
     """A checked Config from nested tables. Raises UserError naming the key and the nearest one."""
-    for key in tables:
-        if key not in ("model", "data", "fit"):
-            raise UserError(
-                f"{source}: unknown section [{key}]{did_you_mean(key, ('model', 'data', 'fit'))}"
-            )
+    check_sections(tables, source)
     if "model" not in tables:
         raise UserError(f"{source}: no model; give one with --model NAME or in [model]")
     config = Config(
@@ -119,14 +118,30 @@ def from_tables(tables: Mapping[str, Any], source: str = "configuration") -> Con
     return config
 
 
+def check_sections(tables: Mapping[str, Any], source: str) -> None:
+    """Raises UserError unless `tables` holds known sections, each a table (a model: or a name)."""
+    for key, value in tables.items():
+        if key not in SECTIONS:
+            raise UserError(f"{source}: unknown section [{key}]{did_you_mean(key, SECTIONS)}")
+        if key != "model" and not isinstance(value, Mapping):
+            raise UserError(f"{source}: [{key}] must be a table, not {value!r}")
+
+
 def read_toml(path: str | os.PathLike[str]) -> Table:
-    """The tables of a TOML file. Raises UserError for a missing file or a syntax error."""
+    """The tables of a TOML file. Raises UserError for a missing file, a syntax error and a section
+    that no configuration has."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"configuration file {str(path)!r} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(
+            f"configuration file {str(path)!r} is a folder; name a file in it"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"configuration file {str(path)!r} is not valid TOML: {error}") from None
+    check_sections(tables, str(path))
+    return tables
 
 
 def read_json(path: str | os.PathLike[str]) -> Config:
@@ -137,26 +152,28 @@ def read_json(path: str | os.PathLike[str]) -> Config:
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     """`base` with the keys of `over` put on top, tables merged key by key.
 
-    A table whose ``name`` changes is replaced whole: the options of one part mean nothing to another.
+    A table whose ``name`` changes is replaced whole: options of one part mean nothing to another.
     """
     result: Table = dict(base)
     for key, value in over.items():
-        old = result.get(key)
-        if isinstance(value, Mapping):
-            new = cast(Mapping[str, Any], value)
-            if isinstance(old, str):
-                old = {"name": old}
-            if isinstance(old, Mapping) and new.get("name", old.get("name")) == old.get("name"):
-                value = merged(cast(Mapping[str, Any], old), new)
-        elif isinstance(old, Mapping) and isinstance(value, str):
-            keeps = cast(Mapping[str, Any], old).get("name") == value
-            value = old if keeps else {"name": value}
+        old: object = result.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping):
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            table, new = cast(Mapping[str, Any], old), cast(Mapping[str, Any], value)
+            same = table.get("name", new.get("name")) == new.get("name", table.get("name"))
+            value = merged(table, new) if same else new
         result[key] = value
     return result
 
 
 def parse_set(assignments: Sequence[str]) -> Table:
-    """Nested tables from ``section.key=value`` texts; values are TOML, bare words are strings."""
+    """Nested tables from ``section.key=value`` texts; values are TOML, bare words are strings.
+
+    The word ``none`` stands for an absent value wherever one is allowed, as TOML has no null.
+    """
     tables: Table = {}
     for text in assignments:
         path, equals, raw = text.partition("=")
@@ -167,28 +184,30 @@ def parse_set(assignments: Sequence[str]) -> Table:
             value = tomllib.loads(f"value = {raw}")["value"]
         except tomllib.TOMLDecodeError:
             value = raw.strip()
-        nested: Table = {keys[-1]: None if value == "none" and keys[0] != "data" else value}
+        nested: Table = {keys[-1]: value}
         for key in reversed(keys[:-1]):
             nested = {key: nested}
         tables = merged(tables, nested)
     return tables
 
 
-def _section(kind: type[Any], table: object, name: str, source: str) -> Any:
-    if not isinstance(table, Mapping):
-        raise UserError(f"{source}: [{name}] must be a table, not {table!r}")
+def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
     hints = typing.get_type_hints(kind)
     values: Table = {}
-    for key, value in cast(Mapping[str, Any], table).items():
+    for key, value in table.items():
         if key not in hints:
             raise UserError(f"{source}: unknown key in [{name}] {key!r}{did_you_mean(key, hints)}")
         where = f"{name}.{key}"
-        if hints[key] is Spec or (hints[key] == Spec | None and value is not None):
+        if hints[key] is Spec:
             value = Spec.parse(value, where)
+        elif hints[key] == Spec | None:
+            spec = None if value is None else Spec.parse(value, where)
+            value = None if spec == Spec("none") else spec
         elif hints[key] == list[Spec]:
             items = cast(list[Any], value if isinstance(value, list) else [value])
             value = [Spec.parse(item, where) for item in items]
         else:
+            value = or_absent(value, hints[key])
             check_type(f"{source}: {where}", value, hints[key])
         values[key] = value
     return kind(**values)
@@ -218,8 +237,14 @@ def _check(config: Config) -> None:
         "fit.steps_per_epoch": fit.steps_per_epoch,
     }
     for key, value in positive.items():
-        if value is not None and not value > 0:
-            raise UserError(f"{key} must be greater than 0, not {value}")
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{key} must be greater than 0 and finite, not {value}")
+    for key in ("warmup_steps", "early_stopping_patience", "reduce_on_plateau_patience",
+                "checkpoint_seconds"):  # fmt: skip
+        if not getattr(fit, key) >= 0:
+            raise UserError(f"fit.{key} must be at least 0, not {getattr(fit, key)}")
+    if not 0 <= fit.seed < 2**32:
+        raise UserError(f"fit.seed must be a whole number from 0 to 2**32 - 1, not {fit.seed}")
     lengths = [key for key in ("steps", "epochs", "minutes") if getattr(fit, key) is not None]
     if len(lengths) > 1:
         raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")

@@ -48,17 +48,29 @@ def build(spec: Spec, table: Mapping[str, Callable[..., Any]], kind: str, **cont
     `context` are arguments that the caller knows (an image size, say); a user who sets one as an
     option is told so. Raises UserError for an unknown name, option or an option of a wrong type.
     """
+    options = check(spec, table, kind, context)
+    return table[spec.name](**options, **context)
+
+
+def check(
+    spec: Spec,
+    table: Mapping[str, Callable[..., Any]],
+    kind: str,
+    reserved: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The options as `build` gives them to the builder; raises what it raises for them."""
     if spec.name not in table:
         raise unknown(kind, spec.name, table)
-    builder = table[spec.name]
-    check_options(builder, spec, kind, reserved=context)
-    return builder(**spec.options, **context)
+    return check_options(table[spec.name], spec, kind, reserved)
 
 
 def check_options(
     builder: Callable[..., Any], spec: Spec, kind: str, reserved: Mapping[str, Any] | None = None
-) -> None:
-    """Raises UserError unless each option of `spec` is a keyword of `builder` of a fitting type."""
+) -> dict[str, Any]:
+    """The options of `spec` as arguments of `builder`, the word ``none`` resolved by `or_absent`.
+
+    Raises UserError unless each is a keyword of `builder` of a fitting type and not in `reserved`.
+    """
     hints = typing.get_type_hints(builder)
     keywords = [
         name
@@ -66,6 +78,7 @@ def check_options(
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     allowed = [name for name in keywords if name not in (reserved or {})]
+    options: dict[str, Any] = {}
     for key, value in spec.options.items():
         if key in (reserved or {}):
             raise UserError(
@@ -76,8 +89,22 @@ def check_options(
             raise UserError(
                 f"unknown option {key!r} of {kind} {spec.name!r}{did_you_mean(key, allowed)}"
             )
-        if key in hints:
-            check_type(f"option {key!r} of {kind} {spec.name!r}", value, hints[key])
+        hint = hints.get(key, Any)
+        options[key] = or_absent(value, hint)
+        check_type(f"option {key!r} of {kind} {spec.name!r}", options[key], hint)
+    return options
+
+
+def or_absent(value: object, hint: Any) -> Any:
+    """None for the word ``none`` where `hint` allows None and gives the word no meaning of its own.
+
+    TOML and the command line have no other way to write it.
+    """
+    if value != "none" or hint is Any or not _fits(None, hint):
+        return value
+    parts = (hint, *typing.get_args(hint))
+    own = any(typing.get_origin(part) is Literal and _fits(value, part) for part in parts)
+    return value if own else None
 
 
 def check_type(what: str, value: object, hint: Any) -> None:
@@ -104,7 +131,7 @@ def _fits(value: object, hint: Any) -> bool:
     if origin in (list, tuple):
         if not isinstance(value, list | tuple):
             return False
-        items = cast(list[object], list(cast("tuple[object, ...]", value)))
+        items = cast("list[object] | tuple[object, ...]", value)
         return all(_fits(item, arguments[0]) for item in items) if arguments else True
     return isinstance(value, origin or hint)
 

@@ -78,10 +78,13 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         if not (path / name).is_file():
             raise UserError(f"folder {str(path)!r} is no run: it has no {name}")
     try:
-        facts = json.loads((path / FACTS).read_text())
-        return Run(path, read_json(path / CONFIG), facts)
-    except json.JSONDecodeError as error:
+        facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        config = read_json(path / CONFIG)
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
         raise UserError(f"folder {str(path)!r} holds a damaged run: {error}") from None
+    if not isinstance(facts, dict) or "mask" not in facts:
+        raise UserError(f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask")
+    return Run(path, config, facts)
 
 
 def inference_variables(model: Any) -> list[Any]:

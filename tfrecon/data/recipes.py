@@ -35,7 +35,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Any:
-    """The recipe called `name`. Raises UserError for an unknown name and for a module that is none."""
+    """The recipe called `name`. Raises UserError for an unknown name and for what is no recipe."""
     if "." not in name and name not in names():
         raise unknown("recipe", name, names())
     path = f"{PACKAGE}.{name}" if "." not in name else name
@@ -62,12 +62,12 @@ def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
     the recipe finds wrong with the files.
     """
     recipe = find(spec.name)
-    check_options(recipe.samples, spec, "recipe", reserved={"root": root, "split": split})
+    options = check_options(recipe.samples, spec, "recipe", {"root": root, "split": split})
     if split not in recipe.SPLITS:
         raise UserError(
             f"recipe {spec.name!r} has no split {split!r}; it has {', '.join(recipe.SPLITS)}"
         )
-    found: list[Sample] = recipe.samples(root, split, **spec.options)
+    found: list[Sample] = recipe.samples(root, split, **options)
     if not found:
         raise UserError(f"recipe {spec.name!r} found no image for split {split!r} under {root}")
     check_unique(found)

@@ -1,0 +1,283 @@
+"""Configuration: where a value may come from, and what is said of a wrong one."""
+
+import json
+import re
+
+import pytest
+
+from tfrecon.config import (
+    Config,
+    DataConfig,
+    FitConfig,
+    from_tables,
+    merged,
+    parse_set,
+    read_json,
+    read_toml,
+)
+from tfrecon.errors import UserError
+from tfrecon.fit import parser, tables
+from tfrecon.registry import Spec
+
+
+def config(*assignments: str, **sections) -> Config:
+    return from_tables(merged({"model": "pix2pix", **sections}, parse_set(assignments)))
+
+
+def refused(text: str, *assignments: str, **sections) -> None:
+    with pytest.raises(UserError, match=re.escape(text)) as raised:
+        config(*assignments, **sections)
+    assert "\n" not in str(raised.value)
+
+
+def test_defaults():
+    assert config() == Config(Spec("pix2pix"), DataConfig(), FitConfig())
+    data, fit = config().data, config().fit
+    assert (data.recipe, data.image_size, data.load_size) == (Spec("demo"), 256, None)
+    assert (fit.loss, fit.optimizer, fit.monitor) == ([Spec("l1")], Spec("adam"), "val_psnr")
+    assert (fit.steps, fit.epochs, fit.minutes) == (None, None, None)
+
+
+def test_a_toml_file_fills_the_sections(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(
+        'model = { name = "pix2pix", base_filters = 8 }\n'
+        '[data]\nrecipe = "folder"\nroot = "photos"\ndamage = { name = "boxes", size = 9 }\n'
+        '[fit]\nsteps = 40_000\nlearning_rate = 1e-4\nloss = ["l1", { name = "l2", weight = 2 }]\n'
+    )
+    read = from_tables(read_toml(path))
+    assert read.model == Spec("pix2pix", {"base_filters": 8})
+    assert read.data == DataConfig(
+        recipe=Spec("folder"), root="photos", damage=Spec("boxes", {"size": 9})
+    )
+    assert read.fit == FitConfig(
+        steps=40_000, learning_rate=1e-4, loss=[Spec("l1"), Spec("l2", {"weight": 2})]
+    )
+
+
+def test_a_number_with_an_exponent_is_a_number(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("[fit]\nlearning_rate = 1e-4")  # YAML would make a string of it
+    assert read_toml(path) == {"fit": {"learning_rate": 1e-4}}
+    assert config("fit.learning_rate=1e-4").fit.learning_rate == 1e-4
+    assert config("fit.learning_rate=1").fit.learning_rate == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "does not exist"),
+        ("[fit\nsteps = 3", "is not valid TOML"),
+        ("[fit]\nsteps = 3\nsteps = 4", "is not valid TOML"),
+        (b"\xff\xfe", "is not valid TOML"),
+        ("[fitt]\nsteps = 3", "unknown section [fitt]; did you mean 'fit'?"),
+        ("fit = 3", "[fit] must be a table, not 3"),
+        ("steps = 3", "unknown section [steps]"),
+    ],
+)
+def test_a_bad_file_is_named_in_one_sentence(tmp_path, content, said):
+    path = tmp_path / "own.toml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=re.escape(said)) as raised:
+        read_toml(path)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_folder_as_configuration_file(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        read_toml(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3), ("-3", -3), ("0.5", 0.5), ("1e-4", 1e-4), ("true", True), ('"3"', "3"),
+        ("harmonic", "harmonic"), ("a b/c=d", "a b/c=d"), (" spaced ", "spaced"), ("none", "none"),
+        ('["l1", {name = "l2"}]', ["l1", {"name": "l2"}]), ("", ""), ("True", "True"),
+    ],
+)  # fmt: skip
+def test_the_values_of_set_are_typed_like_toml(text, value):
+    found = parse_set([f"fit.key={text}"])["fit"]["key"]
+    assert found == value and type(found) is type(value)
+
+
+def test_set_nests_and_the_later_one_wins():
+    assert parse_set(["fit.steps=3", "model.name=pix2pix", "fit.steps=4", "model.fill=mean"]) == {
+        "fit": {"steps": 4},
+        "model": {"name": "pix2pix", "fill": "mean"},
+    }
+    assert config("fit.optimizer=sgd", "fit.optimizer.momentum=0.9") == config(
+        "fit.optimizer.momentum=0.9", "fit.optimizer=sgd"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["fit.steps", "steps=3", ".steps=3", "fit.=3", "=3", "", "fit..a=3"]
+)
+def test_a_malformed_set_shows_how_to_write_it(text):
+    with pytest.raises(UserError, match=r"must look like section\.key=value, e\.g\. fit\.epochs=3"):
+        parse_set([text])
+
+
+def test_none_is_an_absent_value_where_one_may_be_absent():
+    base = {
+        "data": {"damage": {"name": "boxes", "size": 9}, "load_size": 300, "root": "photos"},
+        "fit": {"steps": 5},
+    }
+    names = ("data.damage", "data.load_size", "data.root", "fit.steps")
+    absent = config(*(f"{name}=none" for name in names), **base)
+    assert absent == config()
+    assert from_tables({"model": "pix2pix", "data": {"damage": None}}) == config()
+
+
+def test_none_keeps_its_own_meaning_where_it_has_one():
+    found = config("data.cache=none", "fit.strategy=none", "model.fill=none")
+    assert (found.data.cache, found.fit.strategy) == ("none", "none")
+    assert found.model.options == {"fill": "none"}
+    refused("fit.batch_size must be a whole number, not 'none'", "fit.batch_size=none")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("fit.epoch=3", "unknown key in [fit] 'epoch'; did you mean 'epochs'?"),
+        ("data.imagesize=3", "unknown key in [data] 'imagesize'; did you mean 'image_size'?"),
+        ("dat.image_size=3", "unknown section [dat]; did you mean 'data'?"),
+        ("zzz.image_size=3", "unknown section [zzz]; known: data, fit, model"),
+        ("fit.steps=many", "fit.steps must be a whole number or nothing, not 'many'"),
+        ("fit.steps=2.5", "fit.steps must be a whole number or nothing, not 2.5"),
+        ("fit.steps=true", "fit.steps must be a whole number or nothing, not True"),
+        ("fit.batch_size=true", "fit.batch_size must be a whole number, not True"),
+        ("fit.learning_rate=fast", "fit.learning_rate must be a number, not 'fast'"),
+        ("data.flip=1", "data.flip must be true or false, not 1"),
+        ("data.root=3", "data.root must be a string or nothing, not 3"),
+        ("data.cache=ram", "data.cache must be one of 'memory', 'disk', 'none', not 'ram'"),
+        ("fit.precision=float16", "must be one of 'float32', 'bfloat16', 'auto', not 'float16'"),
+        ("fit.optimizer=3", "[fit.optimizer] must be a name or a table with a 'name', not 3"),
+        ("fit.loss.weight=3", "[fit.loss] must be a name or a table with a 'name'"),
+        ("data.recipe=[]", "[data.recipe] must be a name or a table with a 'name', not []"),
+        ("model.name=3", "[model] must be a name or a table with a 'name', not {'name': 3}"),
+    ],
+)
+def test_wrong_keys_and_types_are_one_sentence(assignment, said):
+    refused(said, assignment)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        *((f"fit.{key}=0", f"fit.{key} must be greater than 0 and finite, not 0")
+          for key in ("steps", "epochs", "minutes", "batch_size", "steps_per_epoch",
+                      "learning_rate", "hole_weight")),
+        ("data.image_size=-8", "data.image_size must be greater than 0 and finite, not -8"),
+        ("fit.minutes=inf", "fit.minutes must be greater than 0 and finite, not inf"),
+        ("fit.learning_rate=nan", "fit.learning_rate must be greater than 0 and finite, not nan"),
+        *((f"fit.{key}=-1", f"fit.{key} must be at least 0, not -1")
+          for key in ("warmup_steps", "early_stopping_patience", "reduce_on_plateau_patience",
+                      "checkpoint_seconds")),
+        ("fit.seed=-1", "fit.seed must be a whole number from 0 to 2**32 - 1, not -1"),
+        ("fit.ema_decay=1", "fit.ema_decay must lie in [0, 1), not 1"),
+        ("fit.reduce_on_plateau_factor=1", "plateau_factor must lie in (0, 1), not 1"),
+        ("fit.monitor=psnr", "must be a validation value such as 'val_psnr', not 'psnr'"),
+    ],
+)  # fmt: skip
+def test_values_out_of_range_are_one_sentence(assignment, said):
+    refused(said, assignment)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("steps", "epochs"), ("steps", "minutes"), ("epochs", "minutes")]
+)
+def test_lengths_exclude_each_other(one, other):
+    assert getattr(config(f"fit.{one}=3").fit, one) == 3
+    refused(f"fit.{one} and fit.{other} exclude each other; keep one", f"fit.{one}=3",
+            f"fit.{other}=3")  # fmt: skip
+
+
+def test_a_schedule_and_the_plateau_exclude_each_other():
+    config("fit.schedule=cosine")
+    config("fit.reduce_on_plateau_patience=3")
+    refused(
+        "fit.schedule = 'cosine' and fit.reduce_on_plateau_patience exclude each other",
+        "fit.schedule=cosine", "fit.reduce_on_plateau_patience=3",
+    )  # fmt: skip
+
+
+def test_load_size_is_at_least_the_image_size():
+    assert config("data.load_size=256").data.load_size == 256
+    refused("data.load_size (255) must be at least data.image_size (256)", "data.load_size=255")
+
+
+def test_no_model():
+    with pytest.raises(UserError, match="no model; give one with --model NAME"):
+        from_tables({"fit": {}})
+
+
+def test_merging_keeps_what_it_does_not_name():
+    base = {"model": {"name": "pix2pix", "fill": "mean"}, "fit": {"steps": 3, "seed": 1}}
+    assert merged(base, {"fit": {"seed": 2}, "data": {"root": "a"}}) == {
+        "model": {"name": "pix2pix", "fill": "mean"},
+        "fit": {"steps": 3, "seed": 2},
+        "data": {"root": "a"},
+    }
+    assert base["fit"] == {"steps": 3, "seed": 1}, "the base is left alone"
+    assert merged({"data": {"root": "a"}}, {"data": {"root": "b"}}) == {"data": {"root": "b"}}
+
+
+@pytest.mark.parametrize("one", ["boxes", {"name": "boxes", "size": 9}])
+def test_merging_drops_the_options_when_the_name_changes(one):
+    for other in ("scratches", {"name": "scratches", "width": 2}):
+        whole = {"name": "scratches"} if isinstance(one, dict) and other == "scratches" else other
+        assert merged({"damage": one}, {"damage": other}) == {"damage": whole}
+    options = {"name": "boxes", "size": 5}
+    assert merged({"damage": one}, {"damage": {"size": 5}}) == {"damage": options}
+    assert merged({"damage": one}, {"damage": options}) == {"damage": options}
+    assert merged({"damage": {"size": 5}}, {"damage": one})["damage"]["name"] == "boxes"
+    assert merged({"damage": one}, {"damage": "boxes"}) == {"damage": one}
+
+
+def test_round_trip_through_json(tmp_path):
+    whole = config(
+        "model.base_filters=8", "model.dropout=0.25", "data.recipe.name=folder", "data.root=photos",
+        "data.recipe.inputs=below", "data.damage.name=boxes", "data.damage.size=9",
+        'fit.loss=["l1", {name = "charbonnier", weight = 0.5}]', "fit.minutes=2.5",
+        "fit.optimizer.name=adam", "fit.optimizer.beta_1=0.5", "fit.learning_rate=1e-4",
+    )  # fmt: skip
+    for one in (whole, config()):
+        assert from_tables(one.to_dict()) == one
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(one.to_dict()))
+        assert read_json(path) == one
+
+
+# The command line on top of a file
+
+
+def spelled(tmp_path, file: str, *arguments: str):
+    path = tmp_path / "own.toml"
+    path.write_text(file)
+    return tables(parser().parse_args(["--config", str(path), *arguments]))
+
+
+def test_flags_come_over_the_file_and_set_over_flags(tmp_path):
+    file = '[model]\nname = "pix2pix"\nfill = "mean"\n[data]\nrecipe = "demo"\n[fit]\nseed = 4\n'
+    flags = ("--data", "folder", "--root", "here", "--strategy", "mirrored")
+    sets = ("--set", "fit.strategy=none", "--set", "model.dropout=0")
+    found = from_tables(spelled(tmp_path, file, *flags, *sets))
+    assert found.model == Spec("pix2pix", {"fill": "mean", "dropout": 0})
+    assert (found.data.recipe, found.data.root) == (Spec("folder"), "here")
+    assert (found.fit.strategy, found.fit.seed) == ("none", 4)
+    same = spelled(tmp_path, file, "--model", "pix2pix")
+    assert same["model"] == {"name": "pix2pix", "fill": "mean"}
+    other = spelled(tmp_path, file, "--model", "other", "--set", "model.width=3")
+    assert other["model"] == {"name": "other", "width": 3}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--minutes", "0.5"), ("--epochs", "2"), ("--set", "fit.epochs=2")]
+)
+def test_a_new_length_replaces_that_of_the_file(tmp_path, arguments):
+    found = spelled(tmp_path, 'model = "pix2pix"\n[fit]\nsteps = 9\nseed = 4', *arguments)
+    assert "steps" not in found["fit"] and found["fit"]["seed"] == 4
+    from_tables(found)

@@ -1,0 +1,107 @@
+"""Specs, and what is said of a wrong name, option or type."""
+
+import re
+from typing import Any, Literal
+
+import pytest
+
+from tfrecon.errors import UserError, did_you_mean
+from tfrecon.registry import Spec, build, check, check_options, check_type, or_absent
+
+
+def box(
+    *, size: int, share: float = 0.5, kind: Literal["hard", "none"] = "hard",
+    names: list[str] | None = None, anything: Any = None, seed: int = 0,
+) -> tuple:  # fmt: skip
+    return size, share, kind, names, anything, seed
+
+
+TABLE = {"box": box}
+
+
+def refused(text: str, **options) -> None:
+    with pytest.raises(UserError, match=re.escape(text)):
+        build(Spec("box", options), TABLE, "damage", seed=7)
+
+
+def test_a_builder_gets_the_options_and_the_context():
+    found = build(Spec("box", {"size": 3, "share": 1}), TABLE, "damage", seed=7)
+    assert found == (3, 1, "hard", None, None, 7)
+
+
+def test_parse_reads_names_and_tables():
+    assert Spec.parse("box", "data.damage") == Spec("box")
+    spec = Spec.parse({"name": "box", "size": 3}, "data.damage")
+    assert spec == Spec("box", {"size": 3})
+    assert Spec.parse(spec, "data.damage") is spec
+    assert Spec.parse(spec.to_dict(), "data.damage") == spec
+    for value in (3, None, {"size": 3}, ["box"], {"name": 3}):
+        with pytest.raises(UserError, match=r"\[data.damage\] must be a name or a table with"):
+            Spec.parse(value, "data.damage")
+
+
+def test_unknown_names_and_options_get_the_nearest_known():
+    with pytest.raises(UserError, match="unknown damage 'boxx'; did you mean 'box'\\?"):
+        build(Spec("boxx"), TABLE, "damage")
+    with pytest.raises(UserError, match="unknown damage 'zzz'; known: box"):
+        check(Spec("zzz"), TABLE, "damage")
+    refused("unknown option 'sise' of damage 'box'; did you mean 'size'?", sise=3)
+    refused("takes 'seed' from elsewhere in the configuration; remove it", size=3, seed=1)
+
+
+def test_a_name_from_elsewhere_is_not_offered():
+    with pytest.raises(UserError, match="unknown option 'sed'") as raised:
+        build(Spec("box", {"sed": 1}), TABLE, "damage", seed=7)
+    assert "seed" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": 2.5}, "option 'size' of damage 'box' must be a whole number, not 2.5"),
+        ({"size": True}, "must be a whole number, not True"),
+        ({"size": "3"}, "must be a whole number, not '3'"),
+        ({"size": "none"}, "must be a whole number, not 'none'"),
+        ({"share": "half"}, "option 'share' of damage 'box' must be a number, not 'half'"),
+        ({"share": False}, "must be a number, not False"),
+        ({"kind": "soft"}, "must be one of 'hard', 'none', not 'soft'"),
+        ({"names": "Cat"}, "must be a list of a string or nothing, not 'Cat'"),
+        ({"names": ["Cat", 3]}, "must be a list of a string or nothing, not ['Cat', 3]"),
+    ],
+)
+def test_options_of_a_wrong_type_are_one_sentence(options, said):
+    refused(said, **options)
+
+
+def test_check_says_what_build_would_say_and_builds_nothing():
+    def never(*, size: int) -> None:
+        raise RuntimeError("built")
+
+    assert check(Spec("it", {"size": 3}), {"it": never}, "damage") == {"size": 3}
+    with pytest.raises(UserError, match="must be a whole number"):
+        check(Spec("it", {"size": "x"}), {"it": never}, "damage")
+
+
+def test_the_word_none_is_an_absent_value_unless_it_has_a_meaning():
+    found = check_options(box, Spec("box", {"names": "none", "kind": "none"}), "damage")
+    assert found == {"names": None, "kind": "none"}
+    assert or_absent("none", int | None) is None
+    assert or_absent("none", Literal["none", "all"] | None) == "none"
+    for hint in (int, str, Any):
+        assert or_absent("none", hint) == "none"
+
+
+def test_types():
+    for value, hint in [
+        (3, float), (3, int | None), (None, int | None), ("a", Any), ([], list[str]),
+        (("a",), list[str]), ({"a": 1}, dict[str, int]), (True, bool), (Spec("a"), Spec),
+    ]:  # fmt: skip
+        check_type("it", value, hint)
+    with pytest.raises(UserError, match="it must be Spec or nothing, not 3"):
+        check_type("it", 3, Spec | None)
+
+
+def test_did_you_mean():
+    assert did_you_mean("epoch", ["epochs", "steps"]) == "; did you mean 'epochs'?"
+    assert did_you_mean("zzz", ["steps", "epochs"]) == "; known: epochs, steps"
+    assert did_you_mean("zzz", []) == ""
