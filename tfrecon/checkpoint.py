@@ -33,7 +33,8 @@ def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """The arrays and the note of a file. Raises UserError for a missing or damaged one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: np.load leaves a file open that turns out to be damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise UserError(f"checkpoint {str(path)!r} does not exist") from None

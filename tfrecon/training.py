@@ -126,7 +126,7 @@ def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
     config, path = run.config, run.path
     fit = config.fit
     steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
-    validation = keras_dataset(config, data.val, training=False)
+    validation = _validation(config, data, run.facts["replicas"])
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
     average = MovingAverage(inference_variables(model), fit.ema_decay) if fit.ema_decay else None
     history = History(path, 0)
@@ -137,6 +137,9 @@ def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
     )  # fmt: skip
     if resume:
         state.restore(model)
+        model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
+    if state.stopped or state.step >= total:
+        return
     progress = Progress(total, state.step)
     callbacks = [SampleGrid(x, target, path, history), average, *counters, history, progress, state]
     try:
@@ -174,6 +177,19 @@ def segments(step: int, total: int, per_epoch: int) -> Iterator[tuple[int, int, 
             epochs, steps = whole, per_epoch
         yield step, epochs, steps
         step += epochs * steps
+
+
+def _validation(config: Config, data: Data, replicas: int) -> tf.data.Dataset:
+    """The validation images, up to the last whole share: Keras fails on a replica without images."""
+    usable = len(data.val) - len(data.val) % replicas
+    if not usable:
+        raise UserError(
+            f"{len(data.val)} validation image cannot be shared by {replicas} replicas; add some, "
+            "or train with --strategy none"
+        )
+    batch_size = min(config.fit.batch_size, usable)
+    config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, batch_size=batch_size))
+    return keras_dataset(config, data.val[:usable], training=False)
 
 
 def keras_dataset(
@@ -231,7 +247,7 @@ def _with_measured_steps(
         seconds = time.monotonic() - started
         per_step = seconds / steps
         steps = max(steps * 2, int(CALIBRATION_SECONDS / per_step))
-    validation = keras_dataset(config, data.val, training=False)
+    validation = _validation(config, data, strategy.num_replicas_in_sync)
     model.evaluate(validation, verbose=0)
     started = time.monotonic()
     model.evaluate(validation, verbose=0)

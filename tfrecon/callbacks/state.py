@@ -43,7 +43,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.stopped = False
         self.saved_at = time.monotonic()
         self._counts: list[dict[str, Any]] = []
-        self._running: list[np.ndarray[Any, Any]] = []
+        self._running: dict[str, np.ndarray[Any, Any]] = {}
 
     def restore(self, model: keras.Model) -> None:
         """Puts the state back, if the run has one; else the run starts at step 0."""
@@ -52,8 +52,7 @@ class Checkpoint(keras.callbacks.Callback):
             return
         arrays, note = checkpoint.load(path)
         checkpoint.assign(path, arrays, self._groups(model))
-        running = sorted(name for name in arrays if name.startswith("running/"))
-        self._running = [arrays[name] for name in running]
+        self._running = {name: array for name, array in arrays.items() if "running/" in name}
         self.step, self.best, self.stopped = note["step"], note["best"], note["stopped"]
         self._counts = note["counters"]
         self.history.rows, self.history.step = note["history"], self.step
@@ -62,14 +61,16 @@ class Checkpoint(keras.callbacks.Callback):
         """Keras has just reset its callbacks' counters: they get their values back."""
         for callback, counts in zip(self.counters, self._counts, strict=False):
             for name, value in counts.items():
-                setattr(callback, name, np.float64(value) if name == "best" else value)
+                setattr(callback, name, value)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Keras has just reset the running means: in the middle of an epoch they go on."""
         if self.step % self.steps_per_epoch and self._running:
-            for variable, value in zip(_running(self.model), self._running, strict=False):
-                variable.assign(value)
-        self._running = []
+            for name, variables in _running(self.model).items():
+                for place, variable in enumerate(variables):
+                    if f"{name}/{place:04d}" in self._running:  # else not yet built when saved
+                        variable.assign(self._running[f"{name}/{place:04d}"])
+        self._running = {}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves when it is time, except at the end of an epoch, whose validation comes first."""
@@ -106,7 +107,7 @@ class Checkpoint(keras.callbacks.Callback):
             "step": self.step, "best": self.best, "stopped": self.stopped,
             "history": self.history.rows, "counters": self._count(),
         }  # fmt: skip
-        groups = {**self._groups(self.model), "running": _running(self.model)}
+        groups = {**self._groups(self.model), **_running(self.model)}
         checkpoint.save(self.path / STATE, groups, note)
         self.saved_at = time.monotonic()
 
@@ -119,7 +120,7 @@ class Checkpoint(keras.callbacks.Callback):
         ]
 
     def _groups(self, model: keras.Model) -> dict[str, list[Any]]:
-        running = {id(variable) for variable in _running(model)}
+        running = {id(v) for variables in _running(model).values() for v in variables}
         groups = {
             "model": [variable for variable in model.variables if id(variable) not in running],
             "optimizer": list(model.optimizer.variables),
@@ -129,9 +130,9 @@ class Checkpoint(keras.callbacks.Callback):
         return groups
 
 
-def _running(model: keras.Model) -> list[Any]:
-    """The variables of the model's metrics: means over the steps of the epoch so far."""
-    return [variable for metric in model.metrics for variable in metric.variables]
+def _running(model: keras.Model) -> dict[str, list[Any]]:
+    """The variables of each of the model's metrics: means over the steps of the epoch so far."""
+    return {f"running/{metric.name}": list(metric.variables) for metric in model.metrics}
 
 
 def _number(value: Any) -> Any:

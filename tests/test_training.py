@@ -1,0 +1,240 @@
+"""Runs: exact resume, segments, checkpoints, moving average, what a run leaves behind."""
+
+import csv
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fakes
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrecon import checkpoint, images, training
+from tfrecon.callbacks.ema import MovingAverage
+from tfrecon.callbacks.progress import Progress
+from tfrecon.config import from_tables, merged
+from tfrecon.errors import UserError
+from tfrecon.run import open_run
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def config(root, **fit):
+    tables = {
+        "model": {"name": "pix2pix", "base_filters": 4, "discriminator_filters": 4},
+        "data": {
+            "recipe": "folder", "root": str(root), "image_size": 32,
+            "damage": {"name": "boxes", "size": 8},
+        },
+        "fit": {
+            "steps": 8, "batch_size": 2, "steps_per_epoch": 3, "ema_decay": 0.9,
+            "checkpoint_seconds": 0, "seed": 5,
+        },
+    }  # fmt: skip
+    return from_tables(merged(tables, {"fit": fit}))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
+
+
+def state(run):
+    return checkpoint.load(run.path / "state.npz")
+
+
+def interrupted(monkeypatch, config, path, step):
+    """Trains and is stopped just after `step`, in the middle of whatever epoch that is."""
+    original = Progress.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        original(self, batch, logs)
+        if self.bar.n == step + 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_train_batch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(config, path)
+    assert checkpoint.load(path / "state.npz")[1]["step"] == step
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, photos, step):
+    settings = config(photos, early_stopping_patience=9, reduce_on_plateau_patience=1)
+    whole = training.train(settings, tmp_path / "whole")
+    interrupted(monkeypatch, settings, tmp_path / "stopped", step)
+    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    mine, theirs = state(resumed), state(whole)
+    assert mine[0].keys() == theirs[0].keys()
+    for name, array in theirs[0].items():
+        np.testing.assert_array_equal(mine[0][name], array, err_msg=name)
+    assert mine[1] == theirs[1]
+    for name in ("history.csv", "best.npz"):
+        assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_without_the_random_generators_a_resumed_run_differs(tmp_path, monkeypatch, photos):
+    settings = config(photos)
+    whole = training.train(settings, tmp_path / "whole")
+    interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
+    path = tmp_path / "stopped" / "state.npz"
+    arrays, note = checkpoint.load(path)
+    groups: dict[str, list[np.ndarray]] = {}
+    for name in sorted(arrays):
+        generator = name.startswith("model/") and np.issubdtype(arrays[name].dtype, np.integer)
+        value = np.array([arrays[name][0], 0]) if generator else arrays[name]
+        groups.setdefault(name.split("/")[0], []).append(value)
+    checkpoint.save(path, groups, note)
+    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    assert any(not np.array_equal(state(resumed)[0][k], v) for k, v in state(whole)[0].items())
+
+
+def test_what_a_run_leaves_behind(tmp_path, photos):
+    run = training.train(config(photos), tmp_path / "run")
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        "config.json", "run.json", "state.npz", "best.npz", "history.csv", "samples.png", "logs",
+    }  # fmt: skip
+    rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["3", "6", "8"]
+    assert {"val_psnr", "val_ssim", "val_reconstruction", "discriminator"} <= rows[0].keys()
+    assert images.read(run.path / "samples.png").shape[1] == 3 * 32
+    assert list((run.path / "logs").iterdir())
+    opened = open_run(run.path)
+    assert opened.config == run.config and opened.has_mask
+    x = np.zeros((1, 32, 32, 4), np.float32)
+    assert opened.load_model()(x).shape == (1, 32, 32, 3)
+
+
+def test_best_weights_are_the_moving_average(tmp_path, photos):
+    # One epoch: the best checkpoint is the last, so it must hold the average, not the raw weights.
+    run = training.train(config(photos, steps=3), tmp_path / "run")
+    arrays = state(run)[0]
+    best = checkpoint.load(run.path / "best.npz")[0]
+    for name, array in best.items():
+        np.testing.assert_array_equal(array, arrays[name.replace("model", "average")])
+    raw = [arrays[name] for name in sorted(arrays) if name.startswith("model/")]
+    assert not np.array_equal(best["model/0000"], raw[0])
+
+
+def test_moving_average_follows_its_formula():
+    weight = keras.Variable(np.float32(1.0))
+    average = MovingAverage([weight], 0.5)
+    expected = 1.0
+    for update, value in enumerate((2.0, 3.0, 5.0, 7.0)):
+        weight.assign(value)
+        average.on_train_batch_end(0)
+        decay = min(0.5, (1 + update) / (10 + update))
+        expected = decay * expected + (1 - decay) * value
+    assert float(average.variables[0]) == pytest.approx(expected, rel=1e-6)
+    average.on_test_begin()
+    assert float(weight) == pytest.approx(expected, rel=1e-6)
+    average.on_test_end()
+    assert float(weight) == 7.0
+
+
+def test_segments_cover_every_step_once():
+    assert list(training.segments(0, 8, 3)) == [(0, 2, 3), (6, 1, 2)]
+    assert list(training.segments(4, 8, 3)) == [(4, 1, 2), (6, 1, 2)]
+    assert list(training.segments(4, 12, 3)) == [(4, 1, 2), (6, 2, 3)]
+    assert list(training.segments(0, 2, 3)) == [(0, 1, 2)]
+    assert list(training.segments(8, 8, 3)) == []
+
+
+def test_minutes_become_recorded_steps(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(training, "CALIBRATION_SECONDS", 0.2)
+    run = training.train(config(photos, steps=None, minutes=0.02), tmp_path / "run")
+    recorded = open_run(run.path).config.fit
+    assert recorded.steps and recorded.minutes is None
+    assert state(run)[1]["step"] == recorded.steps
+
+
+def test_calibration_leaves_no_trace(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(training, "CALIBRATION_SECONDS", 0.2)
+    timed = training.train(config(photos, steps=None, minutes=0.02), tmp_path / "timed")
+    settings = config(photos, steps=open_run(timed.path).config.fit.steps)
+    counted = training.train(settings, tmp_path / "counted")
+    for name, array in state(counted)[0].items():
+        np.testing.assert_array_equal(state(timed)[0][name], array, err_msg=name)
+
+
+def test_early_stopping_stops_and_stays_stopped(tmp_path, photos):
+    settings = config(photos, steps=60, learning_rate=1e-12, early_stopping_patience=1)
+    settings = dataclasses.replace(
+        settings, fit=dataclasses.replace(settings.fit, ema_decay=0.0, monitor="val_psnr")
+    )
+    run = training.train(settings, tmp_path / "run")
+    stopped = state(run)[1]["step"]
+    assert stopped < 60
+    training.train(settings, tmp_path / "run", resume=True)
+    assert state(run)[1]["step"] == stopped
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "state.npz"
+    checkpoint.save(path, {"model": [np.arange(3)]}, {"step": 1})
+    real = np.savez
+
+    def full(file, **arrays):
+        real(file, **arrays)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(path, {"model": [np.arange(4)]}, {"step": 2})
+    assert checkpoint.load(path)[1] == {"step": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
+
+
+def test_bad_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "state.npz"
+    with pytest.raises(UserError, match="does not exist"):
+        checkpoint.load(path)
+    checkpoint.save(path, {"model": [np.zeros((2, 3))]}, {})
+    arrays, _ = checkpoint.load(path)
+    with pytest.raises(UserError, match=r"another model: 'model/0000' should be \(2, 4\)"):
+        checkpoint.assign(path, arrays, {"model": [tf.Variable(np.zeros((2, 4)))]})
+    with pytest.raises(UserError, match="'model/0001' should be"):
+        checkpoint.assign(path, arrays, {"model": [tf.Variable(np.zeros((2, 3)))] * 2})
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="is damaged"):
+        checkpoint.load(path)
+
+
+def test_replicas_train_and_resume(tmp_path, monkeypatch):
+    photos = fakes.photo_folder(tmp_path / "photos", 30)
+    settings = config(photos, strategy="mirrored")
+    monkeypatch.setattr(training, "distribution", lambda fit: two_replicas())
+    whole = training.train(settings, tmp_path / "whole")
+    assert whole.facts["replicas"] == 2
+    interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
+    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    for name, array in state(whole)[0].items():
+        np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
+
+
+def two_replicas():
+    from kit import two_replicas
+
+    return two_replicas()
+
+
+def test_a_batch_that_replicas_cannot_share_is_refused(photos):
+    with pytest.raises(UserError, match="cannot be shared by 2 replicas"):
+        training.distribution(config(photos, strategy="mirrored", batch_size=3).fit)
+
+
+@pytest.mark.slow
+def test_kill_and_resume_in_processes():
+    script = REPOSITORY / "benchmarks" / "resume.py"
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=REPOSITORY, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
