@@ -57,7 +57,7 @@ def run(
 def start_tensorflow() -> None:
     """Imports TensorFlow without its start-up chatter, which would hide our own lines.
 
-    It writes it past Python and past its own log level; a user who sets TF_CPP_MIN_LOG_LEVEL gets it.
+    It writes it past Python and its own log level; a user who sets TF_CPP_MIN_LOG_LEVEL gets it.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return

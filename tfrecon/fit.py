@@ -19,7 +19,7 @@ def parser() -> Parser:
     """The command's arguments."""
     command = Parser(
         "fit",
-        "Trains a model into checkpoints/RUN, evaluates it on the test split and prints the table.\n"
+        "Trains a model into checkpoints/RUN, evaluates it on the test split, prints the table.\n"
         "A run that was killed at any moment goes on with --run NAME --resume, bit for bit.",
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
@@ -152,7 +152,7 @@ def _same(given: dict[str, Any], recorded: dict[str, Any], path: Path) -> None:
             mine, theirs = given[section].get(key), recorded[section].get(key)
             if mine != theirs:
                 raise UserError(
-                    f"run {str(path)!r} was trained with {section}.{key} = {theirs!r}, not {mine!r}; "
+                    f"run {str(path)!r} has {section}.{key} = {theirs!r}, not {mine!r}; "
                     "go on with --run and --resume alone, or start another --run"
                 )
 

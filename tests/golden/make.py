@@ -56,9 +56,10 @@ def values(truth: np.ndarray, prediction: np.ndarray) -> dict[str, float]:
         **{f"hole_{name}": value for name, value in _errors(truth[hole], prediction[hole]).items()},
     }
     for name, window, options in (("ssim", 11, GAUSSIAN), ("ssim_uniform7", 7, {})):
-        mean, similarity = structural_similarity(
+        scored: tuple = structural_similarity(
             truth, prediction, data_range=1, channel_axis=-1, full=True, **options
         )
+        mean, similarity = scored
         edge = window // 2
         valid = np.zeros_like(hole)
         valid[edge:-edge, edge:-edge] = True

@@ -32,13 +32,14 @@ class BatchNorm(keras.layers.BatchNormalization):
         if training or self.inference == "moving":
             return super().call(inputs, training=training, mask=mask)
         x = ops.cast(inputs, "float32")
-        mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
+        moments: Any = ops.moments(x, axes=(1, 2), keepdims=True)
+        mean, variance = moments
         x = (x - mean) * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
         return ops.cast(x, inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""
-        # `synchronized` follows the strategy that the layer is built under, not the one it came from.
+        # `synchronized` follows the strategy that a layer is built under, not the saved one's.
         config = super().get_config()
         config.pop("synchronized", None)
         return {**config, "inference": self.inference}

@@ -65,7 +65,7 @@ class L2(ImageLoss):
 
 
 class Charbonnier(ImageLoss):
-    """√((y - p)² + ε²) - ε (Charbonnier et al. 1994): L1 with a smooth bottom; 0 for equal images."""
+    """√((y - p)² + ε²) - ε (Charbonnier et al. 1994): L1, smooth at 0; 0 for equal images."""
 
     def __init__(self, epsilon: float = 1e-3, **kwargs: Any) -> None:
         super().__init__(**kwargs)

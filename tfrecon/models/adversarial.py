@@ -11,10 +11,10 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("tfrecon")
 class AdversarialModel(keras.Model):
-    """A conditional GAN (Isola et al. 2017): minimises ``λ·reconstruction + w·BCE`` for the generator.
+    """A conditional GAN (Isola et al. 2017): the generator minimises ``λ·reconstruction + w·BCE``.
 
     `call` is the generator alone: (B,H,W,3 or 4) to (B,H,W,3) in [0,1]. `compile(loss=…)` gives the
-    reconstruction loss. One optimizer serves both networks: its update of a variable depends on that
+    reconstruction loss. One optimizer serves both networks: a variable's update depends on that
     variable's gradient only, so it equals two optimizers of the same settings, and its state is
     saved whole. With `adversarial_weight` 0 the discriminator is neither run nor trained.
     """
@@ -109,7 +109,7 @@ class AdversarialModel(keras.Model):
         return results
 
     def optimized_variables(self) -> list[Any]:
-        """The variables that the optimizer holds state for, in the order `train_step` passes them."""
+        """The variables that the optimizer updates, in the order `train_step` passes them."""
         variables = list(self.generator.trainable_variables)
         if self.adversarial_weight:
             variables += self.discriminator.trainable_variables
@@ -137,5 +137,5 @@ class AdversarialModel(keras.Model):
 
 
 def _statistics(network: keras.Model) -> list[Any]:
-    """Non-trainable floats (moving averages); the integer states of random generators are not weights."""
+    """Non-trainable floats (moving averages), without the integer states of random generators."""
     return [v for v in network.non_trainable_variables if v.dtype.startswith("float")]

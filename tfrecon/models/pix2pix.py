@@ -59,7 +59,7 @@ def pix2pix(
         seed: of the initial weights and of dropout.
 
     Raises:
-        UserError: an image size whose sides cannot be halved three times, or an option out of range.
+        UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth = min(8, (image_size & -image_size).bit_length() - 1)
     if depth < MIN_DEPTH:

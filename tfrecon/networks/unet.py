@@ -27,7 +27,7 @@ def unet(
 
     Encoder Ck stages are 4×4 stride 2, norm (not on the first and not on the innermost, where a
     1×1 map normalised over one image is all zeros: the authors' erratum), LeakyReLU 0.2; the
-    decoder mirrors it with skips and dropout on its first three stages; weights start at N(0, 0.02).
+    decoder mirrors it with skips, dropout on its first three stages; weights start at N(0, 0.02).
     `zero_head` starts the last layer at zero.
     """
     seeds = keras.random.SeedGenerator(seed)
