@@ -1,7 +1,7 @@
 """Damage drawn onto clean images. A generator is a closure ``draw(target, seed) -> (input, mask)``.
 
-`target` is (H,W,3) float32 in [0,1], `seed` an int32 pair, the mask (H,W,1) with 1 = damaged; every
-random value is a function of the seed alone.
+`target` is (H,W,3) float32 in [0,1] of known H and W, `seed` a pair of integers, the mask (H,W,1)
+with 1 = damaged; every random value is a function of the seed alone.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ def boxes(*, count: int = 2, size: int = 75) -> Draw:
         )
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
-        height, width = tf.shape(target)[0], tf.shape(target)[1]
-        tf.debugging.assert_greater_equal(
-            tf.minimum(height, width), size, f"a box of {size} pixels does not fit into the image"
-        )
-        limits = tf.stack([height - size + 1, width - size + 1])
+        height, width = target.shape[:2]
+        if size > min(height, width):
+            raise UserError(
+                f"a box of {size} pixels does not fit into images of {height}×{width}; make "
+                "data.damage.size smaller or data.image_size larger"
+            )
+        limits = tf.constant([height - size + 1, width - size + 1])
         draws = tf.random.stateless_uniform([count, CANDIDATES, 2], seed)
         places = tf.cast(tf.floor(draws * tf.cast(limits, tf.float32)), tf.int32)
         corners = places[0, :1]  # (boxes so far, 2): row and column
@@ -52,7 +54,7 @@ def boxes(*, count: int = 2, size: int = 75) -> Draw:
     return draw
 
 
-def box_mask(corners: Any, size: int, height: Any, width: Any) -> Any:
+def box_mask(corners: Any, size: int, height: int, width: int) -> Any:
     """(height,width,1) float32 with 1 inside the squares whose top-left corners are (boxes,2)."""
     rows, columns = tf.range(height), tf.range(width)
     top, left = corners[:, 0, None], corners[:, 1, None]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,12 @@ from tfrecon.errors import UserError
 MEMORY_SHARE = 0.5
 """The largest part of the machine's memory that the memory cache may take."""
 
+AT_A_TIME = 64
+"""Files decoded ahead of the cache that takes them."""
+
 
 class Store:
-    """``load(index)`` gives the stack of one sample: (H,W,C) uint8, the channels of `parts` in order.
+    """``load(index)`` gives the stack of one sample: (H,W,C) uint8, its `parts` in order.
 
     `parts` names some of ``target`` (3 channels), ``input`` (3) and ``mask`` (1: 255 inside the
     boxes). `cache` is ``"memory"``, ``"disk"`` (under `folder`) or ``"none"``.
@@ -56,14 +61,21 @@ class Store:
         stack = tf.numpy_function(pick, [index], tf.uint8, stateful=False)
         return tf.ensure_shape(stack, [None, None, self.channels])
 
-    def _decode_all(self) -> Any:
-        def decode(sample: Sample) -> np.ndarray[Any, Any]:
-            return stack_of(sample, self.parts)
+    def _decode_all(self) -> Iterator[np.ndarray[Any, Any]]:
+        """All stacks in order. A file that consecutive samples share is decoded once for them."""
+        groups = [list(group) for _, group in itertools.groupby(self.samples, lambda s: s.files)]
+        progress = tqdm(desc="decoding", total=len(self.samples), delay=2, leave=False)
+        with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
+            # A few at a time: the pool would decode all photos before a slow disk has taken them.
+            for start in range(0, len(groups), AT_A_TIME):
+                decoded = pool.map(self._decode, groups[start : start + AT_A_TIME])
+                for stack in itertools.chain.from_iterable(decoded):
+                    yield stack
+                    progress.update()
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            yield from tqdm(
-                pool.map(decode, self.samples), "decoding", len(self.samples), delay=2, leave=False
-            )
+    def _decode(self, group: Sequence[Sample]) -> list[np.ndarray[Any, Any]]:
+        planes = _planes_of(group[0], self.parts)
+        return [_stack_of(sample, self.parts, planes) for sample in group]
 
     def _check_memory(self) -> None:
         pixels = 0
@@ -77,15 +89,17 @@ class Store:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if needed > MEMORY_SHARE * available:
             raise UserError(
-                f"the decoded images need {needed / 2**30:.1f} GiB, more than half of this machine's "
-                f"{available / 2**30:.1f} GiB; keep them on disk with --set data.cache=disk"
+                f"the decoded images need {needed / 2**30:.1f} GiB, more than half of the "
+                f"{available / 2**30:.1f} GiB of this machine; "
+                "keep them on disk with --set data.cache=disk"
             )
 
     def _on_disk(self, folder: Path) -> Sequence[np.ndarray[Any, Any]]:
         path = folder / f"{self._fingerprint()}.u8"
         index = path.with_suffix(".json")
-        if not (path.is_file() and index.is_file()):
-            shapes: list[tuple[int, ...]] = []
+        shapes = _read_shapes(path, index)
+        if shapes is None:
+            shapes = []
             with images.replacing(path) as temporary, temporary.open("wb") as file:
                 for stack in self._decode_all():
                     shapes.append(stack.shape)
@@ -96,8 +110,8 @@ class Store:
         flat = np.memmap(path, dtype=np.uint8, mode="r")
         stacks: list[np.ndarray[Any, Any]] = []
         start = 0
-        for shape in json.loads(index.read_text()):
-            end = start + int(np.prod(shape))
+        for shape in shapes:
+            end = start + math.prod(shape)
             stacks.append(flat[start:end].reshape(shape))
             start = end
         return stacks
@@ -153,6 +167,11 @@ class _FileTable:
 
 def stack_of(sample: Sample, parts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """(H,W,C) uint8: the named parts of one sample, cut to its region."""
+    return _stack_of(sample, parts, _planes_of(sample, parts))
+
+
+def _planes_of(sample: Sample, parts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
+    """The sample's files, whole."""
     planes = [images.read(getattr(sample, part)) for part in parts if part != "mask"]
     for plane in planes[1:]:
         if plane.shape != planes[0].shape:
@@ -161,16 +180,31 @@ def stack_of(sample: Sample, parts: Sequence[str]) -> np.ndarray[Any, np.dtype[n
                 f"{planes[0].shape[0]}×{planes[0].shape[1]} and {str(sample.input)!r} is "
                 f"{plane.shape[0]}×{plane.shape[1]}; pairs must have equal sizes"
             )
+    return planes
+
+
+def _stack_of(
+    sample: Sample, parts: Sequence[str], planes: Sequence[np.ndarray[Any, Any]]
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    height, width = planes[0].shape[:2]
+    top, left, high, wide = sample.region or (0, 0, height, width)
+    stack = [plane[top : top + high, left : left + wide] for plane in planes]
     if "mask" in parts:
-        mask = np.zeros((*planes[0].shape[:2], 1), np.uint8)
-        for top, left, height, width in sample.boxes:
-            mask[top : top + height, left : left + width] = 255
-        planes.append(mask)
-    stack = np.concatenate(planes, axis=-1)
-    if sample.region:
-        top, left, height, width = sample.region
-        stack = stack[top : top + height, left : left + width]
-    return np.ascontiguousarray(stack)
+        mask = np.zeros((height, width, 1), np.uint8)
+        for row, column, rows, columns in sample.boxes:
+            mask[row : row + rows, column : column + columns] = 255
+        stack.append(mask[top : top + high, left : left + wide])
+    return np.concatenate(stack, axis=-1)  # a copy, which does not keep the whole photo alive
+
+
+def _read_shapes(pixels: Path, index: Path) -> list[tuple[int, ...]] | None:
+    """The shapes of the stacks in a finished disk cache, None where there is none."""
+    if not (pixels.is_file() and index.is_file()):
+        return None
+    shapes = [tuple(shape) for shape in json.loads(index.read_text())]
+    # A machine that went down may have kept the names and lost the end of the pixels.
+    whole = pixels.stat().st_size == sum(math.prod(shape) for shape in shapes)
+    return shapes if whole else None
 
 
 def _decode(path: Any, plain: Any) -> Any:
