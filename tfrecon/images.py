@@ -136,6 +136,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Removes the temporary files that a killed process left in `folder`, where no other writes."""
+    for path in Path(folder).glob(".*.part"):
+        path.unlink()
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, Any]]:
     """The file as Pillow's lazy image, and its EXIF orientation (whatever the file holds there)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,15 @@ def machine() -> dict[str, Any]:
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
     }
+
+
+def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two answers of `machine` differ in, ``"keras 3.14 then, 3.15 now"`` for each."""
+    return [
+        f"{name} {recorded.get(name, 'unknown')} then, {value} now"
+        for name, value in now.items()
+        if recorded.get(name) != value
+    ]
 
 
 def _processor() -> str:

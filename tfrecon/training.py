@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,22 +16,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrecon import losses, precision
+from tfrecon import images, losses, precision
 from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import History, Progress, SampleGrid
 from tfrecon.callbacks.state import Checkpoint
 from tfrecon.config import Config, FitConfig
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
+from tfrecon.errors import UserError, unknown
 from tfrecon.metrics import keras_metric
-from tfrecon.models import build_model
+from tfrecon.models import build_model, check_model
 from tfrecon.optimizers import build_optimizer
-from tfrecon.run import STATE, Run, inference_variables, machine
+from tfrecon.run import STATE, Run, changes, inference_variables, machine, open_run
 
 GRID_IMAGES = 4
 CALIBRATION_SECONDS = 10.0
 DEFAULT_EPOCHS = 10
+VALIDATED = ("psnr", "ssim")
+"""Metrics that validation logs every epoch, beside the model's own loss."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,12 @@ def train(
 
     With `resume` a run goes on from its last checkpoint, or from step 0 where it has none, and ends
     as if it had never stopped. Raises UserError for a bad configuration or bad data, before the
-    first step.
+    first step and before anything is written.
     """
+    check_model(config.model)  # the names and options, before thousands of files are read
+    losses.mixture(config.fit.loss)
+    build_optimizer(config.fit, total_steps=1)
+    resume = resume and (path / STATE).is_file()
     data = load_data(config, skip_unreadable=skip_unreadable)
     config = dataclasses.replace(config, fit=precision.resolve(config.fit))
     keras.utils.set_random_seed(config.fit.seed)
@@ -81,11 +89,31 @@ def train(
              "train_images": len(data.train), "val_images": len(data.val),
              "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
     run = Run(path, config, facts)
-    if not (resume and (path / STATE).is_file()):
-        run.save()
     _compile(model, config.fit, total, strategy)
+    images.remove_leftovers(path)
+    if resume:
+        _check_unchanged(open_run(path), run)
     _fit(model, run, data, resume=resume)
     return run
+
+
+def _check_unchanged(recorded: Run, run: Run) -> None:
+    """Raises UserError when the data of a run is no longer the same; warns of another machine."""
+    for name in ("train_images", "val_images", "mask"):
+        then, now = recorded.facts[name], run.facts[name]
+        if then != now:
+            raise UserError(
+                f"run {str(run.path)!r} cannot go on: its data had {name} = {then} when it began "
+                f"and has {now} now; restore the files (or --skip-unreadable), or start another "
+                "--run"
+            )
+    different = changes(recorded.facts.get("machine", {}), run.facts["machine"])
+    if different:
+        print(
+            "warning: the run goes on but will not end bit-identical to an uninterrupted one, "
+            f"because the machine has changed ({'; '.join(different)})",
+            file=sys.stderr,
+        )
 
 
 def distribution(fit: FitConfig) -> tf.distribute.Strategy:
@@ -117,9 +145,12 @@ def _compile(
         model.compile(
             optimizer=optimizer,
             loss=losses.mixture(fit.loss),
-            metrics=[keras_metric("psnr"), keras_metric("ssim")],
+            metrics=[keras_metric(name) for name in VALIDATED],
             jit_compile=False,  # XLA halves the speed of these networks on a CPU
         )
+    computed = [*VALIDATED, *(metric.name for metric in model.metrics)]
+    if fit.monitor.removeprefix("val_") not in computed:
+        raise unknown("fit.monitor", fit.monitor, [f"val_{name}" for name in VALIDATED])
 
 
 def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
@@ -127,7 +158,10 @@ def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
     fit = config.fit
     steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
     validation = _validation(config, data, run.facts["replicas"])
+    first = None if resume else keras_dataset(config, data.train, training=True)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
+    if not resume:
+        run.save()  # from here on the run exists
     average = MovingAverage(inference_variables(model), fit.ema_decay) if fit.ema_decay else None
     history = History(path, 0)
     counters = _stoppers(fit)
@@ -146,8 +180,9 @@ def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
         for start, epochs, steps in segments(state.step, total, steps_per_epoch):
             if state.stopped:
                 break
+            batches, first = first, None
             model.fit(
-                keras_dataset(config, data.train, training=True, start_step=start),
+                batches or keras_dataset(config, data.train, training=True, start_step=start),
                 initial_epoch=start // steps_per_epoch,
                 epochs=start // steps_per_epoch + epochs,
                 steps_per_epoch=steps,
@@ -180,7 +215,7 @@ def segments(step: int, total: int, per_epoch: int) -> Iterator[tuple[int, int, 
 
 
 def _validation(config: Config, data: Data, replicas: int) -> tf.data.Dataset:
-    """The validation images, up to the last whole share: Keras fails on a replica without images."""
+    """The validation images up to the last whole share: Keras fails on a replica without any."""
     usable = len(data.val) - len(data.val) % replicas
     if not usable:
         raise UserError(
@@ -266,7 +301,13 @@ def set_threads(facts: Mapping[str, Any] | None = None) -> None:
     """
     recorded = (facts or {}).get("machine", {})
     cores = len(os.sched_getaffinity(0))
-    intra = recorded.get("intra_op_threads") or int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
-    inter = recorded.get("inter_op_threads") or int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
-    tf.config.threading.set_intra_op_parallelism_threads(intra)
-    tf.config.threading.set_inter_op_parallelism_threads(inter)
+    intra = int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
+    inter = int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
+    # TensorFlow refuses once it has started: `machine` records the counts that it then has.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(
+            recorded.get("intra_op_threads", intra)
+        )
+        tf.config.threading.set_inter_op_parallelism_threads(
+            recorded.get("inter_op_threads", inter)
+        )

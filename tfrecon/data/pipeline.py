@@ -68,7 +68,7 @@ def dataset(
 
 
 def model_input(batch: Batch) -> Any:
-    """What a model takes: (B,H,W,3), or (B,H,W,4) with the mask as last channel where there is one."""
+    """What a model takes: (B,H,W,3), or (B,H,W,4) with the mask last where there is one."""
     if "mask" in batch:
         return tf.concat([batch["input"], batch["mask"]], axis=-1)
     return batch["input"]
@@ -125,7 +125,8 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
     without = [sample for sample in samples if sample.input is None]
     if without and len(without) < len(samples):
         raise UserError(
-            f"sample {without[0].id!r} has no damaged file but others have; a recipe gives either all"
+            f"sample {without[0].id!r} has no damaged file but others have; "
+            "a recipe gives one to all or to none"
         )
     redraw = training and config.redraw_damage
     if not without and not redraw:
@@ -139,7 +140,19 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
             f"recipe {config.recipe.name!r} gives clean images only and names no damage; "
             "set data.damage, e.g. --set data.damage.name=boxes"
         )
-    return damage(spec)
+    return _fitting(damage(spec), config.image_size)
+
+
+def _fitting(draw: Draw, size: int) -> Draw:
+    """`draw`, tried once: what does not fit is said here in a sentence, not by the graph later."""
+    try:
+        draw(tf.zeros([size, size, 3]), tf.zeros([2], tf.int32))
+    except tf.errors.InvalidArgumentError as error:
+        reason = error.message.split("[Condition")[0].split("\n")[0].strip(" []")
+        raise UserError(
+            f"{reason} of data.image_size = {size}; choose another data.damage or data.image_size"
+        ) from None
+    return draw
 
 
 def _parts(samples: Sequence[Sample], drawn: bool) -> list[str]:

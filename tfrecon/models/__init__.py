@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from tfrecon.models.pix2pix import pix2pix
-from tfrecon.registry import Spec, build
+from tfrecon.registry import Spec, build, check
 
 MODELS: dict[str, Callable[..., keras.Model]] = {"pix2pix": pix2pix}
 
@@ -17,6 +17,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "pix2pix": {"fit": {"learning_rate": 2e-4, "optimizer": {"name": "adam", "beta_1": 0.5}}},
 }
 """What a model's authors train it with, where that differs from `FitConfig`'s own defaults."""
+
+
+def check_model(spec: Spec) -> None:
+    """Raises UserError for an unknown model or option, without building anything."""
+    check(spec, MODELS, "model", dict.fromkeys(("image_size", "mask", "seed")))
 
 
 def build_model(spec: Spec, *, image_size: int, mask: bool, seed: int | None = None) -> keras.Model:
