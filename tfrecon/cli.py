@@ -7,19 +7,35 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from tfrecon.errors import UserError
+from tfrecon.errors import UserError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that keeps the layout of the help text as written and shows defaults."""
+    """An ArgumentParser that keeps the layout of the help text and raises `UserError`."""
 
     def __init__(self, verb: str, description: str) -> None:
         super().__init__(
             prog=f"python -m tfrecon.{verb}",
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The arguments. Raises UserError for an unknown one, with the nearest known."""
+        arguments, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0].startswith("-"):
+            near = did_you_mean(rest[0].partition("=")[0], self._option_string_actions)
+            raise UserError(f"unknown argument {rest[0]!r}{near}")
+        if rest:
+            raise UserError(f"unexpected argument {rest[0]!r}; see {self.prog} --help")
+        return arguments
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError instead of printing the usage, which would hide the sentence."""
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def run(
@@ -31,11 +47,9 @@ def run(
     without permission included), 130 for Ctrl-C.
     """
     try:
-        arguments = parser.parse_args(argv)
-    except SystemExit as stop:
+        body(parser.parse_args(argv))
+    except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    try:
-        body(arguments)
     except UserError as error:
         return _fail(str(error))
     except KeyboardInterrupt:

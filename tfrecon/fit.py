@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfrecon.cli import Parser, run, start_tensorflow
 from tfrecon.errors import UserError
+
+if TYPE_CHECKING:
+    from tfrecon.run import Run
 
 RUNS = Path("checkpoints")
 LENGTHS = ("steps", "epochs", "minutes")
@@ -55,32 +59,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    given = tables(arguments)
-    path, facts = _folder(arguments, given)
     from tfrecon.config import from_tables, merged
+    from tfrecon.run import open_run
 
+    given = tables(arguments)
     if "model" in given:
         from_tables(given)  # the cheap checks, before TensorFlow is imported
-    start_tensorflow()
-    from tfrecon import training
-    from tfrecon.models import DEFAULTS
-
-    training.set_threads(facts)
-    if "model" in given:
-        name = from_tables(given).model.name
-        config = from_tables(merged(DEFAULTS.get(name, {}), given))
     elif not arguments.resume:
         raise UserError(
             "no model given; name one with --model, e.g. --model pix2pix, or --config FILE"
         )
-    if arguments.resume:
-        from tfrecon.run import open_run
+    elif not arguments.run:
+        raise UserError("--resume without --run; name the run that is to go on with --run NAME")
+    path = _folder(arguments, given)
+    recorded = open_run(path) if arguments.resume else None
+    start_tensorflow()
+    from tfrecon import training
+    from tfrecon.models import DEFAULTS
 
-        recorded = open_run(path).config
-        if "model" in given:
-            _same(config.to_dict(), recorded.to_dict(), path)
-        config = recorded
-    print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path.name} --resume)")
+    training.set_threads(recorded.facts if recorded else None)
+    if "model" in given:
+        name = from_tables(given).model.name
+        given = merged(DEFAULTS.get(name, {}), given)
+    if recorded:
+        _check_same(given, recorded)
+    config = recorded.config if recorded else from_tables(given)
     trained = training.train(
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable
     )
@@ -115,44 +118,56 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     return merged(given, {key: value for key, value in over.items() if value})
 
 
-def _folder(
-    arguments: argparse.Namespace, given: dict[str, Any]
-) -> tuple[Path, dict[str, Any] | None]:
-    """The run's folder, and the facts of the run that is there already, if it is to go on."""
+def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
+    """The run's folder: that of --run, or one named after model and recipe.
+
+    A name that is taken is an error when the user gave it, and gets a number otherwise.
+    """
     from tfrecon.registry import Spec
 
     name = arguments.run
     if name is None:
-        model = Spec.parse(given["model"], "model").name if "model" in given else "run"
+        model = Spec.parse(given["model"], "model").name
         recipe = Spec.parse(given.get("data", {}).get("recipe", "demo"), "data.recipe").name
         name = f"{model}_{recipe.replace('.', '_')}"
+    if not Path(name).name:
+        raise UserError(f"--run {name!r} is no name of a folder")
     path = RUNS / Path(name).name if Path(name).parent in (Path("."), RUNS) else Path(name)
-    if arguments.resume:
-        from tfrecon.run import open_run
-
-        return path, open_run(path).facts
+    if arguments.resume or not _taken(path):
+        return path
+    if arguments.run is None:
+        numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+        return next(other for other in numbered if not _taken(other))
     if (path / "config.json").exists():
-        if arguments.run:
-            raise UserError(
-                f"run {str(path)!r} exists; go on with --resume or choose another --run"
-            )
-        number = 2
-        while (path.with_name(f"{path.name}-{number}") / "config.json").exists():
-            number += 1
-        path = path.with_name(f"{path.name}-{number}")
-    return path, None
+        raise UserError(f"run {str(path)!r} exists; go on with --resume or choose another --run")
+    raise UserError(f"{str(path)!r} exists and is no run; choose another --run")
 
 
-def _same(given: dict[str, Any], recorded: dict[str, Any], path: Path) -> None:
-    """Raises UserError for the first setting on which a resumed run and the command line differ."""
-    for section in given:
-        for key in sorted(given[section].keys() | recorded[section].keys()):
-            if key in (*LENGTHS, "precision"):  # resolved when the run began
-                continue
-            mine, theirs = given[section].get(key), recorded[section].get(key)
-            if mine != theirs:
+def _taken(path: Path) -> bool:
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
+def _check_same(given: dict[str, Any], recorded: Run) -> None:
+    """Raises UserError for the first setting on which the command line and a run that is to go on
+    differ. What the run resolved when it began (minutes, automatic precision) may be given again.
+    """
+    from tfrecon.config import from_tables, merged
+
+    theirs = recorded.config.to_dict()
+    lengths = {name for name in LENGTHS if name in given.get("fit", {})}
+    base = {} if "model" in given else theirs
+    if lengths:
+        base = {**base, "fit": {k: v for k, v in base.get("fit", {}).items() if k not in LENGTHS}}
+    mine = from_tables(merged(base, given)).to_dict()
+    resolved = set(LENGTHS) if "minutes" in lengths or not lengths else set[str]()
+    if mine["fit"]["precision"] == "auto":
+        resolved.add("precision")
+    for section, own in mine.items():
+        for key in sorted((own.keys() | theirs[section].keys()) - resolved):
+            if own.get(key) != theirs[section].get(key):
                 raise UserError(
-                    f"run {str(path)!r} has {section}.{key} = {theirs!r}, not {mine!r}; "
+                    f"run {str(recorded.path)!r} has {section}.{key} = "
+                    f"{theirs[section].get(key)!r}, not {own.get(key)!r}; "
                     "go on with --run and --resume alone, or start another --run"
                 )
 

@@ -162,6 +162,7 @@ def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
     if not resume:
         run.save()  # from here on the run exists
+    print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path} --resume)")
     average = MovingAverage(inference_variables(model), fit.ema_decay) if fit.ema_decay else None
     history = History(path, 0)
     counters = _stoppers(fit)

@@ -140,19 +140,7 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
             f"recipe {config.recipe.name!r} gives clean images only and names no damage; "
             "set data.damage, e.g. --set data.damage.name=boxes"
         )
-    return _fitting(damage(spec), config.image_size)
-
-
-def _fitting(draw: Draw, size: int) -> Draw:
-    """`draw`, tried once: what does not fit is said here in a sentence, not by the graph later."""
-    try:
-        draw(tf.zeros([size, size, 3]), tf.zeros([2], tf.int32))
-    except tf.errors.InvalidArgumentError as error:
-        reason = error.message.split("[Condition")[0].split("\n")[0].strip(" []")
-        raise UserError(
-            f"{reason} of data.image_size = {size}; choose another data.damage or data.image_size"
-        ) from None
-    return draw
+    return damage(spec)
 
 
 def _parts(samples: Sequence[Sample], drawn: bool) -> list[str]:
