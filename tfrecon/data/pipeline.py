@@ -140,7 +140,10 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
             f"recipe {config.recipe.name!r} gives clean images only and names no damage; "
             "set data.damage, e.g. --set data.damage.name=boxes"
         )
-    return damage(spec)
+    draw = damage(spec)
+    # Tried here: inside the graph the sentence of what does not fit would drown in a traceback.
+    draw(tf.zeros([config.image_size, config.image_size, 3]), [0, 0])
+    return draw
 
 
 def _parts(samples: Sequence[Sample], drawn: bool) -> list[str]:
