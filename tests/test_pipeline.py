@@ -1,5 +1,6 @@
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def damaged_pairs(folder: Path, count: int = 3, height: int = 32, width: int = 4
     return found
 
 
-def taken(batches: tf.data.Dataset, count: int = -1) -> list[dict[str, np.ndarray]]:
+def taken(batches: tf.data.Dataset, count: int = -1) -> list[Any]:
     return list(batches.take(count).as_numpy_iterator())
 
 
@@ -349,7 +350,10 @@ STEPS = {
     "enlarge": (augment.resize_short_side(40), (40, 49)),
     "shrink": (augment.resize_short_side(20), (20, 25)),
     "keep": (augment.resize_short_side(27), (27, 33)),
-    "random_crop": (augment.random_crop(16), (16, 16)),
+    "random_window, as it is": (augment.random_window(16, 27), (16, 16)),
+    "random_window, enlarged": (augment.random_window(16, 40), (16, 16)),
+    "random_window, shrunk": (augment.random_window(16, 24), (16, 16)),
+    "random_window, antialiased": (augment.random_window(10, 12), (10, 10)),
     "centre_crop": (augment.centre_crop(16), (16, 16)),
     "random_flip": (augment.random_flip(), (27, 33)),
 }
@@ -359,27 +363,50 @@ STEPS = {
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_steps_do_the_same_eagerly_and_in_a_pipeline(name, kind):
     step, (height, width) = STEPS[name]
-    stack = np.concatenate([photo(27, 33, seed=0), photo(27, 33, seed=1)[..., :1]], axis=-1)
-    stack = stack.astype(kind)
+    photos = {"target": photo(27, 33, seed=0), "mask": photo(27, 33, seed=1)[..., :1]}
+    parts = {part: pixels.astype(kind) for part, pixels in photos.items()}
     seeds = [(0, number) for number in range(12)]
-    eager = [step(tf.constant(stack), tf.constant(seed, tf.int64)).numpy() for seed in seeds]
 
     def apply(seed):
-        unknown = tf.numpy_function(lambda: stack, [], kind)
-        return step(tf.ensure_shape(unknown, [None, None, 4]), seed)
+        unknown = tf.numpy_function(lambda: list(parts.values()), [], [kind, kind])
+        shaped = [tf.ensure_shape(part, [None, None, None]) for part in unknown]
+        return step(dict(zip(parts, shaped, strict=True)), seed)
 
     piped = tf.data.Dataset.from_tensor_slices(tf.constant(seeds, tf.int64)).map(apply)
-    for mine, theirs in zip(eager, piped.as_numpy_iterator(), strict=True):
-        assert mine.shape == (height, width, 4)
-        np.testing.assert_array_equal(mine, theirs)
-        assert stack.min() - 1e-3 < mine.min() <= mine.max() < stack.max() + 1e-3
-    assert (len({mine.tobytes() for mine in eager}) > 1) == name.startswith("random")
+    found = list(piped.as_numpy_iterator())
+    for seed, theirs in zip(seeds, found, strict=True):
+        constants = {part: tf.constant(pixels) for part, pixels in parts.items()}
+        mine = step(constants, tf.constant(seed, tf.int64))
+        assert mine.keys() == theirs.keys() == parts.keys()
+        for part, pixels in parts.items():
+            assert theirs[part].shape == (height, width, pixels.shape[-1])
+            np.testing.assert_array_equal(mine[part], theirs[part])
+            assert pixels.min() - 1e-3 < theirs[part].min() <= theirs[part].max()
+            assert theirs[part].max() < pixels.max() + 1e-3
+    assert (len({theirs["mask"].tobytes() for theirs in found}) > 1) == name.startswith("random")
+
+
+@pytest.mark.parametrize(("size", "load_size"), [(32, 60), (50, 80), (32, 54), (16, 24), (20, 20)])
+def test_a_window_has_the_scale_of_load_size_and_lies_anywhere(size, load_size):
+    step, photo_of_places = augment.random_window(size, load_size), coordinates(60, 80)
+    places = []
+    for number in range(40):
+        seed = tf.constant([7, number], tf.int64)
+        window = step({"target": tf.constant(photo_of_places)}, seed)["target"].numpy() - 50
+        for values in (window[size // 2, :, 1], window[:, size // 2, 0]):
+            inner = values[2:-2]  # the pixels at the edge see nothing of what lies behind it
+            np.testing.assert_allclose(np.diff(inner), 60 / load_size, rtol=0.05)
+        places.append((window[..., 0].min(), window[..., 1].min()))
+    side = 60 * size / load_size
+    for (first, last), room in zip(np.quantile(places, (0, 1), axis=0).T, (60, 80), strict=True):
+        assert 0 <= first < 4 + 60 / load_size
+        assert room - side - 4 < last < room - side + 60 / load_size + 1
 
 
 def test_a_resized_photo_is_never_a_pixel_short():
     step = augment.resize_short_side(286)
     for height, width in itertools.product((3, 7, 101, 286, 287), (5, 11, 285, 300)):
-        shape = step(tf.zeros([height, width, 1], tf.uint8), None).shape
+        shape = step({"target": tf.zeros([height, width, 1], tf.uint8)}, None)["target"].shape
         assert min(shape[:2]) == 286 and abs(shape[0] / shape[1] / (height / width) - 1) < 0.01
 
 

@@ -18,7 +18,7 @@ from tfrecon.config import DataConfig
 from tfrecon.data import augment, recipes
 from tfrecon.data.damage import Draw, damage
 from tfrecon.data.sample import Sample
-from tfrecon.data.store import Store, stack_of
+from tfrecon.data.store import Store, channels, parts_of
 from tfrecon.errors import UserError
 from tfrecon.registry import Spec
 
@@ -51,11 +51,10 @@ def dataset(
 
     def load(position: Any, index: Any) -> Batch:
         base = tf.stack([tf.cast(seed, tf.int64), position]) if training else id_seeds[index]
-        stack = store.load(index)
+        planes = store.load(index)
         for number, step in enumerate(steps):
-            stack = step(stack, tf.random.experimental.stateless_fold_in(base, number))
-        stack = tf.ensure_shape(stack, [config.image_size, config.image_size, store.channels])
-        sample = _split(images.to_float_tensor(stack), parts)
+            planes = step(planes, tf.random.experimental.stateless_fold_in(base, number))
+        sample = _finished(planes, config.image_size)
         if draw is not None:
             number = len(steps)
             key = tf.random.experimental.stateless_fold_in(base, number)
@@ -98,20 +97,20 @@ def native_batches(
     """
     parts = ["input", "mask"] if samples and samples[0].boxes else ["input"]
     group: list[Sample] = []
-    stacks: list[np.ndarray[Any, Any]] = []
+    found: list[Batch] = []
 
     def finished() -> tuple[list[Sample], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        stack = images.to_float(np.stack(stacks))
-        return list(group), stack[..., :3], stack[..., 3:] if "mask" in parts else None
+        batch = {part: images.to_float(np.stack([one[part] for one in found])) for part in parts}
+        return list(group), batch["input"], batch.get("mask")
 
     for sample in samples:
-        stack = stack_of(sample, parts)
-        if stacks and (len(stacks) == batch_size or stack.shape != stacks[0].shape):
+        one = parts_of(sample, parts)
+        if found and (len(found) == batch_size or one["input"].shape != found[0]["input"].shape):
             yield finished()
-            group, stacks = [], []
+            group, found = [], []
         group.append(sample)
-        stacks.append(stack)
-    if stacks:
+        found.append(one)
+    if found:
         yield finished()
 
 
@@ -155,13 +154,11 @@ def _parts(samples: Sequence[Sample], drawn: bool) -> list[str]:
     return parts
 
 
-def _split(stack: Any, parts: Sequence[str]) -> Batch:
+def _finished(planes: Batch, size: int) -> Batch:
     sample: Batch = {}
-    start = 0
-    for part in parts:
-        end = start + (1 if part == "mask" else 3)
-        sample[part] = stack[..., start:end]
-        start = end
+    for part, plane in planes.items():
+        plane = tf.ensure_shape(plane, [size, size, channels(part)])
+        sample[part] = images.to_float_tensor(plane)
     if "mask" in sample:
         # Resizing blends the edge of a hole into its neighbours: a pixel with any damage counts.
         sample["mask"] = tf.cast(sample["mask"] > 1e-3, tf.float32)
@@ -174,8 +171,8 @@ def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
     if not training:
         return [augment.resize_short_side(size), augment.centre_crop(size)]
     load_size = config.load_size or round(size * 286 / 256)
-    steps = [augment.resize_short_side(load_size), augment.random_crop(size)]
-    return [*steps, augment.random_flip()] if config.flip else steps
+    window = augment.random_window(size, load_size)
+    return [window, augment.random_flip()] if config.flip else [window]
 
 
 def _order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:

@@ -27,11 +27,18 @@ AT_A_TIME = 64
 """Files decoded ahead of the cache that takes them."""
 
 
-class Store:
-    """``load(index)`` gives the stack of one sample: (H,W,C) uint8, its `parts` in order.
+Parts = dict[str, Any]
+"""``target`` and ``input`` (H,W,3) and ``mask`` (H,W,1; 255 inside the boxes) of one sample, those
+that are asked for; uint8 as stored."""
 
-    `parts` names some of ``target`` (3 channels), ``input`` (3) and ``mask`` (1: 255 inside the
-    boxes). `cache` is ``"memory"``, ``"disk"`` (under `folder`) or ``"none"``.
+LAYOUT = "parts one after the other"
+"""Of a file of the disk cache; another layout has another name, so that an old file is not read."""
+
+
+class Store:
+    """``load(index)`` gives the `parts` of one sample, uint8, cut to its region.
+
+    `cache` is ``"memory"``, ``"disk"`` (under `folder`) or ``"none"``.
     """
 
     def __init__(
@@ -39,43 +46,45 @@ class Store:
     ) -> None:
         self.samples = list(samples)
         self.parts = tuple(parts)
-        self.channels = sum(1 if part == "mask" else 3 for part in self.parts)
-        self._stacks: Sequence[np.ndarray[Any, Any]] | None = None
+        self._cached: Sequence[Parts] | None = None
         if cache == "memory":
             self._check_memory()
-            self._stacks = list(self._decode_all())
+            self._cached = list(self._decode_all())
         elif cache == "disk":
-            self._stacks = self._on_disk(Path(folder))
+            self._cached = self._on_disk(Path(folder))
         else:
             self._table = _FileTable(self.samples, self.parts)
 
-    def load(self, index: Any) -> Any:
-        """The stack of sample `index` (an int64 tensor), inside a tf.data map."""
-        if self._stacks is None:
-            return self._table.load(index, self.channels)
-        stacks = self._stacks
+    def load(self, index: Any) -> Parts:
+        """The parts of sample `index` (an int64 tensor), inside a tf.data map."""
+        if self._cached is None:
+            return self._table.load(index)
+        cached = self._cached
 
-        def pick(place: Any) -> np.ndarray[Any, Any]:
-            return np.asarray(stacks[int(place)])
+        def pick(place: Any) -> list[np.ndarray[Any, Any]]:
+            return [np.asarray(cached[int(place)][part]) for part in self.parts]
 
-        stack = tf.numpy_function(pick, [index], tf.uint8, stateful=False)
-        return tf.ensure_shape(stack, [None, None, self.channels])
+        planes = tf.numpy_function(pick, [index], [tf.uint8] * len(self.parts), stateful=False)
+        return {
+            part: tf.ensure_shape(plane, [None, None, channels(part)])
+            for part, plane in zip(self.parts, planes, strict=True)
+        }
 
-    def _decode_all(self) -> Iterator[np.ndarray[Any, Any]]:
-        """All stacks in order. A file that consecutive samples share is decoded once for them."""
+    def _decode_all(self) -> Iterator[Parts]:
+        """All samples in order. A file that consecutive samples share is decoded once for them."""
         groups = [list(group) for _, group in itertools.groupby(self.samples, lambda s: s.files)]
         progress = tqdm(desc="decoding", total=len(self.samples), delay=2, leave=False)
         with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
             # A few at a time: the pool would decode all photos before a slow disk has taken them.
             for start in range(0, len(groups), AT_A_TIME):
                 decoded = pool.map(self._decode, groups[start : start + AT_A_TIME])
-                for stack in itertools.chain.from_iterable(decoded):
-                    yield stack
+                for parts in itertools.chain.from_iterable(decoded):
+                    yield parts
                     progress.update()
 
-    def _decode(self, group: Sequence[Sample]) -> list[np.ndarray[Any, Any]]:
-        planes = _planes_of(group[0], self.parts)
-        return [_stack_of(sample, self.parts, planes) for sample in group]
+    def _decode(self, group: Sequence[Sample]) -> list[Parts]:
+        whole = _files_of(group[0], self.parts)
+        return [_cut(sample, self.parts, whole) for sample in group]
 
     def _check_memory(self) -> None:
         pixels = 0
@@ -85,7 +94,7 @@ class Store:
             else:
                 header = images.header(sample.files[0])
                 pixels += header.height * header.width
-        needed = pixels * self.channels
+        needed = pixels * sum(channels(part) for part in self.parts)
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if needed > MEMORY_SHARE * available:
             raise UserError(
@@ -94,31 +103,37 @@ class Store:
                 "keep them on disk with --set data.cache=disk"
             )
 
-    def _on_disk(self, folder: Path) -> Sequence[np.ndarray[Any, Any]]:
+    def _on_disk(self, folder: Path) -> Sequence[Parts]:
         path = folder / f"{self._fingerprint()}.u8"
         index = path.with_suffix(".json")
-        shapes = _read_shapes(path, index)
-        if shapes is None:
-            shapes = []
+        depth = sum(channels(part) for part in self.parts)
+        sizes = _read_sizes(path, index, depth)
+        if sizes is None:
+            sizes = []
             with images.replacing(path) as temporary, temporary.open("wb") as file:
-                for stack in self._decode_all():
-                    shapes.append(stack.shape)
-                    file.write(stack.tobytes())
+                for parts in self._decode_all():
+                    sizes.append(parts[self.parts[0]].shape[:2])
+                    for part in self.parts:
+                        file.write(parts[part].tobytes())
             # The index comes last: pixels without an index are never read.
             with images.replacing(index) as temporary:
-                temporary.write_text(json.dumps(shapes))
+                temporary.write_text(json.dumps(sizes))
         flat = np.memmap(path, dtype=np.uint8, mode="r")
-        stacks: list[np.ndarray[Any, Any]] = []
+        found: list[Parts] = []
         start = 0
-        for shape in shapes:
-            end = start + math.prod(shape)
-            stacks.append(flat[start:end].reshape(shape))
-            start = end
-        return stacks
+        for size in sizes:
+            parts: Parts = {}
+            for part in self.parts:
+                shape = (*size, channels(part))
+                end = start + math.prod(shape)
+                parts[part] = flat[start:end].reshape(shape)
+                start = end
+            found.append(parts)
+        return found
 
     def _fingerprint(self) -> str:
         """A name that changes with any file, region or box, so that a stale cache is never read."""
-        digest = hashlib.blake2b(repr(self.parts).encode(), digest_size=16)
+        digest = hashlib.blake2b(repr((LAYOUT, self.parts)).encode(), digest_size=16)
         for sample in self.samples:
             facts = [
                 (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
@@ -137,74 +152,85 @@ class _FileTable:
 
     def __init__(self, samples: Sequence[Sample], parts: Sequence[str]) -> None:
         self.parts = parts
-        self.paths, self.plain = {}, {}
-        for part in ("target", "input"):
-            if part in parts:
-                files = [getattr(sample, part) for sample in samples]
-                self.paths[part] = tf.constant([str(file) for file in files])
-                self.plain[part] = tf.constant([images.header(file).plain for file in files])
-        self.regions = tf.constant([sample.region or (0, 0, -1, -1) for sample in samples])
+        files = [part for part in parts if part != "mask"]
+        headers = [[images.header(getattr(sample, part)) for part in files] for sample in samples]
+        for sample, found in zip(samples, headers, strict=True):
+            _check_sizes(sample, [(header.height, header.width) for header in found])
+        self.paths = tf.constant([[str(getattr(s, part)) for part in files] for s in samples])
+        self.plain = tf.constant([[header.plain for header in found] for found in headers])
+        self.regions = tf.constant(
+            [
+                sample.region or (0, 0, found[0].height, found[0].width)
+                for sample, found in zip(samples, headers, strict=True)
+            ]
+        )
         most = max(1, *(len(sample.boxes) for sample in samples))
         empty = (0, 0, 0, 0)
         self.boxes = tf.constant(
             [[*sample.boxes, *[empty] * (most - len(sample.boxes))] for sample in samples]
         )
 
-    def load(self, index: Any, channels: int) -> Any:
-        planes = [
-            _decode(self.paths[part][index], self.plain[part][index])
-            for part in self.parts
-            if part != "mask"
-        ]
+    def load(self, index: Any) -> Parts:
+        top, left, height, width = tf.unstack(self.regions[index])
+        paths, plain = self.paths[index], self.plain[index]
+        found: Parts = {}
+        for number, part in enumerate(part for part in self.parts if part != "mask"):
+            whole = _decode(paths[number], plain[number])
+            found[part] = whole[top : top + height, left : left + width]
         if "mask" in self.parts:
-            height, width = tf.shape(planes[0])[0], tf.shape(planes[0])[1]
-            planes.append(_mask_of(self.boxes[index], height, width))
-        stack = tf.concat(planes, axis=-1)
-        top, left, high, wide = tf.unstack(self.regions[index])
-        whole = tf.ensure_shape(stack, [None, None, channels])
-        return tf.cond(high < 0, lambda: whole, lambda: whole[top : top + high, left : left + wide])
+            corner = tf.stack([top, left, 0, 0])
+            found["mask"] = _mask_of(self.boxes[index] - corner, height, width)
+        return found
 
 
-def stack_of(sample: Sample, parts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """(H,W,C) uint8: the named parts of one sample, cut to its region."""
-    return _stack_of(sample, parts, _planes_of(sample, parts))
+def channels(part: str) -> int:
+    """How many channels a part has."""
+    return 1 if part == "mask" else 3
 
 
-def _planes_of(sample: Sample, parts: Sequence[str]) -> list[np.ndarray[Any, Any]]:
-    """The sample's files, whole."""
-    planes = [images.read(getattr(sample, part)) for part in parts if part != "mask"]
-    for plane in planes[1:]:
-        if plane.shape != planes[0].shape:
+def parts_of(sample: Sample, parts: Sequence[str]) -> Parts:
+    """The named parts of one sample, cut to its region."""
+    return _cut(sample, parts, _files_of(sample, parts))
+
+
+def _files_of(sample: Sample, parts: Sequence[str]) -> Parts:
+    found = {part: images.read(getattr(sample, part)) for part in parts if part != "mask"}
+    _check_sizes(sample, [pixels.shape[:2] for pixels in found.values()])
+    return found
+
+
+def _check_sizes(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
+    for other in sizes[1:]:
+        if other != sizes[0]:
             raise UserError(
                 f"input and target of {sample.id!r} differ in size: {str(sample.target)!r} is "
-                f"{planes[0].shape[0]}×{planes[0].shape[1]} and {str(sample.input)!r} is "
-                f"{plane.shape[0]}×{plane.shape[1]}; pairs must have equal sizes"
+                f"{sizes[0][0]}×{sizes[0][1]} and {str(sample.input)!r} is "
+                f"{other[0]}×{other[1]}; pairs must have equal sizes"
             )
-    return planes
 
 
-def _stack_of(
-    sample: Sample, parts: Sequence[str], planes: Sequence[np.ndarray[Any, Any]]
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    height, width = planes[0].shape[:2]
-    top, left, high, wide = sample.region or (0, 0, height, width)
-    stack = [plane[top : top + high, left : left + wide] for plane in planes]
+def _cut(sample: Sample, parts: Sequence[str], whole: Parts) -> Parts:
+    height, width = next(iter(whole.values())).shape[:2]
     if "mask" in parts:
         mask = np.zeros((height, width, 1), np.uint8)
-        for row, column, rows, columns in sample.boxes:
-            mask[row : row + rows, column : column + columns] = 255
-        stack.append(mask[top : top + high, left : left + wide])
-    return np.concatenate(stack, axis=-1)  # a copy, which does not keep the whole photo alive
+        for top, left, high, wide in sample.boxes:
+            mask[top : top + high, left : left + wide] = 255
+        whole = {**whole, "mask": mask}
+    if sample.region is None:
+        return whole
+    top, left, high, wide = sample.region
+    # Copies, which do not keep the whole photo alive.
+    return {part: whole[part][top : top + high, left : left + wide].copy() for part in parts}
 
 
-def _read_shapes(pixels: Path, index: Path) -> list[tuple[int, ...]] | None:
-    """The shapes of the stacks in a finished disk cache, None where there is none."""
+def _read_sizes(pixels: Path, index: Path, depth: int) -> list[tuple[int, int]] | None:
+    """Height and width of each sample in a finished disk cache, None where there is none."""
     if not (pixels.is_file() and index.is_file()):
         return None
-    shapes = [tuple(shape) for shape in json.loads(index.read_text())]
+    sizes = [(height, width) for height, width in json.loads(index.read_text())]
     # A machine that went down may have kept the names and lost the end of the pixels.
-    whole = pixels.stat().st_size == sum(math.prod(shape) for shape in shapes)
-    return shapes if whole else None
+    whole = pixels.stat().st_size == sum(height * width * depth for height, width in sizes)
+    return sizes if whole else None
 
 
 def _decode(path: Any, plain: Any) -> Any:
