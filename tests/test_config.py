@@ -155,7 +155,14 @@ def test_none_keeps_its_own_meaning_where_it_has_one():
         ("data.cache=ram", "data.cache must be one of 'memory', 'disk', 'none', not 'ram'"),
         ("fit.precision=float16", "must be one of 'float32', 'bfloat16', 'auto', not 'float16'"),
         ("fit.optimizer=3", "[fit.optimizer] must be a name or a table with a 'name', not 3"),
-        ("fit.loss.weight=3", "[fit.loss] must be a name or a table with a 'name'"),
+        (
+            "fit.loss.weight=3",
+            "[fit.loss] has no name; give one, e.g. with --set fit.loss.name=NAME",
+        ),
+        (
+            "data.damage.size=3",
+            "[data.damage] has no name; give one, e.g. with --set data.damage.nam",
+        ),
         ("data.recipe=[]", "[data.recipe] must be a name or a table with a 'name', not []"),
         ("model.name=3", "[model] must be a name or a table with a 'name', not {'name': 3}"),
     ],
@@ -207,6 +214,13 @@ def test_a_schedule_and_the_plateau_exclude_each_other():
 def test_load_size_is_at_least_the_image_size():
     assert config("data.load_size=256").data.load_size == 256
     refused("data.load_size (255) must be at least data.image_size (256)", "data.load_size=255")
+
+
+def test_options_without_a_name_are_those_of_the_default():
+    found = config("fit.optimizer.epsilon=0.1", "data.recipe.inputs=below")
+    assert found.fit.optimizer == Spec("adam", {"epsilon": 0.1})
+    assert found.data.recipe == Spec("demo", {"inputs": "below"})
+    assert config("fit.optimizer=sgd").fit.optimizer == Spec("sgd")
 
 
 def test_no_model():

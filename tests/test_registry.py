@@ -35,7 +35,11 @@ def test_parse_reads_names_and_tables():
     assert spec == Spec("box", {"size": 3})
     assert Spec.parse(spec, "data.damage") is spec
     assert Spec.parse(spec.to_dict(), "data.damage") == spec
-    for value in (3, None, {"size": 3}, ["box"], {"name": 3}):
+    with pytest.raises(
+        UserError, match=r"\[data.damage\] has no name; give one, e\.g\. with --set"
+    ):
+        Spec.parse({"size": 3}, "data.damage")
+    for value in (3, None, ["box"], {"name": 3}):
         with pytest.raises(UserError, match=r"\[data.damage\] must be a name or a table with"):
             Spec.parse(value, "data.damage")
 

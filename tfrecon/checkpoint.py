@@ -36,13 +36,13 @@ def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
         # Opened here: np.load leaves a file open that turns out to be damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
+        return arrays, json.loads(arrays.pop(NOTE).tobytes())
     except FileNotFoundError:
         raise UserError(f"checkpoint {str(path)!r} does not exist") from None
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(
-            f"checkpoint {str(path)!r} is damaged ({error}); remove it and train again"
-        ) from None
-    return arrays, json.loads(arrays.pop(NOTE).tobytes())
+            f"checkpoint {str(path)!r} is damaged; remove it and train again"
+        ) from error
 
 
 def assign(

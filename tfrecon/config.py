@@ -146,7 +146,10 @@ def read_toml(path: str | os.PathLike[str]) -> Table:
 
 def read_json(path: str | os.PathLike[str]) -> Config:
     """The Config that a run's ``config.json`` holds."""
-    return from_tables(json.loads(Path(path).read_text(encoding="utf-8")), str(path))
+    tables: object = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(tables, dict):
+        raise UserError(f"{str(path)!r} must hold the sections {', '.join(SECTIONS)}")
+    return from_tables(cast(Table, tables), str(path))
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
@@ -193,13 +196,14 @@ def parse_set(assignments: Sequence[str]) -> Table:
 
 def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
     hints = typing.get_type_hints(kind)
+    defaults = _section_to_dict(kind())  # options without a name are those of the default
     values: Table = {}
     for key, value in table.items():
         if key not in hints:
             raise UserError(f"{source}: unknown key in [{name}] {key!r}{did_you_mean(key, hints)}")
         where = f"{name}.{key}"
         if hints[key] is Spec:
-            value = Spec.parse(value, where)
+            value = Spec.parse(merged(defaults, {key: value})[key], where)
         elif hints[key] == Spec | None:
             spec = None if value is None else Spec.parse(value, where)
             value = None if spec == Spec("none") else spec

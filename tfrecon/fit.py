@@ -63,14 +63,10 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.run import open_run
 
     given = tables(arguments)
-    if "model" in given:
-        from_tables(given)  # the cheap checks, before TensorFlow is imported
-    elif not arguments.resume:
-        raise UserError(
-            "no model given; name one with --model, e.g. --model pix2pix, or --config FILE"
-        )
-    elif not arguments.run:
+    if arguments.resume and not arguments.run and not _names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
+    if not arguments.resume or _names_model(given):
+        from_tables(given)  # the cheap checks, before TensorFlow is imported
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
     start_tensorflow()
@@ -78,9 +74,8 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.models import DEFAULTS
 
     training.set_threads(recorded.facts if recorded else None)
-    if "model" in given:
-        name = from_tables(given).model.name
-        given = merged(DEFAULTS.get(name, {}), given)
+    if _names_model(given):
+        given = merged(DEFAULTS.get(from_tables(given).model.name, {}), given)
     if recorded:
         _check_same(given, recorded)
     config = recorded.config if recorded else from_tables(given)
@@ -116,6 +111,10 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     if any(name in over["fit"] for name in LENGTHS):  # a new length replaces the file's
         given["fit"] = {k: v for k, v in given.get("fit", {}).items() if k not in LENGTHS}
     return merged(given, {key: value for key, value in over.items() if value})
+
+
+def _names_model(given: dict[str, Any]) -> bool:
+    return isinstance(given.get("model"), str) or "name" in given.get("model", ())
 
 
 def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
@@ -155,7 +154,7 @@ def _check_same(given: dict[str, Any], recorded: Run) -> None:
 
     theirs = recorded.config.to_dict()
     lengths = {name for name in LENGTHS if name in given.get("fit", {})}
-    base = {} if "model" in given else theirs
+    base = {} if _names_model(given) else theirs
     if lengths:
         base = {**base, "fit": {k: v for k, v in base.get("fit", {}).items() if k not in LENGTHS}}
     mine = from_tables(merged(base, given)).to_dict()

@@ -35,6 +35,10 @@ class Spec:
             name = table.pop("name", None)
             if isinstance(name, str):
                 return Spec(name, table)
+            if name is None:
+                raise UserError(
+                    f"[{where}] has no name; give one, e.g. with --set {where}.name=NAME"
+                )
         raise UserError(f"[{where}] must be a name or a table with a 'name', not {value!r}")
 
     def to_dict(self) -> dict[str, Any]:

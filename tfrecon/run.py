@@ -81,7 +81,7 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     try:
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
         config = read_json(path / CONFIG)
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"folder {str(path)!r} holds a damaged run: {error}") from None
     if not isinstance(facts, dict) or "mask" not in facts:
         raise UserError(f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask")

@@ -91,14 +91,15 @@ def train(
     run = Run(path, config, facts)
     _compile(model, config.fit, total, strategy)
     images.remove_leftovers(path)
-    if resume:
-        _check_unchanged(open_run(path), run)
-    _fit(model, run, data, resume=resume)
+    recorded = open_run(path) if resume else None
+    if recorded:
+        _check_data(recorded, run)
+    _fit(model, run, data, recorded)
     return run
 
 
-def _check_unchanged(recorded: Run, run: Run) -> None:
-    """Raises UserError when the data of a run is no longer the same; warns of another machine."""
+def _check_data(recorded: Run, run: Run) -> None:
+    """Raises UserError when the data of a run that goes on is no longer the same."""
     for name in ("train_images", "val_images", "mask"):
         then, now = recorded.facts[name], run.facts[name]
         if then != now:
@@ -107,6 +108,10 @@ def _check_unchanged(recorded: Run, run: Run) -> None:
                 f"and has {now} now; restore the files (or --skip-unreadable), or start another "
                 "--run"
             )
+
+
+def _warn_of_changes(recorded: Run, run: Run) -> None:
+    """Says so when the machine of a run that goes on is no longer the same."""
     different = changes(recorded.facts.get("machine", {}), run.facts["machine"])
     if different:
         print(
@@ -153,14 +158,15 @@ def _compile(
         raise unknown("fit.monitor", fit.monitor, [f"val_{name}" for name in VALIDATED])
 
 
-def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
+def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None:
+    """Trains to the end, from the checkpoint of the `recorded` run where there is one."""
     config, path = run.config, run.path
     fit = config.fit
     steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
     validation = _validation(config, data, run.facts["replicas"])
-    first = None if resume else keras_dataset(config, data.train, training=True)
+    first = None if recorded else keras_dataset(config, data.train, training=True)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
-    if not resume:
+    if not recorded:
         run.save()  # from here on the run exists
     print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path} --resume)")
     average = MovingAverage(inference_variables(model), fit.ema_decay) if fit.ema_decay else None
@@ -170,8 +176,9 @@ def _fit(model: keras.Model, run: Run, data: Data, *, resume: bool) -> None:
         path, steps_per_epoch=steps_per_epoch, monitor=fit.monitor,
         seconds=fit.checkpoint_seconds, history=history, average=average, counters=counters,
     )  # fmt: skip
-    if resume:
+    if recorded:
         state.restore(model)
+        _warn_of_changes(recorded, run)
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
     if state.stopped or state.step >= total:
         return

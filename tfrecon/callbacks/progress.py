@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,11 @@ class History(keras.callbacks.Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
         self.step = start_step
-        self.writer = tf.summary.create_file_writer(str(path / "logs"))
+
+    @functools.cached_property
+    def writer(self) -> Any:
+        """The TensorBoard writer; its file is there from the first value on."""
+        return tf.summary.create_file_writer(str(self.path / "logs"))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts steps."""
