@@ -65,6 +65,12 @@ def run(
                 f"cannot use {error.filename!r}: {error.strerror}; check path and permission"
             )
         raise
+    except Exception as error:
+        if os.strerror(errno.ENOSPC) in str(
+            error
+        ):  # TensorFlow's writers raise errors of their own
+            return _fail("no space left on the disk; free some")
+        raise
     return 0
 
 
