@@ -20,9 +20,10 @@ softening differs little from antialiasing, which takes several times as long.""
 
 
 def random_window(size: int, load_size: int) -> Step:
-    """A square of `size` pixels, as if the short side were brought to `load_size` and then cropped.
+    """A square at a uniform place, which `resize` then brings to `size` pixels.
 
-    The square is cut from the photo at a uniform place, and only that much is resized.
+    It shows what resizing the short side to `load_size` and cropping `size` pixels would. Cutting
+    first means that only the part that is shown is flipped and resized.
     """
 
     def step(parts: Parts, seed: Any) -> Parts:
@@ -32,8 +33,18 @@ def random_window(size: int, load_size: int) -> Step:
         room = tf.cast(tf.stack([height - side + 1, width - side + 1]), tf.float32)
         place = tf.random.stateless_uniform([2], seed) * room
         top, left = tf.unstack(tf.cast(tf.floor(place), tf.int32))
-        window = _crop(parts, top, left, side)
-        return _resize(window, tf.stack([size, size]), side, size, slight=SLIGHT)
+        return _crop(parts, top, left, side)
+
+    return step
+
+
+def resize(size: int) -> Step:
+    """Bilinear resize of a square to `size` pixels, antialiased above a SLIGHT reduction."""
+
+    def step(parts: Parts, seed: Any) -> Parts:
+        side, _ = _extent(parts)
+        strong = tf.cast(side, tf.float32) > SLIGHT * size
+        return _resize(parts, tf.constant([size, size]), antialias=strong)
 
     return step
 
@@ -41,7 +52,7 @@ def random_window(size: int, load_size: int) -> Step:
 def resize_short_side(size: int) -> Step:
     """Bilinear resize that brings the short side to `size` pixels and keeps the aspect ratio.
 
-    Any reduction is antialiased. An image that has the size already passes untouched.
+    Any reduction is antialiased. An image that has the size already keeps its values.
     """
 
     def step(parts: Parts, seed: Any) -> Parts:
@@ -49,7 +60,7 @@ def resize_short_side(size: int) -> Step:
         short = tf.minimum(height, width)
         # Integers rounded up: a float ratio could leave the long side a pixel short of a crop.
         new = tf.stack([-(-height * size // short), -(-width * size // short)])
-        return _resize(parts, new, short, size, slight=1.0)
+        return _resize(parts, new, antialias=short > size)
 
     return step
 
@@ -85,21 +96,13 @@ def _crop(parts: Parts, top: Any, left: Any, side: Any) -> Parts:
     return {name: part[top : top + side, left : left + side] for name, part in parts.items()}
 
 
-def _resize(parts: Parts, new: Any, before: Any, after: int, slight: float) -> Parts:
-    """float32 parts of height and width `new`; `before` and `after` are one side's lengths.
+def _resize(parts: Parts, new: Any, antialias: Any) -> Parts:
+    """float32 parts of height and width `new`, antialiased where the scalar `antialias` says so."""
+    floats = {name: tf.cast(part, tf.float32) for name, part in parts.items()}  # faster than bytes
 
-    Reductions above `slight` are antialiased.
-    """
-    floats = {name: tf.cast(part, tf.float32) for name, part in parts.items()}
-
-    def resized(antialias: bool) -> Callable[[], Parts]:
-        return lambda: {
+    def resized(antialias: bool) -> Parts:
+        return {
             name: tf.image.resize(part, new, antialias=antialias) for name, part in floats.items()
         }
 
-    reduction = tf.cast(before, tf.float32) / after
-    strong = tf.greater(reduction, slight)
-    return tf.case(
-        [(tf.equal(before, after), lambda: floats), (strong, resized(antialias=True))],
-        default=resized(antialias=False),
-    )
+    return tf.cond(antialias, lambda: resized(True), lambda: resized(False))

@@ -171,8 +171,8 @@ def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
     if not training:
         return [augment.resize_short_side(size), augment.centre_crop(size)]
     load_size = config.load_size or round(size * 286 / 256)
-    window = augment.random_window(size, load_size)
-    return [window, augment.random_flip()] if config.flip else [window]
+    flip = [augment.random_flip()] if config.flip else []
+    return [augment.random_window(size, load_size), *flip, augment.resize(size)]
 
 
 def _order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:
