@@ -1,0 +1,113 @@
+"""Every file under configs/: its head is a reproduction contract, and it trains."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import fakes
+import pytest
+
+from tfrecon.config import Config, from_tables, merged, read_toml
+from tfrecon.data import recipes
+from tfrecon.data.damage import damage
+from tfrecon.losses import mixture
+from tfrecon.models import DEFAULTS, check_model
+from tfrecon.optimizers import build_optimizer
+from tfrecon.registry import check_options
+from tfrecon.run import open_run
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIGS = sorted((REPOSITORY / "configs").rglob("*.toml"))
+HEAD = ("command", "data", "hardware", "time", "score")
+
+every_config = pytest.mark.parametrize(
+    "path", CONFIGS, ids=[str(path.relative_to(REPOSITORY / "configs")) for path in CONFIGS]
+)
+
+
+def head(path: Path) -> dict[str, str]:
+    """The fields of the comment at a file's head; a line without a name continues the one above."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        word, _, rest = line[1:].strip().partition(" ")
+        if line.startswith(f"# {word} ") and word in HEAD:
+            name, text = word, rest
+        else:
+            text = line[1:]
+        fields[name] = f"{fields.get(name, '')} {text.strip()}".strip()
+    return fields
+
+
+def read(path: Path) -> Config:
+    tables = read_toml(path)
+    return from_tables(merged(DEFAULTS[path.parent.name], tables), str(path))
+
+
+def test_there_are_configurations():
+    names = {str(path.relative_to(REPOSITORY / "configs")) for path in CONFIGS}
+    assert {"pix2pix/demo.toml", "pix2pix/animals_inpainting.toml"} <= names
+
+
+@every_config
+def test_the_head_says_how_to_get_which_score(path):
+    fields = head(path)
+    assert set(fields) == {"", *HEAD}, "title, command, data, hardware, time and score"
+    assert all(fields.values())
+    command = f"python -m tfrecon.fit --config {path.relative_to(REPOSITORY)}"
+    assert fields["command"].startswith(command)
+    for name in ("time", "score"):
+        assert "not measured" in fields[name] or re.search(r"\d", fields[name]), name
+    if "not measured" not in fields["score"]:
+        assert "seed" in fields["score"], "a score is measured with a seed, and on a named split"
+
+
+def test_a_head_without_a_field_is_seen(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("# title\n#\n# command   do it\n#           so\n# time  1 h\n\n# score 3\n")
+    assert head(path) == {"": "title", "command": "do it so", "time": "1 h"}
+
+
+@every_config
+def test_it_loads_and_all_its_names_and_options_are_known(path):
+    config = read(path)
+    assert config.model.name == path.parent.name
+    check_model(config.model)
+    mixture(config.fit.loss)
+    build_optimizer(config.fit, total_steps=1)
+    recipe = recipes.find(config.data.recipe.name)
+    check_options(recipe.samples, config.data.recipe, "recipe")
+    if config.data.damage:
+        damage(config.data.damage)
+
+
+@pytest.mark.slow
+@every_config
+def test_it_trains(path, tmp_path):
+    root = fakes.animals_contest(tmp_path / "contest", count=8)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user runs it: the verb silences TensorFlow
+    settings = [
+        "model.base_filters=4", "model.discriminator_filters=4", "data.image_size=64",
+        "data.damage.name=boxes", "data.damage.size=16", "fit.steps_per_epoch=2",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tfrecon.fit", "--config", str(path), "--root", str(root),
+            "--run", str(tmp_path / "run"), "--steps", "2",
+            *(part for setting in settings for part in ("--set", setting)),
+        ],
+        cwd=tmp_path, env=environment,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "harmonic fill" in done.stdout and "PSNR" in done.stdout, "it ends with the table"
+    assert "warning" not in done.stderr.lower(), done.stderr
+    run = open_run(tmp_path / "run")
+    assert run.config.fit.steps == 2 and run.config.data.recipe == read(path).data.recipe
+    for name in ("best.npz", "state.npz", "history.csv", "report/summary.txt"):
+        assert (run.path / name).is_file(), name
