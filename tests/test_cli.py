@@ -537,3 +537,19 @@ def test_python_m_gives_the_exit_code(here):
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True)
     assert done.returncode == 2 and "did you mean 'epochs'?" in one_sentence(done.stderr)
     assert not list(here.iterdir())
+
+
+def test_thread_counts_of_a_run_are_restored_and_a_started_tensorflow_is_left_alone():
+    code = (
+        "from tfrecon.run import machine\n"
+        "from tfrecon.training import set_threads\n"
+        "for intra, inter in ((3, 1), (2, 2)):\n"
+        "    set_threads({'machine': {'intra_op_threads': intra, 'inter_op_threads': inter}})\n"
+        "    now = machine()\n"  # starts TensorFlow
+        "    print(now['intra_op_threads'], now['inter_op_threads'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["3 1", "3 1"], "recorded as they are, not as asked for"
