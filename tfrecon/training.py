@@ -48,11 +48,22 @@ class Data:
 def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
     """Training and validation samples, every file of them decoded once to see that it can be.
 
-    Raises UserError for whatever is wrong with the files, before anything is trained.
+    The test files, which a run ends with, are decoded too. Raises UserError for whatever is wrong
+    with any file, before anything is trained.
     """
     root = Path(config.data.root) if config.data.root else None
-    splits = [recipes.samples(config.data.recipe, root, split) for split in ("train", "val")]
-    train, val = (check.readable(samples, skip_unreadable) for samples in splits)
+    splits = {
+        split: recipes.samples(config.data.recipe, root, split)
+        for split in ("train", "val", "test")
+    }
+    together = [sample for samples in splits.values() for sample in samples]
+    kept = {id(sample) for sample in check.readable(together, skip_unreadable)}
+    train, val, test = ([s for s in samples if id(s) in kept] for samples in splits.values())
+    for split, samples in (("train", train), ("val", val), ("test", test)):
+        if not samples:
+            raise UserError(
+                f"no image of split {split!r} can be read; replace the unreadable files"
+            )
     for sample in (*train, *val):
         if sample.target is None:
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
