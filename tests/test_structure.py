@@ -220,7 +220,7 @@ def test_version(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", absent)
-    assert tfrecon._version() == "0+uninstalled"
+    assert tfrecon._version() == "0+unknown"
     with pytest.raises(AttributeError, match="no attribute 'fit_all'"):
         tfrecon.fit_all  # noqa: B018 - the access is what is tested
 

@@ -1,7 +1,6 @@
 """Runs: exact resume, segments, checkpoints, moving average, what a run leaves behind."""
 
 import csv
-import dataclasses
 import errno
 import os
 import subprocess
@@ -16,7 +15,7 @@ import tensorflow as tf
 
 from tfrecon import checkpoint, images, training
 from tfrecon.callbacks.ema import MovingAverage
-from tfrecon.callbacks.progress import Progress
+from tfrecon.callbacks.progress import Progress, SampleGrid
 from tfrecon.config import from_tables, merged
 from tfrecon.errors import UserError
 from tfrecon.run import open_run
@@ -164,16 +163,22 @@ def test_calibration_leaves_no_trace(tmp_path, photos, monkeypatch):
         np.testing.assert_array_equal(state(timed)[0][name], array, err_msg=name)
 
 
-def test_early_stopping_stops_and_stays_stopped(tmp_path, photos):
-    settings = config(photos, steps=60, learning_rate=1e-12, early_stopping_patience=1)
-    settings = dataclasses.replace(
-        settings, fit=dataclasses.replace(settings.fit, ema_decay=0.0, monitor="val_psnr")
-    )
-    run = training.train(settings, tmp_path / "run")
-    stopped = state(run)[1]["step"]
-    assert stopped < 60
+def test_the_counters_of_the_stoppers_survive_a_stop(tmp_path, monkeypatch, photos):
+    def worsens(self, epoch, logs):
+        logs["val_psnr"] = -float(epoch)  # Keras hands one dictionary to all callbacks
+
+    monkeypatch.setattr(SampleGrid, "on_epoch_end", worsens, raising=False)
+    settings = config(photos, steps=30, early_stopping_patience=3, reduce_on_plateau_patience=2)
+    interrupted(monkeypatch, settings, tmp_path / "run", 7)  # both have waited one epoch
+    run = training.train(settings, tmp_path / "run", resume=True)
+    rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
+    assert [row["step"] for row in rows] == ["3", "6", "9", "12"]
+    rates = [float(row["learning_rate"]) for row in rows]
+    # A row has the rate that its epoch was trained with: reduced at the end of the third.
+    np.testing.assert_allclose(rates, [2e-4, 2e-4, 2e-4, 1e-4], rtol=1e-6)
+    assert checkpoint.load(run.path / "best.npz")[1]["step"] == 3
     training.train(settings, tmp_path / "run", resume=True)
-    assert state(run)[1]["step"] == stopped
+    assert state(run)[1]["step"] == 12, "stopped early, it stays stopped"
 
 
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
@@ -223,6 +228,15 @@ def two_replicas():
     from kit import two_replicas
 
     return two_replicas()
+
+
+def test_mirrored_takes_every_device(photos, monkeypatch):
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", list)
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    found = training.distribution(config(photos, strategy="mirrored", batch_size=2 * 3 * 4).fit)
+    assert found == [device.name for device in devices]
+    alone = training.distribution(config(photos, strategy="none").fit)
+    assert alone is tf.distribute.get_strategy()
 
 
 def test_a_batch_that_replicas_cannot_share_is_refused(photos):

@@ -79,4 +79,4 @@ def _version() -> str:
     try:
         return metadata.version("tfrecon")
     except metadata.PackageNotFoundError:
-        return "0+uninstalled"  # run from a checkout that was never installed
+        return "0+unknown"  # run from a checkout that was never installed
