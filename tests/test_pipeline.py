@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from fakes import photo, save
 from PIL import Image
 
-from tests.fakes import photo, save
 from tfrecon import images
 from tfrecon.config import DataConfig
 from tfrecon.data import augment, pipeline, store
