@@ -32,7 +32,7 @@ SHOWN = 4
 JPEG = (".jpg", ".jpeg")
 BORDER_NOTE = (
     f"The damaged files are JPEG: the {classical.BIHARMONIC} also leaves out the "
-    f"{classical.JPEG_BORDER_PX} pixels around each hole, where JPEG rings, and is better for it."
+    f"{classical.JPEG_BORDER_PX} pixels around each hole, where JPEG rings."
 )
 
 Method = Callable[[pipeline.Batch], Any]
