@@ -109,7 +109,7 @@ def check_model(build: Callable[[], keras.Model], *, channels: int, size: int) -
     assert losses[name][-1] < 0.9 * losses[name][0], losses[name]
 
 
-def _damaged_batch(channels: int, size: int, count: int = 4) -> tuple[Any, Any]:
+def _damaged_batch(channels: int, size: int, count: int = 8) -> tuple[Any, Any]:
     """x (B,S,S,channels) with a black square under the mask where there is one, and its target."""
     random = np.random.default_rng(1)
     y = tf.image.resize(random.random((count, 6, 6, 3), np.float32), (size, size)).numpy()
