@@ -19,8 +19,8 @@ REPOSITORY = Path(__file__).parents[1]
 LEVELS = (
     ("errors",),
     ("images", "registry", "cli"),
-    ("config", "checkpoint", "layers"),
-    ("data",),
+    ("config", "checkpoint", "layers", "weights"),
+    ("data", "backbones"),
     ("networks", "losses", "metrics", "optimizers", "precision"),
     ("models",),
     ("run", "inference"),

@@ -1,0 +1,81 @@
+"""Backbones: pretrained networks, frozen, read at named taps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from tfrecon import weights as files
+from tfrecon.backbones.base import Backbone, Preprocess, assign, randomise, torch_names
+from tfrecon.backbones.classics import CLASSICS
+from tfrecon.errors import UserError, did_you_mean, unknown
+
+BACKBONES: dict[str, Backbone] = {**CLASSICS}
+
+DEFAULT = "default"
+"""The first weight set that a backbone lists."""
+
+
+def check_taps(name: str, taps: Sequence[str], weights: str | None = DEFAULT) -> Backbone:
+    """The backbone called `name`. Raises UserError for an unknown backbone, tap or weight set, a
+    tap given twice and none at all; nothing is built or read."""
+    if name not in BACKBONES:
+        raise unknown("backbone", name, BACKBONES)
+    backbone = BACKBONES[name]
+    if not taps:
+        raise UserError(f"backbone {name!r} needs at least one tap; it has {_listed(backbone)}")
+    for number, tap in enumerate(taps):
+        if tap not in backbone.taps:
+            raise unknown(f"tap of backbone {name!r}", tap, backbone.taps)
+        if tap in taps[:number]:
+            raise UserError(f"tap {tap!r} of backbone {name!r} is given twice; leave one out")
+    if weights not in (None, DEFAULT, *backbone.weights) and not Path(weights).is_file():
+        raise UserError(
+            f"unknown weights {weights!r} of backbone {name!r}"
+            f"{did_you_mean(weights, backbone.weights)}; a path must name an existing file"
+        )
+    return backbone
+
+
+def feature_taps(
+    name: str, taps: Sequence[str], weights: str | None = DEFAULT, seed: int = 0
+) -> keras.Model:
+    """The frozen network from images (B,H,W,3) in [0,1] to a list of `taps`, (B,h,w,C) each.
+
+    `weights` is a weight set of the backbone, the path of a file of such arrays, or None for
+    random ones drawn from `seed`. The model has the attribute ``fingerprint``, a hash of its
+    weights and their preprocessing. Raises UserError as `check_taps` does, for a file that cannot
+    be found, and for one of another network.
+    """
+    backbone = check_taps(name, taps, weights)
+    chosen = next(iter(backbone.weights)) if weights == DEFAULT else weights
+    source = backbone.weights.get(chosen or "", next(iter(backbone.weights.values())))
+    about = source.preprocessing
+    images = keras.Input((backbone.fixed_size, backbone.fixed_size, 3), name="images")
+    x = Preprocess(about.mean, about.std, about.scale, about.order, name="preprocess")(images)
+    graph = backbone.graph(x)
+    model = keras.Model(images, [graph[tap] for tap in taps], name=name)
+    if chosen is None:
+        randomise(model, seed)
+    elif chosen in backbone.weights:
+        assign(model, source.load(), f"weight set {chosen!r} of backbone {name!r}")
+    else:
+        assign(model, files.read(Path(chosen)), f"weight file {chosen!r}")
+    model.trainable = False
+    model.fingerprint = files.fingerprint(
+        {key: variable.numpy() for key, variable in torch_names(model).items()}
+        | {"preprocessing": _bytes(repr(about))}
+    )
+    return model
+
+
+def _bytes(text: str):
+    import numpy as np
+
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def _listed(backbone: Backbone) -> str:
+    return ", ".join(backbone.taps)

@@ -1,0 +1,154 @@
+"""What a backbone is: a graph with named taps, and weight sets with their own preprocessing.
+
+Layers are named like the modules of the torch networks whose checkpoints they take, so one reader
+serves all: layer ``layer1.0.conv1`` has the array ``layer1.0.conv1.weight``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from tfrecon.errors import UserError
+from tfrecon.weights import Arrays
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place in a network: channels, and pixels a position (None: one position an image)."""
+
+    channels: int
+    stride: int | None
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From RGB in [0,1] to what a weight set was trained on: ``(scale·x - mean) / std``."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    scale: float = 1.0
+    order: Literal["rgb", "bgr"] = "rgb"
+
+
+IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Torchvision's and most of timm's."""
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """Where trained arrays come from (`load`, in torch's names and layout) and what they expect."""
+
+    load: Callable[[], Arrays]
+    preprocessing: Preprocessing = IMAGENET
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network. `graph` maps a preprocessed image (B,H,W,3) to every tap by name.
+
+    The first of `weights` is the default. `fixed_size` is the only side in pixels that it takes.
+    """
+
+    about: str
+    taps: Mapping[str, Tap]
+    graph: Callable[[Any], dict[str, Any]]
+    weights: Mapping[str, WeightSet]
+    fixed_size: int | None = None
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Preprocess(keras.layers.Layer):
+    """The input layer of a backbone; see `Preprocessing`."""
+
+    def __init__(
+        self, mean: Any, std: Any, scale: float = 1.0, order: str = "rgb", **kwargs: Any
+    ) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.mean, self.std, self.scale, self.order = mean, std, scale, order
+
+    def call(self, images: Any) -> Any:
+        """(B,H,W,3) in [0,1] to the range and channel order that the weights expect."""
+        x = images[..., ::-1] if self.order == "bgr" else images
+        shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
+        return x * (self.scale / np.asarray(self.std, np.float32)) - shift
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        own = {"mean": self.mean, "std": self.std, "scale": self.scale, "order": self.order}
+        return {**super().get_config(), **own}
+
+
+_SUFFIXES = {
+    "kernel": "weight", "gamma": "weight", "beta": "bias",
+    "moving_mean": "running_mean", "moving_variance": "running_var",
+}  # fmt: skip
+
+
+def torch_names(model: keras.Model) -> dict[str, Any]:
+    """The variables of `model` by the names that torch gives them.
+
+    Variables outside any module (a class token) are called by their layer's name.
+    """
+    found: dict[str, Any] = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            suffix = _SUFFIXES.get(variable.name, variable.name)
+            whole = layer.name if layer.name.split(".")[-1] == suffix else f"{layer.name}.{suffix}"
+            found[whole] = variable
+    return found
+
+
+def to_keras(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """A torch kernel in Keras's layout: OIHW to HWIO (depthwise to HWC1), (out,in) to (in,out)."""
+    if array.ndim == 4:
+        array = array.transpose(2, 3, 1, 0)
+        return array if array.shape == shape else array.transpose(0, 1, 3, 2)
+    return array.T if array.ndim == 2 else array
+
+
+def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], source: str) -> None:
+    """Puts `arrays` into the variables of `model`; arrays that it does not use are left over.
+
+    Raises UserError naming the first array that is absent or of another shape: the file is another
+    network's.
+    """
+    variables = torch_names(model)
+    kept: dict[str, np.ndarray[Any, Any]] = {}
+    for name, variable in variables.items():
+        shape = tuple(variable.shape)
+        array = to_keras(arrays[name], shape) if name in arrays else None
+        if array is None or array.shape != shape:
+            found = "absent" if array is None else f"{tuple(arrays[name].shape)}"
+            wanted = _torch_shape(shape)
+            raise UserError(
+                f"{source} holds another network: array {name!r} must be {wanted} and is {found}; "
+                "give the weights of the named backbone"
+            )
+        kept[name] = array
+    for name, variable in variables.items():
+        variable.assign(kept[name])
+
+
+def randomise(model: keras.Model, seed: int) -> None:
+    """Random weights that depend on `seed` alone: He et al. 2015 for kernels, else small noise."""
+    random = np.random.default_rng(seed)
+    for name, variable in torch_names(model).items():
+        shape = tuple(variable.shape)
+        if len(shape) > 1:
+            value = random.normal(0, math.sqrt(2 / max(1, math.prod(shape[:-1]))), shape)
+        else:
+            centre = 1.0 if name.endswith(("running_var", "weight")) else 0.0
+            value = centre + 0.05 * random.uniform(-1, 1, shape)
+        variable.assign(value.astype(np.float32))
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 4:
+        return (shape[3], shape[2], shape[0], shape[1])
+    return shape[::-1] if len(shape) == 2 else shape
