@@ -36,10 +36,17 @@ class DataConfig:
     redraw_damage: bool = False
     """Training forgets the damaged files and draws fresh damage on the targets at every step."""
     image_size: int = 256
-    """Side of the square images that the model sees, in pixels."""
+    """Side of the square images that the model is validated and tested on, in pixels."""
+    crop_size: int | None = None
+    """Side of the square training images; None means image_size."""
     load_size: int | None = None
-    """Training photos are resized to this short side, then cropped at random to image_size.
-    None means 286/256 of image_size, as pix2pix has it; image_size itself means no crop."""
+    """Training photos are resized to this short side, then cropped at random to crop_size.
+    None means 286/256 of image_size, as pix2pix has it; crop_size itself means no crop."""
+    val_size: int | None = None
+    """Validation and test photos are resized to this short side, then cropped in the centre to
+    image_size. None means image_size."""
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    """How photos are resized; a reduction is antialiased."""
     flip: bool = True
     """Training photos are mirrored left to right with probability one half."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -232,6 +239,8 @@ def _check(config: Config) -> None:
     data, fit = config.data, config.fit
     positive: dict[str, float | None] = {
         "data.image_size": data.image_size,
+        "data.crop_size": data.crop_size,
+        "data.val_size": data.val_size,
         "fit.batch_size": fit.batch_size,
         "fit.learning_rate": fit.learning_rate,
         "fit.hole_weight": fit.hole_weight,
@@ -252,10 +261,16 @@ def _check(config: Config) -> None:
     lengths = [key for key in ("steps", "epochs", "minutes") if getattr(fit, key) is not None]
     if len(lengths) > 1:
         raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")
-    if data.load_size is not None and data.load_size < data.image_size:
+    crop = "image_size" if data.crop_size is None else "crop_size"
+    if data.load_size is not None and data.load_size < getattr(data, crop):
         raise UserError(
-            f"data.load_size ({data.load_size}) must be at least data.image_size "
-            f"({data.image_size}): training crops are cut from the larger one"
+            f"data.load_size ({data.load_size}) must be at least data.{crop} "
+            f"({getattr(data, crop)}): training crops are cut from the larger one"
+        )
+    if data.val_size is not None and data.val_size < data.image_size:
+        raise UserError(
+            f"data.val_size ({data.val_size}) must be at least data.image_size "
+            f"({data.image_size}): validation crops are cut from the larger one"
         )
     if not 0 <= fit.ema_decay < 1:
         raise UserError(f"fit.ema_decay must lie in [0, 1), not {fit.ema_decay}")

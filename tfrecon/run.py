@@ -63,6 +63,12 @@ class Run:
             )
         finally:
             keras.config.set_dtype_policy(policy)
+        frozen = getattr(model, "fingerprint", None)
+        if frozen != self.facts.get("frozen"):
+            raise UserError(
+                f"the backbone's weights are not those that run {str(self.path)!r} was trained on; "
+                "restore the weight file, or train anew"
+            )
         arrays, _ = checkpoint.load(self.path / BEST)
         checkpoint.assign(self.path / BEST, arrays, {"model": inference_variables(model)})
         return model

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from tfrecon import images, losses, precision
 from tfrecon.callbacks.ema import MovingAverage
@@ -32,6 +33,8 @@ from tfrecon.run import STATE, Run, changes, inference_variables, machine, open_
 GRID_IMAGES = 4
 CALIBRATION_SECONDS = 10.0
 DEFAULT_EPOCHS = 10
+ADAPTATION_IMAGES = 2000
+"""Images that statistics and closed-form parts are fitted to."""
 VALIDATED = ("psnr", "ssim")
 """Metrics that validation logs every epoch, beside the model's own loss."""
 
@@ -92,12 +95,21 @@ def train(
         model = build_model(
             config.model, image_size=config.data.image_size, mask=data.mask, seed=config.fit.seed
         )
+    _check_crop(config, model)
+    model.refine_steps = 0  # training watches the model's own answer, without costly refinement
+    if hasattr(model, "adapt") and not resume:
+        model.adapt(*_adaptation(config, data))
     steps_per_epoch = config.fit.steps_per_epoch or -(-len(data.train) // config.fit.batch_size)
+    if not model.trainable_variables:  # solved for, not trained
+        config = dataclasses.replace(
+            config, fit=dataclasses.replace(config.fit, minutes=None, epochs=None, steps=None)
+        )
     if config.fit.minutes is not None:
         config = _with_measured_steps(config, data, model, strategy, steps_per_epoch)
-    total = _total_steps(config.fit, steps_per_epoch)
+    total = _total_steps(config.fit, steps_per_epoch) if model.trainable_variables else 0
     facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
              "train_images": len(data.train), "val_images": len(data.val),
+             "frozen": getattr(model, "fingerprint", None),
              "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
     run = Run(path, config, facts)
     _compile(model, config.fit, total, strategy)
@@ -109,10 +121,31 @@ def train(
     return run
 
 
+def _check_crop(config: Config, model: keras.Model) -> None:
+    """Raises UserError for training images that the model cannot take."""
+    size = config.data.crop_size or config.data.image_size
+    multiple, fixed = getattr(model, "size_multiple", 1), getattr(model, "fixed_size", None)
+    if fixed and size != fixed:
+        raise UserError(f"data.crop_size must be {fixed} for this model, not {size}")
+    if size % multiple:
+        raise UserError(
+            f"data.crop_size must be a multiple of {multiple} for this model, not {size}"
+        )
+
+
+def _adaptation(config: Config, data: Data) -> tuple[Iterator[Any], int]:
+    """The first training images, whole and in order, for the closed-form part of a model."""
+    samples = data.train[:ADAPTATION_IMAGES]
+    settings = dataclasses.replace(config.data, cache="none")
+    batches = pipeline.dataset(samples, settings, batch_size=8)
+    progress = tqdm(batches, "fitting to the features", -(-len(samples) // 8), unit="batch")
+    return (batch["input"] for batch in progress), len(samples)
+
+
 def _check_data(recorded: Run, run: Run) -> None:
     """Raises UserError when the data of a run that goes on is no longer the same."""
-    for name in ("train_images", "val_images", "mask"):
-        then, now = recorded.facts[name], run.facts[name]
+    for name in ("train_images", "val_images", "mask", "frozen"):
+        then, now = recorded.facts.get(name), run.facts[name]
         if then != now:
             raise UserError(
                 f"run {str(run.path)!r} cannot go on: its data had {name} = {then} when it began "
@@ -191,8 +224,10 @@ def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None
         state.restore(model)
         _warn_of_changes(recorded, run)
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
-    if state.stopped or state.step >= total:
+    if state.stopped or state.step >= total > 0:
         return
+    if not total:
+        return _validate_once(model, validation, history, state)
     progress = Progress(total, state.step)
     callbacks = [SampleGrid(x, target, path, history), average, *counters, history, progress, state]
     try:
@@ -213,6 +248,19 @@ def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None
     finally:
         progress.close()
     state.set_model(model)
+    state.save()
+
+
+def _validate_once(
+    model: keras.Model, validation: tf.data.Dataset, history: History, state: Checkpoint
+) -> None:
+    """A model that was solved for takes no steps; it is validated and kept."""
+    for callback in (history, state):
+        callback.set_model(model)
+    found = model.evaluate(validation, verbose=0, return_dict=True)
+    logs = {f"val_{name}": value for name, value in found.items()}
+    history.on_epoch_end(0, logs)
+    state.on_epoch_end(0, logs)
     state.save()
 
 

@@ -120,9 +120,10 @@ class Checkpoint(keras.callbacks.Callback):
         ]
 
     def _groups(self, model: keras.Model) -> dict[str, list[Any]]:
-        running = {id(v) for variables in _running(model).values() for v in variables}
+        left_out = {id(v) for variables in _running(model).values() for v in variables}
+        left_out |= {id(v) for v in getattr(model, "frozen_variables", ())}
         groups = {
-            "model": [variable for variable in model.variables if id(variable) not in running],
+            "model": [variable for variable in model.variables if id(variable) not in left_out],
             "optimizer": list(model.optimizer.variables),
         }
         if self.average:

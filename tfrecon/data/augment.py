@@ -38,19 +38,19 @@ def random_window(size: int, load_size: int) -> Step:
     return step
 
 
-def resize(size: int) -> Step:
-    """Bilinear resize of a square to `size` pixels, antialiased above a SLIGHT reduction."""
+def resize(size: int, method: str = "bilinear") -> Step:
+    """Resize of a square to `size` pixels, antialiased above a SLIGHT reduction."""
 
     def step(parts: Parts, seed: Any) -> Parts:
         side, _ = _extent(parts)
         strong = tf.cast(side, tf.float32) > SLIGHT * size
-        return _resize(parts, tf.constant([size, size]), antialias=strong)
+        return _resize(parts, tf.constant([size, size]), strong, method)
 
     return step
 
 
-def resize_short_side(size: int) -> Step:
-    """Bilinear resize that brings the short side to `size` pixels and keeps the aspect ratio.
+def resize_short_side(size: int, method: str = "bilinear") -> Step:
+    """Resize that brings the short side to `size` pixels and keeps the aspect ratio.
 
     Any reduction is antialiased. An image that has the size already keeps its values.
     """
@@ -60,7 +60,7 @@ def resize_short_side(size: int) -> Step:
         short = tf.minimum(height, width)
         # Integers rounded up: a float ratio could leave the long side a pixel short of a crop.
         new = tf.stack([-(-height * size // short), -(-width * size // short)])
-        return _resize(parts, new, antialias=short > size)
+        return _resize(parts, new, short > size, method)
 
     return step
 
@@ -96,13 +96,16 @@ def _crop(parts: Parts, top: Any, left: Any, side: Any) -> Parts:
     return {name: part[top : top + side, left : left + side] for name, part in parts.items()}
 
 
-def _resize(parts: Parts, new: Any, antialias: Any) -> Parts:
+def _resize(parts: Parts, new: Any, antialias: Any, method: str) -> Parts:
     """float32 parts of height and width `new`, antialiased where the scalar `antialias` says so."""
     floats = {name: tf.cast(part, tf.float32) for name, part in parts.items()}  # faster than bytes
 
     def resized(antialias: bool) -> Parts:
         return {
-            name: tf.image.resize(part, new, antialias=antialias) for name, part in floats.items()
+            name: tf.image.resize(
+                part, new, "bilinear" if name == "mask" else method, antialias=antialias
+            )
+            for name, part in floats.items()
         }
 
     return tf.cond(antialias, lambda: resized(True), lambda: resized(False))

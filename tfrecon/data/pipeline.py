@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfrecon import images
 from tfrecon.config import DataConfig
 from tfrecon.data import augment, recipes
-from tfrecon.data.damage import Draw, damage
+from tfrecon.data.damage import IDENTITY, Draw, damage
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Store, channels, parts_of
 from tfrecon.errors import UserError
@@ -38,10 +38,12 @@ def dataset(
     (B,S,S,1) with 1 = damaged, float32 in [0,1]; target and mask absent where the data has none.
 
     Training: an endless stream of full batches in an order shuffled anew for each epoch, beginning
-    at batch `start_step`; resized to `load_size`, cropped at random, flipped, all parts alike;
-    drawn damage is fresh at each step. Otherwise: each sample once, in order, resized so that the
-    short side fits and cropped in the centre; drawn damage is fixed by the sample's id.
+    at batch `start_step`; resized to `load_size`, cropped at random to `crop_size`, flipped, all
+    parts alike; drawn damage is fresh at each step. Otherwise: each sample once, in order, its
+    short side resized to `val_size`, cropped in the centre to `image_size`; drawn damage is fixed
+    by the sample's id.
     """
+    size = (config.crop_size or config.image_size) if training else config.image_size
     draw = _drawn_damage(samples, config, training)
     parts = _parts(samples, drawn=draw is not None)
     store = Store(samples, parts, config.cache, config.cache_dir)
@@ -54,11 +56,13 @@ def dataset(
         planes = store.load(index)
         for number, step in enumerate(steps):
             planes = step(planes, tf.random.experimental.stateless_fold_in(base, number))
-        sample = _finished(planes, config.image_size)
+        sample = _finished(planes, size)
         if draw is not None:
             number = len(steps)
             key = tf.random.experimental.stateless_fold_in(base, number)
-            sample["input"], sample["mask"] = draw(sample["target"], key)
+            sample["input"], mask = draw(sample["target"], key)
+            if mask is not None:
+                sample["mask"] = mask
         return {"id": ids[index], **sample}
 
     order = _order(len(samples), seed, start_step * batch_size, training)
@@ -116,7 +120,15 @@ def native_batches(
 
 def has_mask(samples: Sequence[Sample], config: DataConfig) -> bool:
     """Whether batches of these samples carry a mask."""
-    return bool(samples[0].boxes) or _drawn_damage(samples, config, training=False) is not None
+    draw = _drawn_damage(samples, config, training=False)
+    if draw is None:
+        return bool(samples[0].boxes)
+    return draw(_blank(config, training=False), [0, 0])[1] is not None
+
+
+def _blank(config: DataConfig, training: bool) -> Any:
+    size = (config.crop_size or config.image_size) if training else config.image_size
+    return tf.zeros([size, size, 3])
 
 
 def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool) -> Draw | None:
@@ -127,7 +139,9 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
             f"sample {without[0].id!r} has no damaged file but others have; "
             "a recipe gives one to all or to none"
         )
-    redraw = training and config.redraw_damage
+    # Damage that is none: whatever damaged files there are, the model sees the clean ones.
+    clean = config.damage == IDENTITY
+    redraw = (training and config.redraw_damage) or clean
     if not without and not redraw:
         return None
     if any(sample.target is None for sample in samples):
@@ -141,7 +155,7 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
         )
     draw = damage(spec)
     # Tried here: inside the graph the sentence of what does not fit would drown in a traceback.
-    draw(tf.zeros([config.image_size, config.image_size, 3]), [0, 0])
+    draw(_blank(config, training), [0, 0])
     return draw
 
 
@@ -158,7 +172,8 @@ def _finished(planes: Batch, size: int) -> Batch:
     sample: Batch = {}
     for part, plane in planes.items():
         plane = tf.ensure_shape(plane, [size, size, channels(part)])
-        sample[part] = images.to_float_tensor(plane)
+        # Bicubic interpolation overshoots at edges.
+        sample[part] = tf.clip_by_value(images.to_float_tensor(plane), 0.0, 1.0)
     if "mask" in sample:
         # Resizing blends the edge of a hole into its neighbours: a pixel with any damage counts.
         sample["mask"] = tf.cast(sample["mask"] > 1e-3, tf.float32)
@@ -167,12 +182,14 @@ def _finished(planes: Batch, size: int) -> Batch:
 
 
 def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
-    size = config.image_size
+    size, method = config.image_size, config.resize
     if not training:
-        return [augment.resize_short_side(size), augment.centre_crop(size)]
+        short = config.val_size or size
+        return [augment.resize_short_side(short, method), augment.centre_crop(size)]
     load_size = config.load_size or round(size * 286 / 256)
+    size = config.crop_size or size
     flip = [augment.random_flip()] if config.flip else []
-    return [augment.random_window(size, load_size), *flip, augment.resize(size)]
+    return [augment.random_window(size, load_size), *flip, augment.resize(size, method)]
 
 
 def _order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:

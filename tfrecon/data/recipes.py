@@ -6,7 +6,8 @@ A recipe is a module (or any object) with
   ``SPLITS``; options are keyword arguments, checked against this signature;
 - ``SPLITS``: the splits that it has, at least ``("train", "val", "test")``; a competition adds
   ``"submit"``, photos without truth;
-- ``DAMAGE`` (optional): a Spec of the damage that is drawn onto targets without an input.
+- ``DAMAGE`` (optional): a Spec of the damage that is drawn onto targets without an input;
+- ``prepare(root)`` (optional): downloads the files into `root`, in the layout that it reads.
 
 Recipes of the project live in the package `data_pipelines`, one module each; a user's own is named
 by its dotted path, ``my_package.my_recipe``.
@@ -72,6 +73,25 @@ def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
         raise UserError(f"recipe {spec.name!r} found no image for split {split!r} under {root}")
     check_unique(found)
     return found
+
+
+def prepare(spec_name: str, root: Path | None) -> None:
+    """Lets a recipe download its files into `root`, which is made where it does not exist.
+
+    Raises UserError for an unknown recipe, one that cannot download, and for no `root`.
+    """
+    recipe = find(spec_name)
+    if not hasattr(recipe, "prepare"):
+        able = [name for name in names() if hasattr(find(name), "prepare")]
+        raise UserError(
+            f"recipe {spec_name!r} has nothing to download (these have: {', '.join(able)}); "
+            "leave --prepare out"
+        )
+    if root is None:
+        raise UserError(
+            f"preparing {spec_name!r} needs a folder to write to; give it with --root DIR"
+        )
+    recipe.prepare(root)
 
 
 def required_root(root: Path | None, recipe: str) -> Path:

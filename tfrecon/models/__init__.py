@@ -7,21 +7,42 @@ from typing import Any
 
 import keras
 
+from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
 from tfrecon.models.pix2pix import pix2pix
 from tfrecon.registry import Spec, build, check
 
-MODELS: dict[str, Callable[..., keras.Model]] = {"pix2pix": pix2pix}
+MODELS: dict[str, Callable[..., keras.Model]] = {
+    "pix2pix": pix2pix,
+    "feature_inversion": feature_inversion,
+}
+
+CHECKS: dict[str, Callable[..., object]] = {"feature_inversion": check_feature_inversion}
+"""What can be wrong with a model's options and seen without building it, where types do not say."""
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     # Section 3.3 of the paper.
     "pix2pix": {"fit": {"learning_rate": 2e-4, "optimizer": {"name": "adam", "beta_1": 0.5}}},
+    # Our own: measured on BSDS500, see benchmarks/RESULTS.md.
+    "feature_inversion": {
+        "data": {
+            "damage": "identity", "image_size": 224, "crop_size": 96, "load_size": 256,
+            "val_size": 256, "resize": "bicubic",
+        },
+        "fit": {
+            "batch_size": 8, "steps_per_epoch": 500, "loss": "log_mse", "learning_rate": 1e-3,
+            "optimizer": {"name": "adam", "clipnorm": 1.0}, "schedule": "cosine",
+            "warmup_steps": 100, "ema_decay": 0.999, "precision": "auto",
+        },
+    },
 }
 """What a model's authors train it with, where that differs from `FitConfig`'s own defaults."""
 
 
 def check_model(spec: Spec) -> None:
     """Raises UserError for an unknown model or option, without building anything."""
-    check(spec, MODELS, "model", dict.fromkeys(("image_size", "mask", "seed")))
+    options = check(spec, MODELS, "model", dict.fromkeys(("image_size", "mask", "seed")))
+    if spec.name in CHECKS:
+        CHECKS[spec.name](**options)
 
 
 def build_model(spec: Spec, *, image_size: int, mask: bool, seed: int | None = None) -> keras.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,13 @@ from tfrecon.errors import UserError
 class Decoder:
     """`network`: (B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3), float32, n = `doublings`; any h and w.
 
-    `ridge` is a `tfrecon.layers.ridge.Ridge` whose answer is added to the network's; it sees all
-    features before fusion and is fitted once, before training. One of the two may be absent.
+    `ridge` are the options of a `tfrecon.layers.ridge.Ridge` whose answer is added to the
+    network's; it sees all features before fusion, and is fitted once, before training. One of the
+    two may be absent.
     """
 
     network: keras.Model | None
-    ridge: Any = None
+    ridge: Mapping[str, Any] | None = None
 
 
 def pooled(x: Any, pooling: int) -> tuple[Any, int]:

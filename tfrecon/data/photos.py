@@ -1,0 +1,72 @@
+"""What recipes of clean photos share: finding a layout, listing files, drawing a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from tfrecon.data.sample import by_stem
+from tfrecon.errors import UserError
+from tfrecon.images import SUFFIXES
+
+Item = TypeVar("Item")
+
+
+def holding(root: Path, places: Sequence[str], folder: str) -> Path:
+    """The first of `places` below `root` (``""`` is `root` itself) that holds `folder`."""
+    for place in places:
+        if (root / place / folder).is_dir():
+            return root / place
+    raise UserError(
+        f"{str(root)!r} holds no folder {folder!r}, neither itself nor below "
+        f"{', '.join(place for place in places if place)}; give the data set's folder with --root"
+    )
+
+
+def photos(folder: Path) -> list[Path]:
+    """The images directly in `folder`, sorted by stem; other files and hidden ones are left out.
+
+    Raises UserError when `folder` does not exist or holds no image, and for two of one stem.
+    """
+    _exists(folder)
+    found = by_stem(path for path in sorted(folder.iterdir()) if is_photo(path))
+    if not found:
+        raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
+    return [found[stem] for stem in sorted(found)]
+
+
+def is_photo(path: Path) -> bool:
+    """Whether `path` is a file that is named as an image and is not hidden."""
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+
+
+def photos_by_class(folder: Path) -> dict[str, list[Path]]:
+    """The images of each class folder directly in `folder`, both sorted by name.
+
+    Raises UserError when `folder` does not exist or holds no class folder, and as `photos`.
+    """
+    _exists(folder)
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    if not classes:
+        raise UserError(
+            f"{str(folder)!r} holds no class folder; expected one folder for each class"
+        )
+    return {path.name: photos(path) for path in classes}
+
+
+def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """`count` of `items` (all, where there are fewer), drawn by `seed`, in the order they were."""
+    if count < 1 or seed < 0:
+        raise UserError(
+            f"cannot draw {count} images by seed {seed}; give at least 1, and seed >= 0"
+        )
+    chosen = np.random.default_rng(seed).permutation(len(items))[:count]
+    return [items[index] for index in sorted(chosen)]
+
+
+def _exists(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"folder {str(folder)!r} does not exist; add it, or correct --root")

@@ -1,0 +1,71 @@
+"""Writes the image files that TensorFlow Datasets downloads into the folders that a recipe reads.
+
+TensorFlow Datasets is an optional extra and is imported here only, inside the function.
+"""
+
+from __future__ import annotations
+
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tfrecon.errors import UserError
+
+
+def write_split(
+    dataset: str, split: str, folder: Path, *, image: str, ending: str, label: str | None = None
+) -> None:
+    """Downloads `dataset` where needed and writes `split` to `folder`; a filled one is kept as is.
+
+    The bytes of the feature `image` are written undecoded to ``tfds_<split>_00001<ending>`` and so
+    on, in a folder for each class where `label` names that feature: TensorFlow Datasets keeps
+    neither the published names nor their order. The folder appears whole or not at all.
+    Raises UserError when the package is missing or cannot download.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        print(f"{folder} is there already and kept")
+        return
+    tfds, builder = _prepared(dataset)
+    features = {name: True for name in (image, label) if name}
+    examples = builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        decoders=tfds.decode.PartialDecoding(
+            features, decoders={image: tfds.decode.SkipDecoding()}
+        ),
+        read_config=tfds.ReadConfig(interleave_cycle_length=1),  # one shard after the other
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        whole, number = Path(temporary) / folder.name, 0
+        for number, example in enumerate(tfds.as_numpy(examples), start=1):
+            place = whole
+            if label:
+                place = whole / builder.info.features[label].int2str(int(example[label]))
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"tfds_{split}_{number:05}{ending}").write_bytes(example[image])
+        whole.replace(folder)
+    print(f"wrote {number} images to {folder}")
+
+
+def _prepared(dataset: str) -> tuple[Any, Any]:
+    """The package and its builder of `dataset`, downloaded."""
+    try:
+        tfds = importlib.import_module("tensorflow_datasets")
+        importlib.import_module("importlib_resources")  # a download needs it and does not say so
+    except ImportError as error:
+        raise UserError(
+            f"preparing {dataset!r} needs TensorFlow Datasets ({error}); "
+            "install it with pip install 'tfrecon[tfds]'"
+        ) from error
+    try:
+        builder = tfds.builder(dataset)
+        builder.download_and_prepare()
+    except Exception as error:  # its own classes, those of requests and of TensorFlow
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"TensorFlow Datasets could not download {dataset!r} ({reason}); try again with a "
+            "network, or unpack the published archive by hand and leave --prepare out"
+        ) from error
+    return tfds, builder

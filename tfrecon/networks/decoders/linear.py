@@ -1,0 +1,17 @@
+"""The decoder without gradient steps: ridge regression from a neighbourhood to the pixels."""
+
+from __future__ import annotations
+
+from tfrecon.networks.decoders.base import Decoder
+
+
+def linear(
+    *, channels: int, doublings: int, kernel_size: int | None = None, penalty: float = 1e-4,
+    seed: int | None = None,
+) -> Decoder:  # fmt: skip
+    """Each k×k neighbourhood of features to its 2ⁿ×2ⁿ pixels by the closed-form solution.
+
+    `kernel_size` k is odd; None takes the largest of 5, 3 and 1 that can be solved. `penalty` is
+    the ridge's λ, relative to features of unit variance. Nothing is drawn, so `seed` means nothing.
+    """
+    return Decoder(None, {"kernel_size": kernel_size, "penalty": penalty})
