@@ -71,6 +71,47 @@ def paired_folder(
     return root
 
 
+def bsds500(root: Path, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:
+    """Eight small photos over `splits`, and the index file that Windows leaves among them."""
+    for index in range(8):
+        split = splits[index % len(splits)]
+        save(root / split / f"{1000 + index}.jpg", photo(32, 48, seed=index))
+        (root / split / "Thumbs.db").write_bytes(b"no image")
+    return root
+
+
+def div2k(root: Path, train: int = 6, test: int = 2) -> Path:
+    """`train` and `test` small photos, numbered on from one folder to the other as published."""
+    for index in range(1, train + test + 1):
+        folder = "DIV2K_train_HR" if index <= train else "DIV2K_valid_HR"
+        save(root / folder / f"{index:04}.png", photo(32, 48, seed=index))
+    return root
+
+
+CLASSES = ("n01440764", "n02102040")
+
+
+def imagenette(root: Path, train: int = 3, val: int = 1) -> Path:
+    """`train` and `val` small photos of each of two classes; the hash gives one to validation."""
+    for number, name in enumerate(CLASSES):
+        for index in range(8, 8 + train + val):
+            folder = root / ("train" if index < 8 + train else "val") / name
+            save(folder / f"{name}_{index}.JPEG", photo(32, 48, seed=10 * number + index))
+    return root
+
+
+def imagenet_val(root: Path, count: int = 8) -> Path:
+    """A flat folder of `count` small photos, of class 12 and 7 in turn by its ground-truth file.
+
+    Numbered from 10: the hash gives photos 11 and 12 to validation and 13 to test.
+    """
+    for index in range(10, 10 + count):
+        save(root / f"ILSVRC2012_val_{index:08}.JPEG", photo(32, 48, seed=index))
+    lines = [f"{7 if index % 2 else 12}\n" for index in range(count)]
+    (root / "ILSVRC2012_validation_ground_truth.txt").write_text("".join(lines))
+    return root
+
+
 def _row(stem: str, seed: int) -> tuple:
     """File name, y1, x1, y2, x2 of boxes that do not meet and whose transposes are not blank."""
     low = np.array([0, 55, 84, 80])
