@@ -262,6 +262,7 @@ def test_imagenet_val_classes_are_read_by_number_of_the_photo(tmp_path):
     lines = ["5"] * 50_000
     lines[12] = "9"
     (root / TRUTH).write_text("\n".join(lines))
+    assert stems(13)[0] in everything(root, per_class=1)
     fails("imagenet_val", root, "test", "class '9' has 1 photos", per_class=2)
     fakes.save(root / "ILSVRC2012_val_00050001.JPEG", fakes.photo(32, 48, 0))
     fails("imagenet_val", root, "test", "ILSVRC2012_val_00050001", "no line among the 50000")
