@@ -18,9 +18,9 @@ REPOSITORY = Path(__file__).parents[1]
 
 LEVELS = (
     ("errors",),
-    ("images", "registry", "cli"),
+    ("images", "registry"),
     ("config", "checkpoint", "layers", "weights"),
-    ("data", "backbones"),
+    ("data", "backbones", "cli"),
     ("networks", "losses", "metrics", "optimizers", "precision"),
     ("models",),
     ("run", "inference"),

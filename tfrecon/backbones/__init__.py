@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from tfrecon import weights as files
 from tfrecon.backbones.base import Backbone, Preprocess, assign, randomise, torch_names
 from tfrecon.backbones.classics import CLASSICS
+from tfrecon.backbones.pvt import PVTS
+from tfrecon.backbones.resnet import RESNETS
+from tfrecon.backbones.vit import VITS
 from tfrecon.errors import UserError, did_you_mean, unknown
 
-BACKBONES: dict[str, Backbone] = {**CLASSICS}
+BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **VITS, **PVTS}
 
 DEFAULT = "default"
 """The first weight set that a backbone lists."""
@@ -60,21 +64,50 @@ def feature_taps(
     if chosen is None:
         randomise(model, seed)
     elif chosen in backbone.weights:
-        assign(model, source.load(), f"weight set {chosen!r} of backbone {name!r}")
+        assign(
+            model, source.load(torch_names(model)), f"weight set {chosen!r} of backbone {name!r}"
+        )
     else:
         assign(model, files.read(Path(chosen)), f"weight file {chosen!r}")
     model.trainable = False
     model.fingerprint = files.fingerprint(
         {key: variable.numpy() for key, variable in torch_names(model).items()}
-        | {"preprocessing": _bytes(repr(about))}
+        | {"preprocessing": np.frombuffer(repr(about).encode(), np.uint8)}
     )
     return model
 
 
-def _bytes(text: str):
-    import numpy as np
+def check_image_size(name: str, taps: Sequence[str], size: int | tuple[int, int]) -> None:
+    """Raises UserError, saying which sizes work, when the backbone cannot take images of `size`.
 
-    return np.frombuffer(text.encode(), np.uint8)
+    `size` is one side for both, or (height, width), in pixels.
+    """
+    backbone = check_taps(name, taps, None)
+    sides = (size, size) if isinstance(size, int) else size
+    fixed, multiple = backbone.fixed_size, backbone.size_multiple
+    smallest = max(multiple, *(backbone.taps[tap].smallest for tap in taps))
+    if fixed is not None:
+        fits, works = sides == (fixed, fixed), f"images of {fixed}×{fixed} pixels only"
+    else:
+        fits = all(side >= smallest and side % multiple == 0 for side in sides)
+        of = f"multiples of {multiple} pixels" if multiple > 1 else f"{smallest} pixels or more"
+        works = f"sides of {of}"
+    if not fits:
+        raise UserError(
+            f"backbone {name!r} with {', '.join(taps)} takes {works}, not {sides[0]}×{sides[1]}"
+        )
+
+
+def describe(name: str) -> str:
+    """Variant, weight sets (the default first) and taps with (h,w,C) at 224 pixels, as text."""
+    backbone = BACKBONES[name]
+    taps = (f"{tap} {'×'.join(map(str, place.shape_at_224()))}"
+            for tap, place in backbone.taps.items())  # fmt: skip
+    return (
+        f"{name}: {backbone.about}\n"
+        f"  weights: {', '.join(backbone.weights)}\n"
+        f"  taps at 224 pixels: {', '.join(taps)}"
+    )
 
 
 def _listed(backbone: Backbone) -> str:

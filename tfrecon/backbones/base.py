@@ -7,7 +7,7 @@ serves all: layer ``layer1.0.conv1`` has the array ``layer1.0.conv1.weight``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,10 +20,21 @@ from tfrecon.weights import Arrays
 
 @dataclass(frozen=True)
 class Tap:
-    """A place in a network: channels, and pixels a position (None: one position an image)."""
+    """A place in a network: channels, and pixels a position (None: one position an image).
+
+    `smallest` is the least side of an image, in pixels, that reaches it. `grid_at_224` is the side
+    of its grid at a 224-pixel image where that is not ``224 / stride``.
+    """
 
     channels: int
     stride: int | None
+    smallest: int = 1
+    grid_at_224: int | None = None
+
+    def shape_at_224(self) -> tuple[int, int, int]:
+        """(h,w,C) at a 224-pixel image."""
+        side = self.grid_at_224 or (224 // self.stride if self.stride else 1)
+        return side, side, self.channels
 
 
 @dataclass(frozen=True)
@@ -42,9 +53,12 @@ IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 @dataclass(frozen=True)
 class WeightSet:
-    """Where trained arrays come from (`load`, in torch's names and layout) and what they expect."""
+    """Where trained arrays come from (in torch's names and layout) and what they expect.
 
-    load: Callable[[], Arrays]
+    `load` is told the names that are needed, for a file may hold the first layers only.
+    """
+
+    load: Callable[[Collection[str]], Arrays]
     preprocessing: Preprocessing = IMAGENET
 
 
@@ -52,7 +66,8 @@ class WeightSet:
 class Backbone:
     """A frozen network. `graph` maps a preprocessed image (B,H,W,3) to every tap by name.
 
-    The first of `weights` is the default. `fixed_size` is the only side in pixels that it takes.
+    The first of `weights` is the default. `fixed_size` is the only side in pixels that it takes;
+    otherwise sides are multiples of `size_multiple`.
     """
 
     about: str
@@ -60,6 +75,7 @@ class Backbone:
     graph: Callable[[Any], dict[str, Any]]
     weights: Mapping[str, WeightSet]
     fixed_size: int | None = None
+    size_multiple: int = 1
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -112,6 +128,11 @@ def to_keras(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[
     return array.T if array.ndim == 2 else array
 
 
+def to_torch(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The opposite of `to_keras`, for all but depthwise kernels."""
+    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+
+
 def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], source: str) -> None:
     """Puts `arrays` into the variables of `model`; arrays that it does not use are left over.
 
@@ -125,7 +146,7 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], sourc
         array = to_keras(arrays[name], shape) if name in arrays else None
         if array is None or array.shape != shape:
             found = "absent" if array is None else f"{tuple(arrays[name].shape)}"
-            wanted = _torch_shape(shape)
+            wanted = torch_shape(shape)
             raise UserError(
                 f"{source} holds another network: array {name!r} must be {wanted} and is {found}; "
                 "give the weights of the named backbone"
@@ -148,7 +169,10 @@ def randomise(model: keras.Model, seed: int) -> None:
         variable.assign(value.astype(np.float32))
 
 
-def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of `to_keras`'s argument; a kernel of one output channel is a depthwise one."""
+    if len(shape) == 4 and shape[3] == 1:
+        return (shape[2], 1, shape[0], shape[1])
     if len(shape) == 4:
         return (shape[3], shape[2], shape[0], shape[1])
     return shape[::-1] if len(shape) == 2 else shape

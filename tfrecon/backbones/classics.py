@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import layers
 
-from tfrecon.backbones.base import Backbone, Tap, WeightSet
-from tfrecon.weights import Arrays, WeightFile, find, read
+from tfrecon.backbones.base import Backbone, Tap
+from tfrecon.backbones.sources import keras_applications, packed, torchvision_file
 
 
 def conv(x: Any, filters: int, kernel: int, name: str, stride: int = 1, pad: int = 0) -> Any:
@@ -22,18 +23,32 @@ def conv(x: Any, filters: int, kernel: int, name: str, stride: int = 1, pad: int
 # --- VGG16 (Simonyan & Zisserman 2015, configuration D)
 
 VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Filters and number of convolutions of each block."""
+
+
+def _vgg16_places() -> dict[str, str]:
+    """Torchvision's names: it counts convolutions, activations and poolings in one list."""
+    places: dict[str, str] = {}
+    index = 0
+    for block, (_, depth) in enumerate(VGG16_BLOCKS, 1):
+        for number in range(1, depth + 1):
+            places[f"block{block}_conv{number}"] = f"features.{index}"
+            index += 2
+        index += 1
+    return places
+
+
+VGG16_PLACES = _vgg16_places()
 
 
 def vgg16_graph(x: Any) -> dict[str, Any]:
     """Taps ``blockN_convM`` after the ReLU, ``blockN`` after the pooling."""
     taps: dict[str, Any] = {}
-    index = 0  # torchvision counts convolutions, activations and poolings in one list
     for block, (filters, depth) in enumerate(VGG16_BLOCKS, 1):
         for number in range(1, depth + 1):
-            x = taps[f"block{block}_conv{number}"] = conv(x, filters, 3, f"features.{index}", pad=1)
-            index += 2
+            name = f"block{block}_conv{number}"
+            x = taps[name] = conv(x, filters, 3, VGG16_PLACES[name], pad=1)
         x = taps[f"block{block}"] = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-        index += 1
     return taps
 
 
@@ -41,8 +56,8 @@ def _vgg16_taps() -> dict[str, Tap]:
     taps: dict[str, Tap] = {}
     for block, (filters, depth) in enumerate(VGG16_BLOCKS, 1):
         for number in range(1, depth + 1):
-            taps[f"block{block}_conv{number}"] = Tap(filters, 2 ** (block - 1))
-        taps[f"block{block}"] = Tap(filters, 2**block)
+            taps[f"block{block}_conv{number}"] = Tap(filters, 2 ** (block - 1), 2 ** (block - 1))
+        taps[f"block{block}"] = Tap(filters, 2**block, 2**block)
     return taps
 
 
@@ -63,8 +78,8 @@ def alexnet_graph(x: Any) -> dict[str, Any]:
 
 
 ALEXNET_TAPS = {
-    "conv1": Tap(64, 4), "conv2": Tap(192, 8), "conv3": Tap(384, 16), "conv4": Tap(256, 16),
-    "conv5": Tap(256, 16),
+    "conv1": Tap(64, 4, 7, 55), "conv2": Tap(192, 8, 15, 27), "conv3": Tap(384, 16, 31, 13),
+    "conv4": Tap(256, 16, 31, 13), "conv5": Tap(256, 16, 31, 13),
 }  # fmt: skip
 
 
@@ -103,35 +118,14 @@ def _pool_rounding_up(x: Any) -> Any:
     return layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
 
 
-SQUEEZENET_TAPS = {"stem": Tap(64, 2)} | {
-    f"fire{number}": Tap(2 * expanded, 4 if number < 4 else 8 if number < 6 else 16)
+_FIRE_PLACED = {2: (4, 5, 55), 4: (8, 9, 27), 6: (16, 17, 13)}
+"""Stride, smallest image and grid at 224 pixels from each pooling on."""
+
+SQUEEZENET_TAPS = {"stem": Tap(64, 2, 3, 111)} | {
+    f"fire{number}": Tap(2 * expanded, *_FIRE_PLACED[min(6, number - number % 2)])
     for number, (_, expanded) in FIRES.items()
 }
 
-
-# --- weights
-
-
-def _torchvision(pack: str, modules: dict[str, str], published: WeightFile) -> WeightSet:
-    """The pack (HWIO kernels by `modules`' keys) or torchvision's own file, whichever is here."""
-
-    def load() -> Arrays:
-        path = find([WeightFile(pack), published])
-        arrays = read(path)
-        if path.name != pack:
-            return arrays
-        renamed: Arrays = {}
-        for name, array in arrays.items():
-            layer, _, kind = name.rpartition("/")
-            kernel = kind == "kernel"
-            key = f"{modules[layer]}.{'weight' if kernel else 'bias'}"
-            renamed[key] = array.transpose(3, 2, 0, 1) if kernel else array
-        return renamed
-
-    return WeightSet(load)
-
-
-_URL = "https://download.pytorch.org/models/"
 
 CLASSICS = {
     "vgg16": Backbone(
@@ -139,12 +133,12 @@ CLASSICS = {
         _vgg16_taps(),
         vgg16_graph,
         {
-            "torchvision": _torchvision(
+            "torchvision": packed(
                 "vgg16_block1_block2.npz",
-                {"block1_conv1": "features.0", "block1_conv2": "features.2",
-                 "block2_conv1": "features.5", "block2_conv2": "features.7"},
-                WeightFile("vgg16-397923af.pth", f"{_URL}vgg16-397923af.pth", "397923af"),
+                VGG16_PLACES,
+                torchvision_file("vgg16-397923af.pth"),
             ),
+            "imagenet": keras_applications(keras.applications.VGG16, VGG16_PLACES),
         },
     ),
     "alexnet": Backbone(
@@ -152,13 +146,11 @@ CLASSICS = {
         ALEXNET_TAPS,
         alexnet_graph,
         {
-            "torchvision": _torchvision(
+            "torchvision": packed(
                 "alexnet_features.npz",
                 {f"conv{number}": f"features.{place}"
                  for number, place in enumerate((0, 3, 6, 8, 10), 1)},
-                WeightFile(
-                    "alexnet-owt-7be5be79.pth", f"{_URL}alexnet-owt-7be5be79.pth", "7be5be79"
-                ),
+                torchvision_file("alexnet-owt-7be5be79.pth"),
             ),
         },
     ),
@@ -167,15 +159,13 @@ CLASSICS = {
         SQUEEZENET_TAPS,
         squeezenet1_1_graph,
         {
-            "torchvision": _torchvision(
+            "torchvision": packed(
                 "squeezenet1_1_features.npz",
                 {"conv1": "features.0"}
                 | {f"fire{number}/{part}": f"features.{place}.{part}"
                    for number, place in _FIRE_PLACES.items()
                    for part in ("squeeze", "expand1x1", "expand3x3")},
-                WeightFile(
-                    "squeezenet1_1-b8a52dc0.pth", f"{_URL}squeezenet1_1-b8a52dc0.pth", "b8a52dc0"
-                ),
+                torchvision_file("squeezenet1_1-b8a52dc0.pth"),
             ),
         },
     ),
