@@ -158,7 +158,7 @@ def test_biharmonic_with_a_border_does_not_read_the_pixels_beside_the_hole():
 def test_grid_shows_each_picture_in_its_column():
     flat = [np.full((16, 16, 3), value, np.float32) for value in (0.2, 0.4, 0.6)]
     example = pictures.Example("one with a very long name " * 9, (flat[0], flat[1], flat[2]))
-    shown = pictures.grid("best", [example, example])
+    shown = pictures.grid("best", pictures.RESTORED, [example, example])
     middle = shown[pictures.LABEL * 3 + 100]
     values = [int(middle[pictures._left(column) + 100, 0]) for column in range(3)]
     assert values == [51, 102, 153]

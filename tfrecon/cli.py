@@ -74,6 +74,20 @@ def run(
     return 0
 
 
+def model_options(assignments: Sequence[str]) -> dict[str, Any]:
+    """The options of ``--set model.KEY=VALUE`` texts. Raises UserError for any other section."""
+    from tfrecon.config import parse_set
+
+    tables = parse_set(assignments)
+    for section in tables:
+        if section != "model":
+            raise UserError(
+                f"--set {section}.… has no effect on a trained run; only options of the model that "
+                "matter at inference can be set, e.g. model.refine_steps=50"
+            )
+    return tables.get("model", {})
+
+
 def start_tensorflow() -> None:
     """Imports TensorFlow without its start-up chatter, which would hide our own lines.
 

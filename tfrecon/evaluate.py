@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfrecon.cli import Parser, run, start_tensorflow
+from tfrecon.cli import Parser, model_options, run, start_tensorflow
 
 
 def parser() -> Parser:
@@ -28,6 +28,15 @@ def parser() -> Parser:
         help="leave out the slow baseline (about ten images a second and core)",
     )
     options.add_argument(
+        "--set", action="append", default=[], metavar="model.KEY=VALUE",
+        help="an option of the model that matters at inference, e.g. model.refine_steps=50",
+    )  # fmt: skip
+    options.add_argument("--limit", type=_positive, metavar="N", help="the first N images only")
+    options.add_argument(
+        "--pairs", type=_positive, default=0, metavar="N",
+        help="write original_ID.png and reconstruction_ID.png of the first N images",
+    )  # fmt: skip
+    options.add_argument(
         "--skip-unreadable", action="store_true", help="leave out images that cannot be read"
     )
     return options
@@ -41,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.run import open_run
 
+    options = model_options(arguments.set)
     trained = open_run(arguments.run)
     start_tensorflow()
     from tfrecon.evaluation.report import evaluate_run
@@ -53,6 +63,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         biharmonic=not arguments.no_biharmonic,
         skip_unreadable=arguments.skip_unreadable,
+        options=options,
+        limit=arguments.limit,
+        pairs=arguments.pairs,
     )
     print(report.text)
     print(f"\nwritten to {report.path}:")

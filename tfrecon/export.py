@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfrecon.cli import Parser, run
+from tfrecon.cli import Parser, model_options, run
 
 WITH_MASK = 'model.serve(image, mask)["restored"]  # uint8 (B,H,W,3), (B,H,W,1) nonzero = damaged'
 WITHOUT_MASK = 'model.serve(image)["restored"]  # uint8 (B,H,W,3)'
@@ -20,6 +20,10 @@ def parser() -> Parser:
         "An earlier export of the same name is replaced once the new one has passed.",
     )
     options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
+    options.add_argument(
+        "--set", action="append", default=[], metavar="model.KEY=VALUE",
+        help="an option of the model that matters at inference, e.g. model.refine_steps=50",
+    )  # fmt: skip
     options.add_argument("--out", metavar="DIR", help="where to write it (exports/NAME)")
     return options
 
@@ -33,9 +37,10 @@ def _export(arguments: argparse.Namespace) -> None:
     from tfrecon.run import open_run
     from tfrecon.saved_model import default_path, export_run
 
+    options = model_options(arguments.set)
     trained = open_run(arguments.run)
     path = arguments.out or default_path(trained)
-    for difference in export_run(trained, path):
+    for difference in export_run(trained, path, options):
         print(
             f"{difference.height}×{difference.width}: largest difference from the model "
             f"{difference.restore:.1e} (float), {difference.serve} (uint8)"

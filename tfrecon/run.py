@@ -15,6 +15,7 @@ import numpy as np
 from tfrecon import checkpoint, images
 from tfrecon.config import Config, read_json
 from tfrecon.errors import UserError
+from tfrecon.registry import Spec
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
 
@@ -43,9 +44,12 @@ class Run:
             with images.replacing(self.path / name) as temporary:
                 temporary.write_text(json.dumps(content, indent=2) + "\n")
 
-    def load_model(self) -> Any:
+    def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
         """The trained model in float32, with the best weights (their moving average where the run
-        keeps one). Raises UserError when the run has no weights yet."""
+        keeps one); `options` are put on top of those that it was trained with.
+
+        Raises UserError when the run has no weights yet, for options that change what the weights
+        belong to, and when the weights of a frozen part are not those of the training."""
         import keras
 
         from tfrecon.models import build_model
@@ -58,9 +62,11 @@ class Run:
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")
         try:
+            spec = Spec(self.config.model.name, {**self.config.model.options, **(options or {})})
             model = build_model(
-                self.config.model, image_size=self.config.data.image_size, mask=self.has_mask
-            )
+                spec, image_size=self.config.data.image_size, mask=self.has_mask,
+                seed=self.config.fit.seed,
+            )  # fmt: skip
         finally:
             keras.config.set_dtype_policy(policy)
         frozen = getattr(model, "fingerprint", None)

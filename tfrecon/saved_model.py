@@ -46,14 +46,19 @@ class Difference:
     serve: int
 
 
-def export_run(run: Run, out: str | os.PathLike[str] | None = None) -> list[Difference]:
-    """Exports the best weights of `run` to `out`, or to ``exports/<name of the run>``.
+def export_run(
+    run: Run,
+    out: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Difference]:
+    """Exports the best weights of `run` to `out`, or to ``exports/<name of the run>``; `options`
+    are put on top of the model's.
 
     Returns and raises what `export_model` does.
     """
     path = default_path(run) if out is None else out
-    facts = {"run": run.name, "model": run.config.model.to_dict()}
-    return export_model(run.load_model(), path, run.has_mask, facts)
+    facts = {"run": run.name, "model": {**run.config.model.to_dict(), **(options or {})}}
+    return export_model(run.load_model(options), path, run.has_mask, facts)
 
 
 def default_path(run: Run) -> Path:

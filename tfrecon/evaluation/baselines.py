@@ -65,6 +65,20 @@ def biharmonic_fill(images: Array, masks: Array, border_px: int = 0) -> Array:
         return np.stack(list(pool.map(one, images, masks)))
 
 
+def mean_colour(images: Array) -> Array:
+    """Each image as the constant of its own mean colour: the best that no detail can do."""
+    return np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
+
+
+def thumbnail(images: Array, factor: int) -> Array:
+    """Each image averaged over squares of `factor` pixels and enlarged again by bicubic
+    interpolation: what three values a position of such a grid can keep."""
+    import tensorflow as tf
+
+    small = tf.nn.avg_pool2d(images, factor, factor, "VALID")
+    return np.clip(tf.image.resize(small, images.shape[1:3], "bicubic").numpy(), 0, 1)
+
+
 def fills(*, jpeg: bool) -> dict[str, Fill]:
     """The classical fills by the name that tables show; `jpeg`: the damaged files are JPEG.
 

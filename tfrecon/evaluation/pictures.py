@@ -1,4 +1,4 @@
-"""Grids of a few images: one row each of input, output and target, with its name and score."""
+"""Grids of a few images: one row of pictures an image, with its name and score above."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from tfrecon import images
 
 CELL, GAP, LABEL, FONT = 256, 8, 26, 15
 """Pixels: the longest side of a shown image, the space between, the height of a line of text."""
-COLUMNS = ("input", "output", "target")
+RESTORED = ("input", "output", "target")
+INVERTED = ("original", "reconstruction", "error × 5")
+"""Names of the columns of a restoration's and of an inversion's grid."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One row of a grid: three images (H,W,3) in [0,1] and the text above them."""
+    """One row of a grid: images (H,W,3) in [0,1] and the text above them."""
 
     label: str
-    pictures: tuple[Any, Any, Any]
+    pictures: tuple[Any, ...]
 
 
-def grid(title: str, examples: Sequence[Example]) -> np.ndarray[Any, Any]:
+def grid(title: str, columns: Sequence[str], examples: Sequence[Example]) -> np.ndarray[Any, Any]:
     """The grid as (H,W,3) uint8: title, names of the columns, then one row an example."""
     rows = [[_fitted(picture) for picture in example.pictures] for example in examples]
-    width = 3 * CELL + 4 * GAP
+    width = len(columns) * (CELL + GAP) + GAP
     height = 2 * LABEL + sum(LABEL + GAP + max(p.height for p in row) for row in rows)
     canvas = Image.new("RGB", (width, height + GAP), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT)
     draw.text((GAP, GAP // 2), _shortened(title, draw, font, width), "black", font)
-    for column, name in enumerate(COLUMNS):
+    for column, name in enumerate(columns):
         draw.text((_left(column), LABEL), name, "black", font)
     top = 2 * LABEL
     for example, row in zip(examples, rows, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +18,15 @@ from tqdm import tqdm
 from tfrecon import images
 from tfrecon.config import DataConfig
 from tfrecon.data import check, pipeline, recipes
+from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines as classical
-from tfrecon.evaluation import pictures, table
+from tfrecon.evaluation import gallery, table
 from tfrecon.inference import restorer
 from tfrecon.metrics import METRICS
 from tfrecon.registry import Spec
 from tfrecon.run import Run
-
-SHOWN = 4
-"""Images in each grid of pictures."""
 
 JPEG = (".jpg", ".jpeg")
 BORDER_NOTE = (
@@ -59,25 +58,33 @@ def evaluate_run(
     baselines: bool = True,
     biharmonic: bool = True,
     skip_unreadable: bool = False,
+    options: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    pairs: int = 0,
 ) -> Report:
     """Scores the run's model and the baselines on a split and writes the report.
 
     `data` and `root` name another recipe or folder than the run was trained on. `baselines` adds
     the damaged input and, where there are masks, the classical fills; `biharmonic` is the slow one
-    of them, about ten images a second and core. Images are streamed, none is kept. The folder is
-    ``report`` inside the run's, or ``report-SPLIT-…`` for another split or other data. Raises
-    UserError for a split without truth, data without the masks that the model needs, and
-    unreadable images unless `skip_unreadable`.
+    of them, about ten images a second and core. `options` are put on top of the model's, for those
+    that matter at inference only; `limit` scores the first images only; so many `pairs` are written
+    as files of their own. Images are streamed, none is kept. The folder is ``report`` inside the
+    run's, or ``report-…`` named after what differs from the run's own test. Raises UserError for a
+    split without truth, data without the masks that the model needs, and unreadable images unless
+    `skip_unreadable`.
     """
     config = data_config(run, data, root)
-    folder = run.path / report_name(run, split, config)
-    samples = check.readable(_samples(run, config, split), skip_unreadable)
+    folder = run.path / report_name(run, split, config, options, limit)
+    samples = check.readable(_samples(run, config, split)[:limit], skip_unreadable)
     masked = pipeline.has_mask(samples, config)
-    restore = _restorer(run)
+    loaded = run.load_model(options)
+    restore = _restorer(run, loaded)
     model = run.config.model.name
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     methods: dict[str, Method] = {model: restore}
-    if baselines:
+    if baselines and config.damage == IDENTITY:
+        methods |= _reductions(getattr(loaded, "size_multiple", None) or 1)
+    elif baselines:
         methods |= _baselines(masked, biharmonic, jpeg)
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     columns = [*METRICS, *(table.HOLE + name for name in METRICS)] if masked else [*METRICS]
@@ -98,8 +105,14 @@ def evaluate_run(
     ]
     if classical.BIHARMONIC in methods and jpeg:
         about.append(BORDER_NOTE)
+    if options:
+        about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
     text = _write_summaries(folder, cells, about, verdicts)
-    _write_pictures(folder, samples, config, restore, _ranked(rows, model, columns), batch_size)
+    what, scores = _ranked(rows, model, columns)
+    gallery.write_grids(folder, samples, config, restore, what, scores)
+    gallery.write_pairs(folder / "pairs", samples, config, restore, pairs)
+    if hasattr(loaded, "tap_maps"):
+        gallery.write_features(folder / "features.png", samples, config, loaded.tap_maps)
     return Report(folder, text, cells, verdicts)
 
 
@@ -112,7 +125,10 @@ def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConf
     return dataclasses.replace(config, root=str(root)) if root is not None else config
 
 
-def report_name(run: Run, split: str, config: DataConfig) -> str:
+def report_name(
+    run: Run, split: str, config: DataConfig, options: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+) -> str:  # fmt: skip
     """``report``, or a name that says in what the evaluation differs from the run's own test."""
     parts = ["report"]
     other_recipe = config.recipe.name != run.config.data.recipe.name
@@ -123,7 +139,10 @@ def report_name(run: Run, split: str, config: DataConfig) -> str:
         parts.append(config.recipe.name.replace(".", "_"))
     if other_root:
         parts.append(Path(str(config.root)).resolve().name)
-    return "-".join(parts)
+    parts += [f"{name}_{value}" for name, value in (options or {}).items()]
+    if limit is not None:
+        parts.append(f"first_{limit}")
+    return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 
 
 def _samples(run: Run, config: DataConfig, split: str) -> list[Sample]:
@@ -144,9 +163,9 @@ def _samples(run: Run, config: DataConfig, split: str) -> list[Sample]:
     return samples
 
 
-def _restorer(run: Run) -> Method:
+def _restorer(run: Run, model: Any) -> Method:
     """The model as a method, the mask going in only if the run has one."""
-    restore = restorer(run.load_model())
+    restore = restorer(model)
 
     def apply(batch: pipeline.Batch) -> Any:
         return restore(pipeline.model_input(batch) if run.has_mask else batch["input"])
@@ -165,6 +184,18 @@ def _baselines(masked: bool, biharmonic: bool, jpeg: bool) -> dict[str, Method]:
         if biharmonic or name != classical.BIHARMONIC
     }
     return {classical.DAMAGED: lambda batch: batch["input"], **chosen}
+
+
+def _reductions(factor: int) -> dict[str, Method]:
+    """What little of the image itself would do, for models that see the whole of it."""
+
+    def small(batch: pipeline.Batch) -> Any:
+        return classical.thumbnail(batch["target"].numpy(), factor)
+
+    found: dict[str, Method] = {
+        "mean colour": lambda batch: classical.mean_colour(batch["target"].numpy())
+    }
+    return found | ({f"thumbnail 1/{factor}": small} if factor > 1 else {})
 
 
 @tf.function(reduce_retracing=True)
@@ -220,36 +251,6 @@ def _ranked(
     scores = [(row.id, row.values[column]) for row in rows if row.method == model]
     scores.sort(key=lambda pair: (math.isnan(pair[1]), -pair[1]))
     return "hole PSNR" if column.startswith(table.HOLE) else "PSNR", dict(scores)
-
-
-def _write_pictures(
-    folder: Path,
-    samples: Sequence[Sample],
-    config: DataConfig,
-    restore: Method,
-    ranked: tuple[str, dict[str, float]],
-    batch_size: int,
-) -> None:
-    """best.png, median.png and worst.png. Which images they show is known last, so these few are
-    read again instead of keeping all."""
-    what, scores = ranked
-    ids = list(scores)
-    middle = max(0, (len(ids) - SHOWN) // 2)
-    picked = {
-        "best": ids[:SHOWN],
-        "median": ids[middle : middle + SHOWN],
-        "worst": ids[::-1][:SHOWN],
-    }
-    for name, chosen in picked.items():
-        wanted = [sample for sample in samples if sample.id in chosen]
-        examples: dict[str, pictures.Example] = {}
-        for batch in pipeline.dataset(wanted, config, batch_size=batch_size):
-            triples = zip(batch["input"], restore(batch), batch["target"], strict=True)
-            for id, triple in zip(batch["id"].numpy(), triples, strict=True):
-                label = f"{id.decode()}   {what} {scores[id.decode()]:.2f} dB"
-                examples[id.decode()] = pictures.Example(label, triple)
-        title = f"{name} by {what}, of {len(ids)} images"
-        images.write(folder / f"{name}.png", pictures.grid(title, [examples[id] for id in chosen]))
 
 
 @contextlib.contextmanager

@@ -25,13 +25,23 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     # Our own: measured on BSDS500, see benchmarks/RESULTS.md.
     "feature_inversion": {
         "data": {
-            "damage": "identity", "image_size": 224, "crop_size": 96, "load_size": 256,
-            "val_size": 256, "resize": "bicubic",
+            "damage": "identity",
+            "image_size": 224,
+            "crop_size": 96,
+            "load_size": 256,
+            "val_size": 256,
+            "resize": "bicubic",
         },
         "fit": {
-            "batch_size": 8, "steps_per_epoch": 500, "loss": "log_mse", "learning_rate": 1e-3,
-            "optimizer": {"name": "adam", "clipnorm": 1.0}, "schedule": "cosine",
-            "warmup_steps": 100, "ema_decay": 0.999, "precision": "auto",
+            "batch_size": 8,
+            "steps_per_epoch": 500,
+            "loss": "log_mse",
+            "learning_rate": 1e-3,
+            "optimizer": {"name": "adam", "clipnorm": 1.0},
+            "schedule": "cosine",
+            "warmup_steps": 100,
+            "ema_decay": 0.999,
+            "precision": "auto",
         },
     },
 }

@@ -200,6 +200,16 @@ class FeatureInversion(keras.Model):
         finest = grids[min(self.halvings)]
         return [align(tap, grids[n], finest) for tap, n in zip(taps, self.halvings, strict=True)]
 
+    def tap_maps(self, images: Any) -> dict[str, Any]:
+        """The taps of images (B,H,W,3) by ``backbone tap``, each (B,h,w,C) on its own grid."""
+        return {
+            f"{source['backbone']} {tap}": maps
+            for source, backbone in zip(self.options["sources"], self.backbones, strict=True)
+            for tap, maps in zip(
+                source["taps"], tf.nest.flatten(backbone(images, training=False)), strict=True
+            )
+        }
+
     def decode(self, features: Sequence[Any], training: bool = False) -> Any:
         """The image from what `features` gives; not clipped."""
         image: Any = 0.0
@@ -279,9 +289,7 @@ class FeatureInversion(keras.Model):
     def inference_variables(self) -> list[Any]:
         """What a checkpoint of the best weights holds: statistics, linear part, fusion, decoder."""
         frozen = {id(variable) for variable in self.frozen_variables}
-        return [
-            v for v in self.weights if id(v) not in frozen and v.dtype.startswith("float")
-        ]
+        return [v for v in self.weights if id(v) not in frozen and v.dtype.startswith("float")]
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""

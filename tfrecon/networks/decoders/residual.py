@@ -12,7 +12,7 @@ from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.networks.decoders.base import Decoder, pooled
 
 HALF, WIDEST = 64, 256
-"""Default channels at half the image's resolution, doubled at each coarser stage up to the widest."""
+"""Default channels at half the image's resolution, doubled at each coarser stage to the widest."""
 
 
 def residual(
