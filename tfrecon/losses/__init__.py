@@ -1,5 +1,6 @@
 """Losses: one value an image, shape (B,); Keras reduces."""
 
-from tfrecon.losses.image_loss import LOSSES, ImageLoss, mixture
+from tfrecon.losses.image_loss import ImageLoss
+from tfrecon.losses.mixed import LOSSES, mixture
 
 __all__ = ["LOSSES", "ImageLoss", "mixture"]

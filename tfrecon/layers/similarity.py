@@ -1,0 +1,48 @@
+"""The map of structural similarities that both the SSIM metrics and the SSIM loss average."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+# Wang et al. 2004, section III-B: K1 = 0.01, K2 = 0.03, for a data range of 1.
+C1, C2 = 0.01**2, 0.03**2
+
+
+def gaussian_taps() -> list[float]:
+    """One side of the paper's 11×11 window, σ = 1.5; the taps sum to 1."""
+    taps = [math.exp(-0.5 * (offset / 1.5) ** 2) for offset in range(-5, 6)]
+    return [tap / sum(taps) for tap in taps]
+
+
+def similarity_map(y_true: Any, y_pred: Any, taps: list[float], covariance_scale: float) -> Any:
+    """SSIM at each window wholly inside the image (Wang et al. 2004, eq. 13).
+
+    y_true, y_pred: (B,H,W,C) float32 in [0,1]; `taps` are one side of a separable window of n
+    pixels that sums to 1. Returns (B,H-n+1,W-n+1,C). Raises ValueError for a smaller image.
+    """
+    if any(side is not None and side < len(taps) for side in y_true.shape[1:3]):
+        raise ValueError(
+            f"this SSIM needs images of {len(taps)}×{len(taps)} pixels or more, not {y_true.shape}"
+        )
+    # Variances do not depend on an offset, and around zero float32 loses fewer of their digits.
+    x, y = y_true - 0.5, y_pred - 0.5
+    maps = _blur(tf.concat([x, y, tf.square(x) + tf.square(y), x * y], axis=-1), taps)
+    mean_x, mean_y, mean_squares, mean_product = tf.split(maps, 4, axis=-1)
+    variances = covariance_scale * (mean_squares - (tf.square(mean_x) + tf.square(mean_y)))
+    covariance = covariance_scale * (mean_product - mean_x * mean_y)
+    mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
+    luminance = (2 * mean_x * mean_y + C1) / (tf.square(mean_x) + tf.square(mean_y) + C1)
+    structure = (2 * covariance + C2) / (variances + C2)
+    return luminance * structure
+
+
+def _blur(images: Any, taps: list[float]) -> Any:
+    """(B,H,W,C) with each window's weighted mean, first along columns, then along rows."""
+    channels = images.shape[-1]
+    column = tf.tile(tf.reshape(tf.constant(taps), (-1, 1, 1, 1)), (1, 1, channels, 1))
+    row = tf.transpose(column, (1, 0, 2, 3))
+    images = tf.nn.depthwise_conv2d(images, column, (1, 1, 1, 1), "VALID")
+    return tf.nn.depthwise_conv2d(images, row, (1, 1, 1, 1), "VALID")

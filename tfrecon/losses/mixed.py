@@ -1,0 +1,49 @@
+"""The table of losses, and their weighted sum as configurations write it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfrecon.errors import UserError
+from tfrecon.losses.image_loss import ImageLoss
+from tfrecon.losses.pixelwise import charbonnier, l1, l2, log_mse
+from tfrecon.losses.whole import focal_frequency, ssim, total_variation
+from tfrecon.registry import Spec, build
+
+LOSSES = {
+    "l1": l1,
+    "mae": l1,
+    "l2": l2,
+    "mse": l2,
+    "charbonnier": charbonnier,
+    "log_mse": log_mse,
+    "ssim": ssim,
+    "focal_frequency": focal_frequency,
+    "total_variation": total_variation,
+}
+
+
+class Mixture(ImageLoss):
+    """A weighted sum of losses."""
+
+    def __init__(self, terms: list[tuple[float, ImageLoss]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.terms = terms
+
+    def per_image(self, y_true: Any, y_pred: Any, weights: Any) -> Any:
+        """The weighted sum, image by image."""
+        return sum(weight * loss.per_image(y_true, y_pred, weights) for weight, loss in self.terms)
+
+
+def mixture(specs: list[Spec]) -> ImageLoss:
+    """The loss of a configuration: each Spec may carry a ``weight`` beside its own options."""
+    terms: list[tuple[float, ImageLoss]] = []
+    for spec in specs:
+        options = dict(spec.options)
+        weight = options.pop("weight", 1.0)
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise UserError(f"the weight of loss {spec.name!r} must be a number, not {weight!r}")
+        terms.append((float(weight), build(Spec(spec.name, options), LOSSES, "loss")))
+    if not terms:
+        raise UserError("fit.loss must name at least one loss")
+    return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Mixture(terms, name="mixture")

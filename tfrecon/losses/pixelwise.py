@@ -1,0 +1,84 @@
+"""Losses made of the errors of single pixels, which pixel weights may scale."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from tfrecon.errors import UserError
+from tfrecon.losses.image_loss import ImageLoss, PixelLoss
+
+
+class L1(PixelLoss):
+    """Mean absolute error (Isola et al. 2017, eq. 3)."""
+
+    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
+        """|y - p|."""
+        return ops.abs(y_true - y_pred)
+
+
+class L2(PixelLoss):
+    """Mean squared error."""
+
+    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
+        """(y - p)²."""
+        return ops.square(y_true - y_pred)
+
+
+class Charbonnier(PixelLoss):
+    """√((y - p)² + ε²) - ε (Charbonnier et al. 1994): L1, smooth at 0; 0 for equal images."""
+
+    def __init__(self, epsilon: float = 1e-3, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
+        """The smooth absolute difference."""
+        return ops.sqrt(ops.square(y_true - y_pred) + self.epsilon**2) - self.epsilon
+
+
+class LogMSE(ImageLoss):
+    """Mean over square patches of log(MSE + ε), so that each halving of an error counts alike."""
+
+    def __init__(self, patch: int | None = None, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.patch, self.epsilon = patch, epsilon
+
+    def per_image(self, y_true: Any, y_pred: Any, weights: Any) -> Any:
+        """Pixel weights scale the squared errors, inside the logarithm."""
+        errors = ops.square(y_true - y_pred)
+        errors = ops.mean(errors if weights is None else errors * weights, axis=-1, keepdims=True)
+        if self.patch is None:
+            patches = ops.mean(errors, axis=(1, 2, 3), keepdims=True)
+        else:
+            # "same": where the side is no multiple of the patch, those at the border are smaller.
+            patches = ops.average_pool(errors, self.patch, self.patch, padding="same")
+        return ops.mean(ops.log(patches + self.epsilon), axis=(1, 2, 3))
+
+
+def l1() -> ImageLoss:
+    """Mean absolute error."""
+    return L1(name="l1")
+
+
+def l2() -> ImageLoss:
+    """Mean squared error."""
+    return L2(name="l2")
+
+
+def charbonnier(*, epsilon: float = 1e-3) -> ImageLoss:
+    """Charbonnier loss; `epsilon` is where it turns from square to absolute, in units of [0,1]."""
+    return Charbonnier(epsilon, name="charbonnier")
+
+
+def log_mse(*, patch: int | None = None, epsilon: float = 1e-5) -> ImageLoss:
+    """Mean over patches of log(MSE + epsilon); `log(epsilon)`, not 0, for equal images.
+
+    `patch` is the side of the patches in pixels; None takes the whole training crop as one.
+    """
+    if patch is not None and patch < 1:
+        raise UserError(f"option 'patch' of loss 'log_mse' must be 1 pixel or more, not {patch}")
+    if epsilon <= 0:
+        raise UserError(f"option 'epsilon' of loss 'log_mse' must be above 0, not {epsilon}")
+    return LogMSE(patch, epsilon, name="log_mse")
