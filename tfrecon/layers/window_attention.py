@@ -1,0 +1,84 @@
+"""Self-attention inside small windows of a map: memory grows with the map, not with its square."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class WindowAttention(layers.Layer):
+    """Multi-head self-attention in windows, with relative position bias (Liu et al. 2021, eq. 4).
+
+    `shift` moves the windows by so many positions up and to the left; layers with and without a
+    shift by turns let neighbouring windows exchange. A map of any size is padded to whole windows,
+    and nothing attends to the padding. Scores are (windows, heads, window², window²).
+    """
+
+    def __init__(self, heads: int, window: int, shift: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.heads, self.window, self.shift = heads, window, shift
+        place = np.indices((window, window)).reshape(2, -1)
+        rows, columns = place[:, :, None] - place[:, None, :] + window - 1
+        self._offsets = rows * (2 * window - 1) + columns  # (window², window²)
+
+    def build(self, shape: Any) -> None:
+        """A bias for each offset between two positions of a window, and each head."""
+        offsets = (2 * self.window - 1) ** 2
+        self.position_bias = self.add_weight(
+            shape=(offsets, self.heads), initializer="zeros", name="position_bias"
+        )
+
+    def call(self, qkv: Any) -> Any:
+        """Queries, keys and values (B,h,w,3C), in this order, to (B,h,w,C), C a multiple of heads.
+
+        The heads are consecutive channels.
+        """
+        batch, height, width = tf.unstack(tf.shape(qkv)[:3])
+        window, channels = self.window, qkv.shape[-1] // 3
+        size = channels // self.heads
+        qkv = self._windows(qkv)  # (B,m,n,window²,3C)
+        rows, columns = tf.unstack(tf.shape(qkv)[1:3])
+        qkv = tf.reshape(qkv, (-1, window**2, 3, self.heads, size))
+        query, key, value = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)))
+        scores = tf.matmul(query, key, transpose_b=True) * size**-0.5
+        scores = tf.cast(scores, tf.float32) + self._bias(height, width, batch)
+        weights = tf.cast(tf.nn.softmax(scores), value.dtype)
+        x = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))  # (B·m·n,window²,heads,size)
+        x = tf.reshape(x, (batch, rows, columns, window, window, channels))
+        x = tf.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = tf.reshape(x, (batch, rows * window, columns * window, channels))
+        return x[:, self.shift : self.shift + height, self.shift : self.shift + width]
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        """A third of the channels."""
+        return (*shape[:-1], shape[-1] // 3)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        own = {"heads": self.heads, "window": self.window, "shift": self.shift}
+        return {**super().get_config(), **own}
+
+    def _bias(self, height: Any, width: Any, batch: Any) -> Any:
+        """(B·m·n, heads, window², window²): by offset, and far below zero at padded keys."""
+        by_offset = tf.gather(ops.cast(self.position_bias, "float32"), self._offsets)
+        real = self._windows(tf.ones((1, height, width, 1)))  # (1,m,n,window²,1)
+        real = tf.reshape(real, (-1, 1, 1, self.window**2))
+        bias = tf.transpose(by_offset, (2, 0, 1)) + (real - 1) * 1e9
+        return tf.tile(bias, (batch, 1, 1, 1))
+
+    def _windows(self, x: Any) -> Any:
+        """(B,h,w,C) to (B,m,n,window²,C), zeros where a window reaches beyond the map."""
+        window, channels = self.window, x.shape[-1]
+        height, width = tf.unstack(tf.shape(x)[1:3])
+        bottom, right = -(self.shift + height) % window, -(self.shift + width) % window
+        x = tf.pad(x, ((0, 0), (self.shift, bottom), (self.shift, right), (0, 0)))
+        batch, height, width = tf.unstack(tf.shape(x)[:3])
+        rows, columns = height // window, width // window
+        x = tf.reshape(x, (batch, rows, window, columns, window, channels))
+        x = tf.transpose(x, (0, 1, 3, 2, 4, 5))
+        return tf.reshape(x, (batch, rows, columns, window**2, channels))

@@ -1,0 +1,74 @@
+"""A decoder of transformer blocks over the positions of the tap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers
+
+from tfrecon.errors import UserError
+from tfrecon.layers.window_attention import WindowAttention
+from tfrecon.networks.decoders.base import Decoder, pooled
+from tfrecon.networks.decoders.blocks import (
+    BLOCK_SCALE,
+    Start,
+    convolution,
+    doubled,
+    grid_widths,
+    pixels,
+    residual_block,
+    seeded,
+)
+
+
+def attention(
+    *,
+    channels: int,
+    doublings: int,
+    pooling: int = 1,
+    width: int = 64,
+    depth: int = 2,
+    heads: int = 4,
+    window: int = 8,
+    seed: int | None = None,
+) -> Decoder:
+    """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): `depth` transformer blocks at the tap's grid, then ×2s.
+
+    Attention is inside windows of `window` positions a side, every other block with the windows
+    shifted by half (Liu et al. 2021), so that memory is bounded for large maps. Each doubling to
+    half resolution, where there are `width` channels, ends with a residual block. Raises UserError
+    where `heads` does not divide `width`.
+    """
+    if width % heads:
+        raise UserError(f"the attention decoder's heads, {heads}, must divide its width, {width}")
+    start = seeded(seed)
+    inputs = keras.Input((None, None, channels), name="features")
+    x, more = pooled(inputs, pooling)
+    doublings += more
+    widths = grid_widths(width, doublings)
+    x = convolution(x, widths[0], 3, start, "embed")
+    for block in range(1, depth + 1):
+        shift = 0 if block % 2 else window // 2
+        x = _transformer_block(x, heads, window, shift, start, f"block{block}")
+    for level, filters in enumerate(widths[1:], 2):
+        x = doubled(x, filters, start, f"up{level}")
+        x = residual_block(x, start, f"level{level}")
+    return Decoder(keras.Model(inputs, pixels(x, doublings, start), name="attention"))
+
+
+def _transformer_block(x: Any, heads: int, window: int, shift: int, start: Start, name: str) -> Any:
+    """Attention, then an MLP with a hidden layer twice as wide, each on normalised input."""
+    filters = x.shape[-1]
+    branch = layers.LayerNormalization(name=f"{name}_norm1")(x)
+    branch = convolution(branch, 3 * filters, 1, start, f"{name}_qkv")
+    branch = WindowAttention(heads, window, shift, name=f"{name}_attention")(branch)
+    branch = convolution(branch, filters, 1, start, f"{name}_project", scale=BLOCK_SCALE)
+    x = layers.Add(name=f"{name}_add1")([x, branch])
+    branch = layers.LayerNormalization(name=f"{name}_norm2")(x)
+    # ReLU: an exact GELU takes as long here as the matrix products around it.
+    branch = convolution(
+        branch, 2 * filters, 1, start, f"{name}_mlp1", scale=2.0, activation="relu"
+    )
+    branch = convolution(branch, filters, 1, start, f"{name}_mlp2", scale=BLOCK_SCALE)
+    return layers.Add(name=f"{name}_add2")([x, branch])

@@ -1,0 +1,81 @@
+"""What the decoders share: seeded convolutions, residual blocks, widths and doublings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import layers
+
+from tfrecon.layers.depth_to_space import DepthToSpace
+
+WIDEST = 256
+"""Channels that no grid of a decoder exceeds, however deep its tap."""
+
+BLOCK_SCALE = 0.1
+"""Variance of a residual branch at the start, so that a deep stack starts near the identity."""
+
+Start = Callable[..., keras.initializers.Initializer]
+
+
+def seeded(seed: int | None) -> Start:
+    """A function that gives a fresh initialiser a call, the same sequence for the same `seed`.
+
+    `scale` is the variance of an output for inputs of variance one (fan-in; He et al. 2015: 2
+    before a ReLU).
+    """
+    seeds = keras.random.SeedGenerator(seed)
+
+    def start(scale: float = 1.0) -> keras.initializers.Initializer:
+        # A seed as a Python number: layers save it in their configuration.
+        number = int(keras.ops.convert_to_numpy(seeds.next(ordered=False))[0]) % 2**31
+        return keras.initializers.VarianceScaling(scale, seed=number)
+
+    return start
+
+
+def grid_widths(width: int, doublings: int) -> list[int]:
+    """Channels of each grid from the tap's to half resolution: `width` there, twice per halving."""
+    return [min(width << step, max(width, WIDEST)) for step in reversed(range(max(doublings, 1)))]
+
+
+def convolution(
+    x: Any, filters: int, size: int, start: Start, name: str, *, scale: float = 1.0, **options: Any
+) -> Any:
+    """A "same" convolution whose kernel starts from `start`."""
+    return layers.Conv2D(
+        filters, size, padding="same", kernel_initializer=start(scale), name=name, **options
+    )(x)
+
+
+def residual_block(x: Any, start: Start, name: str) -> Any:
+    """x + conv(relu(conv(x))), 3×3, without normalisation (Lim et al. 2017, EDSR)."""
+    filters = x.shape[-1]
+    branch = convolution(x, filters, 3, start, f"{name}_conv1", scale=2.0, activation="relu")
+    branch = convolution(branch, filters, 3, start, f"{name}_conv2", scale=BLOCK_SCALE)
+    return layers.Add(name=f"{name}_add")([x, branch])
+
+
+def doubled(x: Any, filters: int, start: Start, name: str) -> Any:
+    """(B,h,w,C) to (B,2h,2w,filters): a convolution, then depth to space."""
+    x = convolution(x, 4 * filters, 3, start, f"{name}_conv", scale=2.0, activation="relu")
+    return DepthToSpace(name=f"{name}_shuffle")(x)
+
+
+def pixels(x: Any, doublings: int, start: Start) -> Any:
+    """Features at half resolution (full where `doublings` is 0) to the image, in float32.
+
+    The output is linear and starts around mid-grey: it can leave [0,1], and a clipped pixel would
+    have no gradient.
+    """
+    x = convolution(
+        x, 12 if doublings else 3, 3, start, "head", scale=0.01, bias_initializer=grey(),
+        dtype="float32",
+    )  # fmt: skip
+    return DepthToSpace(dtype="float32", name="pixels")(x) if doublings else x
+
+
+def grey() -> keras.initializers.Initializer:
+    """The bias that makes an output start at mid-grey."""
+    return keras.initializers.Constant(0.5)

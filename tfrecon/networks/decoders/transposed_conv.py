@@ -1,0 +1,35 @@
+"""The transposed-convolution decoder of the published feature-inversion studies."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from tfrecon.layers.normalization import normalization
+from tfrecon.networks.decoders.base import Decoder, pooled
+from tfrecon.networks.decoders.blocks import convolution, seeded
+
+
+def transposed_conv(
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 32, seed: int | None = None
+) -> Decoder:
+    """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3) in [0,1]: a sigmoid after n transposed convolutions.
+
+    Each doubling is 4×4 with stride 2, batch normalisation and ReLU, and halves the channels, but
+    not below `width`; then a 3×3 convolution. 64 channels and one doubling: 33,731 trainable
+    parameters.
+    """
+    start = seeded(seed)
+    inputs = keras.Input((None, None, channels), name="features")
+    x, more = pooled(inputs, pooling)
+    filters = channels
+    for stage in range(1, doublings + more + 1):
+        filters = max(width, filters // 2)
+        x = layers.Conv2DTranspose(
+            filters, 4, 2, "same", kernel_initializer=start(2.0), name=f"up{stage}"
+        )(x)
+        x = normalization("batch", "moving", f"up{stage}_norm")(x)
+        x = layers.ReLU(name=f"up{stage}_act")(x)
+    x = convolution(x, 3, 3, start, "head", dtype="float32")
+    x = layers.Activation("sigmoid", dtype="float32", name="image")(x)
+    return Decoder(keras.Model(inputs, x, name="transposed_conv"))
