@@ -26,6 +26,7 @@ LEVELS = (
     ("run", "inference"),
     ("callbacks",),
     ("training", "evaluation", "saved_model", "reconstruction", "submission"),
+    ("catalogue",),
     ("fit", "evaluate", "export", "reconstruct", "submit"),
     ("__main__", "__init__"),
 )

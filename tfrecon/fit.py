@@ -46,6 +46,15 @@ def parser() -> Parser:
         "--strategy", choices=("auto", "none", "mirrored"), help="devices to train on (auto)"
     )
     command.add_argument(
+        "--list", metavar="KIND",
+        help="print what there is and exit: backbones, models, decoders, fusions, losses, metrics "
+        "or recipes",
+    )  # fmt: skip
+    command.add_argument(
+        "--prepare", action="store_true",
+        help="download the data of --data into --root and exit, for recipes that can",
+    )  # fmt: skip
+    command.add_argument(
         "--skip-unreadable",
         action="store_true",
         help="train without the images that cannot be read",
@@ -62,7 +71,11 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.config import from_tables, merged
     from tfrecon.run import open_run
 
+    if arguments.list:
+        return _list(arguments.list)
     given = tables(arguments)
+    if arguments.prepare:
+        return _prepare(given)
     if arguments.resume and not arguments.run and not _names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
     if not arguments.resume or _names_model(given):
@@ -87,6 +100,26 @@ def _body(arguments: argparse.Namespace) -> None:
     report = evaluate_run(trained, skip_unreadable=arguments.skip_unreadable)
     print(report.text)
     print(f"weights, history.csv, logs/ (TensorBoard): {path}\nreport and pictures: {report.path}")
+
+
+def _list(kind: str) -> None:
+    from tfrecon.catalogue import KINDS, catalogue
+
+    if kind in KINDS and kind != "recipes":
+        start_tensorflow()
+    print(catalogue(kind))
+
+
+def _prepare(given: dict[str, Any]) -> None:
+    from tfrecon.data import recipes
+    from tfrecon.registry import Spec
+
+    data = given.get("data", {})
+    if "recipe" not in data:
+        raise UserError("--prepare needs the name of a recipe; give it with --data RECIPE")
+    root = Path(data["root"]) if "root" in data else None
+    recipes.prepare(Spec.parse(data["recipe"], "data.recipe").name, root)
+    print(f"prepared {root}")
 
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -138,7 +138,8 @@ def _adaptation(config: Config, data: Data) -> tuple[Iterator[Any], int]:
     samples = data.train[:ADAPTATION_IMAGES]
     settings = dataclasses.replace(config.data, cache="none")
     batches = pipeline.dataset(samples, settings, batch_size=8)
-    progress = tqdm(batches, "fitting to the features", -(-len(samples) // 8), unit="batch")
+    total = -(-len(samples) // 8)
+    progress = tqdm(batches, "fitting to the features", total, delay=2, leave=False, unit="batch")
     return (batch["input"] for batch in progress), len(samples)
 
 

@@ -87,7 +87,7 @@ def write_features(
         scaled = (features[..., shown] - low) / np.maximum(high - low, 1e-12)
         height, width, channels = features.shape
         numbers = ", ".join(str(channel) for channel in shown)
-        label = f"{name}   {height}×{width}×{channels}, channels {numbers}"
+        label = f"{name}   {height}x{width}x{channels}, channels {numbers}"
         cells = tuple(np.repeat(scaled[..., n, None], 3, -1) for n in range(len(shown)))
         rows.append(pictures.Example(label, cells))
     title = f"features of {samples[0].id}: of each tap the {CHANNELS} channels that vary most"

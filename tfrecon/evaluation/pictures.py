@@ -14,7 +14,7 @@ from tfrecon import images
 CELL, GAP, LABEL, FONT = 256, 8, 26, 15
 """Pixels: the longest side of a shown image, the space between, the height of a line of text."""
 RESTORED = ("input", "output", "target")
-INVERTED = ("original", "reconstruction", "error × 5")
+INVERTED = ("original", "reconstruction", "error x 5")
 """Names of the columns of a restoration's and of an inversion's grid."""
 
 

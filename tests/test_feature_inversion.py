@@ -1,0 +1,338 @@
+"""Feature inversion: the closed-form part against NumPy, refinement, ensembles, checkpoints without
+a backbone, resume, replicas, export, and what is refused."""
+
+import itertools
+import json
+
+import fakes
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from kit import check_model, two_replicas
+
+from tfrecon import checkpoint, training
+from tfrecon.backbones import feature_taps
+from tfrecon.config import from_tables, merged
+from tfrecon.errors import UserError
+from tfrecon.evaluation.report import evaluate_run
+from tfrecon.inference import open_export, restorer
+from tfrecon.layers.align import align
+from tfrecon.layers.ridge import MAX_UNKNOWNS, Ridge, Sums
+from tfrecon.models import build_model
+from tfrecon.models import check_model as check_options
+from tfrecon.models.feature_inversion import feature_inversion
+from tfrecon.networks.decoders import DECODERS
+from tfrecon.networks.decoders.residual import residual
+from tfrecon.networks.fusion import FUSIONS
+from tfrecon.registry import Spec
+from tfrecon.run import open_run
+from tfrecon.saved_model import export_run
+
+SMALL = {"image_size": 32, "weights": None, "seed": 0}
+TWO_TAPS = {"backbone": "vgg16", "taps": ["block1", "block2"]}
+
+
+def photos(count=6, size=32):
+    random = np.random.default_rng(1)
+    return tf.image.resize(random.random((count, 9, 9, 3), np.float32), (size, size)).numpy()
+
+
+def adapted(**options):
+    model = feature_inversion(**{**SMALL, **options})
+    x = photos()
+    model.adapt([x[:4], x[4:]], len(x))
+    return model
+
+
+# --- the promises of a model
+
+
+def test_it_keeps_the_promises_of_a_model():
+    check_model(lambda: feature_inversion(**SMALL), channels=3, size=32)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_ensembles_keep_them_too(fusion):
+    check_model(lambda: feature_inversion(**SMALL, **TWO_TAPS, fusion={"name": fusion, "width": 8},
+                                          decoder={"name": "residual", "widths": [8]}),
+                channels=3, size=32)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "decoder", [name for name in DECODERS if name not in ("linear", "residual")]
+)
+def test_every_decoder_gives_images_of_any_size(decoder):
+    model = adapted(decoder=decoder)
+    restored = restorer(model)(photos(1)[:, :21, :30])
+    assert restored.shape == (1, 21, 30, 3) and 0 <= restored.min() <= restored.max() <= 1
+    copy = type(model).from_config(model.get_config())
+    assert [v.shape for v in copy.weights] == [v.shape for v in model.weights]
+
+
+@pytest.mark.parametrize(("backbone", "tap", "size"), [
+    ("alexnet", "conv1", 96), ("squeezenet1_1", "fire5", 64), ("resnet34", "stem", 32),
+])  # fmt: skip
+def test_taps_with_a_ragged_grid_reach_the_image(backbone, tap, size):
+    model = feature_inversion(
+        image_size=size, weights=None, seed=0, backbone=backbone, taps=[tap], decoder="linear"
+    )
+    x = photos(2, size)
+    model.adapt([x], 2)
+    assert model(x).shape == x.shape
+
+
+# --- statistics and linear part
+
+
+def test_statistics_are_those_of_all_images():
+    model = adapted()
+    raw = model.raw_features(photos())[0].numpy().astype(np.float64)
+    layer = model.standardise[0]
+    np.testing.assert_allclose(layer.mean, raw.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    deviation = raw.std((0, 1, 2))
+    np.testing.assert_allclose(
+        layer.deviation, np.where(deviation > 1e-6, deviation, 1), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_linear_decoder_is_the_ridge_solution():
+    penalty = 1e-2
+    model = adapted(decoder={"name": "linear", "kernel_size": 3, "penalty": penalty})
+    z = model.features(photos())[0].numpy().astype(np.float64)
+    height, width = z.shape[1:3]
+    rows, targets = [], []
+    for n, i, j in itertools.product(range(len(z)), range(1, height - 1), range(1, width - 1)):
+        rows.append(z[n, i - 1 : i + 2, j - 1 : j + 2].ravel())
+        targets.append(photos()[n, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].ravel())
+    rows, targets = np.array(rows), np.array(targets, np.float64)
+    centred = rows - rows.mean(0)
+    scaled = np.vstack([centred / np.sqrt(len(rows)), np.sqrt(penalty) * np.eye(rows.shape[1])])
+    goal = np.vstack([(targets - targets.mean(0)) / np.sqrt(len(rows)),
+                      np.zeros((rows.shape[1], 12))])  # fmt: skip
+    weights = np.linalg.lstsq(scaled, goal, rcond=None)[0]
+    expected = (centred @ weights + targets.mean(0)).reshape(len(z), height - 2, width - 2, 2, 2, 3)
+    expected = expected.transpose(0, 1, 3, 2, 4, 5).reshape(len(z), 2 * height - 4, -1, 3)
+    decoded = model.decode(model.features(photos()))[:, 2:-2, 2:-2]
+    np.testing.assert_allclose(decoded, expected, atol=2e-4)
+
+
+def test_positions_are_left_out_when_the_equations_would_cost_too_much(monkeypatch):
+    from tfrecon.layers import ridge as module
+
+    monkeypatch.setattr(module, "MAX_PRODUCTS", 1e6)
+    ridge = Ridge(4, 1, 3)
+    ridge.build((None, None, None, 4))
+    sums = Sums(2, ridge)
+    random = np.random.default_rng(0)
+    sums.add(tf.constant(random.random((2, 40, 40, 4), np.float32)), photos(2, 80))
+    assert 100 < sums.equations[0] < 2 * 38 * 38
+    assert np.isfinite(sums.solve()[0]).all()
+
+
+def test_residual_decoder_starts_from_the_linear_solution():
+    x = photos()
+    start, linear = adapted(), adapted(decoder="linear")
+    np.testing.assert_allclose(start(x), linear(x), atol=1e-6)
+
+
+def test_residual_predicts_squares_and_pools():
+    deep = residual(channels=5, doublings=3, widths=[8, 8, 6], depths=[1, 1, 1], seed=0).network
+    assert deep(np.zeros((1, 3, 4, 5))).shape == (1, 24, 32, 3)
+    pooled = residual(channels=5, doublings=1, pooling=2, seed=0).network
+    assert pooled(np.zeros((1, 4, 6, 5))).shape == (1, 8, 12, 3)
+    flat = residual(channels=5, doublings=0, seed=0).network
+    assert flat(np.zeros((1, 4, 6, 5))).shape == (1, 4, 6, 3)
+
+
+def test_a_missing_row_is_the_last_one_again_and_a_coarse_grid_is_enlarged():
+    features = tf.reshape(tf.range(9.0), (1, 3, 3, 1))
+    grid = [4, 4]
+    same = align(features, grid, grid)[0, ..., 0].numpy()
+    np.testing.assert_array_equal(same[3], same[2])
+    np.testing.assert_array_equal(same[:3, :3], features[0, ..., 0])
+    pooled = align(tf.constant([[[[2.0]]]]), [1, 1], [4, 4])
+    np.testing.assert_array_equal(pooled, np.full((1, 4, 4, 1), 2.0))
+
+
+# --- training
+
+
+def test_only_the_decoder_learns():
+    model = adapted()
+    before = [v.numpy() for v in model.frozen_variables]
+    assert not {id(v) for v in model.frozen_variables} & {id(v) for v in model.trainable_variables}
+    fixed = [model.ridge.kernel.numpy(), model.standardise[0].mean.numpy()]
+    model.compile(keras.optimizers.Adam(1e-3), loss="mse", jit_compile=False)
+    x = photos()
+    model.fit(x, x, batch_size=2, epochs=2, verbose=0)
+    for old, new in zip(before, model.frozen_variables, strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(fixed[0], model.ridge.kernel)
+    np.testing.assert_array_equal(fixed[1], model.standardise[0].mean)
+
+
+def test_refinement_moves_the_pixels_towards_the_features():
+    x = photos(2)
+    plain, refined = adapted(decoder="linear"), adapted(decoder="linear", refine_steps=30)
+    wanted = plain.features(x)[0]
+
+    def distance(image):
+        return float(tf.reduce_mean(tf.square(plain.features(image)[0] - wanted)))
+
+    first, last = plain(x), refined(x)
+    assert distance(last) < 0.3 * distance(first)
+    assert np.mean((last - x) ** 2) < np.mean((first - x) ** 2)
+    np.testing.assert_array_equal(refined(x, training=True), plain(x, training=True))
+    np.testing.assert_allclose(refined(x)[:1], refined(x[:1]), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
+
+
+def config(root, model=None, **fit):
+    tables = {
+        "model": {"name": "feature_inversion", "weights": "none", **(model or {})},
+        "data": {"recipe": "folder", "root": str(root), "image_size": 32, "crop_size": 16,
+                 "load_size": 40, "val_size": 40, "resize": "bicubic", "damage": "identity"},
+        "fit": {"steps": 6, "batch_size": 2, "steps_per_epoch": 3, "ema_decay": 0.9,
+                "checkpoint_seconds": 0, "seed": 5, "loss": "l2"},
+    }  # fmt: skip
+    return from_tables(merged(tables, {"fit": fit}))
+
+
+def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, folder):
+    from test_training import interrupted
+
+    settings = config(folder)
+    whole = training.train(settings, tmp_path / "whole")
+    interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
+    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    for name in ("state.npz", "best.npz"):
+        mine, theirs = (checkpoint.load(run.path / name)[0] for run in (resumed, whole))
+        assert mine.keys() == theirs.keys()
+        for key, array in theirs.items():
+            np.testing.assert_array_equal(mine[key], array, err_msg=key)
+
+
+def test_replicas_train_to_the_same_weights(tmp_path, monkeypatch):
+    folder = fakes.photo_folder(tmp_path / "photos", 30)
+    found = []
+    for name, strategy in (("one", tf.distribute.get_strategy()), ("two", two_replicas())):
+        monkeypatch.setattr(training, "distribution", lambda fit, chosen=strategy: chosen)
+        optimizer = {"name": "sgd"}
+        run = training.train(
+            config(folder, batch_size=4, optimizer=optimizer, learning_rate=0.05), tmp_path / name
+        )
+        found.append(checkpoint.load(run.path / "state.npz")[0])
+    for key, array in found[0].items():
+        if key.startswith("model/"):
+            np.testing.assert_allclose(found[1][key], array, atol=1e-6, err_msg=key)
+
+
+def test_a_run_keeps_no_backbone_and_knows_its_own(tmp_path, folder):
+    run = training.train(config(folder), tmp_path / "run")
+    model = run.load_model()
+    largest = max(int(np.prod(v.shape)) for v in model.frozen_variables)
+    kept = checkpoint.load(run.path / "state.npz")[0]
+    own = sum(int(np.prod(v.shape)) for v in model.inference_variables)
+    assert sum(a.size for k, a in kept.items() if k.startswith("model/")) < own + 20
+    assert largest not in [a.size for a in kept.values()]
+    facts = json.loads((run.path / "run.json").read_text())
+    assert facts["frozen"] == model.fingerprint
+    facts["frozen"] = "0" * 64
+    (run.path / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="weights are not those that run"):
+        open_run(run.path).load_model()
+
+
+def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
+    run = training.train(config(folder, {"decoder": "linear"}, minutes=5, steps=None),
+                         tmp_path / "run")  # fmt: skip
+    assert run.facts["steps"] == 0
+    report = evaluate_run(run, pairs=2)
+    assert "thumbnail 1/2" in report.text and "damaged input" not in report.text
+    psnr = {cell.method: cell.mean for cell in report.summary if cell.column == "psnr"}
+    assert psnr["feature_inversion"] > psnr["thumbnail 1/2"] > psnr["mean colour"]
+    names = {path.name for path in report.path.iterdir()}
+    assert {"features.png", "best.png", "pairs"} <= names
+    pairs = {path.name.split("_")[0] for path in (report.path / "pairs").iterdir()}
+    assert pairs == {"original", "reconstruction"}
+    again = training.train(config(folder, {"decoder": "linear"}), tmp_path / "run", resume=True)
+    np.testing.assert_array_equal(again.load_model()(photos()), run.load_model()(photos()))
+
+
+def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, folder):
+    run = training.train(config(folder), tmp_path / "run")
+    differences = export_run(run, tmp_path / "export", {"refine_steps": 3})
+    assert max(difference.restore for difference in differences) < 1e-5
+    x = photos(2)[:, :19, :30]
+    restored = open_export(tmp_path / "export").restore(x)
+    np.testing.assert_allclose(
+        restored, restorer(run.load_model({"refine_steps": 3}))(x), atol=1e-5
+    )
+    assert np.abs(restored - restorer(run.load_model())(x)).max() > 1e-4
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(("options", "text"), [
+    ({"backbone": "vgg61"}, "unknown backbone 'vgg61'; did you mean 'vgg16'?"),
+    ({"taps": ["block9"]}, "unknown tap of backbone 'vgg16' 'block9'; did you mean"),
+    ({"taps": ["block1", "block1"]}, "'block1' of backbone 'vgg16' is given twice"),
+    ({"weights": "torchvison"}, "did you mean 'torchvision'?"),
+    ({"decoder": "residul"}, "unknown decoder 'residul'; did you mean 'residual'?"),
+    ({"decoder": {"name": "residual", "width": 3}}, "did you mean 'widths'?"),
+    ({"fusion": "concatt", **TWO_TAPS}, "unknown fusion 'concatt'; did you mean 'concat'?"),
+    ({"refine_steps": -1}, "model.refine_steps must be 0 or more"),
+    ({"sources": []}, "model.sources is empty"),
+    ({"sources": [{"backbone": "vgg16"}]}, r"model.sources[0] must be a table with"),
+    ({"sources": [{"backbone": "vgg16", "taps": ["block1"], "weight": "x"}]}, "did you mean 'weig"),
+    ({"sources": [{"backbone": "vgg16", "taps": ["block1"]}], "backbone": "alexnet"},
+     "model.sources replaces model.backbone"),
+    ({"sources": [{"backbone": "vgg16", "taps": ["block1"]}] * 2}, "given twice"),
+])  # fmt: skip
+def test_wrong_options_are_refused_before_anything_is_built(options, text):
+    with pytest.raises(UserError) as caught:
+        check_options(Spec("feature_inversion", options))
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(("options", "size", "text"), [
+    ({"taps": ["block2"]}, 30, "sizes that work are multiples of 4, e.g. 28 or 32"),
+    ({"backbone": "vit_s16", "taps": ["block1"]}, 256, "224×224 pixels only, not 256×256"),
+    ({"backbone": "resnet34", "taps": ["avgpool"]}, 96, "power of two, e.g. 128 or 256"),
+    ({"decoder": {"name": "residual", "widths": [8, 8]}}, 32, "must list 1 whole numbers"),
+    ({"decoder": {"name": "linear", "kernel_size": 11}}, 32, "must be odd, and at most 5"),
+    ({"decoder": {"name": "linear", "kernel_size": 4}}, 32, "must be odd, and at most 5"),
+])  # fmt: skip
+def test_sizes_that_do_not_fit_are_refused(options, size, text):
+    spec = Spec("feature_inversion", {"weights": "none", **options})
+    with pytest.raises(UserError) as caught:
+        build_model(spec, image_size=size, mask=False)
+    assert text in str(caught.value)
+
+
+def test_masks_and_crops_that_do_not_fit_are_refused(tmp_path, folder):
+    with pytest.raises(UserError, match="takes no masks"):
+        feature_inversion(**SMALL, mask=True)
+    settings = config(folder, {"taps": ["block3"]})
+    tables = settings.to_dict()
+    tables["data"]["crop_size"] = 20
+    with pytest.raises(UserError, match="crop_size must be a multiple of 8"):
+        training.train(from_tables(tables), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_many_channels_for_a_linear_part_say_so():
+    with pytest.raises(UserError, match=f"at most {MAX_UNKNOWNS}"):
+        Ridge(MAX_UNKNOWNS + 1, 1)
+
+
+def test_the_fingerprint_follows_the_weights():
+    one, other = (feature_taps("vgg16", ["block1"], None, seed) for seed in (0, 1))
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == feature_taps("vgg16", ["block1"], None, 0).fingerprint

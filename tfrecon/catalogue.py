@@ -1,0 +1,96 @@
+"""What there is to choose from, as text: the answer of ``python -m tfrecon.fit --list KIND``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tfrecon.errors import unknown
+
+
+def catalogue(kind: str) -> str:
+    """One entry a line, or a few: name, what it is, its options. Raises UserError for an unknown
+    `kind`."""
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    return KINDS[kind]()
+
+
+def _backbones() -> str:
+    from tfrecon.backbones import BACKBONES, describe
+
+    return "\n".join(describe(name) for name in BACKBONES)
+
+
+def _models() -> str:
+    from tfrecon.models import MODELS
+
+    return _builders(MODELS, ("image_size", "mask", "seed"))
+
+
+def _decoders() -> str:
+    from tfrecon.networks.decoders import DECODERS
+
+    return _builders(DECODERS, ("channels", "doublings", "seed"))
+
+
+def _fusions() -> str:
+    from tfrecon.networks.fusion import FUSIONS
+
+    return _builders(FUSIONS, ("channels", "seed"))
+
+
+def _losses() -> str:
+    from tfrecon.losses import LOSSES
+
+    return _builders(LOSSES, ())
+
+
+def _metrics() -> str:
+    from tfrecon.metrics import METRICS
+
+    return "\n".join(f"{name}: {_first_sentence(metric)}" for name, metric in METRICS.items())
+
+
+def _recipes() -> str:
+    from tfrecon.data import recipes
+
+    found = ((name, recipes.find(name)) for name in recipes.names())
+    return "\n".join(
+        f"{name}: {_first_sentence(recipe)}\n  splits: {', '.join(recipe.SPLITS)}"
+        for name, recipe in found
+    )
+
+
+KINDS: dict[str, Callable[[], str]] = {
+    "backbones": _backbones,
+    "models": _models,
+    "decoders": _decoders,
+    "fusions": _fusions,
+    "losses": _losses,
+    "metrics": _metrics,
+    "recipes": _recipes,
+}
+
+
+def _builders(table: Mapping[str, Callable[..., Any]], context: tuple[str, ...]) -> str:
+    """Name, first sentence, and each option with its default."""
+    lines: list[str] = []
+    for name, builder in table.items():
+        options = [
+            parameter.name
+            if parameter.default is parameter.empty
+            else f"{parameter.name} = {parameter.default!r}"
+            for parameter in inspect.signature(builder).parameters.values()
+            if parameter.name not in context
+        ]
+        lines.append(f"{name}: {_first_sentence(builder)}")
+        if options:
+            lines.append(f"  options: {', '.join(options)}")
+    return "\n".join(lines)
+
+
+def _first_sentence(thing: Any) -> str:
+    text = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return text if text.endswith(".") else f"{text}."
