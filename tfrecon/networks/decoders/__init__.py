@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tfrecon.networks.decoders.attention import attention
 from tfrecon.networks.decoders.base import Decoder
+from tfrecon.networks.decoders.frequency_aware import frequency_aware
 from tfrecon.networks.decoders.linear import linear
 from tfrecon.networks.decoders.residual import residual
+from tfrecon.networks.decoders.transposed_conv import transposed_conv
+from tfrecon.networks.decoders.wavelet import wavelet
 
 DECODERS: dict[str, Callable[..., Decoder]] = {
     "residual": residual,
     "linear": linear,
+    "transposed_conv": transposed_conv,
+    "frequency_aware": frequency_aware,
+    "wavelet": wavelet,
+    "attention": attention,
 }
 """``decoder(*, channels, doublings, seed, **options) -> Decoder``; the first is the default."""

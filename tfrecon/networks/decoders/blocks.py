@@ -23,13 +23,15 @@ def seeded(seed: int | None) -> Start:
     """A function that gives a fresh initialiser a call, the same sequence for the same `seed`.
 
     `scale` is the variance of an output for inputs of variance one (fan-in; He et al. 2015: 2
-    before a ReLU).
+    before a ReLU, 0: all zero).
     """
     seeds = keras.random.SeedGenerator(seed)
 
     def start(scale: float = 1.0) -> keras.initializers.Initializer:
         # A seed as a Python number: layers save it in their configuration.
         number = int(keras.ops.convert_to_numpy(seeds.next(ordered=False))[0]) % 2**31
+        if not scale:
+            return keras.initializers.Zeros()
         return keras.initializers.VarianceScaling(scale, seed=number)
 
     return start
