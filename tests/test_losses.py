@@ -174,5 +174,5 @@ def test_the_refusal_reaches_the_user_of_fit():
     model: Any = keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs))
     model.compile("sgd", loss=loss("ssim"))
     weights = np.ones((*images.shape[:3], 1), np.float32)
-    with pytest.raises(UserError, match="set fit.hole_weight=1"):
+    with pytest.raises(UserError, match=r"set fit\.hole_weight=1"):
         model.fit(images, other, sample_weight=weights, verbose=0)

@@ -53,6 +53,10 @@ class DataConfig:
     """Where decoded uint8 images are kept."""
     cache_dir: str = "checkpoints/.cache"
     """The folder of the disk cache."""
+    feature_cache_gib: float = 0.0
+    """Largest size of the cache of frozen features on disk; 0 computes them at every step. Needs
+    training without random crops: load_size = crop_size, and photos are cut in the centre. Flips
+    are enumerated: both are stored."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +275,15 @@ def _check(config: Config) -> None:
         raise UserError(
             f"data.val_size ({data.val_size}) must be at least data.image_size "
             f"({data.image_size}): validation crops are cut from the larger one"
+        )
+    if not 0 <= data.feature_cache_gib < math.inf:
+        raise UserError(
+            f"data.feature_cache_gib must be at least 0 and finite, not {data.feature_cache_gib}"
+        )
+    if data.feature_cache_gib and data.load_size != getattr(data, crop):
+        raise UserError(
+            f"data.feature_cache_gib needs training without random crops; set data.load_size to "
+            f"data.{crop} ({getattr(data, crop)}), not {data.load_size}"
         )
     if not 0 <= fit.ema_decay < 1:
         raise UserError(f"fit.ema_decay must lie in [0, 1), not {fit.ema_decay}")

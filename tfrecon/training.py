@@ -23,6 +23,7 @@ from tfrecon.callbacks.progress import History, Progress, SampleGrid
 from tfrecon.callbacks.state import Checkpoint
 from tfrecon.config import Config, FitConfig
 from tfrecon.data import check, pipeline, recipes
+from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError, unknown
 from tfrecon.metrics import keras_metric
@@ -46,6 +47,8 @@ class Data:
     train: list[Sample]
     val: list[Sample]
     mask: bool
+    features: FeatureCache | None = None
+    """What the model trains on instead of images, where it is asked for."""
 
 
 def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
@@ -96,6 +99,7 @@ def train(
             config.model, image_size=config.data.image_size, mask=data.mask, seed=config.fit.seed
         )
     _check_crop(config, model)
+    data = dataclasses.replace(data, features=_feature_cache(config, data, model))
     model.refine_steps = 0  # training watches the model's own answer, without costly refinement
     if hasattr(model, "adapt") and not resume:
         model.adapt(*_adaptation(config, data))
@@ -131,6 +135,19 @@ def _check_crop(config: Config, model: keras.Model) -> None:
         raise UserError(
             f"data.crop_size must be a multiple of {multiple} for this model, not {size}"
         )
+
+
+def _feature_cache(config: Config, data: Data, model: Any) -> FeatureCache | None:
+    """The frozen features of the training images, where the run is to keep them on disk."""
+    if not config.data.feature_cache_gib or not model.trainable_variables:
+        return None
+    if not hasattr(model, "features_key"):
+        raise UserError(
+            f"model {config.model.name!r} has no frozen features that could be kept; set "
+            "data.feature_cache_gib=0"
+        )
+    extract = tf.function(model.raw_features, reduce_retracing=True)
+    return FeatureCache(data.train, config.data, extract, model.features_key)
 
 
 def _adaptation(config: Config, data: Data) -> tuple[Iterator[Any], int]:
@@ -209,7 +226,7 @@ def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None
     fit = config.fit
     steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
     validation = _validation(config, data, run.facts["replicas"])
-    first = None if recorded else keras_dataset(config, data.train, training=True)
+    first = None if recorded else _training_batches(config, data)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
     if not recorded:
         run.save()  # from here on the run exists
@@ -237,7 +254,7 @@ def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None
                 break
             batches, first = first, None
             model.fit(
-                batches or keras_dataset(config, data.train, training=True, start_step=start),
+                batches or _training_batches(config, data, start),
                 initial_epoch=start // steps_per_epoch,
                 epochs=start // steps_per_epoch + epochs,
                 steps_per_epoch=steps,
@@ -295,6 +312,13 @@ def _validation(config: Config, data: Data, replicas: int) -> tf.data.Dataset:
     return keras_dataset(config, data.val[:usable], training=False)
 
 
+def _training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data.Dataset:
+    """`keras_dataset` of the training images, or their kept features in the place of x."""
+    if data.features:
+        return data.features.batches(config.fit.batch_size, config.fit.seed, start_step)
+    return keras_dataset(config, data.train, training=True, start_step=start_step)
+
+
 def keras_dataset(
     config: Config, samples: list[Sample], *, training: bool, start_step: int = 0
 ) -> tf.data.Dataset:
@@ -341,7 +365,7 @@ def _with_measured_steps(
     minutes = fit.minutes or 0.0
     _compile(model, fit, 1_000_000, strategy)
     before = [np.asarray(variable) for variable in model.variables]
-    batches = keras_dataset(config, data.train, training=True)
+    batches = _training_batches(config, data)
     model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)  # traces and warms up
     steps, seconds = 2, 0.0
     while seconds < CALIBRATION_SECONDS:

@@ -65,7 +65,7 @@ def dataset(
                 sample["mask"] = mask
         return {"id": ids[index], **sample}
 
-    order = _order(len(samples), seed, start_step * batch_size, training)
+    order = sample_order(len(samples), seed, start_step * batch_size, training)
     loaded = order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return loaded.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
 
@@ -192,7 +192,7 @@ def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
     return [augment.random_window(size, load_size), *flip, augment.resize(size, method)]
 
 
-def _order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:
+def sample_order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:
     """(position, sample index): once in order, or endlessly with a fresh permutation an epoch."""
     if not training:
         return tf.data.Dataset.range(count).enumerate()

@@ -104,7 +104,7 @@ class Store:
             )
 
     def _on_disk(self, folder: Path) -> Sequence[Parts]:
-        path = folder / f"{self._fingerprint()}.u8"
+        path = folder / f"{fingerprint((LAYOUT, self.parts), self.samples)}.u8"
         index = path.with_suffix(".json")
         depth = sum(channels(part) for part in self.parts)
         sizes = _read_sizes(path, index, depth)
@@ -130,17 +130,6 @@ class Store:
                 start = end
             found.append(parts)
         return found
-
-    def _fingerprint(self) -> str:
-        """A name that changes with any file, region or box, so that a stale cache is never read."""
-        digest = hashlib.blake2b(repr((LAYOUT, self.parts)).encode(), digest_size=16)
-        for sample in self.samples:
-            facts = [
-                (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
-                for file in sample.files
-            ]
-            digest.update(repr((sample.id, facts, sample.boxes, sample.region)).encode())
-        return digest.hexdigest()
 
 
 class _FileTable:
@@ -181,6 +170,19 @@ class _FileTable:
             corner = tf.stack([top, left, 0, 0])
             found["mask"] = _mask_of(self.boxes[index] - corner, height, width)
         return found
+
+
+def fingerprint(about: Any, samples: Sequence[Sample]) -> str:
+    """A name that changes with `about` and with any file, region or box of the samples, so that a
+    stale cache is never read."""
+    digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
+    for sample in samples:
+        facts = [
+            (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in sample.files
+        ]
+        digest.update(repr((sample.id, facts, sample.boxes, sample.region)).encode())
+    return digest.hexdigest()
 
 
 def channels(part: str) -> int:

@@ -37,7 +37,7 @@ class FocalFrequency(WholeLoss):
 
 
 class TotalVariation(WholeLoss):
-    """Anisotropic total variation of the prediction (Rudin et al. 1992); the truth plays no part."""
+    """Anisotropic total variation of the prediction (Rudin et al. 1992); truth plays no part."""
 
     def whole(self, y_true: Any, y_pred: Any) -> Any:
         """Σ |vertical differences| + |horizontal differences|, divided by H·W·C."""

@@ -22,7 +22,7 @@ def ssim(y_true: Any, y_pred: Any, masks: Any = None) -> Any:
 
 
 def ssim_uniform7(y_true: Any, y_pred: Any, masks: Any = None) -> Any:
-    """SSIM of each image pair with scikit-image's defaults, (B,); differs from `ssim` by up to 0.06.
+    """SSIM of each image pair with scikit-image's defaults, (B,); by up to 0.06 off `ssim`.
 
     A uniform 7×7 window and unbiased covariances; otherwise as `ssim`.
     """

@@ -15,14 +15,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.backbones import DEFAULT, check_taps, feature_taps
+from tfrecon.backbones import DEFAULT, check_image_size, check_taps, feature_taps
 from tfrecon.errors import UserError
 from tfrecon.layers.align import align
 from tfrecon.layers.ridge import Ridge, Standardise, Sums
 from tfrecon.networks.decoders import DECODERS
+from tfrecon.networks.fusion import FUSIONS
 from tfrecon.registry import Spec, build, check, check_options
 
 CONTEXT = dict.fromkeys(("channels", "doublings", "seed"))
+"""What decoders and fusions are told by the model, not by the user."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def check_feature_inversion(
         if pairs.count(pair) > 1:
             raise UserError(f"tap {pair[2]!r} of backbone {pair[0]!r} is given twice; keep one")
     check(Spec.parse(decoder, "model.decoder"), DECODERS, "decoder", CONTEXT)
+    check(Spec.parse(fusion, "model.fusion"), FUSIONS, "fusion", CONTEXT)
     if refine_steps < 0:
         raise UserError(f"model.refine_steps must be 0 or more, not {refine_steps}")
     return found
@@ -146,6 +149,8 @@ class FeatureInversion(keras.Model):
             "refine_steps": refine_steps, "refine_rate": refine_rate, "seed": seed,
         }  # fmt: skip
         self.refine_steps, self.refine_rate = refine_steps, refine_rate
+        for source in sources:
+            check_image_size(source.backbone, source.taps, image_size)
         self.backbones = [feature_taps(s.backbone, s.taps, s.weights, seed) for s in sources]
         taps = [check_taps(s.backbone, s.taps, s.weights).taps[name]
                 for s in sources for name in s.taps]  # fmt: skip
@@ -164,8 +169,6 @@ class FeatureInversion(keras.Model):
             layer.build((None, None, None, count))
         self.fuse = None
         if len(taps) > 1:
-            from tfrecon.networks.fusion import FUSIONS
-
             self.fuse = build(fusion, FUSIONS, "fusion", channels=channels, seed=seed)
             channels = [self.fuse.output_shape[-1]]
         made = build(
@@ -181,12 +184,11 @@ class FeatureInversion(keras.Model):
         """Nothing is left to build."""
         self.built = True
 
-    def features(self, images: Any) -> list[Any]:
-        """The standardised taps of images (B,H,W,3), each (B,h,w,C) float32 on the finest grid."""
-        return [
-            layer(part)
-            for layer, part in zip(self.standardise, self.raw_features(images), strict=True)
-        ]
+    def features(self, x: Any) -> list[Any]:
+        """The standardised taps of images (B,H,W,3), each (B,h,w,C) float32 on the finest grid; a
+        tuple or list is what `raw_features` gave for them."""
+        raw = x if isinstance(x, tuple | list) else self.raw_features(x)
+        return [layer(part) for layer, part in zip(self.standardise, raw, strict=True)]
 
     def raw_features(self, images: Any) -> list[Any]:
         """The taps of images (B,H,W,3) as the backbones give them, on the finest grid."""
@@ -221,7 +223,8 @@ class FeatureInversion(keras.Model):
         return image
 
     def call(self, x: Any, training: bool = False) -> Any:
-        """(B,H,W,3) in [0,1] to its reconstruction; clipped, and refined, at inference only."""
+        """(B,H,W,3) in [0,1], or its `raw_features`, to its reconstruction; clipped, and refined,
+        at inference only."""
         features = self.features(x)
         image = self.decode(features, training)
         if training:
@@ -279,6 +282,12 @@ class FeatureInversion(keras.Model):
     def fingerprint(self) -> str:
         """A hash of the backbones' weights and preprocessing."""
         return "-".join(backbone.fingerprint for backbone in self.backbones)
+
+    @property
+    def features_key(self) -> str:
+        """What `raw_features` of an image depend on: weights, taps, grids and precision."""
+        facts = self.fingerprint, self.options["sources"], self.halvings, self.compute_dtype
+        return repr(facts)
 
     @property
     def frozen_variables(self) -> list[Any]:
