@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import keras
@@ -17,6 +19,9 @@ MAX_UNKNOWNS = 6400
 MAX_PRODUCTS = 2e12
 """Multiplications that the normal equations may cost, a minute of a few cores; positions are left
 out evenly until they fit."""
+
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""What λ is chosen from."""
 
 MAX_DOUBLINGS = 5
 """Pixels are predicted in squares of up to 2⁵; coarser taps are enlarged smoothly from there."""
@@ -46,13 +51,18 @@ class Ridge(keras.layers.Layer):
 
     (B,h,w,C) to (B,h·2ⁿ,w·2ⁿ,3), n = `doublings`; zero until `Sums.solve` has been assigned.
     Beyond the border a feature counts as average. `penalty` λ is relative to the features' unit
-    variance (Hoerl & Kennard 1970).
+    variance (Hoerl & Kennard 1970); None chooses that of PENALTIES with the least error on images
+    held out.
     """
 
     def __init__(
-        self, channels: int, doublings: int, kernel_size: int | None = None, penalty: float = 1e-4,
+        self,
+        channels: int,
+        doublings: int,
+        kernel_size: int | None = None,
+        penalty: float | None = None,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"}, trainable=False)
         self.channels, self.doublings, self.penalty = channels, doublings, penalty
         self.kernel_size = kernel_size or fitting_kernel_size(channels)
@@ -103,10 +113,39 @@ def fitting_kernel_size(channels: int) -> int:
     )
 
 
+@dataclass
+class Equations:
+    """Sums over neighbourhoods z and their pixels y, float64: n, Σzzᵀ, Σzyᵀ, Σz and Σy."""
+
+    count: Any = 0
+    products: Any = 0.0
+    cross: Any = 0.0
+    sums: Any = 0.0
+    target_sums: Any = 0.0
+
+    def add(self, found: Sequence[Any]) -> None:
+        """Takes the sums of more positions in."""
+        for field, value in zip(fields(self), found, strict=True):
+            setattr(self, field.name, getattr(self, field.name) + np.asarray(value, np.float64))
+
+    def __add__(self, other: Equations) -> Equations:
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return Equations(*(one + two for one, two in pairs))
+
+    def about(self, centre: Any, deviation: Any, target: Any) -> tuple[Any, Any]:
+        """Means of xxᵀ and xvᵀ, where x = (z - `centre`) / `deviation` and v = y - `target`."""
+        n, mean, target_mean = self.count, self.sums / self.count, self.target_sums / self.count
+        products = self.products / n - np.outer(mean, centre) - np.outer(centre, mean)
+        products += np.outer(centre, centre)
+        cross = self.cross / n - np.outer(centre, target_mean) - np.outer(mean - centre, target)
+        return products / np.outer(deviation, deviation), cross / deviation[:, None]
+
+
 class Sums:
     """What one pass over the training images gathers: moments, and the normal equations.
 
-    `images` is how many there will be, from which it follows how many positions can be used.
+    `images` is how many there will be, from which it follows how many positions can be used. The
+    first image of each batch is held out for the choice of λ.
     """
 
     def __init__(self, images: int, ridge: Ridge | None) -> None:
@@ -114,7 +153,7 @@ class Sums:
         self.count = 0
         self.shift: Any = None
         self.moments: list[Any] = [0.0, 0.0]
-        self.equations: list[Any] = [0, 0.0, 0.0, 0.0, 0.0]
+        self.fitted, self.held_out = Equations(), Equations()
 
     def add(self, features: Any, targets: Any) -> None:
         """Takes features (B,h,w,C) and images (B,h·2ⁿ,w·2ⁿ,3) in."""
@@ -127,14 +166,20 @@ class Sums:
             return
         size, factor = self.ridge.kernel_size, self.ridge.factor
         height, width = features.shape[1:3]
-        positions = self.images * height * width
         unknowns = size**2 * features.shape[-1]
-        step = max(1, int(np.ceil(np.sqrt(positions * unknowns**2 / MAX_PRODUCTS))))
+        cost = self.images * height * width * unknowns**2
+        step = max(1, int(np.ceil(np.sqrt(cost / MAX_PRODUCTS))))
         step = min(step, height - size + 1, width - size + 1)
         targets = tf.image.resize(targets, (height * factor, width * factor), antialias=True)
-        found = _equations(features - self.shift, targets, size, factor, step)
-        for number, value in enumerate(found):
-            self.equations[number] += value.numpy().astype(np.float64)
+        features = features - self.shift
+        parts = [(self.fitted, features, targets)]
+        if self.ridge.penalty is None and len(features) > 1:
+            parts = [
+                (self.held_out, features[:1], targets[:1]),
+                (self.fitted, features[1:], targets[1:]),
+            ]
+        for equations, z, y in parts:
+            equations.add(_equations(z, y, size, factor, step))
 
     def statistics(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Mean and deviation of each channel, (C,) float64; a constant channel has deviation 1."""
@@ -146,23 +191,43 @@ class Sums:
     def solve(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Kernel and bias of the ridge in standardised features.
 
-        With z the standardised neighbourhood: W = (cov(z) + λI)⁻¹ cov(z, y), b = E[y] - WᵀE[z].
+        With x the standardised neighbourhood and v the pixels, both centred:
+        W = (E[xxᵀ] + λI)⁻¹ E[xvᵀ], b = E[y] - WᵀE[x].
         """
         if self.ridge is None:
             raise ValueError("there is no ridge to solve for")
-        count, products, cross, sums, target_sums = self.equations
         size = self.ridge.kernel_size
         mean, deviation = (np.tile(part, size * size) for part in self.statistics())
         mean = mean - np.tile(self.shift.numpy(), size * size)
-        average, target_average = sums / count, target_sums / count
-        covariance = (products / count - np.outer(average, average)) / np.outer(
-            deviation, deviation
-        )
-        covariance[np.diag_indices_from(covariance)] += self.ridge.penalty
-        crossed = (cross / count - np.outer(average, target_average)) / deviation[:, None]
-        weights = np.linalg.solve(covariance, crossed)
-        bias = target_average - weights.T @ ((average - mean) / deviation)
+        penalty = self.ridge.penalty
+        if penalty is None:
+            penalty = self._chosen_penalty(deviation)
+        every = self.fitted + self.held_out
+        centre, target = every.sums / every.count, every.target_sums / every.count
+        weights = _ridge(*every.about(centre, deviation, target), penalty)
+        bias = target - weights.T @ ((centre - mean) / deviation)
         return weights.reshape(size, size, -1, weights.shape[1]), bias
+
+    def _chosen_penalty(self, deviation: Any) -> float:
+        if not np.all(self.held_out.count):  # batches of one image
+            return 1e-3
+        centre = self.fitted.sums / self.fitted.count
+        target = self.fitted.target_sums / self.fitted.count
+        products, cross = self.fitted.about(centre, deviation, target)
+        held_products, held_cross = self.held_out.about(centre, deviation, target)
+
+        def error(penalty: float) -> float:
+            """E|v - Wᵀx|² over the images held out, less E|v|²."""
+            weights = _ridge(products, cross, penalty)
+            return float(np.sum(weights * (held_products @ weights - 2 * held_cross)))
+
+        return min(PENALTIES, key=error)
+
+
+def _ridge(products: Any, cross: Any, penalty: float) -> Any:
+    matrix = products.copy()
+    matrix[np.diag_indices_from(matrix)] += penalty
+    return np.linalg.solve(matrix, cross)
 
 
 @tf.function(reduce_retracing=True)

@@ -6,12 +6,13 @@ from tfrecon.networks.decoders.base import Decoder
 
 
 def linear(
-    *, channels: int, doublings: int, kernel_size: int | None = None, penalty: float = 1e-4,
+    *, channels: int, doublings: int, kernel_size: int | None = None, penalty: float | None = None,
     seed: int | None = None,
 ) -> Decoder:  # fmt: skip
     """Each k×k neighbourhood of features to its 2ⁿ×2ⁿ pixels by the closed-form solution.
 
     `kernel_size` k is odd; None takes the largest of 5, 3 and 1 that can be solved. `penalty` is
-    the ridge's λ, relative to features of unit variance. Nothing is drawn, so `seed` means nothing.
+    the ridge's λ, relative to features of unit variance; None chooses it on images held out.
+    Nothing is drawn, so `seed` means nothing.
     """
     return Decoder(None, {"kernel_size": kernel_size, "penalty": penalty})

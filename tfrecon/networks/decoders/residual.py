@@ -18,7 +18,7 @@ def residual(
     widths: list[int] | None = None,
     depths: list[int] | None = None,
     kernel_size: int | None = None,
-    penalty: float = 1e-4,
+    penalty: float | None = None,
     pooling: int = 1,
     seed: int | None = None,
 ) -> Decoder:
