@@ -30,7 +30,7 @@ class WindowAttention(layers.Layer):
         """A bias for each offset between two positions of a window, and each head."""
         offsets = (2 * self.window - 1) ** 2
         self.position_bias = self.add_weight(
-            shape=(offsets, self.heads), initializer="zeros", name="position_bias"
+            shape=(self.heads, offsets), initializer="zeros", name="position_bias"
         )
 
     def call(self, qkv: Any) -> Any:
@@ -65,10 +65,11 @@ class WindowAttention(layers.Layer):
 
     def _bias(self, height: Any, width: Any, batch: Any) -> Any:
         """(B·m·n, heads, window², window²): by offset, and far below zero at padded keys."""
-        by_offset = tf.gather(ops.cast(self.position_bias, "float32"), self._offsets)
+        # Along the second axis, since gathering rows would make the gradient a sparse one.
+        by_offset = tf.gather(ops.cast(self.position_bias, "float32"), self._offsets, axis=1)
         real = self._windows(tf.ones((1, height, width, 1)))  # (1,m,n,window²,1)
         real = tf.reshape(real, (-1, 1, 1, self.window**2))
-        bias = tf.transpose(by_offset, (2, 0, 1)) + (real - 1) * 1e9
+        bias = by_offset + (real - 1) * 1e9
         return tf.tile(bias, (batch, 1, 1, 1))
 
     def _windows(self, x: Any) -> Any:
