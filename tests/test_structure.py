@@ -21,6 +21,7 @@ LEVELS = (
     ("images", "registry"),
     ("config", "checkpoint", "layers", "weights"),
     ("data", "backbones", "cli"),
+    ("perceptual",),
     ("networks", "losses", "metrics", "optimizers", "precision"),
     ("models",),
     ("run", "inference"),

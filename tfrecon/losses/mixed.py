@@ -7,7 +7,7 @@ from typing import Any
 from tfrecon.errors import UserError
 from tfrecon.losses.image_loss import ImageLoss
 from tfrecon.losses.pixelwise import charbonnier, l1, l2, log_mse
-from tfrecon.losses.whole import focal_frequency, ssim, total_variation
+from tfrecon.losses.whole import focal_frequency, lpips, ssim, total_variation
 from tfrecon.registry import Spec, build
 
 LOSSES = {
@@ -18,6 +18,7 @@ LOSSES = {
     "charbonnier": charbonnier,
     "log_mse": log_mse,
     "ssim": ssim,
+    "lpips": lpips,
     "focal_frequency": focal_frequency,
     "total_variation": total_variation,
 }

@@ -1,4 +1,4 @@
-"""Losses of whole images: structure, spectrum, smoothness."""
+"""Losses of whole images: structure, learned features, spectrum, smoothness."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfrecon.layers.similarity import gaussian_taps, similarity_map
 from tfrecon.losses.image_loss import ImageLoss, WholeLoss
+from tfrecon.perceptual import Net, check_range, lpips_network
 
 
 class SSIM(WholeLoss):
@@ -17,6 +18,23 @@ class SSIM(WholeLoss):
         """The mean over windows inside the image and channels."""
         similarities = similarity_map(y_true, y_pred, gaussian_taps(), covariance_scale=1.0)
         return 1.0 - tf.reduce_mean(similarities, axis=(1, 2, 3))
+
+
+class LPIPS(WholeLoss):
+    """LPIPS (Zhang et al. 2018, eq. 1), version 0.1; 0 for equal images.
+
+    Built with its network, outside graphs and replicas.
+    """
+
+    def __init__(self, net: Net = "alex", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network = lpips_network(net)
+
+    def whole(self, y_true: Any, y_pred: Any) -> Any:
+        """The sum over layers of mean squared differences of unit features."""
+        # The truth only: in training, a prediction that nothing clips may leave [0,1] a little.
+        check_range(y_true, "the truth")
+        return self.network.distance(y_true, y_pred)
 
 
 class FocalFrequency(WholeLoss):
@@ -48,6 +66,11 @@ class TotalVariation(WholeLoss):
 def ssim() -> ImageLoss:
     """1 - SSIM; images need sides of 11 pixels at least."""
     return SSIM(name="ssim")
+
+
+def lpips(*, net: Net = "alex") -> ImageLoss:
+    """LPIPS on AlexNet, VGG16 or SqueezeNet. Raises UserError where its weights are not found."""
+    return LPIPS(net, name="lpips")
 
 
 def focal_frequency() -> ImageLoss:
