@@ -110,7 +110,8 @@ def evaluate_run(
     text = _write_summaries(folder, cells, about, verdicts)
     what, scores = _ranked(rows, model, columns)
     gallery.write_grids(folder, samples, config, restore, what, scores)
-    gallery.write_pairs(folder / "pairs", samples, config, restore, pairs)
+    if pairs:
+        gallery.write_pairs(folder / "pairs", samples, config, restore, pairs)
     if hasattr(loaded, "tap_maps"):
         gallery.write_features(folder / "features.png", samples, config, loaded.tap_maps)
     return Report(folder, text, cells, verdicts)

@@ -8,15 +8,16 @@ import tensorflow as tf
 
 
 def align(features: Any, grid: Any, finest: Any) -> Any:
-    """(B,h,w,C) to (B,H,W,C): first to its own whole `grid`, then smoothly to the `finest`.
+    """(B,h,w,C) to float32 (B,H,W,C): first to its own whole `grid`, then smoothly to the `finest`.
 
     A tap may have a row or column less or more than its stride promises (AlexNet's 55 of 56, where
     a convolution has no padding): the last ones are doubled or dropped, so that every position
     keeps its distance to its pixels. A single position, such as a pooled vector, is spread out.
     """
-    height, width = tf.shape(features)[1], tf.shape(features)[2]
-    features = tf.gather(features, tf.minimum(tf.range(grid[0]), height - 1), axis=1)
-    features = tf.gather(features, tf.minimum(tf.range(grid[1]), width - 1), axis=2)
-    if grid is finest:
-        return features
-    return tf.image.resize(tf.cast(features, tf.float32), tf.stack(finest))
+    if list(features.shape[1:3]) != list(grid):
+        for axis in (1, 2):
+            last = tf.shape(features)[axis] - 1
+            places = tf.minimum(tf.range(grid[axis - 1]), last)
+            features = tf.gather(features, places, axis=axis)
+    features = tf.cast(features, tf.float32)
+    return features if grid is finest else tf.image.resize(features, tf.stack(finest))

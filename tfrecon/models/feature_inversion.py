@@ -47,7 +47,7 @@ def feature_inversion(
     decoder: str | dict[str, Any] = "residual",
     fusion: str | dict[str, Any] = "concat",
     refine_steps: int = 0,
-    refine_rate: float = 0.01,
+    refine_rate: float = 0.005,
     seed: int | None = None,
 ) -> FeatureInversion:
     """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape.
@@ -265,7 +265,7 @@ class FeatureInversion(keras.Model):
             lambda x: tf.concat(self.raw_features(x), axis=-1), reduce_retracing=True
         )
         for x in batches:
-            sums.add(tf.cast(features(x), tf.float32), x)
+            sums.add(features(x), x)
         mean, deviation = sums.statistics()
         start = 0
         for layer in self.standardise:
