@@ -106,7 +106,7 @@ class _Tensor:
             raise ValueError(f"a tensor of shape {self.shape} exceeds its {len(values)} numbers")
         steps = [s * values.itemsize for s in self.strides]
         view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps)
-        return np.ascontiguousarray(view)
+        return view.copy()
 
     def __setstate__(self, state: Any) -> None:
         """Old files set flags of a parameter here, which mean nothing to an array."""

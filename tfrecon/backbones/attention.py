@@ -22,8 +22,9 @@ class Attention(keras.layers.Layer):
 
     def call(self, queries: Any, keys_values: Any) -> Any:
         """The mixture of values at each query."""
-        channels = queries.shape[-1] // self.heads
-        keys, values = ops.split(keys_values, 2, axis=-1)
+        width = queries.shape[-1]
+        channels = width // self.heads
+        keys, values = keys_values[..., :width], keys_values[..., width:]
         q, k, v = (self._heads(x, channels) for x in (queries, keys, values))  # (B,N,heads,c)
         scores = ops.einsum("bqhc,bkhc->bhqk", q * channels**-0.5, k)
         mixed = ops.einsum("bhqk,bkhc->bqhc", ops.softmax(scores), v)

@@ -58,10 +58,8 @@ def vit_s16_graph(x: Any) -> dict[str, Any]:
 def _block(x: Any, name: str) -> Any:
     """Attention, then a perceptron of four times the width, each on a normalised copy."""
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}.norm1")(x)
-    queries, keys_values = ops.split(
-        layers.Dense(3 * WIDTH, name=f"{name}.attn.qkv")(y), [WIDTH], axis=-1
-    )
-    y = Attention(HEADS, name=f"{name}.attn")(queries, keys_values)
+    packed: Any = layers.Dense(3 * WIDTH, name=f"{name}.attn.qkv")(y)
+    y = Attention(HEADS, name=f"{name}.attn")(packed[..., :WIDTH], packed[..., WIDTH:])
     x = layers.Add()([x, layers.Dense(WIDTH, name=f"{name}.attn.proj")(y)])
     y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}.norm2")(x)
     y = layers.Dense(4 * WIDTH, "gelu", name=f"{name}.mlp.fc1")(y)  # the exact GELU

@@ -1,0 +1,97 @@
+"""Do the backbones give what timm's and torchvision's networks give, with the same weights?
+
+    python benchmarks/backbone_parity.py
+
+Makes a temporary virtual environment with torch and timm (a download of several hundred MB), has
+tests/golden/make_backbones.py save random networks and their features there, reads the files here
+and prints the largest difference of each tap relative to the tap's largest value. Then the same
+arrays as torch's ``.pth``, in both formats, read without torch. Exits with 1 for a difference above
+1e-5, or any in the arrays. ``--python FILE`` uses the interpreter of an environment there already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+import numpy as np
+
+from tfrecon import weights
+from tfrecon.backbones import BACKBONES, feature_taps
+
+TOLERANCE = 1e-5
+MAKER = Path(__file__).parents[1] / "tests" / "golden" / "make_backbones.py"
+PACKAGES = ("torch==2.13.0", "timm==1.0.31", "safetensors", "pillow", "numpy", "pyyaml",
+            "huggingface_hub")  # fmt: skip
+
+
+def environment(folder: Path) -> Path:
+    """A fresh environment with torch and timm; the path of its Python."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    for options in (
+        (PACKAGES[0],),
+        ("--no-deps", PACKAGES[1], "torchvision==0.28.0"),
+        PACKAGES[2:],
+    ):
+        subprocess.run([python, "-m", "pip", "install", "-q", *options], check=True)
+    return python
+
+
+def differences(name: str, folder: Path) -> dict[str, float]:
+    """The largest difference of each tap, relative to the tap's largest value."""
+    with np.load(folder / f"{name}.npz") as saved:
+        theirs = dict(saved)
+    images = theirs.pop("images")
+    taps = list(BACKBONES[name].taps)
+    if set(taps) != set(theirs):
+        raise ValueError(f"taps of {name}: {set(taps) ^ set(theirs)} on one side only")
+    model = feature_taps(name, taps, weights=str(folder / f"{name}.safetensors"))
+    found: dict[str, float] = {}
+    for tap, ours in zip(taps, model(images), strict=True):
+        expected = theirs[tap]
+        if ours.shape != expected.shape:
+            raise ValueError(f"{name} {tap}: {ours.shape} here, {expected.shape} there")
+        found[tap] = float(np.abs(np.asarray(ours) - expected).max() / np.abs(expected).max())
+    return found
+
+
+def unequal_arrays(name: str, folder: Path) -> int:
+    """How many arrays torch's own formats give otherwise than safetensors."""
+    reference = weights.read(folder / f"{name}.safetensors")
+    count = 0
+    for suffix in (".pth", ".legacy.pth"):
+        arrays = weights.read(folder / f"{name}{suffix}")
+        if arrays.keys() != reference.keys():
+            raise ValueError(f"{name}{suffix}: {arrays.keys() ^ reference.keys()} on one side only")
+        count += sum(not np.array_equal(arrays[key], reference[key]) for key in reference)
+    return count
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Compares every tap with timm and torchvision.")
+    parser.add_argument("--python", type=Path, help="an interpreter that has torch and timm")
+    arguments = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        python = arguments.python or environment(folder / "environment")
+        subprocess.run([python, MAKER, "--save", folder], check=True)
+        print("| network | tap | relative difference |\n|---|---|---|")
+        for path in sorted(folder.glob("*.safetensors")):
+            name = path.stem
+            for tap, difference in differences(name, folder).items():
+                print(f"| {name} | {tap} | {difference:.1e} |", flush=True)
+                failed |= not difference <= TOLERANCE
+            unequal = unequal_arrays(name, folder)
+            print(f"| {name} | arrays of .pth, zip and legacy | {unequal} unequal |", flush=True)
+            failed |= unequal > 0
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

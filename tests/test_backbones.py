@@ -1,0 +1,263 @@
+"""Backbones against golden values of timm and torchvision; errors; preprocessing; precision."""
+
+import json
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from golden import make_backbones
+from golden.make_backbones import drawn
+
+from tfrecon.backbones import (
+    BACKBONES,
+    check_image_size,
+    check_taps,
+    describe,
+    feature_taps,
+)
+from tfrecon.backbones.base import IMAGENET, assign, to_torch, torch_names, torch_shape
+from tfrecon.errors import UserError
+from tfrecon.weights import VARIABLE
+
+PACKS = Path(os.environ.get(VARIABLE) or Path(__file__).parents[2] / "shared" / "weights")
+GOLDEN = json.loads(make_backbones.FILE.read_text())["values"]
+
+
+def images(side=32, count=1):
+    return np.random.default_rng(3).random((count, side, side, 3), np.float32)
+
+
+@pytest.fixture
+def no_files(monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", _offline)
+    return tmp_path
+
+
+def _offline(*_, **__):
+    raise ConnectionError("no network")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_every_tap_equals_timm_or_torchvision(name):
+    taps = GOLDEN[name]
+    assert list(taps) == list(BACKBONES[name].taps)
+    model = feature_taps(name, list(taps), None)
+    arrays = {
+        key: drawn(key, torch_shape(tuple(variable.shape)))
+        for key, variable in torch_names(model).items()
+    }
+    assign(model, arrays, "drawn")
+    outputs = model(make_backbones.image(make_backbones.NETWORKS[name][1]))
+    for tap, output in zip(taps, outputs, strict=True):
+        found, expected = make_backbones.summary(np.asarray(output)), taps[tap]
+        for key in ("mean", "std", "largest", "values"):
+            np.testing.assert_allclose(
+                found[key], expected[key], rtol=0, atol=1e-5 * expected["largest"], err_msg=tap
+            )
+
+
+def test_every_backbone_but_keras_own_has_golden_values():
+    assert set(BACKBONES) - set(GOLDEN) == {"resnet50_keras", "resnet101_keras"}
+
+
+@pytest.mark.parametrize("name", ["resnet50_keras", "vgg16"])
+def test_keras_weights_give_what_keras_applications_gives(name, no_files, monkeypatch):
+    """Through a file of Keras's, and its own preprocessing."""
+    module, builder, ends = {
+        "resnet50_keras": (
+            keras.applications.resnet,
+            keras.applications.ResNet50,
+            {"stem": "conv1_relu", "layer1": "conv2_block3_out", "layer3": "conv4_block6_out"},
+        ),
+        "vgg16": (
+            keras.applications.vgg16,
+            keras.applications.VGG16,
+            {"block1_conv2": "block1_conv2", "block3": "block3_pool", "block5": "block5_pool"},
+        ),
+    }[name]
+    keras.utils.set_random_seed(0)
+    network = builder(include_top=False, weights=None)
+    for variable in network.weights:
+        if "variance" not in variable.name and len(variable.shape) == 1:
+            variable.assign(variable + np.linspace(-0.1, 0.1, variable.shape[0]))
+    folder = no_files / "tfrecon"
+    folder.mkdir()
+    network.save(folder / f"{builder.__name__.lower()}_weights_tf_dim_ordering_tf_kernels_notop.h5")
+    reference = keras.Model(
+        network.inputs[0], [network.get_layer(end).output for end in ends.values()]
+    )
+    x = images(48)
+    expected = reference(module.preprocess_input(x * 255))
+    found = feature_taps(name, list(ends), "imagenet")(x)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=0)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet50_keras"])
+def test_the_two_resnets_stride_in_different_convolutions(name):
+    model = feature_taps(name, ["layer2"], None)
+    names = ("layer2.0.conv1", "layer2.0.conv2") if name == "resnet50" else (
+        "conv3_block1_1_conv", "conv3_block1_2_conv")  # fmt: skip
+    strides = [model.get_layer(layer).strides[0] for layer in names]
+    assert strides == ([1, 2] if name == "resnet50" else [2, 1])
+
+
+def test_parameters_and_shapes_at_224_pixels():
+    counts = {"pvt_v2_b2": 24_849_856, "vit_s16": 21_664_896, "resnet34": 21_301_696 - 17_024}
+    for name, count in counts.items():
+        model = feature_taps(name, list(BACKBONES[name].taps), None)
+        statistics = sum(
+            int(np.prod(v.shape)) for k, v in torch_names(model).items() if ".running_" in k
+        )
+        assert model.count_params() - statistics == count
+        shapes = [tuple(output.shape[1:]) for output in model(images(224))]
+        assert shapes == [tap.shape_at_224() for tap in BACKBONES[name].taps.values()]
+
+
+@pytest.mark.parametrize("name", ["vgg16", "alexnet", "squeezenet1_1"])
+def test_declared_shapes_and_smallest_images(name):
+    """Each tap exists at the declared smallest side and not one pixel below."""
+    for tap, place in BACKBONES[name].taps.items():
+        model = feature_taps(name, [tap], None)
+        at_224 = model.compute_output_shape((1, 224, 224, 3))
+        assert tuple(at_224[0] if isinstance(at_224, list) else at_224)[1:] == place.shape_at_224()
+        side = place.smallest
+        assert np.asarray(_only(model(images(side)))).size
+        if side > 1:
+            with pytest.raises(Exception, match=r"(?i)negative|size|empty|incompatible"):
+                assert np.asarray(_only(model(images(side - 1)))).size, "empty"
+        check_image_size(name, [tap], side)
+        if side > 1:
+            with pytest.raises(UserError, match=f"sides of {side} pixels or more, not {side - 1}×"):
+                check_image_size(name, [tap], side - 1)
+
+
+def _only(output):
+    return output[0] if isinstance(output, list) else output
+
+
+def test_image_sizes_that_a_backbone_cannot_take():
+    check_image_size("vit_s16", ["block1"], 224)
+    check_image_size("pvt_v2_b2", ["stage1"], (64, 96))
+    check_image_size("resnet34", ["layer4"], (7, 9))
+    with pytest.raises(UserError, match="images of 224×224 pixels only, not 256×256"):
+        check_image_size("vit_s16", ["block1"], 256)
+    with pytest.raises(UserError, match="sides of multiples of 32 pixels, not 64×100"):
+        check_image_size("pvt_v2_b2", ["stage1"], (64, 100))
+    with pytest.raises(UserError, match="unknown tap"):
+        check_image_size("pvt_v2_b2", ["stage9"], 64)
+
+
+def test_only_the_layers_that_the_taps_need_are_built():
+    names = torch_names(feature_taps("resnet34", ["layer1"], None))
+    assert not any(name.startswith("layer2") for name in names) and "layer1.2.bn2.bias" in names
+
+
+@pytest.mark.parametrize("name", ["resnet34", "pvt_v2_b2", "resnet50_keras"])
+def test_bfloat16_stays_near_float32_and_keeps_the_weights(name):
+    tap = list(BACKBONES[name].taps)[1]
+    exact = feature_taps(name, [tap], None, seed=4)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    half = feature_taps(name, [tap], None, seed=4)
+    assert half.fingerprint == exact.fingerprint
+    x = images(64)
+    ours, theirs = np.asarray(_only(half(x)), np.float32), np.asarray(_only(exact(x)))
+    assert keras.backend.standardize_dtype(_only(half(x)).dtype) == "bfloat16"
+    error = np.abs(ours - theirs).mean() / np.abs(theirs).mean()
+    assert 0 < error < 0.05
+
+
+def test_statistics_of_batch_normalisation_are_frozen():
+    model = feature_taps("resnet34", ["layer1"], None)
+    before = [variable.numpy() for variable in model.weights]
+    x = images(32, 2)
+    np.testing.assert_array_equal(_only(model(x, training=True)), _only(model(x, training=False)))
+    assert not model.trainable_weights
+    for old, variable in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(old, variable)
+
+
+def test_random_weights_depend_on_the_seed_alone():
+    prints = [feature_taps("alexnet", ["conv2"], None, seed=seed).fingerprint for seed in (0, 0, 1)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_the_fingerprint_knows_weights_and_preprocessing(monkeypatch):
+    import dataclasses
+
+    before = feature_taps("alexnet", ["conv1"], None).fingerprint
+    backbone = BACKBONES["alexnet"]
+    other = dataclasses.replace(IMAGENET, scale=2.0)
+    sets = {
+        key: dataclasses.replace(value, preprocessing=other)
+        for key, value in backbone.weights.items()
+    }
+    monkeypatch.setitem(BACKBONES, "alexnet", dataclasses.replace(backbone, weights=sets))
+    assert feature_taps("alexnet", ["conv1"], None).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("name", "taps", "weights", "message"),
+    [
+        ("resnet43", ["stem"], None, "unknown backbone 'resnet43'; did you mean 'resnet34'"),
+        ("resnet34", ["layr1"], None, "unknown tap of backbone 'resnet34' 'layr1'; did you mean"),
+        ("vit_s16", ["block13"], None, "unknown tap .*'block13'; did you mean 'block"),
+        ("resnet34", ["stem", "stem"], None, "tap 'stem' of backbone 'resnet34' is given twice"),
+        ("resnet34", [], None, "needs at least one tap; it has stem, layer1"),
+        ("resnet34", ["stem"], "tim", "unknown weights 'tim' .*did you mean 'timm'"),
+    ],
+)
+def test_wrong_names_are_one_sentence(name, taps, weights, message):
+    with pytest.raises(UserError, match=message):
+        check_taps(name, taps, weights)
+
+
+def test_a_file_of_another_network_names_the_first_array_and_both_shapes(tmp_path):
+    arrays = {
+        name: to_torch(variable.numpy())
+        for name, variable in torch_names(feature_taps("resnet34", ["layer1"], None)).items()
+    }
+    path = tmp_path / "resnet34.npz"
+    np.savez(path, **arrays)
+    same = feature_taps("resnet34", ["layer1"], str(path))
+    assert same.fingerprint == feature_taps("resnet34", ["layer1"], None).fingerprint
+    expected = (
+        r"resnet34.npz' holds another network: array 'layer1.0.conv1.weight' must be "
+        r"\(64, 64, 1, 1\) and is \(64, 64, 3, 3\)"
+    )
+    with pytest.raises(UserError, match=expected):
+        feature_taps("resnet50", ["layer1"], str(path))
+    with pytest.raises(UserError, match=r"'layer2\.0\.conv1\.weight' must be .* and is absent"):
+        feature_taps("resnet34", ["layer2"], str(path))
+
+
+def test_without_files_and_network_both_remedies_are_named(no_files):
+    with pytest.raises(UserError, match=r"resnet34.a1_in1k.safetensors.*put it into.*or connect"):
+        feature_taps("resnet34", ["stem"], "timm")
+    message = "'vgg16_block1_block2.npz' or 'vgg16-397923af.pth'"
+    with pytest.raises(UserError, match=message):
+        feature_taps("vgg16", ["block1"])
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (PACKS / "vgg16_block1_block2.npz").is_file(), reason=f"no {PACKS}")
+def test_a_pack_serves_its_own_taps_and_the_complete_file_the_deeper(no_files, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(PACKS))
+    kernel = torch_names(feature_taps("vgg16", ["block2"]))["features.0.weight"].numpy()
+    with np.load(PACKS / "vgg16_block1_block2.npz") as pack:
+        np.testing.assert_array_equal(kernel, pack["block1_conv1/kernel"])
+    with pytest.raises(UserError, match=r"^weight file 'vgg16-397923af\.pth' is not in"):
+        feature_taps("vgg16", ["block3"])
+    for name, tap in (("alexnet", "conv5"), ("squeezenet1_1", "fire9")):
+        assert feature_taps(name, [tap]).fingerprint != feature_taps(name, [tap], None).fingerprint
+
+
+def test_describe_lists_taps_shapes_weights_and_variant():
+    text = describe("resnet50")
+    assert "3×3" in text and "timm, torchvision" in text
+    assert "layer1 56×56×256" in text and "avgpool 1×1×2048" in text
+    assert "conv1 55×55×64" in describe("alexnet")
