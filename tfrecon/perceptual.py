@@ -119,8 +119,8 @@ class LpipsNetwork:
             check_image_size(self._backbone, self._taps, (height, width))
         # The authors scale [-1,1] by mean (-.030,-.088,-.188) and deviation (.458,.448,.450): on
         # [0,1] these are the mean and deviation that the trunks' own preprocessing takes.
-        taps, _ = self._model.stateless_call([], self._constants, images, training=False)
-        return taps
+        answer = self._model.stateless_call([], self._constants, images, training=False)
+        return answer[0]
 
 
 def check_range(images: Any, what: str) -> None:
