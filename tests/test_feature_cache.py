@@ -1,0 +1,358 @@
+"""The cache of frozen features: computed once, never stale, under its limit, and what a model that
+is trained from it becomes."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_training import interrupted, state
+
+from tfrecon import images, training
+from tfrecon.config import DataConfig, from_tables, merged
+from tfrecon.data import feature_cache, pipeline
+from tfrecon.data.damage import IDENTITY
+from tfrecon.data.feature_cache import FeatureCache
+from tfrecon.data.sample import Sample
+from tfrecon.errors import UserError
+from tfrecon.models.feature_inversion import feature_inversion
+
+SIZE = 16
+ENTRY = 2 * (8 * 8 * 3 + 3) + 2 * 16 * 16 * 3
+"""Bytes of one record of `Extract`: two features and the target, two bytes a value."""
+
+
+class Extract:
+    """Every second pixel times 300, and the mean colour; counts its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return [300 * x[:, ::2, ::2], tf.reduce_mean(x, (1, 2), keepdims=True)]
+
+
+@pytest.fixture
+def samples(tmp_path):
+    found = []
+    for number in range(5):
+        path = tmp_path / "photos" / f"{number}.png"
+        fakes.save(path, fakes.photo(SIZE, SIZE, seed=number))
+        found.append(Sample(path.stem, target=path))
+    return found
+
+
+def settings(samples, **options):
+    known = {"damage": IDENTITY, "image_size": SIZE, "load_size": SIZE, "feature_cache_gib": 1.0,
+             "cache_dir": str(samples[0].target.parents[1] / "cache")}  # fmt: skip
+    return DataConfig(**{**known, **options})
+
+
+def opened(samples, about="weights and taps", **options):
+    """A cache and how often it asked for features."""
+    extract = Extract()
+    return FeatureCache(samples, settings(samples, **options), extract, about), extract.calls
+
+
+def keys(samples):
+    return sorted(p.name for p in Path(settings(samples).cache_dir, "features").glob("*/"))
+
+
+def content(cache):
+    return [cache.entry(number) for number in range(len(cache))]
+
+
+def assert_equal(mine, theirs):
+    for a, b in zip(tf.nest.flatten(mine), tf.nest.flatten(theirs), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# --- what is kept
+
+
+@pytest.mark.parametrize("shard_bytes", [2**28, 3 * ENTRY, 1])
+def test_entries_are_the_photos_and_their_mirror_images(samples, monkeypatch, shard_bytes):
+    monkeypatch.setattr(feature_cache, "SHARD_BYTES", shard_bytes)
+    monkeypatch.setattr(feature_cache, "AT_A_TIME", 2)  # the last one alone
+    cache, _ = opened(samples)
+    assert len(cache) == 10
+    assert len(list(cache.folder.glob("*.npy"))) == {2**28: 1, 3 * ENTRY: 4, 1: 10}[shard_bytes]
+    for number, sample in enumerate(samples):
+        photo = images.read(sample.target) / np.float32(255)
+        for mirrored, x in enumerate((photo, photo[:, ::-1])):
+            (pixels, mean), target = cache.entry(2 * number + mirrored)
+            np.testing.assert_array_equal(target, x)  # v/255 survives exactly
+            assert target.dtype == np.float32 and pixels.dtype == mean.dtype == np.float16
+            np.testing.assert_allclose(pixels, 300 * x[::2, ::2], rtol=2**-11)
+            np.testing.assert_allclose(mean[0, 0], x.mean((0, 1)), rtol=2**-11 + 1e-6)
+
+
+def test_large_photos_are_cut_as_for_validation(tmp_path):
+    path = tmp_path / "photos" / "wide.png"
+    fakes.save(path, fakes.photo(40, 64, seed=3))
+    sample = [Sample("wide", target=path)]
+    config = settings(sample, load_size=8, crop_size=8, flip=False, resize="bicubic")
+    cache = FeatureCache(sample, config, Extract(), "")
+    small = tf.image.resize(images.read(path) / np.float32(255), (8, 13), "bicubic", antialias=True)
+    expected = np.clip(small[:, 2:10], 0, 1)
+    assert len(cache) == 1
+    np.testing.assert_allclose(cache.entry(0)[1], expected, atol=0.51 / 65535 + 1e-6)
+
+
+def test_values_beyond_float16_are_clipped(samples):
+    config = settings(samples)
+    cache = FeatureCache(samples, config, lambda x: [1e6 * (x - 0.6)], "")
+    for (features,), target in content(cache):
+        expected = np.clip(1e6 * (target - 0.6), -65504, 65504)
+        np.testing.assert_allclose(features, expected, rtol=1e-3, atol=0.1)
+
+
+# --- computed once, never stale
+
+
+def test_a_second_run_computes_nothing(samples):
+    first, calls = opened(samples)
+    assert calls == 3  # the shapes, five photos, their mirror images
+    second, calls = opened(samples)
+    assert calls == 0
+    assert_equal(content(second), content(first))
+
+
+@pytest.mark.parametrize("change", [
+    {"about": "other weights"}, {"flip": False}, {"resize": "bicubic"}, {"image_size": 8},
+    {"crop_size": 8}, {"samples": slice(4)}, {"samples": slice(None, None, -1)},
+])  # fmt: skip
+def test_whatever_changes_another_key_is_computed(samples, change):
+    opened(samples)
+    change = dict(change)
+    kept = samples[change.pop("samples", slice(None))]
+    _, calls = opened(kept, **change)
+    assert calls and len(keys(samples)) == 2
+
+
+def test_a_changed_photo_is_seen(samples):
+    opened(samples)
+    path = samples[2].target
+    before = path.stat().st_mtime_ns
+    fakes.save(path, fakes.photo(SIZE, SIZE, seed=77))
+    os.utime(path, ns=(before + 1, before + 1))
+    cache, calls = opened(samples)
+    assert calls
+    np.testing.assert_array_equal(cache.entry(4)[1], images.read(path) / np.float32(255))
+
+
+def test_the_key_of_a_model_follows_weights_taps_and_seed():
+    options = {"image_size": 32, "weights": None, "decoder": "transposed_conv", "seed": 0}
+    changes = [
+        {}, {"seed": 1}, {"taps": ["block2"]}, {"taps": ["block1", "block2"]},
+        {"taps": ["block2", "block1"]}, {"backbone": "squeezenet1_1", "taps": ["fire2"]},
+    ]  # fmt: skip
+    found = [feature_inversion(**{**options, **change}).features_key for change in changes]
+    assert len(set(found)) == len(changes)
+    other = {"decoder": {"name": "residual", "widths": [8]}}
+    assert feature_inversion(**{**options, **other}).features_key == found[0]
+
+
+def no_index(folder):
+    (folder / "index.json").unlink()
+
+
+def half_an_index(folder):
+    path = folder / "index.json"
+    path.write_text(path.read_text()[:20])
+
+
+def truncated(folder):
+    path = next(folder.glob("*.npy"))
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def another_byte(folder):
+    path = next(folder.glob("*.npy"))
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+def no_shard(folder):
+    next(folder.glob("*.npy")).unlink()
+
+
+@pytest.mark.parametrize("damage", [no_index, half_an_index, truncated, another_byte, no_shard])
+def test_a_damaged_cache_is_computed_anew(samples, monkeypatch, damage):
+    monkeypatch.setattr(feature_cache, "SHARD_BYTES", 3 * ENTRY)
+    expected = content(opened(samples)[0])
+    folder = opened(samples)[0].folder
+    (folder / ".shard-00000.npy.x.part").write_bytes(b"of a killed process")
+    damage(folder)
+    cache, calls = opened(samples)
+    assert calls == 3
+    assert_equal(content(cache), expected)
+    assert opened(samples)[1] == 0
+    assert not list(folder.glob(".*.part"))
+
+
+def test_a_run_killed_while_it_writes_leaves_nothing_to_read(samples, monkeypatch):
+    monkeypatch.setattr(feature_cache, "SHARD_BYTES", ENTRY)
+    monkeypatch.setattr(feature_cache, "AT_A_TIME", 1)
+    calls = []
+
+    def dies(x):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return Extract()(x)
+
+    with pytest.raises(KeyboardInterrupt):
+        FeatureCache(samples, settings(samples), dies, "weights and taps")
+    assert list(Path(settings(samples).cache_dir).rglob("shard*"))
+    cache, calls = opened(samples)
+    assert calls == 11 and len(cache) == 10
+
+
+# --- the limit
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(samples):
+    needed = 10 * ENTRY / 2**30
+    sentence = re.escape(
+        f"the features need {needed:.3g} GiB and data.feature_cache_gib allows {needed / 2:.3g}; "
+        "allow more, "
+    )
+    with pytest.raises(UserError, match=sentence):
+        opened(samples, feature_cache_gib=needed / 2)
+    assert keys(samples) == []
+    opened(samples)
+    with pytest.raises(UserError, match=sentence):
+        opened(samples, feature_cache_gib=needed / 2)
+
+
+def test_the_least_recently_used_keys_make_room(samples):
+    limit = {"feature_cache_gib": (2 * 10 * ENTRY + 4000) / 2**30}  # two caches
+    folders = {}
+    for time, name in enumerate(("a", "b")):
+        folders[name] = opened(samples, name, **limit)[0].folder
+        os.utime(folders[name] / "index.json", (time, time))
+    old = opened(samples, "a", **limit)[0]  # used again, after b
+    opened(samples, "c", **limit)
+    assert folders["a"].is_dir() and not folders["b"].exists()
+    os.utime(folders["a"] / "index.json", (5, 5))
+    before = content(old)
+    opened(samples, "d", **limit)
+    assert not folders["a"].exists() and len(keys(samples)) == 2
+    assert_equal(content(old), before)  # whoever reads it goes on
+
+
+# --- the stream
+
+
+def stream(cache, start=0, count=9):
+    return list(cache.batches(2, 7, start).take(count).as_numpy_iterator())
+
+
+def test_the_stream_begins_anywhere_and_passes_over_every_entry(samples):
+    cache, _ = opened(samples)
+    whole = stream(cache, count=10)
+    assert_equal(stream(cache, 3, 7), whole[3:])
+    targets = [target.tobytes() for _, batch in whole for target in batch]
+    everything = {target.tobytes() for _, target in content(cache)}
+    assert len(everything) == 10
+    assert set(targets[:10]) == set(targets[10:]) == everything and targets[:10] != targets[10:]
+    for (pixels, mean), batch in whole:
+        assert pixels.shape == (2, 8, 8, 3) and mean.shape == (2, 1, 1, 3)
+        np.testing.assert_allclose(pixels, 300 * batch[:, ::2, ::2], rtol=2**-11)
+
+
+def test_without_flips_it_is_the_stream_of_images(samples):
+    cache, _ = opened(samples, flip=False)
+    config = dataclasses.replace(settings(samples, flip=False))
+    batches = pipeline.dataset(samples, config, training=True, batch_size=2, seed=7, start_step=2)
+    plain = [batch["target"] for batch in batches.take(9).as_numpy_iterator()]
+    np.testing.assert_allclose([target for _, target in stream(cache, 2)], plain, atol=1e-7)
+
+
+# --- runs
+
+
+def run_config(root, tmp_path, data=None, **fit):
+    tables = {
+        "model": {"name": "feature_inversion", "weights": None,
+                  "decoder": {"name": "residual", "widths": [8]}},
+        "data": {"recipe": "folder", "root": str(root), "image_size": 32, "crop_size": 32,
+                 "load_size": 32, "val_size": 32, "flip": False, "damage": "identity",
+                 "feature_cache_gib": 1, "cache_dir": str(tmp_path / "cache"), **(data or {})},
+        "fit": {"steps": 8, "batch_size": 2, "steps_per_epoch": 3, "ema_decay": 0.9, "loss": "mse",
+                "checkpoint_seconds": 0, "learning_rate": 1e-3, "seed": 5},
+    }  # fmt: skip
+    return from_tables(merged(tables, {"fit": fit}))
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    root = tmp_path_factory.mktemp("squares")
+    for number in range(12):
+        fakes.save(root / f"{number}.png", fakes.photo(32, 32, seed=number))
+    return root
+
+
+def test_a_model_takes_the_features_in_the_place_of_the_image():
+    options = {"image_size": 32, "weights": None, "seed": 0, "refine_steps": 2}
+    model = feature_inversion(**options, taps=["block1", "block2"], decoder="transposed_conv")
+    x = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
+    model.adapt([x], 3)
+    raw = tuple(model.raw_features(x))
+    for training_now in (False, True):
+        np.testing.assert_allclose(
+            model(raw, training=training_now), model(x, training=training_now), atol=1e-6
+        )
+    halves = tuple(tf.cast(part, tf.float16) for part in raw)
+    np.testing.assert_allclose(model.decode(model.features(halves)),
+                               model.decode(model.features(x)), atol=5e-3)  # fmt: skip
+
+
+def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares):
+    kept = training.train(run_config(squares, tmp_path), tmp_path / "kept")
+    off = {"feature_cache_gib": 0.0}
+    plain = training.train(run_config(squares, tmp_path, off), tmp_path / "plain")
+    still = training.train(run_config(squares, tmp_path, off, steps=1), tmp_path / "still")
+    mine, theirs, start = (state(run)[0] for run in (kept, plain, still))
+    names = [name for name in theirs if name.startswith("model/") and theirs[name].ndim == 4]
+    moved = sum(np.abs(theirs[name] - start[name]).sum() for name in names)
+    apart = sum(np.abs(mine[name] - theirs[name]).sum() for name in names)
+    assert moved > 0 and apart < 0.01 * moved  # 0.001 seen; float16 has 11 bits
+    assert list((tmp_path / "cache" / "features").glob("*/index.json"))
+
+
+def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, squares):
+    config = run_config(squares, tmp_path, {"flip": True})
+    whole = training.train(config, tmp_path / "whole")
+    interrupted(monkeypatch, config, tmp_path / "stopped", 4)
+    resumed = training.train(config, tmp_path / "stopped", resume=True)
+    for name, array in state(whole)[0].items():
+        np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
+    for name in ("history.csv", "best.npz"):
+        assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path, squares):
+    for value in (-1, "nan"):
+        with pytest.raises(UserError, match="feature_cache_gib must be at least 0 and finite"):
+            run_config(squares, tmp_path, {"feature_cache_gib": float(value)})
+    for load_size in (40, None):
+        with pytest.raises(UserError, match=r"set data.load_size to data.crop_size \(32\)"):
+            run_config(squares, tmp_path, {"load_size": load_size})
+    boxes = {"damage": {"name": "boxes", "size": 8}}
+    with pytest.raises(UserError, match=r"set data\.damage=identity"):
+        FeatureCache([], run_config(squares, tmp_path, boxes).data, Extract(), "")
+    config = dataclasses.replace(
+        run_config(squares, tmp_path),
+        model=from_tables({"model": {"name": "pix2pix", "base_filters": 4}}).model,
+    )
+    with pytest.raises(UserError, match="'pix2pix' has no frozen features"):
+        training.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
