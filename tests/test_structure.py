@@ -19,7 +19,8 @@ REPOSITORY = Path(__file__).parents[1]
 LEVELS = (
     ("errors",),
     ("images", "registry"),
-    ("config", "checkpoint", "layers", "weights"),
+    ("config", "checkpoint", "layers", "torch_file"),
+    ("weights",),
     ("data", "backbones", "cli"),
     ("perceptual",),
     ("networks", "losses", "metrics", "optimizers", "precision"),

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from tfrecon.backbones import check_image_size, feature_taps
+from tfrecon.backbones import BACKBONES, check_image_size, feature_taps
 from tfrecon.errors import UserError, unknown
 from tfrecon.weights import WeightFile, find, local, read
 
@@ -62,6 +62,12 @@ def available(net: Net) -> bool:
     trunk = _trunk(net)
     heads = any(local(file.name) for file in _head_files(net))
     return heads and any(local(name) for name in trunk.files)
+
+
+def fits(net: Net, size: int) -> bool:
+    """Whether square images of `size` pixels are large enough for the trunk of `net`."""
+    trunk = _trunk(net)
+    return size >= max(BACKBONES[trunk.backbone].taps[tap].smallest for tap in trunk.taps)
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines as classical
 from tfrecon.evaluation import gallery, table
 from tfrecon.inference import restorer
-from tfrecon.metrics import METRICS
+from tfrecon.metrics.lpips import metrics_at_hand
 from tfrecon.registry import Spec
 from tfrecon.run import Run
 
@@ -87,13 +87,15 @@ def evaluate_run(
     elif baselines:
         methods |= _baselines(masked, biharmonic, jpeg)
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
-    columns = [*METRICS, *(table.HOLE + name for name in METRICS)] if masked else [*METRICS]
+    metrics = metrics_at_hand(config.image_size)
+    columns = [*metrics, *(table.HOLE + name for name in metrics)] if masked else [*metrics]
+    score = _scorer(metrics)
     with _writing(folder / "per_image.csv") as file:
         file.write(table.csv_text([], columns, header=True))
         rows: list[table.Row] = []
         with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
             for batch in batches:
-                scored = list(_scored(batch, methods))
+                scored = list(_scored(batch, methods, score))
                 file.write(table.csv_text(scored, columns))
                 rows += scored
                 bar.update(len(batch["id"]))
@@ -107,6 +109,8 @@ def evaluate_run(
         about.append(BORDER_NOTE)
     if options:
         about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
+    if "lpips_alex" not in metrics:
+        about.append(table.NO_LPIPS)
     text = _write_summaries(folder, cells, about, verdicts)
     what, scores = _ranked(rows, model, columns)
     gallery.write_grids(folder, samples, config, restore, what, scores)
@@ -199,21 +203,27 @@ def _reductions(factor: int) -> dict[str, Method]:
     return found | ({f"thumbnail 1/{factor}": small} if factor > 1 else {})
 
 
-@tf.function(reduce_retracing=True)
-def _scores(target: Any, output: Any, mask: Any) -> dict[str, Any]:
+def _scorer(metrics: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
     """All metrics of a batch, (B,) each; in one graph, so that shared parts are computed once."""
-    scores = {name: metric(target, output) for name, metric in METRICS.items()}
-    if mask is not None:
-        for name, metric in METRICS.items():
-            scores[table.HOLE + name] = metric(target, output, mask)
-    return scores
+
+    @tf.function(reduce_retracing=True)
+    def score(target: Any, output: Any, mask: Any) -> dict[str, Any]:
+        scores = {name: metric(target, output) for name, metric in metrics.items()}
+        if mask is not None:
+            for name, metric in metrics.items():
+                scores[table.HOLE + name] = metric(target, output, mask)
+        return scores
+
+    return score
 
 
-def _scored(batch: pipeline.Batch, methods: Mapping[str, Method]) -> Iterator[table.Row]:
+def _scored(
+    batch: pipeline.Batch, methods: Mapping[str, Method], score: Callable[..., dict[str, Any]]
+) -> Iterator[table.Row]:
     ids = [id.decode() for id in batch["id"].numpy()]
     for name, method in methods.items():
         output = tf.convert_to_tensor(method(batch))
-        scores = _scores(batch["target"], output, batch.get("mask"))
+        scores = score(batch["target"], output, batch.get("mask"))
         lists = {column: score.numpy().tolist() for column, score in scores.items()}
         for index, id in enumerate(ids):
             yield table.Row(id, name, {column: values[index] for column, values in lists.items()})

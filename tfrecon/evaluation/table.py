@@ -36,6 +36,7 @@ MEASURES = {
     "psnr": Measure("PSNR (dB)", True, ".2f"),
     "ssim": Measure("SSIM 11×11", True, ".4f"),
     "ssim_uniform7": Measure("SSIM 7×7", True, ".4f"),
+    "lpips_alex": Measure("LPIPS alex", False, ".4f"),
 }
 
 NOTES = (
@@ -44,8 +45,15 @@ NOTES = (
     "PSNR: decibels for a data range of 1; higher is better, equal images count as 100.",
     "SSIM 11×11: Gaussian window, σ = 1.5 (Wang et al. 2004). SSIM 7×7: uniform window, "
     "scikit-image's default. Higher is better, 1 is a perfect image.",
+    "LPIPS alex: learned distance on AlexNet (Zhang et al. 2018, version 0.1); lower is better.",
     f"A cell holds mean ± standard deviation over the images and, in brackets, the {LEVEL:.0%} "
     f"interval of the mean (percentile bootstrap, {RESAMPLES} resamples).",
+)
+
+
+NO_LPIPS = (
+    "LPIPS is left out: its weights are not in $TFRECON_WEIGHTS or the cache, or the images are "
+    "too small for it."
 )
 
 

@@ -16,7 +16,7 @@ from tfrecon.errors import UserError
 MAX_UNKNOWNS = 6400
 """Values of a neighbourhood; the normal equations of more would not fit beside the rest."""
 
-MAX_PRODUCTS = 2e12
+MAX_PRODUCTS = 1e12
 """Multiplications that the normal equations may cost, a minute of a few cores; positions are left
 out evenly until they fit."""
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.pixelwise import checked, mean_over
-from tfrecon.perceptual import Net, available, check_range, lpips_network
+from tfrecon.perceptual import Net, available, check_range, fits, lpips_network
 
-__all__ = ["available", "lpips_metric"]
+__all__ = ["available", "lpips_metric", "metrics_at_hand"]
 
 
 def lpips_metric(net: Net = "alex") -> Callable[..., Any]:
@@ -35,6 +36,13 @@ def lpips_metric(net: Net = "alex") -> Callable[..., Any]:
         return tf.add_n([_mean(one, masks) for one in maps])
 
     return lpips
+
+
+def metrics_at_hand(size: int) -> dict[str, Callable[..., Any]]:
+    """`METRICS`, and ``lpips_alex`` where it needs no download and images of `size` pixels do."""
+    if not available("alex") or not fits("alex", size):
+        return dict(METRICS)
+    return {**METRICS, "lpips_alex": lpips_metric("alex")}
 
 
 def _mean(distances: Any, masks: Any) -> Any:
