@@ -121,14 +121,16 @@ def test_parameters_and_shapes_at_224_pixels():
 @pytest.mark.parametrize("name", ["vgg16", "alexnet", "squeezenet1_1"])
 def test_declared_shapes_and_smallest_images(name):
     """Each tap exists at the declared smallest side and not one pixel below."""
-    for tap, place in BACKBONES[name].taps.items():
+    every = BACKBONES[name].taps
+    for tap in ("block1", "block3_conv1", "block5") if name == "vgg16" else every:
+        place = every[tap]
         model = feature_taps(name, [tap], None)
         at_224 = model.compute_output_shape((1, 224, 224, 3))
         assert tuple(at_224[0] if isinstance(at_224, list) else at_224)[1:] == place.shape_at_224()
         side = place.smallest
         assert np.asarray(_only(model(images(side)))).size
         if side > 1:
-            with pytest.raises(Exception, match=r"(?i)negative|size|empty|incompatible"):
+            with pytest.raises(Exception, match=r"encountered when calling|empty"):
                 assert np.asarray(_only(model(images(side - 1)))).size, "empty"
         check_image_size(name, [tap], side)
         if side > 1:
