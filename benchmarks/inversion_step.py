@@ -6,9 +6,10 @@ Ours is `feature_inversion` in bfloat16, compiled as training does it with the m
 (log-MSE, Adam 1e-3, clipnorm 1, batches of 8 crops of 96 pixels), inside `model.fit`. PyTorch has
 the same starting weights and batch, eager and channels_last, in float32 and under bfloat16
 autocast. Each of the three is a process of its own with as many threads as there are cores, and
-they take turns, a round of steps each, so that other work on the machine meets all. Batches come
-from memory; warm-up is left out. Prints images/s (min, median, max), the mean loss over all steps,
-which shows that they train the same network, and the ratios of the medians.
+they take turns, a round of steps each. Leave the machine idle otherwise: PyTorch's threads wait for
+each other far longer than TensorFlow's where a core is shared. Batches come from memory; warm-up is
+left out. Prints images/s (min, median, max), the mean loss over all steps, which shows that they
+train the same network, and the ratios of the medians.
 
 Makes a temporary virtual environment with torch (a download of some 200 MB, or more where the
 registry has builds for GPUs only) unless ``--torch-python`` names an interpreter that has it.
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 BATCH, SIDE, WARM_UP = 8, 96, 5
-LOSS = {"learning_rate": 1e-3, "clip": 1.0, "log": 1e-5, "adam": 1e-7}
+LEARNING_RATE, CLIPNORM, LOG_EPSILON, ADAM_EPSILON = 1e-3, 1.0, 1e-5, 1e-7
 WORKERS = ("tfrecon bfloat16", "torch float32", "torch bfloat16")
 PACKAGES = ("torch==2.13.0", "numpy")
 
@@ -95,7 +96,7 @@ def ours(start: Path) -> None:
 def theirs(start: Path, precision: str) -> None:
     """The worker of PyTorch: steps from the weights in `start` when it is told to."""
     import numpy as np
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     with np.load(start) as saved:
@@ -115,11 +116,11 @@ def theirs(start: Path, precision: str) -> None:
 
 def torch_step(arrays: dict[str, Any], precision: str) -> Callable[[], Any]:
     """``step() -> loss`` of the network whose arrays, HWIO, tfrecon calls so."""
-    import torch
-    from torch import nn
-    from torch.nn import functional as f
+    import torch  # pyright: ignore[reportMissingImports]
 
-    def conv(name: str, shuffled: bool = False) -> nn.Conv2d:
+    nn, f = torch.nn, torch.nn.functional
+
+    def conv(name: str, shuffled: bool = False) -> Any:
         kernel, bias = arrays[f"{name}/kernel"].permute(3, 2, 0, 1), arrays[f"{name}/bias"]
         if shuffled:  # TensorFlow's depth_to_space counts colours fastest, pixel_shuffle slowest
             order = torch.arange(12).reshape(4, 3).T.flatten()
@@ -143,9 +144,7 @@ def torch_step(arrays: dict[str, Any], precision: str) -> Callable[[], Any]:
     images = arrays["x"].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     imagenet = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     mean, deviation = (arrays[f"standardise0/{n}"][:, None, None] for n in ("mean", "deviation"))
-    adam = torch.optim.Adam(
-        decoder.parameters(), lr=LOSS["learning_rate"], eps=LOSS["adam"], fused=True
-    )
+    adam = torch.optim.Adam(decoder.parameters(), lr=LEARNING_RATE, eps=ADAM_EPSILON, fused=True)
 
     def step() -> Any:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
@@ -156,11 +155,11 @@ def torch_step(arrays: dict[str, Any], precision: str) -> Callable[[], Any]:
                 skip = f.pixel_shuffle(ridge(x), 2)
             made = skip.float() + f.pixel_shuffle(decoder(x), 2)
         errors = (made.float() - images).square().mean((1, 2, 3))
-        loss = (errors + LOSS["log"]).log().mean()
+        loss = (errors + LOG_EPSILON).log().mean()
         adam.zero_grad()
         loss.backward()
         for parameter in decoder.parameters():
-            nn.utils.clip_grad_norm_(parameter, LOSS["clip"])
+            nn.utils.clip_grad_norm_(parameter, CLIPNORM)
         adam.step()
         return loss.detach()
 

@@ -171,7 +171,7 @@ class FakeRun(Run):
 
     restore: Any = None
 
-    def load_model(self):
+    def load_model(self, options=None):
         channels = 4 if self.has_mask else 3
         inputs = keras.Input((None, None, channels))
         model: Any = keras.Model(inputs, keras.layers.Lambda(self.restore)(inputs))

@@ -124,7 +124,7 @@ def test_a_model_of_fixed_size_is_exported_with_its_tiles(tmp_path):
 def fake_run(model, has_mask):
     config = SimpleNamespace(model=Spec("tiny", {"filters": 8}))
     return SimpleNamespace(
-        name="my_run", config=config, has_mask=has_mask, load_model=lambda: model
+        name="my_run", config=config, has_mask=has_mask, load_model=lambda options=None: model
     )
 
 

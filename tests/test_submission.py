@@ -317,7 +317,7 @@ def mirroring_run(contest, monkeypatch) -> None:
         name="mirror",
         has_mask=True,
         config=SimpleNamespace(data=data),
-        load_model=lambda: model,
+        load_model=lambda options=None: model,
     )
     monkeypatch.setattr("tfrecon.run.open_run", lambda path: trained)
 
