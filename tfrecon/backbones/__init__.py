@@ -70,6 +70,7 @@ def feature_taps(
     else:
         assign(model, files.read(Path(chosen)), f"weight file {chosen!r}")
     model.trainable = False
+    model.autocast = False  # images keep their digits until they are preprocessed
     model.fingerprint = files.fingerprint(
         {key: variable.numpy() for key, variable in torch_names(model).items()}
         | {"preprocessing": np.frombuffer(repr(about).encode(), np.uint8)}

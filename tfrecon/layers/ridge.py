@@ -236,7 +236,7 @@ def _moments(features: Any, shift: Any) -> tuple[Any, Any]:
     return tf.reduce_sum(centred, (0, 1, 2)), tf.reduce_sum(tf.square(centred), (0, 1, 2))
 
 
-@tf.function(reduce_retracing=True)
+@tf.function  # the sizes must stay known
 def _equations(features: Any, targets: Any, size: int, factor: int, step: int) -> tuple[Any, ...]:
     """Count, Σzzᵀ, Σzyᵀ, Σz, Σy over every `step`-th whole neighbourhood z and its pixels y."""
     edge = size // 2

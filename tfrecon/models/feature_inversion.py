@@ -139,7 +139,8 @@ class FeatureInversion(keras.Model):
         self, sources: Sequence[Source], decoder: Spec, fusion: Spec, *, image_size: int,
         refine_steps: int, refine_rate: float, seed: int, **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
+        # Not cast on entry: images in bfloat16 would have lost a bit of their eight.
+        super().__init__(autocast=False, **kwargs)
         self.options = {
             "sources": [
                 {"backbone": s.backbone, "taps": list(s.taps), "weights": s.weights}
