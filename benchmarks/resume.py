@@ -1,10 +1,11 @@
 """Kills a training run three times with SIGKILL, resumes it, and compares every array of its state
 with an uninterrupted run's: weights, optimizer slots, moving average, random generators.
 
-    python benchmarks/resume.py
+    python benchmarks/resume.py [pix2pix|feature_inversion]
 
-Augmentation, dropout, BatchNorm and EMA are on. A control resumes with the random generators' state
-left out, and must differ. Exits with 1 if a claim does not hold.
+Augmentation, dropout, BatchNorm and EMA are on, where the model has them. A control resumes with
+the random generators' state left out, and must differ; a model that draws nothing in its step has
+no such state and no control. Exits with 1 if a claim does not hold.
 """
 
 from __future__ import annotations
@@ -20,21 +21,41 @@ from pathlib import Path
 import numpy as np
 
 STEPS = 240
-OPTIONS = [
-    "model.base_filters=8", "model.discriminator_filters=8", "model.dropout=0.5",
-    "data.image_size=64", "data.damage.name=boxes", "data.damage.size=20",
+OPTIONS = {
+    "pix2pix": [
+        "model.base_filters=8",
+        "model.discriminator_filters=8",
+        "model.dropout=0.5",
+        "data.image_size=64",
+        "data.damage.name=boxes",
+        "data.damage.size=20",
+    ],
+    "feature_inversion": [
+        "model.weights=none",
+        "model.decoder=transposed_conv",
+        "data.image_size=64",
+        "data.crop_size=32",
+        "data.load_size=80",
+        "data.val_size=64",
+    ],
+}
+"""Settings that make a step quick; random backbones need no file."""
+COMMON = [
     "fit.batch_size=2", "fit.ema_decay=0.99", "fit.steps_per_epoch=37", "fit.schedule=cosine",
     "fit.early_stopping_patience=100", "fit.checkpoint_seconds=0.5", "fit.seed=7",
 ]  # fmt: skip
+
+
+MODEL = sys.argv[1] if len(sys.argv) > 1 else "pix2pix"
 
 
 def command(folder: Path, resume: bool) -> list[str]:
     """The run's command line; the same one after every kill, with --resume."""
     if resume:
         return [sys.executable, "-m", "tfrecon.fit", "--run", str(folder), "--resume"]
-    settings = [part for option in OPTIONS for part in ("--set", option)]
+    settings = [part for option in (*OPTIONS[MODEL], *COMMON) for part in ("--set", option)]
     return [
-        sys.executable, "-m", "tfrecon.fit", "--model", "pix2pix", "--data", "demo",
+        sys.executable, "-m", "tfrecon.fit", "--model", MODEL, "--data", "demo",
         "--steps", str(STEPS), "--run", str(folder), *settings,
     ]  # fmt: skip
 
@@ -70,23 +91,31 @@ def finish(folder: Path, resume: bool) -> dict[str, np.ndarray]:
     return checkpoint.load(folder / "state.npz")[0]
 
 
+def generators(folder: Path) -> list[str]:
+    """The random generators among the arrays of the checkpoint: the model's only integers."""
+    from tfrecon import checkpoint
+
+    arrays, _ = checkpoint.load(folder / "state.npz")
+    return [
+        name for name, array in arrays.items()
+        if name.startswith("model/") and np.issubdtype(array.dtype, np.integer)
+    ]  # fmt: skip
+
+
 def forget_generators(folder: Path) -> int:
     """Sets the random generators of the checkpoint back to their start; returns how many."""
     from tfrecon import checkpoint
 
     path = folder / "state.npz"
     arrays, note = checkpoint.load(path)
-    forgotten = 0
-    for name, array in arrays.items():
-        # Keras keeps a generator as (seed, counter): the only integers among the model's arrays.
-        if name.startswith("model/") and np.issubdtype(array.dtype, np.integer):
-            arrays[name] = np.array([array[0], 0], array.dtype)
-            forgotten += 1
+    forgotten = generators(folder)
+    for name in forgotten:  # Keras keeps a generator as (seed, counter)
+        arrays[name] = np.array([arrays[name][0], 0], arrays[name].dtype)
     groups: dict[str, list[np.ndarray]] = {}
     for name in sorted(arrays):
         groups.setdefault(name.split("/")[0], []).append(arrays[name])
     checkpoint.save(path, groups, note)
-    return forgotten
+    return len(forgotten)
 
 
 def compare(name: str, a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
@@ -108,6 +137,9 @@ def main() -> None:
             kill_after(killed, step, draw.random(), resume=number > 0)
         same = compare("killed three times and resumed", whole, finish(killed, resume=True))
 
+        if not generators(folder / "whole"):
+            print("resume is exact" if same else "FAILED: resume is not exact")
+            sys.exit(0 if same else 1)
         control = folder / "control"
         kill_after(control, STEPS // 4, 0.0, resume=False)
         print(f"control: {forget_generators(control)} random generators set back", flush=True)

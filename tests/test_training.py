@@ -245,10 +245,11 @@ def test_a_batch_that_replicas_cannot_share_is_refused(photos):
 
 
 @pytest.mark.slow
-def test_kill_and_resume_in_processes():
+@pytest.mark.parametrize("model", ["pix2pix", "feature_inversion"])
+def test_kill_and_resume_in_processes(model):
     script = REPOSITORY / "benchmarks" / "resume.py"
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=REPOSITORY, capture_output=True, text=True,
+        [sys.executable, str(script), model], cwd=REPOSITORY, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
