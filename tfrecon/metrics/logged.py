@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -29,6 +30,15 @@ def keras_metric(name: str) -> keras.metrics.Metric:
     of replicas. Raises UserError for an unknown name.
     """
     return ImageMetric(name)
+
+
+def results(metrics: Iterable[keras.metrics.Metric]) -> dict[str, Any]:
+    """What metrics have come to, by name; the compiled ones only once a validation built them."""
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        value = metric.result() if getattr(metric, "built", True) else {}
+        found.update(value if isinstance(value, dict) else {metric.name: value})
+    return found
 
 
 @keras.saving.register_keras_serializable(package="tfrecon")

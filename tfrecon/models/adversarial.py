@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tfrecon.metrics import results
+
 
 @keras.saving.register_keras_serializable("tfrecon")
 class AdversarialModel(keras.Model):
@@ -101,12 +103,8 @@ class AdversarialModel(keras.Model):
 
         Training reports what `train_step` returns; the adversarial losses have no validation value.
         """
-        results = {self.trackers[0].name: self.trackers[0].result()}
-        for metric in self.metrics:
-            value = metric.result() if getattr(metric, "built", True) else {}
-            if isinstance(value, dict):  # the compiled metrics, built by the first validation
-                results.update(value)
-        return results
+        others = [metric for metric in self.metrics if metric not in self.trackers]
+        return results([self.trackers[0], *others])
 
     def optimized_variables(self) -> list[Any]:
         """The variables that the optimizer updates, in the order `train_step` passes them."""

@@ -19,6 +19,7 @@ from tfrecon.backbones import DEFAULT, check_image_size, check_taps, feature_tap
 from tfrecon.errors import UserError
 from tfrecon.layers.align import align
 from tfrecon.layers.ridge import Ridge, Standardise, Sums
+from tfrecon.metrics import results
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
 from tfrecon.registry import Spec, build, check, check_options
@@ -150,6 +151,7 @@ class FeatureInversion(keras.Model):
             "refine_steps": refine_steps, "refine_rate": refine_rate, "seed": seed,
         }  # fmt: skip
         self.refine_steps, self.refine_rate = refine_steps, refine_rate
+        self.validating = False
         for source in sources:
             check_image_size(source.backbone, source.taps, image_size)
         self.backbones = [feature_taps(s.backbone, s.taps, s.weights, seed) for s in sources]
@@ -278,6 +280,27 @@ class FeatureInversion(keras.Model):
             kernel, bias = sums.solve()
             self.ridge.kernel.assign(kernel)
             self.ridge.bias.assign(bias)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Keras's own, with the compiled metrics."""
+        self.validating = True
+        try:
+            return super().test_step(data)
+        finally:
+            self.validating = False
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """The loss, and in validation the compiled metrics: SSIM of the training crops would cost
+        some percent of a step."""
+        if self.validating:
+            return super().compute_metrics(x, y, y_pred, sample_weight)
+        return results(self.metrics[:1])
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The loss, and what validation computed."""
+        return results(self.metrics)
 
     @property
     def fingerprint(self) -> str:
