@@ -25,7 +25,7 @@ LEVELS = (
     ("perceptual",),
     ("networks", "losses", "metrics", "optimizers", "precision"),
     ("models",),
-    ("run", "inference"),
+    ("run", "run_data", "inference"),
     ("callbacks",),
     ("training", "evaluation", "saved_model", "reconstruction", "submission"),
     ("catalogue",),

@@ -8,72 +8,37 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfrecon import images, losses, precision
 from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import History, Progress, SampleGrid
 from tfrecon.callbacks.state import Checkpoint
 from tfrecon.config import Config, FitConfig
-from tfrecon.data import check, pipeline, recipes
-from tfrecon.data.feature_cache import FeatureCache
-from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError, unknown
 from tfrecon.metrics import keras_metric
 from tfrecon.models import build_model, check_model
 from tfrecon.optimizers import build_optimizer
 from tfrecon.run import STATE, Run, changes, inference_variables, machine, open_run
+from tfrecon.run_data import (
+    Data,
+    adaptation_batches,
+    kept_features,
+    load_data,
+    training_batches,
+    validation_batches,
+)
 
 GRID_IMAGES = 4
 CALIBRATION_SECONDS = 10.0
 DEFAULT_EPOCHS = 10
-ADAPTATION_IMAGES = 2000
-"""Images that statistics and closed-form parts are fitted to."""
 VALIDATED = ("psnr", "ssim")
 """Metrics that validation logs every epoch, beside the model's own loss."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The samples of a run and what they say about its model."""
-
-    train: list[Sample]
-    val: list[Sample]
-    mask: bool
-    features: FeatureCache | None = None
-    """What the model trains on instead of images, where it is asked for."""
-
-
-def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
-    """Training and validation samples, every file of them decoded once to see that it can be.
-
-    The test files, which a run ends with, are decoded too. Raises UserError for whatever is wrong
-    with any file, before anything is trained.
-    """
-    root = Path(config.data.root) if config.data.root else None
-    splits = {
-        split: recipes.samples(config.data.recipe, root, split)
-        for split in ("train", "val", "test")
-    }
-    together = [sample for samples in splits.values() for sample in samples]
-    kept = {id(sample) for sample in check.readable(together, skip_unreadable)}
-    train, val, test = ([s for s in samples if id(s) in kept] for samples in splits.values())
-    for split, samples in (("train", train), ("val", val), ("test", test)):
-        if not samples:
-            raise UserError(
-                f"no image of split {split!r} can be read; replace the unreadable files"
-            )
-    for sample in (*train, *val):
-        if sample.target is None:
-            raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
-    return Data(train, val, pipeline.has_mask(train, config.data))
 
 
 def train(
@@ -99,10 +64,11 @@ def train(
             config.model, image_size=config.data.image_size, mask=data.mask, seed=config.fit.seed
         )
     _check_crop(config, model)
-    data = dataclasses.replace(data, features=_feature_cache(config, data, model))
-    model.refine_steps = 0  # training watches the model's own answer, without costly refinement
+    data = dataclasses.replace(data, features=kept_features(config, data, model))
+    if hasattr(model, "refine_steps"):
+        model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
     if hasattr(model, "adapt") and not resume:
-        model.adapt(*_adaptation(config, data))
+        model.adapt(*adaptation_batches(config, data))
     steps_per_epoch = config.fit.steps_per_epoch or -(-len(data.train) // config.fit.batch_size)
     if not model.trainable_variables:  # solved for, not trained
         config = dataclasses.replace(
@@ -135,29 +101,6 @@ def _check_crop(config: Config, model: keras.Model) -> None:
         raise UserError(
             f"data.crop_size must be a multiple of {multiple} for this model, not {size}"
         )
-
-
-def _feature_cache(config: Config, data: Data, model: Any) -> FeatureCache | None:
-    """The frozen features of the training images, where the run is to keep them on disk."""
-    if not config.data.feature_cache_gib or not model.trainable_variables:
-        return None
-    if not hasattr(model, "features_key"):
-        raise UserError(
-            f"model {config.model.name!r} has no frozen features that could be kept; set "
-            "data.feature_cache_gib=0"
-        )
-    extract = tf.function(model.raw_features, reduce_retracing=True)
-    return FeatureCache(data.train, config.data, extract, model.features_key)
-
-
-def _adaptation(config: Config, data: Data) -> tuple[Iterator[Any], int]:
-    """The first training images, whole and in order, for the closed-form part of a model."""
-    samples = data.train[:ADAPTATION_IMAGES]
-    settings = dataclasses.replace(config.data, cache="none")
-    batches = pipeline.dataset(samples, settings, batch_size=8)
-    total = -(-len(samples) // 8)
-    progress = tqdm(batches, "fitting to the features", total, delay=2, leave=False, unit="batch")
-    return (batch["input"] for batch in progress), len(samples)
 
 
 def _check_data(recorded: Run, run: Run) -> None:
@@ -225,8 +168,8 @@ def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None
     config, path = run.config, run.path
     fit = config.fit
     steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
-    validation = _validation(config, data, run.facts["replicas"])
-    first = None if recorded else _training_batches(config, data)
+    validation = validation_batches(config, data, run.facts["replicas"])
+    first = None if recorded else training_batches(config, data)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
     if not recorded:
         run.save()  # from here on the run exists
@@ -254,7 +197,7 @@ def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None
                 break
             batches, first = first, None
             model.fit(
-                batches or _training_batches(config, data, start),
+                batches or training_batches(config, data, start),
                 initial_epoch=start // steps_per_epoch,
                 epochs=start // steps_per_epoch + epochs,
                 steps_per_epoch=steps,
@@ -299,37 +242,6 @@ def segments(step: int, total: int, per_epoch: int) -> Iterator[tuple[int, int, 
         step += epochs * steps
 
 
-def _validation(config: Config, data: Data, replicas: int) -> tf.data.Dataset:
-    """The validation images up to the last whole share: Keras fails on a replica without any."""
-    usable = len(data.val) - len(data.val) % replicas
-    if not usable:
-        raise UserError(
-            f"{len(data.val)} validation image cannot be shared by {replicas} replicas; add some, "
-            "or train with --strategy none"
-        )
-    batch_size = min(config.fit.batch_size, usable)
-    config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, batch_size=batch_size))
-    return keras_dataset(config, data.val[:usable], training=False)
-
-
-def _training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data.Dataset:
-    """`keras_dataset` of the training images, or their kept features in the place of x."""
-    if data.features:
-        return data.features.batches(config.fit.batch_size, config.fit.seed, start_step)
-    return keras_dataset(config, data.train, training=True, start_step=start_step)
-
-
-def keras_dataset(
-    config: Config, samples: list[Sample], *, training: bool, start_step: int = 0
-) -> tf.data.Dataset:
-    """``(x, target)`` batches of a run, with pixel weights where the run weighs holes."""
-    batches = pipeline.dataset(
-        samples, config.data, training=training, batch_size=config.fit.batch_size,
-        seed=config.fit.seed, start_step=start_step,
-    )  # fmt: skip
-    return pipeline.keras_dataset(batches, config.fit.hole_weight)
-
-
 def _stoppers(fit: FitConfig) -> list[keras.callbacks.Callback]:
     mode = "max" if any(name in fit.monitor for name in ("psnr", "ssim")) else "min"
     stoppers: list[keras.callbacks.Callback] = []
@@ -365,7 +277,7 @@ def _with_measured_steps(
     minutes = fit.minutes or 0.0
     _compile(model, fit, 1_000_000, strategy)
     before = [np.asarray(variable) for variable in model.variables]
-    batches = _training_batches(config, data)
+    batches = training_batches(config, data)
     model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)  # traces and warms up
     steps, seconds = 2, 0.0
     while seconds < CALIBRATION_SECONDS:
@@ -374,7 +286,7 @@ def _with_measured_steps(
         seconds = time.monotonic() - started
         per_step = seconds / steps
         steps = max(steps * 2, int(CALIBRATION_SECONDS / per_step))
-    validation = _validation(config, data, strategy.num_replicas_in_sync)
+    validation = validation_batches(config, data, strategy.num_replicas_in_sync)
     model.evaluate(validation, verbose=0)
     started = time.monotonic()
     model.evaluate(validation, verbose=0)
