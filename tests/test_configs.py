@@ -14,7 +14,7 @@ from tfrecon.data import recipes
 from tfrecon.data.damage import damage
 from tfrecon.losses import mixture
 from tfrecon.models import DEFAULTS, check_model
-from tfrecon.optimizers import build_optimizer
+from tfrecon.optimizers import OPTIMIZERS, build_optimizer
 from tfrecon.registry import check_options
 from tfrecon.run import open_run
 
@@ -83,6 +83,18 @@ def test_it_loads_and_all_its_names_and_options_are_known(path):
     check_options(recipe.samples, config.data.recipe, "recipe")
     if config.data.damage:
         damage(config.data.damage)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in CONFIGS if "bsds500" not in p.name and p.parent.name == "feature_inversion"],
+    ids=lambda p: p.stem,
+)
+def test_published_protocols_take_nothing_from_our_defaults(path):
+    fit = read(path).fit
+    assert check_options(OPTIMIZERS["adam"], fit.optimizer, "optimizer")["clipnorm"] is None
+    assert fit.schedule == "constant" and fit.warmup_steps == 0 and fit.ema_decay == 0
+    assert fit.precision == "float32" and "log_mse" not in [loss.name for loss in fit.loss]
 
 
 DATA = {

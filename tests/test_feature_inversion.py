@@ -56,7 +56,7 @@ def test_it_keeps_the_promises_of_a_model():
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_ensembles_keep_them_too(fusion):
     check_model(lambda: feature_inversion(**SMALL, **TWO_TAPS, fusion={"name": fusion, "width": 8},
-                                          decoder={"name": "residual", "widths": [8]}),
+                                          decoder={"name": "residual", "width": 8}),
                 channels=3, size=32)  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_residual_decoder_starts_from_the_linear_solution():
 
 
 def test_residual_predicts_squares_and_pools():
-    deep = residual(channels=5, doublings=3, widths=[8, 8, 6], depths=[1, 1, 1], seed=0).network
+    deep = residual(channels=5, doublings=3, width=6, depth=1, seed=0).network
     assert deep(np.zeros((1, 3, 4, 5))).shape == (1, 24, 32, 3)
     pooled = residual(channels=5, doublings=1, pooling=2, seed=0).network
     assert pooled(np.zeros((1, 4, 6, 5))).shape == (1, 8, 12, 3)
@@ -290,12 +290,12 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
 
 def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, folder):
     run = training.train(config(folder), tmp_path / "run")
-    differences = export_run(run, tmp_path / "export", {"refine_steps": 3})
+    differences = export_run(run, tmp_path / "export", {"refine_steps": 20})
     assert max(difference.restore for difference in differences) < 1e-5
     x = photos(2)[:, :19, :30]
     restored = open_export(tmp_path / "export").restore(x)
     np.testing.assert_allclose(
-        restored, restorer(run.load_model({"refine_steps": 3}))(x), atol=1e-5
+        restored, restorer(run.load_model({"refine_steps": 20}))(x), atol=1e-5
     )
     assert np.abs(restored - restorer(run.load_model())(x)).max() > 1e-4
 
@@ -309,7 +309,11 @@ def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, folder)
     ({"taps": ["block1", "block1"]}, "'block1' of backbone 'vgg16' is given twice"),
     ({"weights": "torchvison"}, "did you mean 'torchvision'?"),
     ({"decoder": "residul"}, "unknown decoder 'residul'; did you mean 'residual'?"),
-    ({"decoder": {"name": "residual", "width": 3}}, "did you mean 'widths'?"),
+    ({"decoder": {"name": "residual", "widht": 3}}, "did you mean 'width'?"),
+        ({"decoder": {"widht": 3}}, "of decoder 'residual'; did you mean 'width'?"),
+        ({"backbone": "alexnet"}, "backbone 'alexnet' needs at least one tap; it has conv1"),
+        ({"taps": []}, "backbone 'vgg16' needs at least one tap"),
+        ({"refine_rate": 0.0}, "model.refine_rate must be greater than 0"),
     ({"fusion": "concatt", **TWO_TAPS}, "unknown fusion 'concatt'; did you mean 'concat'?"),
     ({"refine_steps": -1}, "model.refine_steps must be 0 or more"),
     ({"sources": []}, "model.sources is empty"),
@@ -329,9 +333,14 @@ def test_wrong_options_are_refused_before_anything_is_built(options, text):
     ({"taps": ["block2"]}, 30, "sizes that work are multiples of 4, e.g. 28 or 32"),
     ({"backbone": "vit_s16", "taps": ["block1"]}, 256, "224×224 pixels only, not 256×256"),
     ({"backbone": "resnet34", "taps": ["avgpool"]}, 96, "power of two, e.g. 128 or 256"),
-    ({"decoder": {"name": "residual", "widths": [8, 8]}}, 32, "must list 1 whole numbers"),
-    ({"decoder": {"name": "linear", "kernel_size": 11}}, 32, "must be odd, and at most 5"),
-    ({"decoder": {"name": "linear", "kernel_size": 4}}, 32, "must be odd, and at most 5"),
+    ({"decoder": {"name": "residual", "width": 0}}, 32, "must be 1 or more, not 0"),
+        ({"decoder": {"name": "residual", "pooling": 3}}, 32, "must be 1, 2, 4"),
+        ({"decoder": {"pooling": 4}}, 36, "multiples of 8, e.g. 32 or 40"),
+        ({"decoder": {"penalty": 0.0}}, 32, "penalty must be greater than 0"),
+    ({"decoder": {"name": "linear", "kernel_size": 11}}, 32, "kernel_size must be at most 5"),
+        ({"decoder": {"name": "linear", "kernel_size": 5}, "taps": ["block3"]}, 32,
+         "more than the 4"),
+    ({"decoder": {"name": "linear", "kernel_size": 4}}, 32, "must be odd and positive, not 4"),
 ])  # fmt: skip
 def test_sizes_that_do_not_fit_are_refused(options, size, text):
     spec = Spec("feature_inversion", {"weights": "none", **options})
@@ -351,9 +360,26 @@ def test_masks_and_crops_that_do_not_fit_are_refused(tmp_path, folder):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_trained_run_takes_only_options_of_inference(tmp_path, folder):
+    run = training.train(config(folder, steps=1), tmp_path / "run")
+    with pytest.raises(UserError, match=r"model\.taps cannot be set on a trained run"):
+        run.load_model({"taps": ["block2"]})
+
+
+def test_two_sources_of_one_backbone_run_it_once():
+    sources = [
+        {"backbone": "vgg16", "taps": [tap], "weights": "none"} for tap in ("block1", "block2")
+    ]
+    both = feature_inversion(image_size=32, sources=sources, seed=0)
+    one = feature_inversion(image_size=32, weights=None, seed=0, **TWO_TAPS)
+    assert len(both.backbones) == 1 and both.fingerprint == one.fingerprint
+    for mine, theirs in zip(both.raw_features(photos()), one.raw_features(photos()), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_too_many_channels_for_a_linear_part_say_so():
     with pytest.raises(UserError, match=f"at most {MAX_UNKNOWNS}"):
-        Ridge(MAX_UNKNOWNS + 1, 1)
+        Ridge(MAX_UNKNOWNS + 1, 1, 1)
 
 
 def test_the_fingerprint_follows_the_weights():

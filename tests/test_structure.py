@@ -179,7 +179,8 @@ def test_import_tfrecon_is_light():
 
 PUBLIC = {
     "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
-    "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "restorer", "samples",
+    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "restorer",
+    "samples",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfrecon.errors import UserError
     from tfrecon.inference import restorer
     from tfrecon.layers.harmonic_fill import harmonic_fill
+    from tfrecon.models.feature_inversion import feature_inversion
     from tfrecon.models.pix2pix import pix2pix
     from tfrecon.registry import Spec
     from tfrecon.run import open_run
@@ -32,6 +33,7 @@ __all__ = [
     "UserError",
     "__version__",
     "dataset",
+    "feature_inversion",
     "harmonic_fill",
     "keras_dataset",
     "open_run",
@@ -49,6 +51,7 @@ _HOMES = {
     "Spec": "tfrecon.registry",
     "UserError": "tfrecon.errors",
     "dataset": "tfrecon.data.pipeline",
+    "feature_inversion": "tfrecon.models.feature_inversion",
     "harmonic_fill": "tfrecon.layers.harmonic_fill",
     "keras_dataset": "tfrecon.data.pipeline",
     "open_run": "tfrecon.run",

@@ -107,6 +107,9 @@ def to_float_tensor(pixels: Any) -> Any:
     """`to_float` for a tensor of uint8, or of unrounded values in 0…255 as resizing gives them."""
     import tensorflow as tf
 
+    if pixels.dtype == tf.uint8:  # inside a graph a division by a constant is one bit off
+        levels = tf.constant(to_float(np.arange(256, dtype=np.uint8)))
+        return tf.gather(levels, tf.cast(pixels, tf.int32))
     return tf.cast(pixels, tf.float32) / 255.0
 
 

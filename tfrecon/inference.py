@@ -48,8 +48,9 @@ def restorer(model: Any) -> Restore:
 def restore_any_size(model: Any, x: tf.Tensor) -> tf.Tensor:
     """The graph behind `restorer`: (B,H,W,C) to (B,H,W,3), clipped to [0,1], with unknown sizes.
 
-    A model with a ``size_multiple`` gets the photo padded by reflection; one with a ``fixed_size``
-    gets tiles of that size, overlapping by a quarter at least.
+    A model with a ``size_multiple`` gets the photo padded by reflection, also to its
+    ``smallest_size`` where it has one; one with a ``fixed_size`` gets tiles of that size,
+    overlapping by a quarter at least.
     """
     fixed, multiple = accepted_size(model)
     height, width = tf.shape(x)[1], tf.shape(x)[2]
@@ -61,7 +62,8 @@ def restore_any_size(model: Any, x: tf.Tensor) -> tf.Tensor:
         larger = pad_to_size(x, fixed, fixed)
         restored = map_tiles(step, larger, fixed, fixed // 4)
     else:
-        restored = step(pad_to_multiple(x, multiple))
+        smallest = getattr(model, "smallest_size", 1)
+        restored = step(pad_to_multiple(pad_to_size(x, smallest, smallest), multiple))
     return tf.clip_by_value(crop_to(restored, height, width), 0.0, 1.0)
 
 

@@ -62,22 +62,39 @@ class Run:
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")
         try:
-            spec = Spec(self.config.model.name, {**self.config.model.options, **(options or {})})
+            spec = self._with(options or {})
             model = build_model(
                 spec, image_size=self.config.data.image_size, mask=self.has_mask,
                 seed=self.config.fit.seed,
             )  # fmt: skip
         finally:
             keras.config.set_dtype_policy(policy)
-        frozen = getattr(model, "fingerprint", None)
-        if frozen != self.facts.get("frozen"):
-            raise UserError(
-                f"the backbone's weights are not those that run {str(self.path)!r} was trained on; "
-                "restore the weight file, or train anew"
-            )
+        check_frozen(self, getattr(model, "fingerprint", None))
         arrays, _ = checkpoint.load(self.path / BEST)
         checkpoint.assign(self.path / BEST, arrays, {"model": inference_variables(model)})
         return model
+
+    def _with(self, options: Mapping[str, Any]) -> Spec:
+        """The model's Spec with options that matter at inference only put on top."""
+        from tfrecon.models import INFERENCE_OPTIONS
+
+        own = self.config.model
+        for key in options:
+            if key not in INFERENCE_OPTIONS[own.name]:
+                raise UserError(
+                    f"model.{key} cannot be set on a trained run; of {own.name!r} these can: "
+                    f"{', '.join(INFERENCE_OPTIONS[own.name])}"
+                )
+        return Spec(own.name, {**own.options, **options})
+
+
+def check_frozen(run: Run, fingerprint: str | None) -> None:
+    """Raises UserError unless a model's frozen weights are those that `run` was trained on."""
+    if fingerprint != run.facts.get("frozen"):
+        raise UserError(
+            f"the backbone's weights are not those that run {str(run.path)!r} was trained on; "
+            "restore the weight file, or train anew"
+        )
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:

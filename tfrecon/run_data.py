@@ -18,7 +18,7 @@ from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
 
 ADAPTATION_IMAGES = 2000
-"""Images that statistics and closed-form parts are fitted to."""
+"""Most images that statistics and closed-form parts are fitted to."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,9 @@ def kept_features(config: Config, data: Data, model: Any) -> FeatureCache | None
 
 
 def adaptation_batches(config: Config, data: Data) -> tuple[Iterator[Any], int]:
-    """The first training images, whole and in order, for the closed-form part of a model."""
-    samples = data.train[:ADAPTATION_IMAGES]
+    """Training images for the closed-form part of a model, and how many: evenly chosen, as lists
+    are often sorted by class, and cut as for validation."""
+    samples = data.train[:: -(-len(data.train) // ADAPTATION_IMAGES)]
     settings = dataclasses.replace(config.data, cache="none")
     batches = pipeline.dataset(samples, settings, batch_size=8)
     total = -(-len(samples) // 8)

@@ -24,7 +24,15 @@ from tfrecon.errors import UserError, unknown
 from tfrecon.metrics import keras_metric
 from tfrecon.models import build_model, check_model
 from tfrecon.optimizers import build_optimizer
-from tfrecon.run import STATE, Run, changes, inference_variables, machine, open_run
+from tfrecon.run import (
+    STATE,
+    Run,
+    changes,
+    check_frozen,
+    inference_variables,
+    machine,
+    open_run,
+)
 from tfrecon.run_data import (
     Data,
     adaptation_batches,
@@ -70,7 +78,8 @@ def train(
     if hasattr(model, "adapt") and not resume:
         model.adapt(*adaptation_batches(config, data))
     steps_per_epoch = config.fit.steps_per_epoch or -(-len(data.train) // config.fit.batch_size)
-    if not model.trainable_variables:  # solved for, not trained
+    if not model.trainable_variables:
+        print("this model is solved for, not trained: fit.steps, epochs and minutes mean nothing")
         config = dataclasses.replace(
             config, fit=dataclasses.replace(config.fit, minutes=None, epochs=None, steps=None)
         )
@@ -97,16 +106,19 @@ def _check_crop(config: Config, model: keras.Model) -> None:
     multiple, fixed = getattr(model, "size_multiple", 1), getattr(model, "fixed_size", None)
     if fixed and size != fixed:
         raise UserError(f"data.crop_size must be {fixed} for this model, not {size}")
-    if size % multiple:
+    smallest = getattr(model, "smallest_size", 1)
+    if size % multiple or size < smallest:
+        least = f" and at least {smallest}" if smallest > multiple else ""
         raise UserError(
-            f"data.crop_size must be a multiple of {multiple} for this model, not {size}"
+            f"data.crop_size must be a multiple of {multiple}{least} for this model, not {size}"
         )
 
 
 def _check_data(recorded: Run, run: Run) -> None:
     """Raises UserError when the data of a run that goes on is no longer the same."""
-    for name in ("train_images", "val_images", "mask", "frozen"):
-        then, now = recorded.facts.get(name), run.facts[name]
+    check_frozen(recorded, run.facts["frozen"])
+    for name in ("train_images", "val_images", "mask"):
+        then, now = recorded.facts[name], run.facts[name]
         if then != now:
             raise UserError(
                 f"run {str(run.path)!r} cannot go on: its data had {name} = {then} when it began "

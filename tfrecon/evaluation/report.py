@@ -83,7 +83,7 @@ def evaluate_run(
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     methods: dict[str, Method] = {model: restore}
     if baselines and config.damage == IDENTITY:
-        methods |= _reductions(getattr(loaded, "size_multiple", None) or 1)
+        methods |= _reductions(getattr(loaded, "tap_stride", 1))
     elif baselines:
         methods |= _baselines(masked, biharmonic, jpeg)
     batches = pipeline.dataset(samples, config, batch_size=batch_size)

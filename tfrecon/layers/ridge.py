@@ -32,7 +32,7 @@ class Standardise(keras.layers.Layer):
     """Features minus their training mean, over their training deviation, in float32."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"}, trainable=False)
+        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
 
     def build(self, input_shape: Any) -> None:
         """Mean 0 and deviation 1 until they are assigned."""
@@ -59,19 +59,18 @@ class Ridge(keras.layers.Layer):
         self,
         channels: int,
         doublings: int,
-        kernel_size: int | None = None,
+        kernel_size: int,
         penalty: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"}, trainable=False)
+        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
         self.channels, self.doublings, self.penalty = channels, doublings, penalty
-        self.kernel_size = kernel_size or fitting_kernel_size(channels)
-        if self.kernel_size % 2 == 0 or self.kernel_size**2 * channels > MAX_UNKNOWNS:
+        self.kernel_size = kernel_size
+        if kernel_size**2 * channels > MAX_UNKNOWNS:
             raise UserError(
-                f"a linear decoder of {channels} channels cannot take {self.kernel_size}×"
-                f"{self.kernel_size} positions ({self.kernel_size**2 * channels} values of at most "
-                f"{MAX_UNKNOWNS}); its kernel_size must be odd, and at most "
-                f"{fitting_kernel_size(channels)}"
+                f"a linear decoder of {channels} channels cannot take {kernel_size}×{kernel_size} "
+                f"positions ({kernel_size**2 * channels} values of at most {MAX_UNKNOWNS}); its "
+                f"kernel_size must be at most {fitting_kernel_size(channels, kernel_size)}"
             )
         self.factor = 2 ** min(doublings, MAX_DOUBLINGS)
 
@@ -99,13 +98,14 @@ class Ridge(keras.layers.Layer):
         }  # fmt: skip
 
 
-def fitting_kernel_size(channels: int) -> int:
-    """The largest of 5, 3 and 1 whose neighbourhood of so many channels can be solved for.
+def fitting_kernel_size(channels: int, grid: int) -> int:
+    """The largest of 5, 3 and 1 that the `grid` has room for, and whose neighbourhood of so many
+    channels can be solved for.
 
     Raises UserError where none can.
     """
     for size in (5, 3, 1):
-        if size**2 * channels <= MAX_UNKNOWNS:
+        if size <= grid and size**2 * channels <= MAX_UNKNOWNS:
             return size
     raise UserError(
         f"{channels} channels are too many for a linear decoder (at most {MAX_UNKNOWNS}); leave "
@@ -169,7 +169,7 @@ class Sums:
         unknowns = size**2 * features.shape[-1]
         cost = self.images * height * width * unknowns**2
         step = max(1, int(np.ceil(np.sqrt(cost / MAX_PRODUCTS))))
-        step = min(step, height - size + 1, width - size + 1)
+        step = min(step, height - size + 1, width - size + 1)  # one position at least
         targets = tf.image.resize(targets, (height * factor, width * factor), antialias=True)
         features = features - self.shift
         parts = [(self.fitted, features, targets)]

@@ -16,6 +16,12 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "feature_inversion": feature_inversion,
 }
 
+INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
+    "pix2pix": ("inference", "dropout_at_inference", "composite"),
+    "feature_inversion": ("refine_steps", "refine_rate"),
+}
+"""The options of each model that a trained run may be evaluated or exported with anew."""
+
 CHECKS: dict[str, Callable[..., object]] = {"feature_inversion": check_feature_inversion}
 """What can be wrong with a model's options and seen without building it, where types do not say."""
 

@@ -6,35 +6,24 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfrecon.backbones import DEFAULT, check_image_size, check_taps, feature_taps
+from tfrecon.backbones import DEFAULT
 from tfrecon.errors import UserError
-from tfrecon.layers.align import align
-from tfrecon.layers.ridge import Ridge, Standardise, Sums
+from tfrecon.layers.refine import refine
+from tfrecon.layers.ridge import Ridge, Standardise, Sums, fitting_kernel_size
 from tfrecon.metrics import results
+from tfrecon.models.sources import Extractor, Source, parse_sources
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
-from tfrecon.registry import Spec, build, check, check_options
+from tfrecon.registry import Spec, build, check
 
 CONTEXT = dict.fromkeys(("channels", "doublings", "seed"))
 """What decoders and fusions are told by the model, not by the user."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """One backbone, the taps that are read, and its weights."""
-
-    backbone: str
-    taps: tuple[str, ...]
-    weights: str | None
 
 
 def feature_inversion(
@@ -57,7 +46,7 @@ def feature_inversion(
         image_size: side of the validation images in pixels, which the taps must divide.
         mask: must be False; an inversion sees whole images.
         backbone: name of the frozen network (`tfrecon.backbones.BACKBONES`); None is vgg16.
-        taps: where it is read; None is block1.
+        taps: where it is read; None is block1 of vgg16.
         weights: a weight set of the backbone, a file, or None for random weights.
         sources: several of the three above, for an ensemble, instead of them.
         decoder: name, or table with a name and options (`tfrecon.networks.decoders`).
@@ -74,12 +63,13 @@ def feature_inversion(
             "model 'feature_inversion' sees whole images and takes no masks; set "
             "data.damage=identity, or choose a restoration model"
         )
-    found = check_feature_inversion(
+    found = parse_sources(backbone, taps, weights, sources)
+    check_feature_inversion(
         backbone=backbone, taps=taps, weights=weights, sources=sources, decoder=decoder,
-        fusion=fusion, refine_steps=refine_steps,
+        fusion=fusion, refine_steps=refine_steps, refine_rate=refine_rate,
     )  # fmt: skip
     return FeatureInversion(
-        found, Spec.parse(decoder, "model.decoder"), Spec.parse(fusion, "model.fusion"),
+        found, _part(decoder, "decoder"), _part(fusion, "fusion"),
         image_size=image_size, refine_steps=refine_steps, refine_rate=refine_rate, seed=seed or 0,
         name="feature_inversion",
     )  # fmt: skip
@@ -88,44 +78,25 @@ def feature_inversion(
 def check_feature_inversion(
     *, backbone: str | None = None, taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, decoder: Any = "residual", fusion: Any = "concat",
-    refine_steps: int = 0, **others: Any,
-) -> list[Source]:  # fmt: skip
-    """The sources that the options of `feature_inversion` name. Raises UserError for any name that
-    is unknown, before anything is built or read."""
-    if sources is None:
-        found = [_source(backbone or "vgg16", taps or ["block1"], weights)]
-    elif backbone or taps or weights != DEFAULT:
-        raise UserError(
-            "model.sources replaces model.backbone, model.taps and model.weights; set either"
-        )
-    else:
-        found = [_listed_source(number, table) for number, table in enumerate(sources)]
-    if not found:
-        raise UserError("model.sources is empty; list at least one {backbone, taps}")
-    pairs = [(s.backbone, s.weights, tap) for s in found for tap in s.taps]
-    for pair in pairs:
-        if pairs.count(pair) > 1:
-            raise UserError(f"tap {pair[2]!r} of backbone {pair[0]!r} is given twice; keep one")
-    check(Spec.parse(decoder, "model.decoder"), DECODERS, "decoder", CONTEXT)
-    check(Spec.parse(fusion, "model.fusion"), FUSIONS, "fusion", CONTEXT)
+    refine_steps: int = 0, refine_rate: float = 0.005,
+) -> None:  # fmt: skip
+    """Raises UserError for whatever is wrong with the options of `feature_inversion` and can be
+    seen before anything is built or read."""
+    parse_sources(backbone, taps, weights, sources)
+    check(_part(decoder, "decoder"), DECODERS, "decoder", CONTEXT)
+    check(_part(fusion, "fusion"), FUSIONS, "fusion", CONTEXT)
     if refine_steps < 0:
         raise UserError(f"model.refine_steps must be 0 or more, not {refine_steps}")
-    return found
+    if refine_rate <= 0:
+        raise UserError(f"model.refine_rate must be greater than 0, not {refine_rate}")
 
 
-def _source(backbone: str, taps: Sequence[str], weights: str | None = DEFAULT) -> Source:
-    check_taps(backbone, taps, weights)
-    return Source(backbone, tuple(taps), weights)
-
-
-def _listed_source(number: int, table: Any) -> Source:
-    def source(*, backbone: str, taps: list[str], weights: str | None = DEFAULT) -> Source:
-        return _source(backbone, taps, weights)
-
-    where = f"model.sources[{number}]"
-    if not isinstance(table, Mapping) or not {"backbone", "taps"} <= table.keys():
-        raise UserError(f"{where} must be a table with backbone and taps, not {table!r}")
-    return source(**check_options(source, Spec(where, table), "entry"))
+def _part(value: Any, kind: str) -> Spec:
+    """The Spec of a decoder or fusion; options without a name are those of the default."""
+    if isinstance(value, Mapping) and "name" not in value:
+        default = {"decoder": "residual", "fusion": "concat"}[kind]
+        value = {"name": default, **value}
+    return Spec.parse(value, f"model.{kind}")
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -143,45 +114,41 @@ class FeatureInversion(keras.Model):
         # Not cast on entry: images in bfloat16 would have lost a bit of their eight.
         super().__init__(autocast=False, **kwargs)
         self.options = {
-            "sources": [
-                {"backbone": s.backbone, "taps": list(s.taps), "weights": s.weights}
-                for s in sources
-            ],
+            "sources": [source.to_dict() for source in sources],
             "decoder": decoder.to_dict(), "fusion": fusion.to_dict(), "image_size": image_size,
             "refine_steps": refine_steps, "refine_rate": refine_rate, "seed": seed,
         }  # fmt: skip
         self.refine_steps, self.refine_rate = refine_steps, refine_rate
         self.validating = False
-        for source in sources:
-            check_image_size(source.backbone, source.taps, image_size)
-        self.backbones = [feature_taps(s.backbone, s.taps, s.weights, seed) for s in sources]
-        taps = [check_taps(s.backbone, s.taps, s.weights).taps[name]
-                for s in sources for name in s.taps]  # fmt: skip
-        fixed = {check_taps(s.backbone, s.taps, s.weights).fixed_size for s in sources} - {None}
-        self.halvings = [_halvings(tap.stride, image_size) for tap in taps]
-        doublings = min(self.halvings)
-        multiple = 2 ** max((h for h, t in zip(self.halvings, taps, strict=True) if t.stride),
-                            default=0)  # fmt: skip
-        pooled_only = all(tap.stride is None for tap in taps)
-        self.fixed_size = next(iter(fixed), image_size if pooled_only else None)
-        self.size_multiple = multiple
-        _check_size(image_size, multiple, self.fixed_size)
-        channels = [tap.channels for tap in taps]
-        self.standardise = [Standardise(name=f"standardise{n}") for n in range(len(taps))]
+        self.extractor = Extractor(sources, image_size, seed)
+        self.backbones = list(self.extractor.backbones.values())
+        channels = [tap.channels for tap in self.extractor.taps]
+        self.standardise = [Standardise(name=f"standardise{n}") for n in range(len(channels))]
         for layer, count in zip(self.standardise, channels, strict=True):
             layer.build((None, None, None, count))
-        self.fuse = None
-        if len(taps) > 1:
+        self.fuse, fused = None, channels[0]
+        if len(channels) > 1:
             self.fuse = build(fusion, FUSIONS, "fusion", channels=channels, seed=seed)
-            channels = [self.fuse.output_shape[-1]]
-        made = build(
-            decoder, DECODERS, "decoder", channels=channels[0], doublings=doublings, seed=seed
-        )
+            fused = self.fuse.output_shape[-1]
+        doublings = self.extractor.doublings
+        made = build(decoder, DECODERS, "decoder", channels=fused, doublings=doublings, seed=seed)
         self.network, self.ridge = made.network, None
+        self.fixed_size, self.smallest_size = (
+            self.extractor.fixed_size, self.extractor.smallest_size,
+        )  # fmt: skip
+        self.tap_stride = 2**doublings
+        self.size_multiple = max(self.extractor.size_multiple, self.tap_stride * made.pooling)
+        _check_size(image_size, self.size_multiple)
         if made.ridge is not None:
-            total = sum(tap.channels for tap in taps)
-            self.ridge = Ridge(total, doublings, **made.ridge, name="ridge")
-            self.ridge.build((None, None, None, total))
+            grid = image_size // self.tap_stride
+            size = made.ridge.kernel_size or fitting_kernel_size(sum(channels), grid)
+            if size > grid:
+                raise UserError(
+                    f"the decoder's kernel_size is {size}, more than the {grid} positions of the "
+                    "tap; make it smaller"
+                )
+            self.ridge = Ridge(sum(channels), doublings, size, made.ridge.penalty, name="ridge")
+            self.ridge.build((None, None, None, sum(channels)))
 
     def build(self, input_shape: Any) -> None:
         """Nothing is left to build."""
@@ -195,25 +162,11 @@ class FeatureInversion(keras.Model):
 
     def raw_features(self, images: Any) -> list[Any]:
         """The taps of images (B,H,W,3) as the backbones give them, on the finest grid."""
-        taps = list(
-            itertools.chain.from_iterable(
-                tf.nest.flatten(backbone(images, training=False)) for backbone in self.backbones
-            )
-        )
-        size = [images.shape[axis] or tf.shape(images)[axis] for axis in (1, 2)]
-        grids = {n: [side // 2**n for side in size] for n in {*self.halvings}}
-        finest = grids[min(self.halvings)]
-        return [align(tap, grids[n], finest) for tap, n in zip(taps, self.halvings, strict=True)]
+        return self.extractor(images)
 
     def tap_maps(self, images: Any) -> dict[str, Any]:
         """The taps of images (B,H,W,3) by ``backbone tap``, each (B,h,w,C) on its own grid."""
-        return {
-            f"{source['backbone']} {tap}": maps
-            for source, backbone in zip(self.options["sources"], self.backbones, strict=True)
-            for tap, maps in zip(
-                source["taps"], tf.nest.flatten(backbone(images, training=False)), strict=True
-            )
-        }
+        return self.extractor.maps(images)
 
     def decode(self, features: Sequence[Any], training: bool = False) -> Any:
         """The image from what `features` gives; not clipped."""
@@ -233,32 +186,9 @@ class FeatureInversion(keras.Model):
         if training:
             return image
         image = tf.clip_by_value(image, 0.0, 1.0)
-        return self._refined(image, features) if self.refine_steps else image
-
-    def _refined(self, image: Any, features: Sequence[Any]) -> Any:
-        """Adam on the pixels (Kingma & Ba 2015) down ‖z(image) - features‖², with z standardised:
-        each channel counts by the inverse of its training variance (Mahendran & Vedaldi 2015)."""
-        features = [tf.stop_gradient(part) for part in features]
-
-        def step(number: Any, image: Any, first: Any, second: Any) -> tuple[Any, ...]:
-            with tf.GradientTape() as tape:
-                tape.watch(image)
-                own = self.features(image)
-                loss = sum(
-                    tf.reduce_sum(tf.math.squared_difference(a, b))
-                    for a, b in zip(own, features, strict=True)
-                )
-            gradient = tape.gradient(loss, image)
-            first = 0.9 * first + 0.1 * gradient
-            second = 0.99 * second + 0.01 * tf.square(gradient)
-            time = tf.cast(number + 1, tf.float32)
-            rate = self.refine_rate * (1 - tf.cast(number, tf.float32) / self.refine_steps)
-            unbiased = first / (1 - 0.9**time), second / (1 - 0.99**time)
-            image -= rate * unbiased[0] / (tf.sqrt(unbiased[1]) + 1e-8)
-            return number + 1, tf.clip_by_value(image, 0.0, 1.0), first, second
-
-        start = (tf.constant(0), image, tf.zeros_like(image), tf.zeros_like(image))
-        return tf.while_loop(lambda n, *_: n < self.refine_steps, step, start)[1]
+        if not self.refine_steps:
+            return image
+        return refine(image, features, self.features, self.refine_steps, self.refine_rate)
 
     def adapt(self, batches: Iterable[Any], images: int) -> None:
         """Fits statistics and linear part in one pass over `batches` of x (B,H,W,3), `images` in
@@ -296,7 +226,7 @@ class FeatureInversion(keras.Model):
         some percent of a step."""
         if self.validating:
             return super().compute_metrics(x, y, y_pred, sample_weight)
-        return results(self.metrics[:1])
+        return results(metric for metric in self.metrics if metric.name == "loss")
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The loss, and what validation computed."""
@@ -305,7 +235,7 @@ class FeatureInversion(keras.Model):
     @property
     def fingerprint(self) -> str:
         """A hash of the backbones' weights and preprocessing."""
-        return "-".join(backbone.fingerprint for backbone in self.backbones)
+        return self.extractor.fingerprint
 
     @property
     def features_key(self) -> str:
@@ -334,23 +264,10 @@ class FeatureInversion(keras.Model):
         return feature_inversion(**{key: value for key, value in config.items() if key != "name"})
 
 
-def _halvings(stride: int | None, image_size: int) -> int:
-    """How often the image is halved on the way to a tap."""
-    return round(math.log2(stride or image_size))
-
-
-def _check_size(image_size: int, multiple: int, fixed: int | None) -> None:
-    if fixed is not None and image_size != fixed:
-        raise UserError(f"data.image_size must be {fixed} for these backbones, not {image_size}")
-    if fixed is not None and fixed & (fixed - 1) and multiple == 1:
-        raise UserError(
-            f"from one position no doubling reaches {image_size} pixels; set data.image_size to a "
-            "power of two, e.g. 128 or 256"
-        )
+def _check_size(image_size: int, multiple: int) -> None:
     if image_size % multiple:
         below = image_size - image_size % multiple
         raise UserError(
-            f"these taps halve the image {multiple.bit_length() - 1} times, and no doubling of "
-            f"their grid reaches data.image_size = {image_size}; sizes that work are multiples of "
-            f"{multiple}, e.g. {below or multiple} or {below + multiple}"
+            f"from these taps no doubling reaches data.image_size = {image_size}; sizes that work "
+            f"are multiples of {multiple}, e.g. {below or multiple} or {below + multiple}"
         )

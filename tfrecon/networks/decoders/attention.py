@@ -54,7 +54,8 @@ def attention(
     for level, filters in enumerate(widths[1:], 2):
         x = doubled(x, filters, start, f"up{level}")
         x = residual_block(x, start, f"level{level}")
-    return Decoder(keras.Model(inputs, pixels(x, doublings, start), name="attention"))
+    network = keras.Model(inputs, pixels(x, doublings, start), name="attention")
+    return Decoder(network, pooling=pooling)
 
 
 def _transformer_block(x: Any, heads: int, window: int, shift: int, start: Start, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +12,34 @@ from tfrecon.errors import UserError
 
 
 @dataclass(frozen=True)
-class Decoder:
-    """`network`: (B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3), float32, n = `doublings`; any h and w.
+class RidgeOptions:
+    """Of a `tfrecon.layers.ridge.Ridge`; None is what it chooses itself."""
 
-    `ridge` are the options of a `tfrecon.layers.ridge.Ridge` whose answer is added to the
-    network's; it sees all features before fusion, and is fitted once, before training. One of the
-    two may be absent.
+    kernel_size: int | None = None
+    penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values out of range."""
+        if self.kernel_size is not None and (self.kernel_size < 1 or self.kernel_size % 2 == 0):
+            raise UserError(
+                f"a decoder's kernel_size must be odd and positive, not {self.kernel_size}"
+            )
+        if self.penalty is not None and self.penalty <= 0:
+            raise UserError(f"a decoder's penalty must be greater than 0, not {self.penalty}")
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """`network`: (B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3), float32, n = `doublings`; any h and w that
+    `pooling` divides.
+
+    `ridge` asks for a linear map whose answer is added to the network's; it sees all features
+    before fusion, and is fitted once, before training. One of the two may be absent.
     """
 
     network: keras.Model | None
-    ridge: Mapping[str, Any] | None = None
+    ridge: RidgeOptions | None = None
+    pooling: int = 1
 
 
 def pooled(x: Any, pooling: int) -> tuple[Any, int]:

@@ -56,7 +56,8 @@ def frequency_aware(
         for block in range(1, depth + 1):
             x = residual_block(x, start, f"level{level}_block{block}")
     x = _refinement(x, start)
-    return Decoder(keras.Model(inputs, pixels(x, doublings, start), name="frequency_aware"))
+    network = keras.Model(inputs, pixels(x, doublings, start), name="frequency_aware")
+    return Decoder(network, pooling=pooling)
 
 
 def _channel_attention(x: Any, start: Start) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfrecon.networks.decoders.base import Decoder
+from tfrecon.networks.decoders.base import Decoder, RidgeOptions
 
 
 def linear(
@@ -15,4 +15,4 @@ def linear(
     the ridge's λ, relative to features of unit variance; None chooses it on images held out.
     Nothing is drawn, so `seed` means nothing.
     """
-    return Decoder(None, {"kernel_size": kernel_size, "penalty": penalty})
+    return Decoder(None, RidgeOptions(kernel_size, penalty))

@@ -32,4 +32,4 @@ def transposed_conv(
         x = layers.ReLU(name=f"up{stage}_act")(x)
     x = convolution(x, 3, 3, start, "head", dtype="float32")
     x = layers.Activation("sigmoid", dtype="float32", name="image")(x)
-    return Decoder(keras.Model(inputs, x, name="transposed_conv"))
+    return Decoder(keras.Model(inputs, x, name="transposed_conv"), pooling=pooling)

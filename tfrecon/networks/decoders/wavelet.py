@@ -63,7 +63,7 @@ def wavelet(
         image = InverseHaar(dtype="float32", name=f"image{level}")(bands)
     if not doublings:
         image = CropLike(dtype="float32", name="crop")(image, inputs)
-    return Decoder(keras.Model(inputs, image, name="wavelet"))
+    return Decoder(keras.Model(inputs, image, name="wavelet"), pooling=pooling)
 
 
 @keras.saving.register_keras_serializable("tfrecon")
