@@ -221,5 +221,24 @@ def test_attention_exchanges_between_windows_but_stays_bounded():
 
 
 def test_attention_says_which_heads_fit():
-    with pytest.raises(UserError, match="heads, 3, must divide its width, 64"):
+    with pytest.raises(UserError, match="is 3 and must divide the 64 channels"):
         attention(channels=4, doublings=1, heads=3)
+    # The channels of coarse grids are limited to 256.
+    with pytest.raises(UserError, match="is 3 and must divide the 256 channels"):
+        attention(channels=4, doublings=4, width=48, heads=3)
+
+
+@pytest.mark.parametrize("builder, options", [
+    (transposed_conv, {"width": 0}), (frequency_aware, {"width": 0}),
+    (frequency_aware, {"depth": -1}), (wavelet, {"width": 0}), (wavelet, {"depth": -1}),
+    (attention, {"width": 0}), (attention, {"depth": -1}), (attention, {"heads": 0}),
+    (attention, {"window": 0}),
+])  # fmt: skip
+def test_options_out_of_range_are_one_sentence(builder, options):
+    (option, value), name = next(iter(options.items())), builder.__name__
+    least = 0 if option == "depth" else 1
+    sentence = f"^option '{option}' of decoder '{name}' must be {least} or more, not {value}$"
+    with pytest.raises(UserError, match=sentence):
+        builder(channels=4, doublings=1, **options)
+    if option != "width" or builder is not attention:
+        builder(channels=4, doublings=1, **{"width": 4, option: least})

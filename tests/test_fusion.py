@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecon.errors import UserError
 from tfrecon.networks.fusion import FUSIONS
 
 CHANNELS = [6, 4, 3]
@@ -26,6 +27,12 @@ def _projections(fusion, sources):
 def test_any_number_of_sources(name, channels):
     fusion = FUSIONS[name](channels=channels, width=8, seed=0)
     assert fusion(_sources(channels)).shape == (2, 3, 5, 8)
+
+
+@every_fusion
+def test_no_channels_are_one_sentence(name):
+    with pytest.raises(UserError, match=f"'width' of fusion '{name}' must be 1 or more, not 0"):
+        FUSIONS[name](channels=CHANNELS, width=0)
 
 
 @every_fusion

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from tfrecon.errors import UserError
+from tfrecon.errors import UserError, at_least
 from tfrecon.losses.image_loss import ImageLoss, PixelLoss
 
 
@@ -69,6 +69,7 @@ def l2() -> ImageLoss:
 
 def charbonnier(*, epsilon: float = 1e-3) -> ImageLoss:
     """Charbonnier loss; `epsilon` is where it turns from square to absolute, in units of [0,1]."""
+    _above_zero("option 'epsilon' of loss 'charbonnier'", epsilon)
     return Charbonnier(epsilon, name="charbonnier")
 
 
@@ -77,8 +78,12 @@ def log_mse(*, patch: int | None = None, epsilon: float = 1e-5) -> ImageLoss:
 
     `patch` is the side of the patches in pixels; None takes the whole training crop as one.
     """
-    if patch is not None and patch < 1:
-        raise UserError(f"option 'patch' of loss 'log_mse' must be 1 pixel or more, not {patch}")
-    if epsilon <= 0:
-        raise UserError(f"option 'epsilon' of loss 'log_mse' must be above 0, not {epsilon}")
+    if patch is not None:
+        at_least("option 'patch' of loss 'log_mse'", patch, 1)
+    _above_zero("option 'epsilon' of loss 'log_mse'", epsilon)
     return LogMSE(patch, epsilon, name="log_mse")
+
+
+def _above_zero(what: str, value: float) -> None:
+    if not value > 0:
+        raise UserError(f"{what} must be above 0, not {value}")

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from tfrecon.errors import at_least
 from tfrecon.networks.decoders.blocks import Start, convolution, seeded
 
 
@@ -16,6 +17,7 @@ def weighted(*, channels: list[int], width: int = 128, seed: int | None = None) 
 
     The shares are a softmax and start equal.
     """
+    at_least("option 'width' of fusion 'weighted'", width, 1)
     inputs = _inputs(channels)
     x = LearnedMix(name="mix")(_projections(inputs, width, seeded(seed)))
     return keras.Model(inputs, x, name="weighted_fusion")
@@ -23,6 +25,7 @@ def weighted(*, channels: list[int], width: int = 128, seed: int | None = None) 
 
 def concat(*, channels: list[int], width: int = 128, seed: int | None = None) -> keras.Model:
     """[(B,h,w,channels[i])] to (B,h,w,width): all channels, then a 1×1 convolution."""
+    at_least("option 'width' of fusion 'concat'", width, 1)
     inputs = _inputs(channels)
     x = layers.Concatenate(name="sources")(inputs)
     x = convolution(x, width, 1, seeded(seed), "project")
@@ -35,6 +38,7 @@ def attention(*, channels: list[int], width: int = 128, seed: int | None = None)
     The shares are a softmax over the sources, from the means of the projections over the
     positions, through one hidden layer.
     """
+    at_least("option 'width' of fusion 'attention'", width, 1)
     start = seeded(seed)
     inputs = _inputs(channels)
     projections = _projections(inputs, width, start)
@@ -49,7 +53,9 @@ def attention(*, channels: list[int], width: int = 128, seed: int | None = None)
 
 
 FUSIONS = {"weighted": weighted, "concat": concat, "attention": attention}
-"""Builders; inputs are standardised features on one grid, one source or more."""
+"""Builders; inputs are standardised features on one grid, one source or more.
+
+All raise UserError for a `width` below 1."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.errors import UserError
+from tfrecon.errors import UserError, at_least
 from tfrecon.layers.window_attention import WindowAttention
 from tfrecon.networks.decoders.base import Decoder, pooled
 from tfrecon.networks.decoders.blocks import (
@@ -38,15 +38,21 @@ def attention(
     Attention is inside windows of `window` positions a side, every other block with the windows
     shifted by half (Liu et al. 2021), so that memory is bounded for large maps. Each doubling to
     half resolution, where there are `width` channels, ends with a residual block. Raises UserError
-    where `heads` does not divide `width`.
+    for an option out of range and where `heads` does not divide the channels at the tap's grid.
     """
-    if width % heads:
-        raise UserError(f"the attention decoder's heads, {heads}, must divide its width, {width}")
+    options = {"width": (width, 1), "depth": (depth, 0), "heads": (heads, 1), "window": (window, 1)}
+    for name, (value, least) in options.items():
+        at_least(f"option {name!r} of decoder 'attention'", value, least)
     start = seeded(seed)
     inputs = keras.Input((None, None, channels), name="features")
     x, more = pooled(inputs, pooling)
     doublings += more
     widths = grid_widths(width, doublings)
+    if widths[0] % heads:
+        raise UserError(
+            f"option 'heads' of decoder 'attention' is {heads} and must divide the {widths[0]} "
+            f"channels that a width of {width} gives at this tap"
+        )
     x = convolution(x, widths[0], 3, start, "embed")
     for block in range(1, depth + 1):
         shift = 0 if block % 2 else window // 2

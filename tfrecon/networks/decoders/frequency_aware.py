@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from tfrecon.errors import at_least
 from tfrecon.networks.decoders.base import Decoder, pooled
 from tfrecon.networks.decoders.blocks import (
     BLOCK_SCALE,
@@ -35,7 +36,10 @@ def frequency_aware(
     convolution. Their fusion is weighted by channel and by place (CBAM, Woo et al. 2018). Then come
     `depth` residual blocks at each grid up to half resolution, where there are `width` channels,
     and a refinement that sees three scales.
+    Raises UserError for an option out of range.
     """
+    at_least("option 'width' of decoder 'frequency_aware'", width, 1)
+    at_least("option 'depth' of decoder 'frequency_aware'", depth, 0)
     start = seeded(seed)
     inputs = keras.Input((None, None, channels), name="features")
     x, more = pooled(inputs, pooling)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from tfrecon.errors import at_least
 from tfrecon.layers.normalization import normalization
 from tfrecon.networks.decoders.base import Decoder, pooled
 from tfrecon.networks.decoders.blocks import convolution, seeded
@@ -17,8 +18,9 @@ def transposed_conv(
 
     Each doubling is 4×4 with stride 2, batch normalisation and ReLU, and halves the channels, but
     not below `width`; then a 3×3 convolution. 64 channels and one doubling: 33,731 trainable
-    parameters.
+    parameters. Raises UserError for a `width` below 1.
     """
+    at_least("option 'width' of decoder 'transposed_conv'", width, 1)
     start = seeded(seed)
     inputs = keras.Input((None, None, channels), name="features")
     x, more = pooled(inputs, pooling)

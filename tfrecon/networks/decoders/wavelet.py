@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from tfrecon.errors import at_least
 from tfrecon.layers.haar import InverseHaar
 from tfrecon.networks.decoders.base import Decoder, pooled
 from tfrecon.networks.decoders.blocks import (
@@ -35,7 +36,10 @@ def wavelet(
     image so far, and the inverse transform of the four is the image of the next grid. The finest
     grid has `width` channels. Where the tap has the size of the image (`doublings` 0), a
     convolution with stride 2 makes the grid of the only transform.
+    Raises UserError for an option out of range.
     """
+    at_least("option 'width' of decoder 'wavelet'", width, 1)
+    at_least("option 'depth' of decoder 'wavelet'", depth, 0)
     start = seeded(seed)
     inputs = keras.Input((None, None, channels), name="features")
     x, more = pooled(inputs, pooling)
