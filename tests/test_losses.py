@@ -104,10 +104,11 @@ def test_log_mse_averages_patches():
     whole = loss("log_mse").call(truth, prediction)
     assert np.abs(value - whole).max() > 1e-4
     np.testing.assert_allclose(loss("log_mse", patch=99).call(truth, prediction), whole, rtol=1e-6)
-    with pytest.raises(UserError, match="'patch' of loss 'log_mse' must be 1 pixel or more, not 0"):
+    with pytest.raises(UserError, match="'patch' of loss 'log_mse' must be 1 or more, not 0"):
         loss("log_mse", patch=0)
-    with pytest.raises(UserError, match="'epsilon' of loss 'log_mse' must be above 0"):
-        loss("log_mse", epsilon=0.0)
+    for name in ("log_mse", "charbonnier"):
+        with pytest.raises(UserError, match=f"'epsilon' of loss '{name}' must be above 0, not 0.0"):
+            loss(name, epsilon=0.0)
 
 
 def test_focal_frequency_weights_are_constants():
@@ -124,8 +125,13 @@ def test_focal_frequency_weights_are_constants():
 
 def test_ssim_of_an_image_smaller_than_its_window_is_an_error():
     small = np.zeros((1, 10, 30, 3), np.float32)
-    with pytest.raises(ValueError, match="11×11 pixels or more"):
+    message = "11×11 pixels or more, not 10×30; make data.image_size or, in training, data.crop"
+    with pytest.raises(UserError, match=message):
         loss("ssim")(small, small)
+    model = keras.Sequential([keras.Input((10, 30, 3)), keras.layers.Dense(3)])
+    model.compile(loss=loss("ssim"))
+    with pytest.raises(UserError, match=r"^this SSIM needs"):
+        model.fit(small, small, verbose=0)
 
 
 def test_mixture_is_the_weighted_sum():

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrecon.errors import UserError
+
 # Wang et al. 2004, section III-B: K1 = 0.01, K2 = 0.03, for a data range of 1.
 C1, C2 = 0.01**2, 0.03**2
 
@@ -21,11 +23,13 @@ def similarity_map(y_true: Any, y_pred: Any, taps: list[float], covariance_scale
     """SSIM at each window wholly inside the image (Wang et al. 2004, eq. 13).
 
     y_true, y_pred: (B,H,W,C) float32 in [0,1]; `taps` are one side of a separable window of n
-    pixels that sums to 1. Returns (B,H-n+1,W-n+1,C). Raises ValueError for a smaller image.
+    pixels that sums to 1. Returns (B,H-n+1,W-n+1,C). Raises UserError for a smaller image.
     """
     if any(side is not None and side < len(taps) for side in y_true.shape[1:3]):
-        raise ValueError(
-            f"this SSIM needs images of {len(taps)}×{len(taps)} pixels or more, not {y_true.shape}"
+        height, width = y_true.shape[1:3]
+        raise UserError(
+            f"this SSIM needs images of {len(taps)}×{len(taps)} pixels or more, not "
+            f"{height}×{width}; make data.image_size or, in training, data.crop_size larger"
         )
     # Variances do not depend on an offset, and around zero float32 loses fewer of their digits.
     x, y = y_true - 0.5, y_pred - 0.5
