@@ -16,7 +16,7 @@ class WindowAttention(layers.Layer):
 
     `shift` moves the windows by so many positions up and to the left; layers with and without a
     shift by turns let neighbouring windows exchange. A map of any size is padded to whole windows,
-    and nothing attends to the padding. Scores are (windows, heads, window², window²).
+    and nothing attends to the padding. Scores are (B, windows, heads, window², window²).
     """
 
     def __init__(self, heads: int, window: int, shift: int = 0, **options: Any) -> None:
@@ -43,12 +43,12 @@ class WindowAttention(layers.Layer):
         size = channels // self.heads
         qkv = self._windows(qkv)  # (B,m,n,window²,3C)
         rows, columns = tf.unstack(tf.shape(qkv)[1:3])
-        qkv = tf.reshape(qkv, (-1, window**2, 3, self.heads, size))
-        query, key, value = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)))
+        qkv = tf.reshape(qkv, (batch, rows * columns, window**2, 3, self.heads, size))
+        query, key, value = tf.unstack(tf.transpose(qkv, (3, 0, 1, 4, 2, 5)))
         scores = tf.matmul(query, key, transpose_b=True) * size**-0.5
-        scores = tf.cast(scores, tf.float32) + self._bias(height, width, batch)
+        scores = tf.cast(scores, tf.float32) + self._bias(height, width)
         weights = tf.cast(tf.nn.softmax(scores), value.dtype)
-        x = tf.transpose(tf.matmul(weights, value), (0, 2, 1, 3))  # (B·m·n,window²,heads,size)
+        x = tf.transpose(tf.matmul(weights, value), (0, 1, 3, 2, 4))  # (B,m·n,window²,heads,size)
         x = tf.reshape(x, (batch, rows, columns, window, window, channels))
         x = tf.transpose(x, (0, 1, 3, 2, 4, 5))
         x = tf.reshape(x, (batch, rows * window, columns * window, channels))
@@ -63,14 +63,13 @@ class WindowAttention(layers.Layer):
         own = {"heads": self.heads, "window": self.window, "shift": self.shift}
         return {**super().get_config(), **own}
 
-    def _bias(self, height: Any, width: Any, batch: Any) -> Any:
-        """(B·m·n, heads, window², window²): by offset, and far below zero at padded keys."""
+    def _bias(self, height: Any, width: Any) -> Any:
+        """(m·n, heads, window², window²): by offset, and far below zero at padded keys."""
         # Along the second axis, since gathering rows would make the gradient a sparse one.
         by_offset = tf.gather(ops.cast(self.position_bias, "float32"), self._offsets, axis=1)
         real = self._windows(tf.ones((1, height, width, 1)))  # (1,m,n,window²,1)
         real = tf.reshape(real, (-1, 1, 1, self.window**2))
-        bias = by_offset + (real - 1) * 1e9
-        return tf.tile(bias, (batch, 1, 1, 1))
+        return by_offset + (real - 1) * 1e9
 
     def _windows(self, x: Any) -> Any:
         """(B,h,w,C) to (B,m,n,window²,C), zeros where a window reaches beyond the map."""
