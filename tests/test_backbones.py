@@ -17,7 +17,14 @@ from tfrecon.backbones import (
     describe,
     feature_taps,
 )
-from tfrecon.backbones.base import IMAGENET, assign, to_torch, torch_names, torch_shape
+from tfrecon.backbones.base import (
+    IMAGENET,
+    assign,
+    to_keras,
+    to_torch,
+    torch_names,
+    torch_shape,
+)
 from tfrecon.errors import UserError
 from tfrecon.weights import VARIABLE
 
@@ -237,6 +244,49 @@ def test_a_file_of_another_network_names_the_first_array_and_both_shapes(tmp_pat
         feature_taps("resnet34", ["layer2"], str(path))
 
 
+def test_a_kernel_is_never_transposed_to_fit():
+    kernel = np.zeros((64, 128, 3, 3), np.float32)
+    assert to_keras(kernel, (3, 3, 64, 128)).shape == (3, 3, 128, 64)
+    depthwise = np.arange(18.0).reshape(2, 1, 3, 3)
+    found = to_keras(depthwise, (3, 3, 2, 1))
+    assert found.shape == (3, 3, 2, 1) and found[0, 1, 1, 0] == depthwise[1, 0, 0, 1] == 10
+
+
+def complete_file(path, name, *, head=()):
+    """A file of zeros in the shapes of a whole network, and of a classifier called `head`."""
+    model = feature_taps(name, list(BACKBONES[name].taps), None)
+    shapes = {key: torch_shape(tuple(v.shape)) for key, v in torch_names(model).items()}
+    shapes |= dict.fromkeys(head, (3,))
+    arrays = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
+    np.savez_compressed(path, **arrays)
+    return str(path)
+
+
+def test_a_file_of_a_deeper_or_wider_network_is_refused(tmp_path):
+    """Also where all arrays that the taps need are there and of the right shapes."""
+    right = complete_file(tmp_path / "resnet34.npz", "resnet34", head=("fc.weight", "fc.bias"))
+    feature_taps("resnet34", ["stem"], right)
+    deeper, wider = str(tmp_path / "deeper.npz"), str(tmp_path / "wider.npz")
+    with np.load(right) as arrays:
+        first = {name: array for name, array in arrays.items() if not name.startswith("layer")}
+    np.savez(deeper, **first, **{"layer3.6.conv1.weight": np.zeros((256, 256, 3, 3), np.float32)})
+    np.savez(wider, **first, **{"layer1.0.conv1.weight": np.zeros((64, 64, 1, 1), np.float32)})
+    further = r"has an array 'layer3\.6\.conv1\.weight', which the named backbone lacks; give"
+    with pytest.raises(UserError, match=further):
+        feature_taps("resnet34", ["stem"], deeper)
+    with pytest.raises(UserError, match=r"'layer1.0.conv1.weight' must be \(64, 64, 3, 3\)"):
+        feature_taps("resnet34", ["stem"], wider)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "alexnet", "squeezenet1_1", "pvt_v2_b2", "vit_s16"])
+def test_a_complete_file_with_its_classifier_serves_single_taps(name, tmp_path):
+    head = ("classifier.0.weight", "classifier.6.bias", "head.weight", "norm.weight", "fc.bias")
+    path = complete_file(tmp_path / "complete.npz", name, head=head)
+    tap = next(iter(BACKBONES[name].taps))
+    variables = torch_names(feature_taps(name, [tap], path)).values()
+    assert all(np.all(variable.numpy() == 0) for variable in variables)
+
+
 def test_without_files_and_network_both_remedies_are_named(no_files):
     with pytest.raises(UserError, match=r"resnet34.a1_in1k.safetensors.*put it into.*or connect"):
         feature_taps("resnet34", ["stem"], "timm")
@@ -254,12 +304,17 @@ def test_a_pack_serves_its_own_taps_and_the_complete_file_the_deeper(no_files, m
         np.testing.assert_array_equal(kernel, pack["block1_conv1/kernel"])
     with pytest.raises(UserError, match=r"^weight file 'vgg16-397923af\.pth' is not in"):
         feature_taps("vgg16", ["block3"])
+    path = str(PACKS / "vgg16_block1_block2.npz")
+    assert (feature_taps("vgg16", ["block2"], path).fingerprint
+            == feature_taps("vgg16", ["block2"]).fingerprint)  # fmt: skip
+    with pytest.raises(UserError, match=r"'features\.10\.weight' must be .* and is absent"):
+        feature_taps("vgg16", ["block3"], path)
     for name, tap in (("alexnet", "conv5"), ("squeezenet1_1", "fire9")):
         assert feature_taps(name, [tap]).fingerprint != feature_taps(name, [tap], None).fingerprint
 
 
 def test_describe_lists_taps_shapes_weights_and_variant():
     text = describe("resnet50")
-    assert "3×3" in text and "timm, torchvision" in text
+    assert "3×3" in text and "weights: timm (default), torchvision\n" in text
     assert "layer1 56×56×256" in text and "avgpool 1×1×2048" in text
     assert "conv1 55×55×64" in describe("alexnet")

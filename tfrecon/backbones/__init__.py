@@ -9,7 +9,14 @@ import keras
 import numpy as np
 
 from tfrecon import weights as files
-from tfrecon.backbones.base import Backbone, Preprocess, assign, randomise, torch_names
+from tfrecon.backbones.base import (
+    Backbone,
+    Preprocess,
+    assign,
+    check_same_network,
+    randomise,
+    torch_names,
+)
 from tfrecon.backbones.classics import CLASSICS
 from tfrecon.backbones.pvt import PVTS
 from tfrecon.backbones.resnet import RESNETS
@@ -49,9 +56,10 @@ def feature_taps(
     """The frozen network from images (B,H,W,3) in [0,1] to a list of `taps`, (B,h,w,C) each.
 
     `weights` is a weight set of the backbone, the path of a file of such arrays, or None for
-    random ones drawn from `seed`. The model has the attribute ``fingerprint``, a hash of its
-    weights and their preprocessing. Raises UserError as `check_taps` does, for a file that cannot
-    be found, and for one of another network.
+    random ones drawn from `seed`; images for a file and for random weights are preprocessed as for
+    the first set that the backbone lists. The model has the attribute ``fingerprint``, a hash of
+    its weights and their preprocessing. Raises UserError as `check_taps` does, for a file that
+    cannot be found, and for one of another network.
     """
     backbone = check_taps(name, taps, weights)
     chosen = next(iter(backbone.weights)) if weights == DEFAULT else weights
@@ -68,7 +76,9 @@ def feature_taps(
             model, source.load(torch_names(model)), f"weight set {chosen!r} of backbone {name!r}"
         )
     else:
-        assign(model, files.read(Path(chosen)), f"weight file {chosen!r}")
+        arrays, what = source.read(Path(chosen)), f"weight file {chosen!r}"
+        assign(model, arrays, what)
+        check_same_network(keras.Model(images, list(graph.values())), arrays, what)
     model.trainable = False
     model.autocast = False  # images keep their digits until they are preprocessed
     model.fingerprint = files.fingerprint(
@@ -100,13 +110,14 @@ def check_image_size(name: str, taps: Sequence[str], size: int | tuple[int, int]
 
 
 def describe(name: str) -> str:
-    """Variant, weight sets (the default first) and taps with (h,w,C) at 224 pixels, as text."""
+    """Variant, weight sets, the default marked, and taps with (h,w,C) at 224 pixels, as text."""
     backbone = BACKBONES[name]
+    default, *others = backbone.weights
     taps = (f"{tap} {'×'.join(map(str, place.shape_at_224()))}"
             for tap, place in backbone.taps.items())  # fmt: skip
     return (
         f"{name}: {backbone.about}\n"
-        f"  weights: {', '.join(backbone.weights)}\n"
+        f"  weights: {', '.join([f'{default} (default)', *others])}\n"
         f"  taps at 224 pixels: {', '.join(taps)}"
     )
 

@@ -7,15 +7,17 @@ serves all: layer ``layer1.0.conv1`` has the array ``layer1.0.conv1.weight``.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from tfrecon.errors import UserError
-from tfrecon.weights import Arrays
+from tfrecon.weights import Arrays, read
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,13 @@ IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 class WeightSet:
     """Where trained arrays come from (in torch's names and layout) and what they expect.
 
-    `load` is told the names that are needed, for a file may hold the first layers only.
+    `load` is told the names that are needed, for a file may hold the first layers only; `read`
+    reads a file that the user names.
     """
 
     load: Callable[[Collection[str]], Arrays]
     preprocessing: Preprocessing = IMAGENET
+    read: Callable[[Path], Arrays] = read
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,7 @@ def torch_names(model: keras.Model) -> dict[str, Any]:
 def to_keras(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """A torch kernel in Keras's layout: OIHW to HWIO (depthwise to HWC1), (out,in) to (in,out)."""
     if array.ndim == 4:
-        array = array.transpose(2, 3, 1, 0)
-        return array if array.shape == shape else array.transpose(0, 1, 3, 2)
+        return array.transpose((2, 3, 0, 1) if _is_depthwise(shape) else (2, 3, 1, 0))
     return array.T if array.ndim == 2 else array
 
 
@@ -140,20 +143,48 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], sourc
     network's.
     """
     variables = torch_names(model)
-    kept: dict[str, np.ndarray[Any, Any]] = {}
-    for name, variable in variables.items():
-        shape = tuple(variable.shape)
-        array = to_keras(arrays[name], shape) if name in arrays else None
-        if array is None or array.shape != shape:
-            found = "absent" if array is None else f"{tuple(arrays[name].shape)}"
-            wanted = torch_shape(shape)
-            raise UserError(
-                f"{source} holds another network: array {name!r} must be {wanted} and is {found}; "
-                "give the weights of the named backbone"
-            )
-        kept[name] = array
+    kept = {name: _fitting(name, arrays, v, source) for name, v in variables.items()}
     for name, variable in variables.items():
         variable.assign(kept[name])
+
+
+def check_same_network(
+    complete: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], source: str
+) -> None:
+    """Raises UserError for arrays that only another network than `complete` has: of another shape,
+    or of a further block, which is called like one of its own but for the numbers.
+
+    A file may lack arrays, and may have a classifier's.
+    """
+    variables = torch_names(complete)
+    blocks = {_without_numbers(name) for name in variables}
+    for name in arrays:
+        if name in variables:
+            _fitting(name, arrays, variables[name], source)
+        elif _without_numbers(name) in blocks:
+            raise UserError(
+                f"{source} holds another network: it has an array {name!r}, which the named "
+                "backbone lacks; give the weights of the named backbone"
+            )
+
+
+def _fitting(
+    name: str, arrays: Mapping[str, np.ndarray[Any, Any]], variable: Any, source: str
+) -> np.ndarray[Any, Any]:
+    """The array called `name` in Keras's layout."""
+    shape = tuple(variable.shape)
+    array = to_keras(arrays[name], shape) if name in arrays else None
+    if array is None or array.shape != shape:
+        found = "absent" if array is None else f"{tuple(arrays[name].shape)}"
+        raise UserError(
+            f"{source} holds another network: array {name!r} must be {torch_shape(shape)} and is "
+            f"{found}; give the weights of the named backbone"
+        )
+    return array
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def randomise(model: keras.Model, seed: int) -> None:
@@ -171,8 +202,12 @@ def randomise(model: keras.Model, seed: int) -> None:
 
 def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of `to_keras`'s argument; a kernel of one output channel is a depthwise one."""
-    if len(shape) == 4 and shape[3] == 1:
+    if _is_depthwise(shape):
         return (shape[2], 1, shape[0], shape[1])
     if len(shape) == 4:
         return (shape[3], shape[2], shape[0], shape[1])
     return shape[::-1] if len(shape) == 2 else shape
+
+
+def _is_depthwise(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[3] == 1

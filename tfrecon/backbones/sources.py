@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 import keras
 
@@ -40,11 +41,15 @@ def timm(name: str, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
 def packed(pack: str, modules: Mapping[str, str], file: WeightFile) -> WeightSet:
     """A pack of HWIO kernels, its layers called `modules`' keys, or the complete file.
 
-    The complete file serves when the pack is not here or lacks an array that is needed.
+    The complete file serves when the pack is not here or lacks an array that is needed. A pack is
+    told by its file name.
     """
 
     def load(needed: Collection[str]) -> Arrays:
-        path = find([WeightFile(pack), file])
+        arrays = by_torch_names(find([WeightFile(pack), file]))
+        return arrays if set(needed) <= arrays.keys() else read(find([file]))
+
+    def by_torch_names(path: Path) -> Arrays:
         if path.name != pack:
             return read(path)
         arrays: Arrays = {}
@@ -53,9 +58,9 @@ def packed(pack: str, modules: Mapping[str, str], file: WeightFile) -> WeightSet
             if layer in modules:
                 suffix = "weight" if kind == "kernel" else kind
                 arrays[f"{modules[layer]}.{suffix}"] = to_torch(array)
-        return arrays if set(needed) <= arrays.keys() else read(find([file]))
+        return arrays
 
-    return WeightSet(load)
+    return WeightSet(load, read=by_torch_names)
 
 
 def keras_applications(
