@@ -20,6 +20,7 @@ import numpy as np
 from tfrecon.errors import UserError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+"""Arrays by name."""
 
 _TYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": "bfloat16",

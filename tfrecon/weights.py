@@ -23,9 +23,7 @@ from tqdm import tqdm
 from tfrecon import torch_file
 from tfrecon.errors import UserError
 from tfrecon.images import replacing
-
-Arrays = dict[str, np.ndarray[Any, Any]]
-"""Arrays by name."""
+from tfrecon.torch_file import Arrays
 
 VARIABLE = "TFRECON_WEIGHTS"
 
