@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfrecon.cli import Parser, run
+from tfrecon.cli import Parser, run, start_tensorflow
 
 
 def parser() -> Parser:
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:
+    start_tensorflow()
     from tfrecon.inference import open_export
     from tfrecon.reconstruction import restore_folder
 
