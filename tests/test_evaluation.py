@@ -15,7 +15,7 @@ from PIL import Image
 from tfrecon import evaluate, images
 from tfrecon.config import from_tables
 from tfrecon.errors import UserError
-from tfrecon.evaluation import baselines, pictures, table
+from tfrecon.evaluation import baselines, gallery, pictures, table
 from tfrecon.evaluation.report import data_config, evaluate_run, report_name
 from tfrecon.metrics import METRICS
 from tfrecon.run import Run
@@ -165,6 +165,12 @@ def test_grid_shows_each_picture_in_its_column():
     assert (shown[:, -pictures.GAP :] == 255).all(), "no text runs over the edge"
 
 
+def test_pictures_of_different_images_have_different_names():
+    ids = ["a.v1", "a.v2", "a.png", "a.JPEG", "a/b", "a_b", "b/c.tif", "a-2"]
+    names = gallery.file_names(ids)
+    assert list(names.values()) == ["a.v1", "a.v2", "a", "a-2", "a_b", "a_b-2", "b_c", "a-2-2"]
+
+
 @dataclasses.dataclass(frozen=True)
 class FakeRun(Run):
     """A run whose model returns a fixed function of its input."""
@@ -204,6 +210,7 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
         "per_image.csv", "summary.txt", "summary.md", "summary.csv",
         "best.png", "median.png", "worst.png",
     }  # fmt: skip
+    assert {path.name for path in report.path.iterdir()} == set(report.files)
     lines = read_csv(report.path / "per_image.csv")
     methods = ["pix2pix", "damaged input", *baselines.fills(jpeg=True)]
     assert list(dict.fromkeys(line["method"] for line in lines)) == methods

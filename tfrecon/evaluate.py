@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from tfrecon.cli import Parser, model_options, run, start_tensorflow
@@ -13,9 +14,10 @@ def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "evaluate",
-        "Scores a run on images with known truth: MSE, NRMSE, MAE, PSNR and two variants of SSIM,\n"
-        "over the whole image and, where there are masks, over the holes only, beside the damaged\n"
-        "input and classical fills. Writes tables and pictures into checkpoints/NAME/report.",
+        "Scores a run on images with known truth: MSE, NRMSE, MAE, PSNR, two variants of SSIM\n"
+        "and, with its weights at hand, LPIPS; over the whole image and, where there are masks,\n"
+        "over the holes only; beside the damaged input and classical fills, or, for inversions,\n"
+        "the mean colour and a thumbnail. Writes tables and pictures into checkpoints/NAME/report.",
     )
     options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
     options.add_argument("--data", help="another recipe than the run's own")
@@ -68,9 +70,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         pairs=arguments.pairs,
     )
     print(report.text)
-    print(f"\nwritten to {report.path}:")
-    print("  per_image.csv (one row an image and method), summary.txt, summary.md, summary.csv,")
-    print("  best.png, median.png, worst.png")
+    print(f"\nwritten to {report.path} (per_image.csv has a row for each image and method):")
+    print(textwrap.indent(textwrap.fill(", ".join(report.files), 78), "  "))
 
 
 def _positive(text: str) -> int:

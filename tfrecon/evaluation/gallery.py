@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,6 @@ from tfrecon.metrics import METRICS
 
 SHOWN = 4
 """Images in each grid of pictures."""
-
-ERROR_SCALE = 5
-"""How much brighter than it is an error map shows the mean absolute error of a pixel."""
 
 CHANNELS = 6
 """Channels of each tap in a picture of features."""
@@ -66,10 +64,23 @@ def write_pairs(
 ) -> None:
     """``original_ID.png`` and ``reconstruction_ID.png`` of the first `count` images."""
     chosen = [sample.id for sample in samples[:count]]
+    names = file_names(chosen)
     for id, batch, restored in _restored(samples, chosen, config, restore):
-        name = Path(id.replace("/", "_")).stem
-        images.write(folder / f"original_{name}.png", np.asarray(batch["target"][0]))
-        images.write(folder / f"reconstruction_{name}.png", np.asarray(restored[0]))
+        images.write(folder / f"original_{names[id]}.png", np.asarray(batch["target"][0]))
+        images.write(folder / f"reconstruction_{names[id]}.png", np.asarray(restored[0]))
+
+
+def file_names(ids: Sequence[str]) -> dict[str, str]:
+    """A name for files of each of `ids`: without the ending of an image, ``/`` as ``_``, and with a
+    number where an earlier one has the same."""
+    names: dict[str, str] = {}
+    for id in ids:
+        suffix = Path(id).suffix
+        known = suffix.lower() in images.SUFFIXES
+        plain = (id.removesuffix(suffix) if known else id).replace("/", "_")
+        candidates = itertools.chain([plain], (f"{plain}-{n}" for n in itertools.count(2)))
+        names[id] = next(name for name in candidates if name not in names.values())
+    return names
 
 
 def write_features(
@@ -105,4 +116,4 @@ def _restored(
 
 def _error_map(target: Any, restored: Any) -> np.ndarray[Any, Any]:
     error = np.abs(np.asarray(target) - np.asarray(restored)).mean(-1, keepdims=True)
-    return np.repeat(np.clip(ERROR_SCALE * error, 0, 1), 3, -1)
+    return np.repeat(np.clip(pictures.ERROR_SCALE * error, 0, 1), 3, -1)

@@ -28,6 +28,12 @@ from tfrecon.metrics.lpips import metrics_at_hand
 from tfrecon.registry import Spec
 from tfrecon.run import Run
 
+FILES = (
+    "per_image.csv", "summary.txt", "summary.md", "summary.csv",
+    "best.png", "median.png", "worst.png",
+)  # fmt: skip
+"""What every report holds."""
+
 JPEG = (".jpg", ".jpeg")
 BORDER_NOTE = (
     f"The damaged files are JPEG: the {classical.BIHARMONIC} also leaves out the "
@@ -40,12 +46,13 @@ Method = Callable[[pipeline.Batch], Any]
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report lies, its text as printed, and the numbers behind it."""
+    """Where the report lies, its text as printed, the numbers behind it, and what was written."""
 
     path: Path
     text: str
     summary: table.Summary
     verdicts: list[str]
+    files: list[str]
 
 
 def evaluate_run(
@@ -114,11 +121,14 @@ def evaluate_run(
     text = _write_summaries(folder, cells, about, verdicts)
     what, scores = _ranked(rows, model, columns)
     gallery.write_grids(folder, samples, config, restore, what, scores)
+    files = [*FILES]
     if pairs:
+        files.append("pairs/")
         gallery.write_pairs(folder / "pairs", samples, config, restore, pairs)
     if hasattr(loaded, "tap_maps"):
+        files.append("features.png")
         gallery.write_features(folder / "features.png", samples, config, loaded.tap_maps)
-    return Report(folder, text, cells, verdicts)
+    return Report(folder, text, cells, verdicts, files)
 
 
 def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConfig:
