@@ -453,6 +453,17 @@ def test_export_and_reconstruct_refuse(refuses, copied, here):
     refuses(reconstruct.main, ["exports/tiny", "photos"], "are required: OUTPUT_DIR")
 
 
+def test_every_verb_starts_tensorflow_silently(refuses, copied, monkeypatch):
+    def start():
+        raise UserError("TensorFlow starts here")
+
+    folders = ("exports/tiny", "photos", "out")
+    for verb, arguments in ((fit, RESUME), (evaluate, [copied]), (export, [copied]),
+                            (reconstruct, folders)):  # fmt: skip
+        monkeypatch.setattr(verb, "start_tensorflow", start)
+        refuses(verb.main, arguments, "TensorFlow starts here")
+
+
 def test_submit_refuses(refuses, copied, contest):
     data = ("--data", "animals_inpainting", "--root", contest)
     refuses(submit.main, [copied], "unknown competition 'folder'; known: animals_inpainting")
@@ -509,6 +520,18 @@ def test_our_own_mistakes_keep_their_traceback():
 
         with pytest.raises(type(mistake)):
             cli.run(cli.Parser("it", "Does it."), body, [])
+
+
+def test_lists_say_what_there_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("TFRECON_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    listed = called(fit.main, "--list", "metrics").out
+    assert "mse: Mean squared error of each image pair.\n" in listed, "the first sentence only"
+    assert "σ = 1.5 (eq. 13), (B,).\n" in listed, "the whole sentence"
+    assert "lpips_alex: " in listed and "not in $TFRECON_WEIGHTS" in listed
+    decoders = called(fit.main, "--list", "decoders").out
+    assert "heads = 4" in decoders and "doublings =" not in decoders and "seed" not in decoders
+    assert "mask =" not in called(fit.main, "--list", "models").out
 
 
 def test_the_command_with_all_verbs(monkeypatch, capsys):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tfrecon.errors import unknown
@@ -24,21 +25,23 @@ def _backbones() -> str:
 
 
 def _models() -> str:
-    from tfrecon.models import MODELS
+    from tfrecon.models import CONTEXT, MODELS
 
-    return _builders(MODELS, ("image_size", "mask", "seed"))
+    return _builders(MODELS, CONTEXT)
 
 
 def _decoders() -> str:
+    from tfrecon.models.feature_inversion import CONTEXT
     from tfrecon.networks.decoders import DECODERS
 
-    return _builders(DECODERS, ("channels", "doublings", "seed"))
+    return _builders(DECODERS, CONTEXT)
 
 
 def _fusions() -> str:
+    from tfrecon.models.feature_inversion import CONTEXT
     from tfrecon.networks.fusion import FUSIONS
 
-    return _builders(FUSIONS, ("channels", "seed"))
+    return _builders(FUSIONS, CONTEXT)
 
 
 def _losses() -> str:
@@ -49,8 +52,14 @@ def _losses() -> str:
 
 def _metrics() -> str:
     from tfrecon.metrics import METRICS
+    from tfrecon.metrics.lpips import available
 
-    return "\n".join(f"{name}: {_first_sentence(metric)}" for name, metric in METRICS.items())
+    here = "which are here" if available("alex") else "not in $TFRECON_WEIGHTS or the cache now"
+    return "\n".join([
+        *(f"{name}: {_first_sentence(metric)}" for name, metric in METRICS.items()),
+        "lpips_alex: LPIPS on AlexNet of each image pair, (B,); 0 means equal.",
+        f"  in reports only, and only with its weights, {here}",
+    ])  # fmt: skip
 
 
 def _recipes() -> str:
@@ -74,7 +83,7 @@ KINDS: dict[str, Callable[[], str]] = {
 }
 
 
-def _builders(table: Mapping[str, Callable[..., Any]], context: tuple[str, ...]) -> str:
+def _builders(table: Mapping[str, Callable[..., Any]], context: Iterable[str]) -> str:
     """Name, first sentence, and each option with its default."""
     lines: list[str] = []
     for name, builder in table.items():
@@ -92,5 +101,6 @@ def _builders(table: Mapping[str, Callable[..., Any]], context: tuple[str, ...])
 
 
 def _first_sentence(thing: Any) -> str:
+    """Up to the first full stop before a capital that ends no abbreviation."""
     text = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
-    return text if text.endswith(".") else f"{text}."
+    return re.split(r"(?<!e\.g)(?<!i\.e)(?<!et al)\.(?:\s+(?=[A-Z`])|$)", text)[0] + "."

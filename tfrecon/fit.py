@@ -28,7 +28,7 @@ def parser() -> Parser:
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
     command.add_argument(
-        "--data", help="recipe of the data: demo, animals_inpainting, folder or your.module"
+        "--data", help="recipe of the data, e.g. demo or your.module; see --list recipes"
     )
     command.add_argument("--root", help="folder that holds the data")
     command.add_argument("--config", help="TOML file, e.g. configs/pix2pix/demo.toml")

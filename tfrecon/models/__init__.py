@@ -25,6 +25,9 @@ INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
 CHECKS: dict[str, Callable[..., object]] = {"feature_inversion": check_feature_inversion}
 """What can be wrong with a model's options and seen without building it, where types do not say."""
 
+CONTEXT = ("image_size", "mask", "seed")
+"""What models are told by the other sections of a configuration, not by the user."""
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     # Section 3.3 of the paper.
     "pix2pix": {"fit": {"learning_rate": 2e-4, "optimizer": {"name": "adam", "beta_1": 0.5}}},
@@ -56,7 +59,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 def check_model(spec: Spec) -> None:
     """Raises UserError for an unknown model or option, without building anything."""
-    options = check(spec, MODELS, "model", dict.fromkeys(("image_size", "mask", "seed")))
+    options = check(spec, MODELS, "model", dict.fromkeys(CONTEXT))
     if spec.name in CHECKS:
         CHECKS[spec.name](**options)
 
