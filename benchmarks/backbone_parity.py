@@ -15,31 +15,20 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 import numpy as np
+from environment import add_python, interpreter
 
 from tfrecon import weights
 from tfrecon.backbones import BACKBONES, feature_taps
 
 TOLERANCE = 1e-5
 MAKER = Path(__file__).parents[1] / "tests" / "golden" / "make_backbones.py"
-PACKAGES = ("torch==2.13.0", "timm==1.0.31", "safetensors", "pillow", "numpy", "pyyaml",
-            "huggingface_hub")  # fmt: skip
-
-
-def environment(folder: Path) -> Path:
-    """A fresh environment with torch and timm; the path of its Python."""
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    for options in (
-        (PACKAGES[0],),
-        ("--no-deps", PACKAGES[1], "torchvision==0.28.0"),
-        PACKAGES[2:],
-    ):
-        subprocess.run([python, "-m", "pip", "install", "-q", *options], check=True)
-    return python
+INSTALLS = (
+    ("torch==2.13.0", "safetensors", "pillow", "numpy", "pyyaml", "huggingface_hub"),
+    ("--no-deps", "timm==1.0.31", "torchvision==0.28.0"),
+)
 
 
 def differences(name: str, folder: Path) -> dict[str, float]:
@@ -74,12 +63,14 @@ def unequal_arrays(name: str, folder: Path) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compares every tap with timm and torchvision.")
-    parser.add_argument("--python", type=Path, help="an interpreter that has torch and timm")
+    add_python(parser, "torch and timm")
     arguments = parser.parse_args()
     failed = False
-    with tempfile.TemporaryDirectory() as temporary:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        interpreter(arguments.python, *INSTALLS) as python,
+    ):
         folder = Path(temporary)
-        python = arguments.python or environment(folder / "environment")
         subprocess.run([python, MAKER, "--save", folder], check=True)
         print("| network | tap | relative difference |\n|---|---|---|")
         for path in sorted(folder.glob("*.safetensors")):

@@ -14,10 +14,11 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import venv
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from environment import add_python, interpreter
 
 SIZES = ((40, 40), (256, 256), (300, 451))
 FLOAT_TOLERANCE, UINT8_TOLERANCE = 1e-5, 1
@@ -48,12 +49,15 @@ np.savez(answers, **found)
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     options.add_argument("pairs", nargs="+", metavar="RUN EXPORT")
-    options.add_argument("--python", help="interpreter of an environment with TensorFlow only")
+    add_python(options, "TensorFlow only")
     arguments = options.parse_args()
     if len(arguments.pairs) % 2:
         options.error("give pairs: a run, then its export")
-    with tempfile.TemporaryDirectory() as folder:
-        python = arguments.python or fresh_environment(Path(folder) / "venv")
+    tensorflow = (f"tensorflow=={metadata.version('tensorflow')}",)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        interpreter(arguments.python, tensorflow) as python,
+    ):
         good = [
             check(python, run, export, Path(folder))
             for run, export in zip(arguments.pairs[::2], arguments.pairs[1::2], strict=True)
@@ -61,19 +65,7 @@ def main() -> int:
     return 0 if all(good) else 1
 
 
-def fresh_environment(path: Path) -> str:
-    """An interpreter beside which only TensorFlow and what it requires is installed."""
-    import tensorflow as tf
-
-    print(f"installing tensorflow {tf.__version__} into a fresh environment …", flush=True)
-    venv.create(path, with_pip=True)
-    python = str(path / "bin" / "python")
-    command = [python, "-m", "pip", "install", "--quiet", f"tensorflow=={tf.__version__}"]
-    subprocess.run(command, check=True)
-    return python
-
-
-def check(python: str, run: str, export: str, folder: Path) -> bool:
+def check(python: Path, run: str, export: str, folder: Path) -> bool:
     from tfrecon import images
     from tfrecon.inference import restorer
     from tfrecon.run import open_run
@@ -90,7 +82,7 @@ def check(python: str, run: str, export: str, folder: Path) -> bool:
             x = np.concatenate((x, mask.astype(np.float32)), axis=-1)
         expected[f"{height}×{width}"] = restore(x)
     np.savez(folder / "given.npz", **given)
-    command = [python, "-I", "-c", ALONE, str(Path(export).resolve())]
+    command = [str(python), "-I", "-c", ALONE, str(Path(export).resolve())]
     command += [str(folder / "given.npz"), str(folder / "answers.npz")]
     done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     if done.returncode:

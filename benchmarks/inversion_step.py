@@ -1,6 +1,6 @@
 """Training steps of the `residual` inversion of VGG16 block1 against the same network in PyTorch.
 
-    python benchmarks/inversion_step.py [--rounds 8] [--steps 20] [--torch-python FILE]
+    python benchmarks/inversion_step.py [--rounds 8] [--steps 20] [--python FILE]
 
 Ours is `feature_inversion` in bfloat16, compiled as training does it with the model's own defaults
 (log-MSE, Adam 1e-3, clipnorm 1, batches of 8 crops of 96 pixels), inside `model.fit`. PyTorch has
@@ -12,7 +12,7 @@ left out. Prints images/s (min, median, max), the mean loss over all steps, whic
 train the same network, and the ratios of the medians.
 
 Makes a temporary virtual environment with torch (a download of some 200 MB, or more where the
-registry has builds for GPUs only) unless ``--torch-python`` names an interpreter that has it.
+registry has builds for GPUs only) unless ``--python`` names an interpreter that has it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from environment import add_python, interpreter
 
 BATCH, SIDE, WARM_UP = 8, 96, 5
 LEARNING_RATE, CLIPNORM, LOG_EPSILON, ADAM_EPSILON = 1e-3, 1.0, 1e-5, 1e-7
@@ -196,19 +197,6 @@ class Worker:
         return json.loads(line)
 
 
-@contextlib.contextmanager
-def torch_interpreter(given: Path | None) -> Iterator[Path]:
-    """The Python that has torch: the one `given`, or that of a temporary environment."""
-    if given:
-        yield given
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder, "bin", "python")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        yield python
-
-
 def compare(torch_python: Path, rounds: int, steps: int) -> None:
     """Runs the three workers in turns and prints what they reached."""
     threads = len(os.sched_getaffinity(0))
@@ -238,7 +226,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=8, help="turns of each (8)")
     parser.add_argument("--steps", type=int, default=20, help="steps in a round (20)")
-    parser.add_argument("--torch-python", type=Path, help="an interpreter that has torch")
+    add_python(parser, "torch")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--start", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -252,7 +240,7 @@ def main() -> int:
              if line.startswith("model name")), platform.processor(),
         )  # fmt: skip
         print(f"{platform.machine()}, {processor}, load {os.getloadavg()[0]:.1f}")
-        with torch_interpreter(options.torch_python) as python:
+        with interpreter(options.python, PACKAGES) as python:
             compare(python, options.rounds, options.steps)
     return 0
 

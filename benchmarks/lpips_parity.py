@@ -1,6 +1,6 @@
 """Compares LPIPS with the authors' package, which runs in an environment of its own.
 
-    python benchmarks/lpips_parity.py [--write] [--python PYTHON]
+    python benchmarks/lpips_parity.py [--write] [--python FILE]
 
 Installs torch and lpips into a temporary virtual environment, fills the authors' networks with the
 trunks of the packs in $TFRECON_WEIGHTS (default ../shared/weights) and prints the largest absolute
@@ -15,12 +15,13 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from environment import add_python, interpreter
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "lpips.json"
-PACKAGES = ("torch==2.13.0", "scipy", "tqdm", "numpy")
+INSTALLS = (("torch==2.13.0", "scipy", "tqdm", "numpy"), ("--no-deps", "lpips==0.1.4"))
 NETS = {"alex": "alexnet_features.npz", "squeeze": "squeezenet1_1_features.npz"}
 
 AUTHORS = '''
@@ -100,18 +101,8 @@ print(json.dumps({"versions": versions, "values": values}))
 '''
 
 
-def environment(folder: Path) -> str:
-    """The interpreter of a new environment with the authors' package."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, *PACKAGES], check=True)
-    subprocess.run([*pip, "--no-deps", "lpips==0.1.4"], check=True)
-    return python
-
-
-def authors(python: str, packs: Path) -> dict:
-    command = [python, "-c", AUTHORS, str(ROOT / "tests"), str(packs), json.dumps(NETS)]
+def authors(python: Path, packs: Path) -> dict:
+    command = [str(python), "-c", AUTHORS, str(ROOT / "tests"), str(packs), json.dumps(NETS)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -133,11 +124,11 @@ def ours(net: str, cases: list[str]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="store the authors' values")
-    parser.add_argument("--python", help="an interpreter that has torch and lpips already")
+    add_python(parser, "torch and lpips")
     arguments = parser.parse_args()
     packs = Path(os.environ.setdefault("TFRECON_WEIGHTS", str(ROOT.parent / "shared" / "weights")))
-    with tempfile.TemporaryDirectory() as folder:
-        theirs = authors(arguments.python or environment(Path(folder) / "env"), packs)
+    with interpreter(arguments.python, *INSTALLS) as python:
+        theirs = authors(python, packs)
     tool = " ".join(f"{name} {version}" for name, version in theirs["versions"].items())
     print(tool)
     for net, values in theirs["values"].items():
