@@ -128,7 +128,7 @@ def refused(folders, match, **options):
 
 
 def test_missing_and_empty_folders_are_refused(folders):
-    refused(folders, "holds no image")
+    refused(folders, "no image in")
     folders.photos.rmdir()
     refused(folders, "does not exist")
 

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from tfrecon import images
 from tfrecon.data.boxes import read_boxes
 from tfrecon.data.check import readable
-from tfrecon.data.sample import Sample, by_stem
+from tfrecon.data.photos import photos as photos_in
+from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
 from tfrecon.inference import Export, restore_tiled
 
@@ -72,21 +73,10 @@ def restore_folder(
 
 
 def _images(folder: Path, what: str) -> dict[str, Path]:
-    """Image files of `folder` by stem, sorted by name."""
+    """Image files of `folder` by stem, sorted by it."""
     if not folder.is_dir():
         raise UserError(f"{what} {str(folder)!r} does not exist or is no folder")
-    found = by_stem(
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in images.SUFFIXES
-        and not path.name.startswith(".")
-        and path.is_file()
-    )
-    if not found:
-        raise UserError(
-            f"{what} {str(folder)!r} holds no image; known endings: {' '.join(images.SUFFIXES)}"
-        )
-    return found
+    return {path.stem: path for path in photos_in(folder)}
 
 
 def _check_masks_given(export: Export, masks: PathLike | None) -> None:
