@@ -282,6 +282,7 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     assert psnr["feature_inversion"] > psnr["mean colour"] + 3
     names = {path.name for path in report.path.iterdir()}
     assert {"features.png", "best.png", "pairs"} <= names
+    assert {name.rstrip("/") for name in report.files} == names
     pairs = {path.name.split("_")[0] for path in (report.path / "pairs").iterdir()}
     assert pairs == {"original", "reconstruction"}
     again = training.train(config(folder, {"decoder": "linear"}), tmp_path / "run", resume=True)
