@@ -99,6 +99,9 @@ def test_the_seed_decides_the_weights(builder):
 def test_transposed_conv_is_the_published_one():
     network = transposed_conv(channels=64, doublings=1).network
     assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == 33_731
+    more = transposed_conv(channels=64, doublings=1, depth=1).network
+    extra = more.count_params() - network.count_params()
+    assert extra == 32 * 32 * 9 + 32 + 4 * 32, "a convolution with its bias and its normalisation"
     deep = transposed_conv(channels=256, doublings=4).network
     assert [deep.get_layer(f"up{i}").filters for i in (1, 2, 3, 4)] == [128, 64, 32, 32]
     image = network(1e3 * _features(1, 3, 3, 64)).numpy()

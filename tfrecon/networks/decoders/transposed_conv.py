@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -12,15 +14,23 @@ from tfrecon.networks.decoders.blocks import convolution, seeded
 
 
 def transposed_conv(
-    *, channels: int, doublings: int, pooling: int = 1, width: int = 32, seed: int | None = None
+    *,
+    channels: int,
+    doublings: int,
+    pooling: int = 1,
+    width: int = 32,
+    depth: int = 0,
+    seed: int | None = None,
 ) -> Decoder:
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3) in [0,1]: a sigmoid after n transposed convolutions.
 
     Each doubling is 4×4 with stride 2, batch normalisation and ReLU, and halves the channels, but
-    not below `width`; then a 3×3 convolution. 64 channels and one doubling: 33,731 trainable
-    parameters. Raises UserError for a `width` below 1.
+    not below `width`; `depth` 3×3 convolutions of the same kind follow each (none in the study).
+    The last layer is a 3×3 convolution. 64 channels and one doubling: 33,731 trainable parameters.
+    Raises UserError for a `width` below 1 or a `depth` below 0.
     """
     at_least("option 'width' of decoder 'transposed_conv'", width, 1)
+    at_least("option 'depth' of decoder 'transposed_conv'", depth, 0)
     start = seeded(seed)
     inputs = keras.Input((None, None, channels), name="features")
     x, more = pooled(inputs, pooling)
@@ -30,8 +40,15 @@ def transposed_conv(
         x = layers.Conv2DTranspose(
             filters, 4, 2, "same", kernel_initializer=start(2.0), name=f"up{stage}"
         )(x)
-        x = normalization("batch", "moving", f"up{stage}_norm")(x)
-        x = layers.ReLU(name=f"up{stage}_act")(x)
+        x = _activated(x, f"up{stage}")
+        for block in range(1, depth + 1):
+            name = f"up{stage}_conv{block}"
+            x = _activated(convolution(x, filters, 3, start, name, scale=2.0), name)
     x = convolution(x, 3, 3, start, "head", dtype="float32")
     x = layers.Activation("sigmoid", dtype="float32", name="image")(x)
     return Decoder(keras.Model(inputs, x, name="transposed_conv"), pooling=pooling)
+
+
+def _activated(x: Any, name: str) -> Any:
+    x = normalization("batch", "moving", f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_act")(x)
