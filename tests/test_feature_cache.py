@@ -154,7 +154,7 @@ def test_the_key_of_a_model_follows_weights_taps_and_seed():
     ]  # fmt: skip
     found = [feature_inversion(**{**options, **change}).features_key for change in changes]
     assert len(set(found)) == len(changes)
-    other = {"decoder": {"name": "residual", "widths": [8]}}
+    other = {"decoder": {"name": "residual", "width": 8}}
     assert feature_inversion(**{**options, **other}).features_key == found[0]
 
 
@@ -282,7 +282,7 @@ def test_without_flips_it_is_the_stream_of_images(samples):
 def run_config(root, tmp_path, data=None, **fit):
     tables = {
         "model": {"name": "feature_inversion", "weights": None,
-                  "decoder": {"name": "residual", "widths": [8]}},
+                  "decoder": {"name": "residual", "width": 8}},
         "data": {"recipe": "folder", "root": str(root), "image_size": 32, "crop_size": 32,
                  "load_size": 32, "val_size": 32, "flip": False, "damage": "identity",
                  "feature_cache_gib": 1, "cache_dir": str(tmp_path / "cache"), **(data or {})},

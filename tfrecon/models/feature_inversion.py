@@ -240,8 +240,8 @@ class FeatureInversion(keras.Model):
     @property
     def features_key(self) -> str:
         """What `raw_features` of an image depend on: weights, taps, grids and precision."""
-        facts = self.fingerprint, self.options["sources"], self.halvings, self.compute_dtype
-        return repr(facts)
+        own = self.extractor
+        return repr((own.fingerprint, own.sources, own.halvings, self.compute_dtype))
 
     @property
     def frozen_variables(self) -> list[Any]:

@@ -100,9 +100,9 @@ class Extractor:
             for source, backbone in zip(sources, known, strict=True)
             for tap in source.taps
         ]
-        self._halvings = [round(math.log2(tap.stride or image_size)) for tap in self.taps]
-        self.doublings = min(self._halvings)
-        strides = [2**n for n, tap in zip(self._halvings, self.taps, strict=True) if tap.stride]
+        self.halvings = [round(math.log2(tap.stride or image_size)) for tap in self.taps]
+        self.doublings = min(self.halvings)
+        strides = [2**n for n, tap in zip(self.halvings, self.taps, strict=True) if tap.stride]
         self.size_multiple = math.lcm(*strides, *(backbone.size_multiple for backbone in known))
         self.smallest_size = max(tap.smallest for tap in self.taps)
         fixed = {backbone.fixed_size for backbone in known} - {None}
@@ -134,7 +134,7 @@ class Extractor:
         finest = [side // 2**self.doublings for side in size]
         found: list[Any] = []
         for features, tap, halvings in zip(
-            self.maps(images).values(), self.taps, self._halvings, strict=True
+            self.maps(images).values(), self.taps, self.halvings, strict=True
         ):
             own = [side // 2**halvings for side in size] if tap.stride else [1, 1]
             found.append(align(features, finest if halvings == self.doublings else own, finest))
