@@ -12,10 +12,10 @@ import pytest
 from tfrecon.config import Config, from_tables, merged, read_toml
 from tfrecon.data import recipes
 from tfrecon.data.damage import damage
-from tfrecon.losses import mixture
+from tfrecon.losses import LOSSES
 from tfrecon.models import DEFAULTS, check_model
 from tfrecon.optimizers import OPTIMIZERS, build_optimizer
-from tfrecon.registry import check_options
+from tfrecon.registry import Spec, check, check_options
 from tfrecon.run import open_run
 
 REPOSITORY = Path(__file__).parents[1]
@@ -77,7 +77,9 @@ def test_it_loads_and_all_its_names_and_options_are_known(path):
     config = read(path)
     assert config.model.name == path.parent.name
     check_model(config.model)
-    mixture(config.fit.loss)
+    for loss in config.fit.loss:  # not built: LPIPS would need its weights
+        options = {key: value for key, value in loss.options.items() if key != "weight"}
+        check(Spec(loss.name, options), LOSSES, "loss")
     build_optimizer(config.fit, total_steps=1)
     recipe = recipes.find(config.data.recipe.name)
     check_options(recipe.samples, config.data.recipe, "recipe")

@@ -14,7 +14,7 @@ from tfrecon.registry import Spec
 
 SMALL = {"base_filters": 8, "discriminator_filters": 8, "image_size": 32, "seed": 0, "dropout": 0.0}
 
-PARAMETERS = {"pix2pix": 54_425_859 - 2 * 0}
+PARAMETERS = {"pix2pix": 54_425_859, "feature_inversion": 309_388}
 
 
 def test_every_model_has_its_parameter_count_listed():
