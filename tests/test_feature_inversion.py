@@ -259,11 +259,9 @@ def test_replicas_train_to_the_same_weights(tmp_path, monkeypatch):
 def test_a_run_keeps_no_backbone_and_knows_its_own(tmp_path, folder):
     run = training.train(config(folder), tmp_path / "run")
     model = run.load_model()
-    largest = max(int(np.prod(v.shape)) for v in model.frozen_variables)
     kept = checkpoint.load(run.path / "state.npz")[0]
     own = sum(int(np.prod(v.shape)) for v in model.inference_variables)
     assert sum(a.size for k, a in kept.items() if k.startswith("model/")) < own + 20
-    assert largest not in [a.size for a in kept.values()]
     facts = json.loads((run.path / "run.json").read_text())
     assert facts["frozen"] == model.fingerprint
     facts["frozen"] = "0" * 64
