@@ -20,6 +20,10 @@ import sys
 from pathlib import Path
 
 PAIR = ['model.taps=["block1", "block2"]']
+DEEP = [
+    "data.crop_size=224", "fit.batch_size=4", "fit.steps_per_epoch=200", "model.decoder.width=32",
+]  # fmt: skip
+"""For taps of stride 8 and more: of a 96-pixel crop the backbone's padding reaches too much."""
 ROWS: dict[str, list[str]] = {
     "linear": ["model.decoder={name = \"linear\", kernel_size = 5}"],
     "transposed_conv": ["model.decoder=transposed_conv", "fit.learning_rate=3e-3"],
@@ -30,11 +34,15 @@ ROWS: dict[str, list[str]] = {
     "fusion-concat": [*PAIR, "model.fusion=concat"],
     "fusion-attention": [*PAIR, "model.fusion=attention"],
     **{
-        f"alexnet-conv{n}": ["model.backbone=alexnet", f"model.taps=[\"conv{n}\"]"]
+        f"alexnet-conv{n}": [
+            "model.backbone=alexnet", f"model.taps=[\"conv{n}\"]", *(DEEP if n > 1 else [])
+        ]
         for n in range(1, 6)
     },
     **{
-        f"squeezenet-fire{n}": ["model.backbone=squeezenet1_1", f"model.taps=[\"fire{n}\"]"]
+        f"squeezenet-fire{n}": [
+            "model.backbone=squeezenet1_1", f"model.taps=[\"fire{n}\"]", *(DEEP if n > 3 else [])
+        ]
         for n in (3, 5, 9)
     },
 }  # fmt: skip

@@ -376,6 +376,15 @@ def test_two_sources_of_one_backbone_run_it_once():
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_crops_whose_features_are_mostly_border_are_pointed_out(tmp_path, folder, capsys):
+    tables = config(folder, {"taps": ["block2"]}, steps=1).to_dict()
+    training.train(from_tables(tables), tmp_path / "small")
+    assert "has 4×4 positions" in capsys.readouterr().err
+    tables["data"] |= {"crop_size": 32}
+    training.train(from_tables(tables), tmp_path / "whole")
+    assert "positions" not in capsys.readouterr().err
+
+
 def test_too_many_channels_for_a_linear_part_say_so():
     with pytest.raises(UserError, match=f"at most {MAX_UNKNOWNS}"):
         Ridge(MAX_UNKNOWNS + 1, 1, 1)

@@ -45,6 +45,9 @@ from tfrecon.run_data import (
 GRID_IMAGES = 4
 CALIBRATION_SECONDS = 10.0
 DEFAULT_EPOCHS = 10
+FEW_POSITIONS = 16
+"""Below so many positions a side a crop's features differ from those of a whole image: AlexNet's
+conv3 lost several dB to crops of 96 pixels."""
 VALIDATED = ("psnr", "ssim")
 """Metrics that validation logs every epoch, beside the model's own loss."""
 
@@ -111,6 +114,14 @@ def _check_crop(config: Config, model: keras.Model) -> None:
         least = f" and at least {smallest}" if smallest > multiple else ""
         raise UserError(
             f"data.crop_size must be a multiple of {multiple}{least} for this model, not {size}"
+        )
+    positions = size // multiple
+    if hasattr(model, "tap_stride") and size < config.data.image_size and positions < FEW_POSITIONS:
+        print(
+            f"warning: of a training crop of {size} pixels the coarsest tap has {positions}×"
+            f"{positions} positions, and a backbone's padding reaches many of them, more than in "
+            f"validation; give data.crop_size={config.data.image_size} a try",
+            file=sys.stderr,
         )
 
 
