@@ -20,7 +20,7 @@ MAX_PRODUCTS = 1e12
 """Multiplications that the normal equations may cost, a minute of a few cores; positions are left
 out evenly until they fit."""
 
-PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """What λ is chosen from."""
 
 MAX_DOUBLINGS = 5
