@@ -16,8 +16,8 @@ from tfrecon.backbones import DEFAULT
 from tfrecon.errors import UserError
 from tfrecon.layers.refine import refine
 from tfrecon.layers.ridge import Ridge, Standardise, Sums, fitting_kernel_size
-from tfrecon.metrics import results
 from tfrecon.models.sources import Extractor, Source, parse_sources
+from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
 from tfrecon.registry import Spec, build, check
@@ -100,7 +100,7 @@ def _part(value: Any, kind: str) -> Spec:
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class FeatureInversion(keras.Model):
+class FeatureInversion(Supervised):
     """See `feature_inversion`. The backbones are frozen and no part of a checkpoint.
 
     `adapt` must have been called, or its values assigned, before the model means anything: it fits
@@ -111,15 +111,13 @@ class FeatureInversion(keras.Model):
         self, sources: Sequence[Source], decoder: Spec, fusion: Spec, *, image_size: int,
         refine_steps: int, refine_rate: float, seed: int, **kwargs: Any,
     ) -> None:  # fmt: skip
-        # Not cast on entry: images in bfloat16 would have lost a bit of their eight.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**kwargs)
         self.options = {
             "sources": [source.to_dict() for source in sources],
             "decoder": decoder.to_dict(), "fusion": fusion.to_dict(), "image_size": image_size,
             "refine_steps": refine_steps, "refine_rate": refine_rate, "seed": seed,
         }  # fmt: skip
         self.refine_steps, self.refine_rate = refine_steps, refine_rate
-        self.validating = False
         self.extractor = Extractor(sources, image_size, seed)
         self.backbones = list(self.extractor.backbones.values())
         channels = [tap.channels for tap in self.extractor.taps]
@@ -149,10 +147,6 @@ class FeatureInversion(keras.Model):
                 )
             self.ridge = Ridge(sum(channels), doublings, size, made.ridge.penalty, name="ridge")
             self.ridge.build((None, None, None, sum(channels)))
-
-    def build(self, input_shape: Any) -> None:
-        """Nothing is left to build."""
-        self.built = True
 
     def features(self, x: Any) -> list[Any]:
         """The standardised taps of images (B,H,W,3), each (B,h,w,C) float32 on the finest grid; a
@@ -210,27 +204,6 @@ class FeatureInversion(keras.Model):
             kernel, bias = sums.solve()
             self.ridge.kernel.assign(kernel)
             self.ridge.bias.assign(bias)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """Keras's own, with the compiled metrics."""
-        self.validating = True
-        try:
-            return super().test_step(data)
-        finally:
-            self.validating = False
-
-    def compute_metrics(
-        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-    ) -> dict[str, Any]:
-        """The loss, and in validation the compiled metrics: SSIM of the training crops would cost
-        some percent of a step."""
-        if self.validating:
-            return super().compute_metrics(x, y, y_pred, sample_weight)
-        return results(metric for metric in self.metrics if metric.name == "loss")
-
-    def get_metrics_result(self) -> dict[str, Any]:
-        """The loss, and what validation computed."""
-        return results(self.metrics)
 
     @property
     def fingerprint(self) -> str:
