@@ -44,6 +44,12 @@ def _fusions() -> str:
     return _builders(FUSIONS, CONTEXT)
 
 
+def _damages() -> str:
+    from tfrecon.data.damage import DAMAGES
+
+    return _builders(DAMAGES, ())
+
+
 def _losses() -> str:
     from tfrecon.losses import LOSSES
 
@@ -77,6 +83,7 @@ KINDS: dict[str, Callable[[], str]] = {
     "models": _models,
     "decoders": _decoders,
     "fusions": _fusions,
+    "damages": _damages,
     "losses": _losses,
     "metrics": _metrics,
     "recipes": _recipes,

@@ -47,8 +47,8 @@ def parser() -> Parser:
     )
     command.add_argument(
         "--list", metavar="KIND",
-        help="print what there is and exit: backbones, models, decoders, fusions, losses, metrics "
-        "or recipes",
+        help="print what there is and exit: backbones, models, decoders, fusions, damages, losses, "
+        "metrics or recipes",
     )  # fmt: skip
     command.add_argument(
         "--prepare", action="store_true",

@@ -1,24 +1,13 @@
-"""Damage drawn onto clean images. A generator is a closure ``draw(target, seed) -> (input, mask)``.
-
-`target` is (H,W,3) float32 in [0,1] of known H and W, `seed` a pair of integers, the mask (H,W,1)
-with 1 = damaged, or None for damage without a place; every random value is a function of the seed
-alone.
-"""
+"""Holes of which the place is known: black squares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from tfrecon.data.damage.options import Draw
 from tfrecon.errors import UserError
-from tfrecon.registry import Spec, build
-
-Draw = Callable[[Any, Any], tuple[Any, Any]]
-
-IDENTITY = Spec("identity")
-"""The damage of models that see the clean image: feature inversion, autoencoders."""
 
 CANDIDATES = 16
 """Places drawn for each box after the first; the first that overlaps no earlier box is taken."""
@@ -66,20 +55,3 @@ def box_mask(corners: Any, size: int, height: int, width: int) -> Any:
     in_columns = tf.logical_and(columns >= left, columns < left + size)[:, None, :]
     inside = tf.reduce_any(tf.logical_and(in_rows, in_columns), axis=0)
     return tf.cast(inside, tf.float32)[..., None]
-
-
-def identity() -> Draw:
-    """No damage: the input is the clean image itself, even where a recipe has damaged files."""
-
-    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
-        return target, None
-
-    return draw
-
-
-DAMAGES: dict[str, Callable[..., Draw]] = {"boxes": boxes, "identity": identity}
-
-
-def damage(spec: Spec) -> Draw:
-    """The generator that `spec` names."""
-    return build(spec, DAMAGES, "damage")

@@ -1,0 +1,148 @@
+"""Damage along lines: free-form strokes, which hide, and the scratches and dust of old photos."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
+
+VISIBLE = 1 / 255
+"""A pixel counts as damaged when a scratch covers more of it than this."""
+
+
+def strokes(
+    *,
+    count: Count = (1, 4),
+    vertices: Count = (4, 12),
+    width: Amount = (12.0, 40.0),
+) -> Draw:
+    """Free-form strokes, black: `count` zigzag lines of `vertices` corners, `width` pixels thick.
+
+    After Yu et al. 2019, Free-form image inpainting with gated convolution (algorithm 1, with the
+    numbers of their code, for 256 pixels): each stroke starts at a uniform place and turns at each
+    corner by about 2π/5 ± 2π/15 to alternate sides of its own direction; a step is a normal number
+    of mean diagonal / 8. The mask is 1 on the strokes, round at the corners.
+    """
+    counts, corners = span("strokes", "count", count, 1), span("strokes", "vertices", vertices, 1)
+    widths = span("strokes", "width", width, 0, above=True)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        height, wide = target.shape[:2]
+        keys = tf.unstack(tf.random.split(seed, 7))
+        number, most = whole(counts, keys[0]), corners[1]
+        used = tf.random.stateless_uniform([number, 1], keys[1], corners[0], most + 1, tf.int32)
+        step = math.hypot(height, wide) / 8
+        lengths = tf.random.stateless_normal([number, most], keys[2], step, step / 2)
+        turns = uniform((4 / 15 * math.pi, 8 / 15 * math.pi), keys[3], [number, most])
+        sides = 1.0 - 2.0 * tf.cast(tf.range(most) % 2, tf.float32)
+        angles = turns * sides + uniform((0, 2 * math.pi), keys[4], [number, 1])
+        lengths = tf.clip_by_value(lengths, 0.0, 2 * step)
+        points = _walk(uniform((0, 1), keys[5], [number, 2]), lengths, angles, height, wide)
+        taken = tf.range(most) < used
+        starts = tf.boolean_mask(points[:, :-1], taken)
+        ends = tf.boolean_mask(points[:, 1:], taken)
+        reach = uniform(widths, keys[6], [number, 1]) / 2.0 + tf.zeros([1, most])
+        distance = distances(starts, ends, height, wide)
+        inside = distance <= tf.boolean_mask(reach, taken)[:, None, None]
+        mask = tf.cast(tf.reduce_any(inside, axis=0), tf.float32)[..., None]
+        return target * (1.0 - mask), mask
+
+    return draw
+
+
+def scratches(
+    *,
+    count: Count = (4, 10),
+    width: Amount = (0.7, 2.0),
+    strength: Amount = (0.4, 1.0),
+    dust: Count = (10, 40),
+    mask: bool = False,
+) -> Draw:
+    """White scratches and specks of dust as on old photos: `count` bent lines and `dust` specks,
+    `width` pixels thick, which cover the image by `strength` of 1.
+
+    Each line and speck draws its own width and strength. Nobody tells a restorer of photos where
+    they are, so the mask is None; with `mask` it shows all pixels covered by more than VISIBLE,
+    and the input is black there.
+    """
+    counts, specks = span("scratches", "count", count, 0), span("scratches", "dust", dust, 0)
+    widths = span("scratches", "width", width, 0, above=True)
+    strengths = span("scratches", "strength", strength, 0, 1)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        size = target.shape[:2]
+        lines, dirt = tf.unstack(tf.random.split(seed, 2))
+        cover = tf.maximum(
+            _scratch_cover(counts, widths, strengths, size, lines),
+            _dust_cover(specks, widths, strengths, size, dirt),
+        )[..., None]
+        if mask:
+            hidden = tf.cast(cover > VISIBLE, tf.float32)
+            return target * (1.0 - hidden), hidden
+        return target + cover * (1.0 - target), None
+
+    return draw
+
+
+def _scratch_cover(counts: Any, widths: Any, strengths: Any, size: Any, seed: Any) -> Any:
+    """(H,W): how much of each pixel the lines hide, 0 to 1."""
+    keys = tf.unstack(tf.random.split(seed, 6))
+    number, pieces = whole(counts, keys[0]), 3
+    length = uniform((min(size) / 4, max(size)), keys[1], [number, 1])
+    heading = uniform((0, 2 * math.pi), keys[2], [number, 1])
+    angles = heading + tf.cumsum(uniform((-0.2, 0.2), keys[3], [number, pieces]), axis=1)
+    lengths = length / pieces + tf.zeros([1, pieces])
+    points = _walk(uniform((0, 1), keys[4], [number, 2]), lengths, angles, *size)
+    starts, ends = (tf.reshape(part, [-1, 2]) for part in (points[:, :-1], points[:, 1:]))
+    own = uniform((0, 1), keys[5], [2, number, 1]) + tf.zeros([1, 1, pieces])
+    thick, strong = (tf.reshape(part, [-1, 1, 1]) for part in tf.unstack(own))
+    reach = (widths[0] + (widths[1] - widths[0]) * thick) / 2.0
+    strong = strengths[0] + (strengths[1] - strengths[0]) * strong
+    inside = _coverage(distances(starts, ends, *size), reach)
+    return tf.maximum(tf.reduce_max(strong * inside, axis=0), 0.0)  # of no line: -inf
+
+
+def _coverage(distance: Any, reach: Any) -> Any:
+    """The share of a pixel at `distance` from the middle of a line that a line of half width
+    `reach` hides: linear over the edge, and for thin lines no more than their width."""
+    return tf.clip_by_value(reach + 0.5 - distance, 0.0, tf.minimum(1.0, 2.0 * reach))
+
+
+def _dust_cover(specks: Any, widths: Any, strengths: Any, size: Any, seed: Any) -> Any:
+    """(H,W): how much of each pixel the specks hide; each is a Gaussian of deviation width / 2."""
+    keys = tf.unstack(tf.random.split(seed, 4))
+    number = whole(specks, keys[0])
+    sigma = uniform(widths, keys[1], [number, 1]) / 2.0
+    rows, columns = (
+        tf.exp(-tf.square((tf.range(extent, dtype=tf.float32) - extent * place) / sigma) / 2.0)
+        for extent, place in zip(
+            size, tf.unstack(uniform((0, 1), keys[2], [2, number, 1])), strict=True
+        )
+    )  # (specks, H) and (specks, W)
+    cover = tf.matmul(rows * uniform(strengths, keys[3], [number, 1]), columns, transpose_a=True)
+    return tf.minimum(cover, 1.0)
+
+
+def _walk(start: Any, lengths: Any, angles: Any, height: int, width: int) -> Any:
+    """(lines, steps + 1, 2) corners, row and column, from `start` in [0,1) by steps of `lengths`
+    in the directions `angles`; a step that would leave the image ends at its border."""
+    limit = tf.constant([height - 1, width - 1], tf.float32)
+    points = [start * limit]
+    steps = lengths[..., None] * tf.stack([tf.sin(angles), tf.cos(angles)], axis=-1)
+    for step in tf.unstack(steps, axis=1):
+        points.append(tf.clip_by_value(points[-1] + step, 0.0, limit))
+    return tf.stack(points, axis=1)
+
+
+def distances(starts: Any, ends: Any, height: int, width: int) -> Any:
+    """(segments,H,W): how far the middle of each pixel is from each segment, (segments,2) ends."""
+    along = ends - starts
+    square = tf.maximum(tf.reduce_sum(tf.square(along), axis=1), 1e-12)[:, None, None]
+    rows = tf.range(height, dtype=tf.float32)[None, :, None] - starts[:, 0, None, None]
+    columns = tf.range(width, dtype=tf.float32)[None, None] - starts[:, 1, None, None]
+    down, right = along[:, 0, None, None], along[:, 1, None, None]
+    part = tf.clip_by_value(rows * (down / square) + columns * (right / square), 0.0, 1.0)
+    return tf.sqrt(tf.square(rows - part * down) + tf.square(columns - part * right))

@@ -1,0 +1,59 @@
+"""Noise of sensors and transmission, drawn for each value or pixel on its own; no mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecon.data.damage.options import Amount, Draw, span, uniform
+
+
+def gaussian_noise(*, sigma: Amount = 0.1) -> Draw:
+    """Normal noise of standard deviation `sigma`, in units of the range [0,1].
+
+    The result is clipped to [0,1], so near black and white the deviation is smaller.
+    """
+    ends = span("gaussian_noise", "sigma", sigma, 0)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        strength, values = tf.unstack(tf.random.split(seed, 2))
+        noise = tf.random.stateless_normal(tf.shape(target), values)
+        return tf.clip_by_value(target + uniform(ends, strength) * noise, 0.0, 1.0), None
+
+    return draw
+
+
+def poisson_noise(*, peak: Amount = 30.0) -> Draw:
+    """Photon noise, Poisson(peak · x) / peak: mean x and variance x / peak, clipped at 1.
+
+    `peak` is the number of photons that a white value counts; fewer are noisier.
+    """
+    ends = span("poisson_noise", "peak", peak, 0, above=True)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        strength, values = tf.unstack(tf.random.split(seed, 2))
+        photons = uniform(ends, strength)
+        counted = tf.random.stateless_poisson(
+            tf.shape(target), values, target * photons, dtype=tf.float32
+        )
+        return tf.minimum(counted / photons, 1.0), None
+
+    return draw
+
+
+def salt_and_pepper(*, share: Amount = 0.05) -> Draw:
+    """A `share` of the pixels, all channels at once, becomes white or black, either with one half.
+
+    Each pixel is drawn on its own, so `share` is the expected one.
+    """
+    ends = span("salt_and_pepper", "share", share, 0, 1)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        strength, pixels = tf.unstack(tf.random.split(seed, 2))
+        hit = uniform(ends, strength)
+        place = tf.random.stateless_uniform([*target.shape[:2], 1], pixels)
+        value = tf.cast(place < hit / 2, tf.float32)
+        return tf.where(place < hit, value, target), None
+
+    return draw

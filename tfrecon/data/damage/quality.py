@@ -1,0 +1,61 @@
+"""What lenses, files and small sensors lose: blur, JPEG blocks, resolution; no mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecon import images
+from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
+
+
+def blur(*, sigma: Amount = 1.5) -> Draw:
+    """Gaussian blur of standard deviation `sigma` pixels.
+
+    At the border the weights that fall outside are left out and the others sum to 1.
+    """
+    ends = span("blur", "sigma", sigma, 0, above=True)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        width = uniform(ends, seed)
+        rows, columns = (_gaussian(extent, width) for extent in target.shape[:2])
+        # As two matrix products: any size of image and of blur, without padding.
+        return tf.einsum("ij,kl,jlc->ikc", rows, columns, target), None
+
+    return draw
+
+
+def _gaussian(extent: int, sigma: Any) -> Any:
+    """(extent, extent): row i weighs the pixels around i, and sums to 1."""
+    places = tf.range(extent, dtype=tf.float32)
+    return tf.nn.softmax(-tf.square((places[:, None] - places) / sigma) / 2.0)
+
+
+def jpeg(*, quality: Count = 30) -> Draw:
+    """What is left of the image after a JPEG file of `quality`, 1 to 100, colour at half size."""
+    ends = span("jpeg", "quality", quality, 1, 100)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        file = tf.raw_ops.EncodeJpegVariableQuality(
+            images=images.to_uint8_tensor(target), quality=whole(ends, seed)
+        )
+        pixels = tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.ensure_shape(images.to_float_tensor(pixels), target.shape), None
+
+    return draw
+
+
+def downsample(*, factor: Amount = 2.0) -> Draw:
+    """Area averages of `factor` × `factor` pixels, brought back to the old size by bicubic
+    interpolation."""
+    ends = span("downsample", "factor", factor, 1)
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        size = tf.constant([float(extent) for extent in target.shape[:2]])
+        small = tf.maximum(tf.cast(tf.round(size / uniform(ends, seed)), tf.int32), 1)
+        reduced = tf.image.resize(target, small, "area")
+        restored = tf.image.resize(reduced, target.shape[:2], "bicubic")
+        return tf.clip_by_value(restored, 0.0, 1.0), None  # bicubic overshoots at edges
+
+    return draw
