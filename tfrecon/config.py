@@ -31,6 +31,10 @@ class DataConfig:
     recipe: Spec = field(default_factory=lambda: Spec("demo"))
     root: str | None = None
     """The data set's folder."""
+    extra: list[Spec] = field(default_factory=list[Spec])
+    """More recipes to train on, beside the main one, which alone validates and tests:
+    ``{name = "bsds500", root = "…", weight = 0.5}`` and the recipe's own options; weight photos,
+    1 if not given, for each one of the main recipe."""
     damage: Spec | None = None
     """Damage drawn onto targets; None takes the recipe's own."""
     redraw_damage: bool = False
@@ -284,6 +288,11 @@ def _check(config: Config) -> None:
         raise UserError(
             f"data.feature_cache_gib needs training without random crops; set data.load_size to "
             f"data.{crop} ({getattr(data, crop)}), not {data.load_size}"
+        )
+    if data.feature_cache_gib and data.extra:
+        raise UserError(
+            "data.feature_cache_gib keeps the features of one recipe; set data.extra=[], or "
+            "data.feature_cache_gib=0"
         )
     if not 0 <= fit.ema_decay < 1:
         raise UserError(f"fit.ema_decay must lie in [0, 1), not {fit.ema_decay}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfrecon.config import Config
-from tfrecon.data import check, pipeline, recipes
+from tfrecon.data import check, mixture, pipeline, recipes
 from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
@@ -28,8 +29,15 @@ class Data:
     train: list[Sample]
     val: list[Sample]
     mask: bool
+    extra: list[list[Sample]] = field(default_factory=list[list[Sample]])
+    """The training photos of each recipe of data.extra."""
     features: FeatureCache | None = None
     """What the model trains on instead of images, where it is asked for."""
+
+    @property
+    def train_images(self) -> int:
+        """Training photos of all recipes: those of an epoch."""
+        return len(self.train) + sum(len(photos) for photos in self.extra)
 
 
 def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
@@ -43,18 +51,20 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         split: recipes.samples(config.data.recipe, root, split)
         for split in ("train", "val", "test")
     }
-    together = [sample for samples in splits.values() for sample in samples]
+    extra = mixture.extra_samples(config.data)
+    together = [sample for samples in (*splits.values(), *extra) for sample in samples]
     kept = {id(sample) for sample in check.readable(together, skip_unreadable)}
     train, val, test = ([s for s in samples if id(s) in kept] for samples in splits.values())
-    for split, samples in (("train", train), ("val", val), ("test", test)):
+    extra = [[s for s in samples if id(s) in kept] for samples in extra]
+    named = [(f"split {split!r}", s) for split, s in zip(splits, (train, val, test), strict=True)]
+    named += [(f"{e.name!r}", s) for e, s in zip(config.data.extra, extra, strict=True)]
+    for name, samples in named:
         if not samples:
-            raise UserError(
-                f"no image of split {split!r} can be read; replace the unreadable files"
-            )
-    for sample in (*train, *val):
+            raise UserError(f"no image of {name} can be read; replace the unreadable files")
+    for sample in (*train, *val, *itertools.chain.from_iterable(extra)):
         if sample.target is None:
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
-    return Data(train, val, pipeline.has_mask(train, config.data))
+    return Data(train, val, pipeline.agreed_mask(train, extra, config.data), extra)
 
 
 def validation_batches(config: Config, data: Data, replicas: int) -> tf.data.Dataset:
@@ -74,16 +84,21 @@ def training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data
     """`keras_dataset` of the training images, or their kept features in the place of x."""
     if data.features:
         return data.features.batches(config.fit.batch_size, config.fit.seed, start_step)
-    return keras_dataset(config, data.train, training=True, start_step=start_step)
+    return keras_dataset(config, data.train, training=True, start_step=start_step, extra=data.extra)
 
 
 def keras_dataset(
-    config: Config, samples: list[Sample], *, training: bool, start_step: int = 0
+    config: Config,
+    samples: list[Sample],
+    *,
+    training: bool,
+    start_step: int = 0,
+    extra: Sequence[Sequence[Sample]] = (),
 ) -> tf.data.Dataset:
     """``(x, target)`` batches of a run, with pixel weights where the run weighs holes."""
     batches = pipeline.dataset(
         samples, config.data, training=training, batch_size=config.fit.batch_size,
-        seed=config.fit.seed, start_step=start_step,
+        seed=config.fit.seed, start_step=start_step, extra=extra,
     )  # fmt: skip
     return pipeline.keras_dataset(batches, config.fit.hole_weight)
 

@@ -80,7 +80,7 @@ def train(
         model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
     if hasattr(model, "adapt") and not resume:
         model.adapt(*adaptation_batches(config, data))
-    steps_per_epoch = config.fit.steps_per_epoch or -(-len(data.train) // config.fit.batch_size)
+    steps_per_epoch = config.fit.steps_per_epoch or -(-data.train_images // config.fit.batch_size)
     if not model.trainable_variables:
         print("this model is solved for, not trained: fit.steps, epochs and minutes mean nothing")
         config = dataclasses.replace(
@@ -90,7 +90,7 @@ def train(
         config = _with_measured_steps(config, data, model, strategy, steps_per_epoch)
     total = _total_steps(config.fit, steps_per_epoch) if model.trainable_variables else 0
     facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
-             "train_images": len(data.train), "val_images": len(data.val),
+             "train_images": data.train_images, "val_images": len(data.val),
              "frozen": getattr(model, "fingerprint", None),
              "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
     run = Run(path, config, facts)

@@ -17,6 +17,7 @@ from tfrecon import images
 from tfrecon.config import DataConfig
 from tfrecon.data import augment, recipes
 from tfrecon.data.damage import IDENTITY, Draw, damage
+from tfrecon.data.mixture import extras, mixed_order
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Store, channels, parts_of
 from tfrecon.errors import UserError
@@ -33,16 +34,22 @@ def dataset(
     batch_size: int,
     seed: int = 0,
     start_step: int = 0,
+    extra: Sequence[Sequence[Sample]] = (),
 ) -> tf.data.Dataset:
     """Batches of `samples`: ``id`` (B,), ``input`` (B,S,S,3), ``target`` (B,S,S,3) and ``mask``
     (B,S,S,1) with 1 = damaged, float32 in [0,1]; target and mask absent where the data has none.
 
     Training: an endless stream of full batches in an order shuffled anew for each epoch, beginning
     at batch `start_step`; resized to `load_size`, cropped at random to `crop_size`, flipped, all
-    parts alike; drawn damage is fresh at each step. Otherwise: each sample once, in order, its
-    short side resized to `val_size`, cropped in the centre to `image_size`; drawn damage is fixed
-    by the sample's id.
+    parts alike; drawn damage is fresh at each step. `extra` are the photos of each recipe of
+    ``config.extra``, mixed in by weight as `mixture.mixed_order` says. Otherwise: each sample once,
+    in order, its short side resized to `val_size`, cropped in the centre to `image_size`; drawn
+    damage is fixed by the sample's id.
     """
+    sources = [samples, *extra] if training else [samples]
+    if training:
+        check_sources(samples, extra, config)
+    samples = [sample for source in sources for sample in source]
     size = (config.crop_size or config.image_size) if training else config.image_size
     draw = _drawn_damage(samples, config, training)
     parts = _parts(samples, drawn=draw is not None)
@@ -65,7 +72,7 @@ def dataset(
                 sample["mask"] = mask
         return {"id": ids[index], **sample}
 
-    order = sample_order(len(samples), seed, start_step * batch_size, training)
+    order = _order(sources, config, seed, start_step * batch_size, training)
     loaded = order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return loaded.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
 
@@ -118,12 +125,58 @@ def native_batches(
         yield finished()
 
 
-def has_mask(samples: Sequence[Sample], config: DataConfig) -> bool:
+def has_mask(samples: Sequence[Sample], config: DataConfig, training: bool = False) -> bool:
     """Whether batches of these samples carry a mask."""
-    draw = _drawn_damage(samples, config, training=False)
+    draw = _drawn_damage(samples, config, training)
     if draw is None:
         return bool(samples[0].boxes)
-    return draw(_blank(config, training=False), [0, 0])[1] is not None
+    return draw(_blank(config, training), [0, 0])[1] is not None
+
+
+def agreed_mask(
+    samples: Sequence[Sample], extra: Sequence[Sequence[Sample]], config: DataConfig
+) -> bool:
+    """`has_mask` of training with the photos of all recipes and of validation with the main one's.
+
+    Raises UserError where they differ, and what `check_sources` raises.
+    """
+    check_sources(samples, extra, config)
+    mask = has_mask(samples, config)
+    together = [sample for source in (samples, *extra) for sample in source]
+    if has_mask(together, config, training=True) != mask:
+        first, second = ("give", "has none") if mask else ("give no", "has one")
+        raise UserError(
+            f"the files that validation reads {first} masks and the damage that training draws "
+            f"{second}; set data.redraw_damage=false or another data.damage"
+        )
+    return mask
+
+
+def check_sources(
+    samples: Sequence[Sample], extra: Sequence[Sequence[Sample]], config: DataConfig
+) -> None:
+    """Raises UserError unless the training photos of the main recipe and of each of `extra`, those
+    of ``config.extra``, are damaged alike."""
+    if len(extra) != len(config.extra):
+        raise UserError(
+            f"data.extra names {len(config.extra)} recipes and photos of {len(extra)} are given; "
+            "give those of `mixture.extra_samples`"
+        )
+    if config.redraw_damage or config.damage == IDENTITY:
+        return
+    for spec, photos in zip(config.extra, extra, strict=True):
+        if _kind(photos) != _kind(samples):
+            raise UserError(
+                f"photos of recipe {config.recipe.name!r} {_kind(samples)} and those of "
+                f"{spec.name!r} {_kind(photos)}; set data.damage and data.redraw_damage=true, and "
+                "one damage is drawn onto the targets of all"
+            )
+
+
+def _kind(samples: Sequence[Sample]) -> str:
+    if samples[0].input is None:
+        return "are clean"
+    return "are damaged, with masks" if samples[0].boxes else "are damaged, without masks"
 
 
 def _blank(config: DataConfig, training: bool) -> Any:
@@ -133,17 +186,17 @@ def _blank(config: DataConfig, training: bool) -> Any:
 
 def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool) -> Draw | None:
     """The generator to draw with, or None where the samples' own damaged files are used."""
+    # Damage that is none: whatever damaged files there are, the model sees the clean ones.
+    clean = config.damage == IDENTITY
+    redraw = (training and config.redraw_damage) or clean
     without = [sample for sample in samples if sample.input is None]
-    if without and len(without) < len(samples):
+    if not redraw and not without:
+        return None
+    if not redraw and len(without) < len(samples):
         raise UserError(
             f"sample {without[0].id!r} has no damaged file but others have; "
             "a recipe gives one to all or to none"
         )
-    # Damage that is none: whatever damaged files there are, the model sees the clean ones.
-    clean = config.damage == IDENTITY
-    redraw = (training and config.redraw_damage) or clean
-    if not without and not redraw:
-        return None
     if any(sample.target is None for sample in samples):
         raise UserError("damage can only be drawn onto targets, and a sample has none")
     default = Spec("boxes") if redraw else None
@@ -190,6 +243,20 @@ def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
     size = config.crop_size or size
     flip = [augment.random_flip()] if config.flip else []
     return [augment.random_window(size, load_size), *flip, augment.resize(size, method)]
+
+
+def _order(
+    sources: Sequence[Sequence[Sample]],
+    config: DataConfig,
+    seed: int,
+    position: int,
+    training: bool,
+) -> tf.data.Dataset:
+    counts = [len(source) for source in sources]
+    if len(counts) == 1:
+        return sample_order(counts[0], seed, position, training)
+    weights = [1.0, *(one.weight for one in extras(config))]
+    return mixed_order(counts, weights, seed, position)
 
 
 def sample_order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:

@@ -1,0 +1,107 @@
+"""Training photos of several recipes: which recipes, and in what order their photos come."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecon.config import DataConfig
+from tfrecon.data import recipes
+from tfrecon.data.sample import Sample
+from tfrecon.errors import UserError
+from tfrecon.registry import Spec
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A recipe beside the main one, its folder, and its photos for each one of the main recipe."""
+
+    recipe: Spec
+    root: Path | None
+    weight: float
+
+
+def extras(config: DataConfig) -> list[Extra]:
+    """``data.extra``, in order; the options beside name, root and weight are those of the recipe.
+
+    Raises UserError for a root that is no text and for a weight that is not greater than 0.
+    """
+    found: list[Extra] = []
+    for spec in config.extra:
+        options = dict(spec.options)
+        root, weight = options.pop("root", None), options.pop("weight", 1.0)
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0 < weight < math.inf:
+            raise UserError(
+                f"the weight of data.extra {spec.name!r} must be a number greater than 0 and "
+                f"finite, not {weight!r}"
+            )
+        if root is not None and not isinstance(root, str):
+            raise UserError(f"the root of data.extra {spec.name!r} must be a string, not {root!r}")
+        folder = Path(root) if root is not None else None
+        found.append(Extra(Spec(spec.name, options), folder, float(weight)))
+    return found
+
+
+def extra_samples(config: DataConfig) -> list[list[Sample]]:
+    """The training photos of each recipe of ``data.extra``. Raises what `recipes.samples` does."""
+    return [recipes.samples(one.recipe, one.root, "train") for one in extras(config)]
+
+
+def quotas(counts: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """How many photos of each source an epoch shows: as many in all as there are photos, shared by
+    weight, and the positions that rounding down leaves go to the largest remainders.
+
+    Raises UserError for a weight so small that its source would never be shown.
+    """
+    total = sum(counts)
+    shares = [total * weight / sum(weights) for weight in weights]
+    found = [math.floor(share) for share in shares]
+    by_remainder = sorted(range(len(found)), key=lambda source: found[source] - shares[source])
+    for source in by_remainder[: total - sum(found)]:
+        found[source] += 1
+    if 0 in found:
+        raise UserError(
+            f"a weight of {weights[found.index(0)]:g} in data.extra shows no photo in an epoch of "
+            f"{total}; give a larger one or remove the recipe"
+        )
+    return found
+
+
+def mixed_order(
+    counts: Sequence[int], weights: Sequence[float], seed: int, position: int
+) -> tf.data.Dataset:
+    """(position, index) without end from `position` on; indices count through source after source.
+
+    Each epoch shows `quotas` photos of each source in an order of its own. A source goes through
+    all its photos, in a fresh permutation each time, before any comes again, wherever epochs end.
+    """
+    shown = quotas(counts, weights)
+    epoch, offset = divmod(position, sum(counts))
+
+    def shuffled(places: Any, source: int, number: Any) -> Any:
+        key = tf.random.experimental.stateless_fold_in(
+            tf.stack([tf.cast(seed, tf.int64), number]), source
+        )
+        return tf.random.experimental.stateless_shuffle(places, seed=key)
+
+    def draws(source: int, number: Any) -> Any:
+        """The photos of a source in epoch `number`: a stretch of its endless permutations."""
+        count, quota = counts[source], shown[source]
+        places = sum(counts[:source]) + tf.range(count, dtype=tf.int64)
+        begin = number * quota
+        passes = begin // count + tf.range(-(-quota // count) + 1, dtype=tf.int64)
+        permutations = tf.map_fn(lambda one: shuffled(places, source, one), passes)
+        return tf.reshape(permutations, [-1])[begin % count :][:quota]
+
+    def one_epoch(number: Any) -> tf.data.Dataset:
+        everything = tf.concat([draws(source, number) for source in range(len(counts))], axis=0)
+        return tf.data.Dataset.from_tensor_slices(shuffled(everything, len(counts), number))
+
+    epochs = tf.data.Dataset.range(epoch, 2**62 // sum(counts))
+    return epochs.flat_map(one_epoch).enumerate(start=epoch * sum(counts)).skip(offset)
