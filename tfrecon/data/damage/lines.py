@@ -15,16 +15,18 @@ VISIBLE = 1 / 255
 
 def strokes(
     *,
-    count: Count = (1, 4),
-    vertices: Count = (4, 12),
+    count: Count = (1, 3),
+    vertices: Count = (4, 11),
     width: Amount = (12.0, 40.0),
 ) -> Draw:
     """Free-form strokes, black: `count` zigzag lines of `vertices` corners, `width` pixels thick.
 
-    After Yu et al. 2019, Free-form image inpainting with gated convolution (algorithm 1, with the
-    numbers of their code, for 256 pixels): each stroke starts at a uniform place and turns at each
-    corner by about 2π/5 ± 2π/15 to alternate sides of its own direction; a step is a normal number
-    of mean diagonal / 8. The mask is 1 on the strokes, round at the corners.
+    After Yu et al. 2019, Free-form image inpainting with gated convolution (algorithm 1), with the
+    numbers of their code for 256 pixels: from a uniform place, pieces of a normal length of
+    diagonal / 8 ± diagonal / 16 lead by 2π/5 ± 2π/15 to alternate sides of the stroke's heading.
+    The heading is uniform, where their code mirrors whole masks. At 256 pixels the defaults hide
+    15% of an image in the mean, and 4% to 30% of nine in ten. The mask is 1 on the strokes, which
+    are round at the corners.
     """
     counts, corners = span("strokes", "count", count, 1), span("strokes", "vertices", vertices, 1)
     widths = span("strokes", "width", width, 0, above=True)
