@@ -12,6 +12,7 @@ import tensorflow as tf
 from fakes import photo
 from PIL import Image
 
+from tfrecon.catalogue import catalogue
 from tfrecon.data.damage import DAMAGES, damage
 from tfrecon.data.damage.lines import VISIBLE, _coverage, distances
 from tfrecon.errors import UserError
@@ -101,6 +102,12 @@ def test_bad_options_are_refused_before_anything_is_drawn(name, option, value, s
         damage(Spec(name, {option: value}))
     assert f"option {option!r} of damage {name!r}" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_all_are_listed_with_their_options():
+    listed = catalogue("damages")
+    assert re.findall(r"^(\w+): ", listed, re.MULTILINE) == list(DAMAGES)
+    assert "sigma = 0.1" in listed and "dust = (10, 40), mask = False" in listed
 
 
 def test_a_range_gives_each_image_its_own_strength():
