@@ -37,6 +37,11 @@ def parser() -> Parser:
         help="pixels in which neighbouring tiles are blended (64)",
     )
     options.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="restore the mean over eight flips and turns: better, eight times slower",
+    )
+    options.add_argument(
         "--skip-unreadable", action="store_true", help="leave out photos that cannot be decoded"
     )
     return options
@@ -59,6 +64,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         masks=arguments.masks,
         tile=arguments.tile,
         overlap=arguments.overlap,
+        ensemble=arguments.ensemble,
         skip_unreadable=arguments.skip_unreadable,
     )
     print(f"{written} photo{'s' * (written != 1)} restored to {arguments.output_dir}")

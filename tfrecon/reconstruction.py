@@ -15,7 +15,7 @@ from tfrecon.data.check import readable
 from tfrecon.data.photos import photos as photos_in
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
-from tfrecon.inference import Export, restore_tiled
+from tfrecon.inference import Export, restore_tiled, self_ensemble
 
 WHITE = 128
 """A mask image is damaged where a channel has this value or more: JPEG blurs black and white."""
@@ -31,6 +31,7 @@ def restore_folder(
     masks: PathLike | None = None,
     tile: int = 512,
     overlap: int = 64,
+    ensemble: bool = False,
     skip_unreadable: bool = False,
 ) -> int:
     """Restores every image of `input_dir` (folders in it are left alone) to
@@ -38,14 +39,17 @@ def restore_folder(
 
     `masks` is a table that `read_boxes` reads, or a folder of mask images of the same stem and
     size, white = damaged; models with masks need it, others refuse it. Photos with a side above
-    `tile` are restored in blended tiles. Returns how many were written. Everything is checked
-    before the first photo is written: raises UserError for a missing or empty folder, two photos of
-    one stem, a photo without mask or whose mask does not fit, a PNG that would replace an input,
-    and for unreadable photos (all are listed) unless `skip_unreadable` leaves them out.
+    `tile` are restored in blended tiles; `ensemble` restores each as `self_ensemble` does. Returns
+    how many were written. Everything is checked before the first photo is written: raises UserError
+    for a missing or empty folder, two photos of one stem, a photo without mask or whose mask does
+    not fit, a PNG that would replace an input, an `ensemble` of an export that is one, and for
+    unreadable photos (all are listed) unless `skip_unreadable` leaves them out.
     """
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     if not 0 <= overlap < tile:
         raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
+    if ensemble and "ensemble" in export.record:
+        raise UserError(f"export {str(export.path)!r} is an ensemble already; leave out --ensemble")
     photos = _images(input_dir, "input folder")
     _check_masks_given(export, masks)
     mask_files: dict[str, Path] = {}
@@ -61,13 +65,14 @@ def restore_folder(
     for sample in samples:
         if mask_files:
             _check_mask(mask_files[Path(sample.id).stem], sample)
+    restore = self_ensemble(export.restore) if ensemble else export.restore
     for sample in tqdm(samples, "restoring", unit="photo"):
         stem = Path(sample.id).stem
         x = images.to_float(images.read(sample.files[0]))
         if export.has_mask:
             mask = _read_mask(mask_files[stem]) if mask_files else _draw_mask(sample, x.shape)
             x = np.concatenate((x, mask), axis=-1)
-        restored = restore_tiled(export.restore, x[None], tile, overlap)[0]
+        restored = restore_tiled(restore, x[None], tile, overlap)[0]
         images.write(output_dir / f"{stem}.png", restored)
     return len(samples)
 

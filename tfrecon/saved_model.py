@@ -10,12 +10,13 @@ Signatures, each for any batch, height and width (padding and cropping are insid
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,14 @@ import tensorflow as tf
 
 from tfrecon import images
 from tfrecon.errors import UserError
-from tfrecon.inference import RECORD, accepted_size, open_export, restore_any_size, restorer
+from tfrecon.inference import (
+    RECORD,
+    accepted_size,
+    open_export,
+    restore_any_size,
+    restorer,
+    self_ensemble,
+)
 from tfrecon.run import Run
 
 SIZES = ((2, 40, 40), (1, 256, 256), (1, 300, 451))
@@ -50,15 +58,16 @@ def export_run(
     run: Run,
     out: str | os.PathLike[str] | None = None,
     options: Mapping[str, Any] | None = None,
+    ensemble: bool = False,
 ) -> list[Difference]:
     """Exports the best weights of `run` to `out`, or to ``exports/<name of the run>``; `options`
-    are put on top of the model's.
+    are put on top of the model's; `ensemble` as for `export_model`.
 
     Returns and raises what `export_model` does.
     """
     path = default_path(run) if out is None else out
     facts = {"run": run.name, "model": {**run.config.model.to_dict(), **(options or {})}}
-    return export_model(run.load_model(options), path, run.has_mask, facts)
+    return export_model(run.load_model(options), path, run.has_mask, facts, ensemble=ensemble)
 
 
 def default_path(run: Run) -> Path:
@@ -71,8 +80,10 @@ def export_model(
     path: str | os.PathLike[str],
     has_mask: bool,
     facts: Mapping[str, Any] | None = None,
+    ensemble: bool = False,
 ) -> list[Difference]:
-    """Writes `model` as SavedModel to the folder `path`, with `facts` in its record (`RECORD`).
+    """Writes `model` as SavedModel to the folder `path`, with `facts` in its record (`RECORD`);
+    `ensemble` puts `self_ensemble` around it, inside the SavedModel.
 
     It is loaded again and compared with the model before it takes its name; an export that lay
     there is replaced only then. Raises UserError with the figures for a difference above the
@@ -86,6 +97,7 @@ def export_model(
     record = {
         **(facts or {}),
         "has_mask": has_mask,
+        **({"ensemble": 8} if ensemble else {}),
         **({"fixed_size": fixed} if fixed else {"size_multiple": multiple}),
         "versions": {
             "python": platform.python_version(),
@@ -94,25 +106,29 @@ def export_model(
         },
     }
     with _replacing_folder(path) as temporary:
-        module = _Exported(model, has_mask)
+        module = _Exported(model, has_mask, ensemble)
         try:
             tf.saved_model.save(module, str(temporary), signatures=module.signatures())
         except tf.errors.OpError as error:
             raise UserError(f"export {str(path)!r} cannot be written ({error.message})") from error
         _write_record(temporary, record)
-        differences = compare(model, temporary, has_mask)
+        differences = compare(model, temporary, has_mask, ensemble)
         for difference in differences:
             _check(difference)
         _write_record(temporary, record | {"differences": [asdict(item) for item in differences]})
     return differences
 
 
-def compare(model: keras.Model, path: str | os.PathLike[str], has_mask: bool) -> list[Difference]:
+def compare(
+    model: keras.Model, path: str | os.PathLike[str], has_mask: bool, ensemble: bool = False
+) -> list[Difference]:
     """The largest differences between the export at `path` and `model` on random photos.
 
     Raises UserError when the model itself gives NaN.
     """
     export, restore = open_export(path), restorer(model)
+    if ensemble:
+        restore = self_ensemble(restore)
     random = np.random.default_rng(0)
     found = []
     for batch, height, width in SIZES:
@@ -145,10 +161,12 @@ def _check(difference: Difference) -> None:
 class _Exported(tf.Module):
     """The two signatures, and the variables that they use: one copy, without the Keras model."""
 
-    def __init__(self, model: keras.Model, has_mask: bool) -> None:
+    def __init__(self, model: keras.Model, has_mask: bool, ensemble: bool) -> None:
         super().__init__()
+        step = functools.partial(restore_any_size, model)
+        step = self_ensemble(step) if ensemble else step
         self.restore, self.serve = (
-            _functions_with_mask(model) if has_mask else _functions_without_mask(model)
+            _functions_with_mask(step) if has_mask else _functions_without_mask(step)
         )
         # Nothing of the model is saved but what the graph reads: no discriminator, no optimizer.
         self.weights = list(self.restore.get_concrete_function().graph.variables)
@@ -157,10 +175,10 @@ class _Exported(tf.Module):
         return {"serve": self.serve, "serving_default": self.serve, "restore": self.restore}
 
 
-def _functions_with_mask(model: keras.Model) -> tuple[Any, Any]:
+def _functions_with_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
     @tf.function(input_signature=[_spec(tf.float32, 3, "image"), _spec(tf.float32, 1, "mask")])
     def restore(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"restored": restore_any_size(model, tf.concat((image, mask), axis=-1))}
+        return {"restored": step(tf.concat((image, mask), axis=-1))}
 
     @tf.function(input_signature=[_spec(tf.uint8, 3, "image"), _spec(tf.uint8, 1, "mask")])
     def serve(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -171,10 +189,10 @@ def _functions_with_mask(model: keras.Model) -> tuple[Any, Any]:
     return restore, serve
 
 
-def _functions_without_mask(model: keras.Model) -> tuple[Any, Any]:
+def _functions_without_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
     @tf.function(input_signature=[_spec(tf.float32, 3, "image")])
     def restore(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"restored": restore_any_size(model, image)}
+        return {"restored": step(image)}
 
     @tf.function(input_signature=[_spec(tf.uint8, 3, "image")])
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:

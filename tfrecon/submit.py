@@ -38,6 +38,10 @@ def parser() -> Parser:
     options.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="photos restored at once (8)"
     )
+    options.add_argument(
+        "--ensemble", action="store_true",
+        help="restore the mean over eight flips and turns: better, eight times slower",
+    )  # fmt: skip
     options.add_argument("--check", metavar="CSV", help="check this file instead of writing one")
     options.add_argument(
         "--sample", metavar="CSV", help="with --check: the published sample_submission.csv"
@@ -71,7 +75,7 @@ def _submit(arguments: argparse.Namespace) -> None:
         done = f"{arguments.check} passed the check"
     else:
         path = Path(arguments.out or f"kaggle_submission/{Path(arguments.run).name}.csv")
-        lines = _write(path, trained, samples, competition, arguments.batch_size)
+        lines = _write(path, trained, samples, competition, arguments)
         done = f"submission written to {path}; it passed the check"
     print(f"{done}: {len(samples)} images, {lines:,} lines with the header")
 
@@ -90,8 +94,9 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
 
 
 def _write(
-    path: Path, trained: Any, samples: Sequence[Sample], competition: Any, batch_size: int
-) -> int:
+    path: Path, trained: Any, samples: Sequence[Sample], competition: Any,
+    arguments: argparse.Namespace,
+) -> int:  # fmt: skip
     from tfrecon.data.check import unreadable
     from tfrecon.submission import write_submission
 
@@ -106,21 +111,24 @@ def _write(
             f"{', '.join(sample.id for sample, _ in broken[:20])}; {broken[0][1]}"
         )
     # Closed here, or a failure's sentence would be printed into the progress bar.
-    with contextlib.closing(_restored(trained, samples, batch_size)) as pairs:
+    size, ensemble = arguments.batch_size, arguments.ensemble
+    with contextlib.closing(_restored(trained, samples, size, ensemble)) as pairs:
         return write_submission(path, pairs, competition)
 
 
 def _restored(
-    trained: Any, samples: Sequence[Sample], batch_size: int
+    trained: Any, samples: Sequence[Sample], batch_size: int, ensemble: bool
 ) -> Generator[tuple[Sample, Any]]:
     """(sample, restored image (H,W,3)) in the order of `samples`, with a progress bar."""
     import numpy as np
     from tqdm import tqdm
 
     from tfrecon.data.pipeline import native_batches
-    from tfrecon.inference import restorer
+    from tfrecon.inference import restorer, self_ensemble
 
     restore = restorer(trained.load_model())
+    if ensemble:
+        restore = self_ensemble(restore)
     with tqdm(total=len(samples), desc="restoring", unit="image") as progress:
         for batch, inputs, masks in native_batches(samples, batch_size):
             parts: list[Any] = [inputs, masks] if trained.has_mask else [inputs]
