@@ -9,16 +9,21 @@ import keras
 
 from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
 from tfrecon.models.pix2pix import pix2pix
+from tfrecon.models.restoration import nafnet, residual_unet
 from tfrecon.registry import Spec, build, check
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "pix2pix": pix2pix,
     "feature_inversion": feature_inversion,
+    "residual_unet": residual_unet,
+    "nafnet": nafnet,
 }
 
 INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("inference", "dropout_at_inference", "composite"),
     "feature_inversion": ("refine_steps", "refine_rate"),
+    "residual_unet": ("composite",),
+    "nafnet": ("composite",),
 }
 """The options of each model that a trained run may be evaluated or exported with anew."""
 
@@ -27,6 +32,22 @@ CHECKS: dict[str, Callable[..., object]] = {"feature_inversion": check_feature_i
 
 CONTEXT = ("image_size", "mask", "seed")
 """What models are told by the other sections of a configuration, not by the user."""
+
+RESTORATION: dict[str, Any] = {
+    # Photos at their own size, in crops: a resize would blur away what is to be restored.
+    "data": {"image_size": 256, "crop_size": 128, "load_size": 256},
+    "fit": {
+        "batch_size": 8,
+        "steps_per_epoch": 500,
+        "loss": "log_mse",
+        "learning_rate": 1e-3,
+        "optimizer": {"name": "adamw", "beta_2": 0.99, "weight_decay": 1e-4, "clipnorm": 1.0},
+        "schedule": "cosine",
+        "warmup_steps": 100,
+        "ema_decay": 0.999,
+        "precision": "auto",
+    },
+}
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     # Section 3.3 of the paper.
@@ -53,6 +74,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
             "precision": "auto",
         },
     },
+    "residual_unet": RESTORATION,
+    "nafnet": RESTORATION,
 }
 """What a model's authors train it with, where that differs from `FitConfig`'s own defaults."""
 

@@ -1,0 +1,117 @@
+import keras
+import numpy as np
+import pytest
+from kit import check_model
+
+from tfrecon.errors import UserError
+from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.space_to_depth import SpaceToDepth
+from tfrecon.models.restoration import nafnet, residual_unet
+from tfrecon.networks.nafnet import nafnet_network
+
+SMALL = {
+    "residual_unet": lambda **more: residual_unet(width=8, seed=0, **more),
+    "nafnet": lambda **more: nafnet(width=8, seed=0, **more),
+}
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("name", SMALL)
+def test_strong_networks_keep_the_promises_of_a_model(name, channels):
+    build = SMALL[name]
+    check_model(lambda: build(mask=channels == 4), channels=channels, size=32)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_they_start_as_do_nothing_and_leave_known_pixels(name):
+    random = np.random.default_rng(0)
+    x = random.random((2, 32, 48, 4), np.float32)
+    x[..., 3] = x[..., 3] > 0.7
+    model = SMALL[name](mask=True)
+    np.testing.assert_array_equal(model(x), x[..., :3])
+    for weight in model.trainable_variables:
+        weight.assign(random.normal(0, 0.1, weight.shape))
+    restored, known = np.asarray(model(x)), x[..., 3] == 0
+    np.testing.assert_array_equal(restored[known], x[known][:, :3])
+    assert np.abs(restored - x[..., :3])[~known].mean() > 1e-3
+    assert restored.min() >= 0 and restored.max() <= 1
+
+
+def test_sizes_of_the_default_networks():
+    assert residual_unet().network.count_params() == 4_226_460
+    # 17.11 M: NAFNet of width 32 as its authors give it for GoPro.
+    published = nafnet(encoder=[1, 1, 1, 28], middle=1, decoder=[1, 1, 1, 1])
+    assert 17.0e6 < published.network.count_params() < 17.2e6
+    assert published.size_multiple == 16
+
+
+def test_a_naf_block_against_numpy():
+    """One block with every scale at 1, spelled from the paper's equations."""
+    network = nafnet_network(channels=3, width=4, encoder=[], middle=1, decoder=[], seed=0)
+    random = np.random.default_rng(1)
+    for weight in network.weights:
+        weight.assign(random.normal(0, 0.3, weight.shape))
+    x = random.random((1, 6, 5, 3), np.float32)
+    w = {"/".join(v.path.split("/")[-2:]): np.asarray(v) for v in network.weights}
+
+    def conv3(x, kernel):
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        rows, columns = x.shape[1:3]
+        return sum(
+            padded[:, r : r + rows, c : c + columns] @ kernel[r, c]
+            for r in range(3) for c in range(3)
+        )  # fmt: skip
+
+    def point(x, name):
+        return x @ w[f"middle_block0_{name}/kernel"][0, 0] + w[f"middle_block0_{name}/bias"]
+
+    def norm(x, name):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+        return x * w[f"middle_block0_{name}/gamma"] + w[f"middle_block0_{name}/beta"]
+
+    h = conv3(x, w["intro/kernel"]) + w["intro/bias"]
+    y = point(norm(h, "norm1"), "conv1")
+    depthwise = w["middle_block0_conv2/kernel"][..., 0]
+    y = conv3(y, np.stack([[np.diag(tap) for tap in row] for row in depthwise]))
+    y = y + w["middle_block0_conv2/bias"]
+    y = y[..., :4] * y[..., 4:]
+    y = y * point(y.mean((1, 2), keepdims=True), "attention")
+    h = h + point(y, "conv3") * w["middle_block0_beta/scale"]
+    y = point(norm(h, "norm2"), "conv4")
+    h = h + point(y[..., :4] * y[..., 4:], "conv5") * w["middle_block0_gamma/scale"]
+    expected = conv3(h, w["ending/kernel"]) + w["ending/bias"]
+    np.testing.assert_allclose(network(x), expected, atol=2e-5)
+
+
+def test_space_to_depth_is_undone_by_depth_to_space():
+    x = np.random.default_rng(0).random((2, 6, 4, 3), np.float32)
+    squares = SpaceToDepth()(x)
+    assert squares.shape == (2, 3, 2, 12)
+    np.testing.assert_array_equal(squares[0, 0, 0], x[0, :2, :2].reshape(-1))
+    np.testing.assert_array_equal(DepthToSpace()(squares), x)
+
+
+def test_bfloat16_keeps_the_input_exact():
+    """The residual is added to the image as it came, not to its bfloat16."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = residual_unet(width=8, seed=0)
+        x = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
+        np.testing.assert_array_equal(model(x), x)
+        assert model.network.get_layer("residual_unet").get_layer("enter").compute_dtype == (
+            "bfloat16"
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize(("build", "words"), [
+    (lambda: residual_unet(width=0), "model.width"),
+    (lambda: residual_unet(depth=0), "model.depth"),
+    (lambda: nafnet(encoder=[1, 1]), "equally many"),
+    (lambda: nafnet(middle=-1), "blocks"),
+])  # fmt: skip
+def test_options_out_of_range(build, words):
+    with pytest.raises(UserError, match=words):
+        build()
