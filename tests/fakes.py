@@ -71,6 +71,19 @@ def paired_folder(
     return root
 
 
+def humanface8000(root: Path, count: int = 40) -> Path:
+    """Pairs in the folders of humanface8000; every third damaged face is larger than the clean."""
+    for index in range(count):
+        pixels = photo(48, 40, seed=index)
+        save(root / "landscape Images" / "color" / f"{index:05}.jpg", pixels)
+        noise = np.random.default_rng(index).normal(0, 25, pixels.shape)
+        damaged = np.clip(pixels + noise, 0, 255).astype(np.uint8)
+        if index % 3 == 0:
+            damaged = np.asarray(Image.fromarray(damaged).resize((60, 72)))
+        save(root / "landscape Images" / "gray" / f"{index:05}.jpg", damaged)
+    return root
+
+
 def bsds500(root: Path, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:
     """Eight small photos over `splits`, and the index file that Windows leaves among them."""
     for index in range(8):

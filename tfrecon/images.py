@@ -73,6 +73,13 @@ def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.array(picture.convert("RGB"))
 
 
+def resized(
+    pixels: np.ndarray[Any, np.dtype[np.uint8]], height: int, width: int
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(H,W,3) uint8 brought to `height` × `width` by Pillow's bicubic, which antialiases."""
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
 def header(path: str | os.PathLike[str]) -> Header:
     """Size and kind of an image file, from its first bytes. Raises UserError as `read` does."""
     with _opened(path) as (picture, orientation):

@@ -92,7 +92,7 @@ def _check_declared(sample: Sample, sizes: dict[Path, Size]) -> None:
     """Raises UserError unless the files of a sample are equally large and hold what it declares."""
     for path in sample.files:
         height, width = sizes[path]
-        if sizes[path] != sizes[sample.files[0]]:
+        if sizes[path] != sizes[sample.files[0]] and not sample.resize_input:
             first = sample.files[0]
             raise UserError(
                 f"input {str(first)!r} is {sizes[first][0]}×{sizes[first][1]} and its target "

@@ -20,6 +20,8 @@ class Sample:
     Either file may be absent: without `input` the damage is drawn onto the target; without
     `target` there is no truth to score against. `boxes` are the damaged rectangles of `input`.
     `region` restricts the sample to one rectangle of its files (a crop of a larger photo).
+    With `resize_input` an input of another size than its target is brought to it; else it is an
+    error.
     """
 
     id: str
@@ -27,6 +29,7 @@ class Sample:
     target: Path | None = None
     boxes: tuple[Box, ...] = ()
     region: Box | None = None
+    resize_input: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -141,6 +141,7 @@ class _FileTable:
 
     def __init__(self, samples: Sequence[Sample], parts: Sequence[str]) -> None:
         self.parts = parts
+        self.resizes = any(sample.resize_input for sample in samples)
         files = [part for part in parts if part != "mask"]
         headers = [[images.header(getattr(sample, part)) for part in files] for sample in samples]
         for sample, found in zip(samples, headers, strict=True):
@@ -165,6 +166,8 @@ class _FileTable:
         found: Parts = {}
         for number, part in enumerate(part for part in self.parts if part != "mask"):
             whole = _decode(paths[number], plain[number])
+            if part == "input" and "target" in found and self.resizes:
+                whole = _like(whole, found["target"])
             found[part] = whole[top : top + height, left : left + width]
         if "mask" in self.parts:
             corner = tf.stack([top, left, 0, 0])
@@ -181,7 +184,8 @@ def fingerprint(about: Any, samples: Sequence[Sample]) -> str:
             (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
             for file in sample.files
         ]
-        digest.update(repr((sample.id, facts, sample.boxes, sample.region)).encode())
+        facts += [sample.boxes, sample.region, sample.resize_input]
+        digest.update(repr((sample.id, facts)).encode())
     return digest.hexdigest()
 
 
@@ -197,13 +201,15 @@ def parts_of(sample: Sample, parts: Sequence[str]) -> Parts:
 
 def _files_of(sample: Sample, parts: Sequence[str]) -> Parts:
     found = {part: images.read(getattr(sample, part)) for part in parts if part != "mask"}
+    if sample.resize_input and len(found) == 2:
+        found["input"] = _brought_to(found["input"], found["target"].shape)
     _check_sizes(sample, [pixels.shape[:2] for pixels in found.values()])
     return found
 
 
 def _check_sizes(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
     for other in sizes[1:]:
-        if other != sizes[0]:
+        if other != sizes[0] and not sample.resize_input:
             raise UserError(
                 f"input and target of {sample.id!r} differ in size: {str(sample.target)!r} is "
                 f"{sizes[0][0]}×{sizes[0][1]} and {str(sample.input)!r} is "
@@ -249,6 +255,23 @@ def _decode(path: Any, plain: Any) -> Any:
         return tf.numpy_function(lambda name: images.read(name.decode()), [path], tf.uint8)
 
     return tf.ensure_shape(tf.cond(plain, by_tensorflow, by_pillow), [None, None, 3])
+
+
+def _like(pixels: Any, other: Any) -> Any:
+    """`pixels` at the size of `other`, both (H,W,3) uint8, in the graph."""
+    shape = tf.shape(other)
+
+    def changed() -> Any:
+        return tf.numpy_function(_brought_to, [pixels, shape], tf.uint8, stateful=False)
+
+    same = tf.reduce_all(tf.equal(tf.shape(pixels), shape))
+    return tf.ensure_shape(tf.cond(same, lambda: pixels, changed), [None, None, 3])
+
+
+def _brought_to(pixels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[Any, Any]:
+    if tuple(pixels.shape) == tuple(shape):
+        return pixels
+    return images.resized(pixels, int(shape[0]), int(shape[1]))
 
 
 def _mask_of(boxes: Any, height: Any, width: Any) -> Any:
