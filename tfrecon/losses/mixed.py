@@ -6,7 +6,7 @@ from typing import Any
 
 from tfrecon.errors import UserError
 from tfrecon.losses.image_loss import ImageLoss
-from tfrecon.losses.pixelwise import charbonnier, l1, l2, log_mse
+from tfrecon.losses.pixelwise import bernoulli, charbonnier, l1, l2, log_mse
 from tfrecon.losses.whole import focal_frequency, lpips, ssim, total_variation
 from tfrecon.registry import Spec, build
 
@@ -16,6 +16,7 @@ LOSSES = {
     "l2": l2,
     "mse": l2,
     "charbonnier": charbonnier,
+    "bernoulli": bernoulli,
     "log_mse": log_mse,
     "ssim": ssim,
     "lpips": lpips,

@@ -38,6 +38,16 @@ class Charbonnier(PixelLoss):
         return ops.sqrt(ops.square(y_true - y_pred) + self.epsilon**2) - self.epsilon
 
 
+class Bernoulli(PixelLoss):
+    """KL(y ‖ p) of each value as the probability of a white pixel: the negative log-likelihood of a
+    Bernoulli decoder (Kingma & Welling 2014, appendix C.1) less its minimum; 0 for equal images."""
+
+    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
+        """y·log(y/p) + (1 - y)·log((1 - y)/(1 - p))."""
+        p, y = (ops.clip(values, 1e-6, 1 - 1e-6) for values in (y_pred, y_true))
+        return y * ops.log(y / p) + (1 - y) * ops.log((1 - y) / (1 - p))
+
+
 class LogMSE(ImageLoss):
     """Mean over square patches of log(MSE + ε), so that each halving of an error counts alike."""
 
@@ -71,6 +81,11 @@ def charbonnier(*, epsilon: float = 1e-3) -> ImageLoss:
     """Charbonnier loss; `epsilon` is where it turns from square to absolute, in units of [0,1]."""
     _above_zero("option 'epsilon' of loss 'charbonnier'", epsilon)
     return Charbonnier(epsilon, name="charbonnier")
+
+
+def bernoulli() -> ImageLoss:
+    """Bernoulli likelihood of values in [0,1], as variational autoencoders use it."""
+    return Bernoulli(name="bernoulli")
 
 
 def log_mse(*, patch: int | None = None, epsilon: float = 1e-5) -> ImageLoss:

@@ -10,6 +10,8 @@ import keras
 from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
 from tfrecon.models.pix2pix import pix2pix
 from tfrecon.models.restoration import nafnet, residual_unet
+from tfrecon.models.restoration_gan import restoration_gan
+from tfrecon.models.skip_vae import skip_vae
 from tfrecon.registry import Spec, build, check
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
@@ -17,6 +19,8 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "feature_inversion": feature_inversion,
     "residual_unet": residual_unet,
     "nafnet": nafnet,
+    "skip_vae": skip_vae,
+    "restoration_gan": restoration_gan,
 }
 
 INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -24,6 +28,8 @@ INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "feature_inversion": ("refine_steps", "refine_rate"),
     "residual_unet": ("composite",),
     "nafnet": ("composite",),
+    "skip_vae": ("draw", "composite"),
+    "restoration_gan": ("composite",),
 }
 """The options of each model that a trained run may be evaluated or exported with anew."""
 
@@ -75,6 +81,31 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         },
     },
     "residual_unet": RESTORATION,
+    "skip_vae": {
+        "data": {"load_size": 256},
+        "fit": {
+            "batch_size": 8,
+            "steps_per_epoch": 200,
+            "loss": "l2",
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "warmup_steps": 50,
+            "ema_decay": 0.99,
+            "precision": "auto",
+        },
+    },
+    "restoration_gan": {
+        "data": {"load_size": 256},
+        "fit": {
+            "batch_size": 4,
+            "steps_per_epoch": 200,
+            "learning_rate": 2e-4,
+            "optimizer": {"name": "adam", "beta_1": 0.5},
+            "schedule": "cosine",
+            "ema_decay": 0.99,
+            "precision": "auto",
+        },
+    },
     "nafnet": RESTORATION,
 }
 """What a model's authors train it with, where that differs from `FitConfig`'s own defaults."""

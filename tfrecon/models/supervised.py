@@ -35,10 +35,10 @@ class Supervised(keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """The loss, and in validation the compiled metrics."""
+        """The loss and the model's own values, and in validation the compiled metrics."""
         if self.validating:
             return super().compute_metrics(x, y, y_pred, sample_weight)
-        return results(metric for metric in self.metrics if metric.name == "loss")
+        return results(metric for metric in self.metrics if metric.name != "compile_metrics")
 
     def get_metrics_result(self) -> dict[str, Any]:
         """The loss, and what validation computed."""

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from kit import check_model
+
+from tfrecon.errors import UserError
+from tfrecon.models.restoration_gan import restoration_gan
+from tfrecon.networks.dense_discriminator import dense_discriminator
+
+SMALL = {"base_filters": 8, "discriminator_filters": 8, "image_size": 32, "seed": 0}
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_restoration_gan_keeps_the_promises_of_a_model(channels):
+    check_model(lambda: restoration_gan(mask=channels == 4, **SMALL), channels=channels, size=32)
+
+
+def test_restoration_gan_as_published():
+    model = restoration_gan()
+    network = model.generator.get_layer("unet")
+    assert network.get_layer("down8").output.shape[-1] == 512
+    assert network.compute_output_shape((1, 256, 256, 3)) == (1, 256, 256, 3)
+    assert model.size_multiple == 256
+    x = np.zeros((2, 256, 256, 3), np.float32)
+    assert model.discriminator([x, x]).shape == (2, 1)
+    filters = [model.discriminator.get_layer(f"conv{n}").filters for n in range(1, 5)]
+    assert filters == [64, 128, 256, 512]
+
+
+def test_the_discriminator_judges_the_pair():
+    network = dense_discriminator(channels=3, base_filters=8, seed=0)
+    random = np.random.default_rng(0)
+    given, candidate = random.random((2, 4, 32, 32, 3), np.float32)
+    logits = np.asarray(network([given, candidate]))
+    assert logits.dtype == np.float32 and np.ptp(logits) > 0
+    assert np.abs(network([given[::-1], candidate]) - logits).max() > 1e-4
+    assert np.abs(network([given, candidate[::-1]]) - logits).max() > 1e-4
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"image_size": 100}, "must be a multiple of 8"),
+    ({"base_filters": 0}, "model.base_filters"),
+])  # fmt: skip
+def test_options_out_of_range(options, words):
+    with pytest.raises(UserError, match=words):
+        restoration_gan(**options)

@@ -1,0 +1,58 @@
+"""The latent of a variational autoencoder (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+LOG_VARIANCE_LIMIT = 10.0
+"""Beyond ±this a log-variance is cut: its exponential would overflow early in training."""
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class GaussianLatent(keras.layers.Layer):
+    """Mean and log-variance (B,h,w,D) to a sample z = μ + σ·ε in training, to μ at inference.
+
+    It adds β·KL(N(μ, σ²) ‖ N(0, 1)) to the loss. KL (eq. 10 of the paper's appendix B) is the sum
+    over latents and positions in nats an image; it is divided by the `values` of an image (numbers,
+    3 a pixel) behind each position, so that beside a reconstruction that is a mean over those
+    values β = 1 is the evidence bound for a squared error of variance 1/2.
+
+    With `draw` > 0 the latent is sampled at inference, too: one draw for each number, fixed by it
+    and the same for every image, so that a result can be repeated.
+    """
+
+    def __init__(
+        self, beta: float, values: int, draw: int = 0, seed: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+        self.beta, self.values, self.draw, self.seed = beta, values, draw, seed
+        self.random = keras.random.SeedGenerator(seed)
+
+    def call(self, mean: Any, log_variance: Any, training: bool = False) -> Any:
+        """The latent (B,h,w,D), float32."""
+        log_variance = ops.clip(log_variance, -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+        self.add_loss(self.beta * ops.mean(kl_divergence(mean, log_variance)) / self.values)
+        if training:
+            noise = keras.random.normal(ops.shape(mean), seed=self.random)
+        elif self.draw:
+            noise = tf.random.stateless_normal(tf.shape(mean)[1:], seed=(self.draw, 0))
+        else:
+            return mean
+        return mean + ops.exp(0.5 * log_variance) * noise
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {
+            **super().get_config(),
+            "beta": self.beta, "values": self.values, "draw": self.draw, "seed": self.seed,
+        }  # fmt: skip
+
+
+def kl_divergence(mean: Any, log_variance: Any) -> Any:
+    """KL(N(μ, σ²) ‖ N(0, 1)) of each position (B,h,w), summed over the latents, in nats."""
+    terms = ops.square(mean) + ops.exp(log_variance) - 1 - log_variance
+    return 0.5 * ops.sum(terms, axis=-1)
