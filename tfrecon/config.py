@@ -39,6 +39,8 @@ class DataConfig:
     """Damage drawn onto targets; None takes the recipe's own."""
     redraw_damage: bool = False
     """Training forgets the damaged files and draws fresh damage on the targets at every step."""
+    check_pairs: bool = True
+    """Training stops before its first step where damaged photos do not look like their targets."""
     image_size: int = 256
     """Side of the square images that the model is validated and tested on, in pixels."""
     crop_size: int | None = None

@@ -43,6 +43,10 @@ def parser() -> Parser:
     length.add_argument("--minutes", type=float, help="train about this long on this machine")
     command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     command.add_argument(
+        "--probe", action="store_true",
+        help="first see how far the model gets on a single batch, as a check of model and loss",
+    )  # fmt: skip
+    command.add_argument(
         "--strategy", choices=("auto", "none", "mirrored"), help="devices to train on (auto)"
     )
     command.add_argument(
@@ -93,8 +97,9 @@ def _body(arguments: argparse.Namespace) -> None:
         _check_same(given, recorded)
     config = recorded.config if recorded else from_tables(given)
     trained = training.train(
-        config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable
-    )
+        config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
+        probe=arguments.probe and not recorded,
+    )  # fmt: skip
     from tfrecon.evaluation.report import evaluate_run
 
     report = evaluate_run(trained, skip_unreadable=arguments.skip_unreadable)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfrecon.config import Config
-from tfrecon.data import check, mixture, pipeline, recipes
+from tfrecon.data import check, guards, mixture, pipeline, recipes
 from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
@@ -31,6 +31,8 @@ class Data:
     mask: bool
     extra: list[list[Sample]] = field(default_factory=list[list[Sample]])
     """The training photos of each recipe of data.extra."""
+    findings: list[str] = field(default_factory=list[str])
+    """What `guards.inspect` says of the files."""
     features: FeatureCache | None = None
     """What the model trains on instead of images, where it is asked for."""
 
@@ -64,7 +66,13 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
     for sample in (*train, *val, *itertools.chain.from_iterable(extra)):
         if sample.target is None:
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
-    return Data(train, val, pipeline.agreed_mask(train, extra, config.data), extra)
+    mask = pipeline.agreed_mask(train, extra, config.data)
+    findings = guards.inspect(
+        {"train": train, "val": val, "test": test},
+        paired=config.data.check_pairs and pipeline.uses_inputs(train, config.data),
+        least_side=config.data.crop_size or config.data.image_size,
+    )
+    return Data(train, val, mask, extra, findings)
 
 
 def validation_batches(config: Config, data: Data, replicas: int) -> tf.data.Dataset:

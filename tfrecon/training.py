@@ -45,6 +45,9 @@ from tfrecon.run_data import (
 GRID_IMAGES = 4
 CALIBRATION_SECONDS = 10.0
 DEFAULT_EPOCHS = 10
+PROBE_STEPS = 200
+PROBE_GAIN_DB = 3.0
+"""A model that cannot gain so much on a single batch will not learn from many."""
 FEW_POSITIONS = 16
 """Below so many positions a side a crop's features differ from those of a whole image: AlexNet's
 conv3 lost several dB to crops of 96 pixels."""
@@ -53,19 +56,23 @@ VALIDATED = ("psnr", "ssim")
 
 
 def train(
-    config: Config, path: Path, *, resume: bool = False, skip_unreadable: bool = False
-) -> Run:
+    config: Config, path: Path, *, resume: bool = False, skip_unreadable: bool = False,
+    probe: bool = False,
+) -> Run:  # fmt: skip
     """Trains the run in `path` to its end and returns it.
 
     With `resume` a run goes on from its last checkpoint, or from step 0 where it has none, and ends
-    as if it had never stopped. Raises UserError for a bad configuration or bad data, before the
-    first step and before anything is written.
+    as if it had never stopped. `probe` first lets the model overfit one batch and says how far it
+    got; its weights are taken back. Raises UserError for a bad configuration or bad data, before
+    the first step and before anything is written.
     """
     check_model(config.model)  # the names and options, before thousands of files are read
     losses.mixture(config.fit.loss)
     build_optimizer(config.fit, total_steps=1)
     resume = resume and (path / STATE).is_file()
     data = load_data(config, skip_unreadable=skip_unreadable)
+    for finding in data.findings:
+        print(finding)
     config = dataclasses.replace(config, fit=precision.resolve(config.fit))
     keras.utils.set_random_seed(config.fit.seed)
     keras.config.set_dtype_policy(precision.POLICIES[config.fit.precision])
@@ -86,11 +93,14 @@ def train(
         config = dataclasses.replace(
             config, fit=dataclasses.replace(config.fit, minutes=None, epochs=None, steps=None)
         )
+    if probe and model.trainable_variables:
+        print(_probed(config, data, model, strategy))
     if config.fit.minutes is not None:
         config = _with_measured_steps(config, data, model, strategy, steps_per_epoch)
     total = _total_steps(config.fit, steps_per_epoch) if model.trainable_variables else 0
     facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
              "train_images": data.train_images, "val_images": len(data.val),
+             "findings": data.findings,
              "frozen": getattr(model, "fingerprint", None),
              "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
     run = Run(path, config, facts)
@@ -289,6 +299,32 @@ def _total_steps(fit: FitConfig, steps_per_epoch: int) -> int:
     return (fit.epochs or DEFAULT_EPOCHS) * steps_per_epoch
 
 
+def _probed(config: Config, data: Data, model: keras.Model, strategy: Any) -> str:
+    """How far the model gets on one batch in PROBE_STEPS, in a sentence; it keeps its weights."""
+    fit = dataclasses.replace(config.fit, schedule="constant", warmup_steps=0)
+    _compile(model, fit, PROBE_STEPS, strategy)
+    batch = tf.data.Dataset.from_tensors(next(iter(training_batches(config, data))))
+    with _weights_kept(model):
+        before = model.evaluate(batch, verbose=0, return_dict=True)["psnr"]
+        model.fit(batch.repeat(), steps_per_epoch=PROBE_STEPS, shuffle=False, verbose=0)
+        after = model.evaluate(batch, verbose=0, return_dict=True)["psnr"]
+    said = f"probe: {PROBE_STEPS} steps on one batch took its PSNR from {before:.2f} to {after:.2f}"
+    if after - before >= PROBE_GAIN_DB:
+        return f"{said} dB: the model can learn from these pairs"
+    return (
+        f"{said} dB, less than {PROBE_GAIN_DB:g} dB more: look at the loss, the learning rate and "
+        "the pairs before training for long"
+    )
+
+
+@contextlib.contextmanager
+def _weights_kept(model: keras.Model) -> Iterator[None]:
+    before = [np.asarray(variable) for variable in model.variables]
+    yield
+    for variable, value in zip(model.variables, before, strict=True):
+        variable.assign(value)
+
+
 def _with_measured_steps(
     config: Config, data: Data, model: keras.Model, strategy: Any, steps_per_epoch: int
 ) -> Config:
@@ -299,23 +335,21 @@ def _with_measured_steps(
     fit = config.fit
     minutes = fit.minutes or 0.0
     _compile(model, fit, 1_000_000, strategy)
-    before = [np.asarray(variable) for variable in model.variables]
-    batches = training_batches(config, data)
-    model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)  # traces and warms up
-    steps, seconds = 2, 0.0
-    while seconds < CALIBRATION_SECONDS:
+    with _weights_kept(model):
+        batches = training_batches(config, data)
+        model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)  # traces and warms up
+        steps, seconds = 2, 0.0
+        while seconds < CALIBRATION_SECONDS:
+            started = time.monotonic()
+            model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
+            seconds = time.monotonic() - started
+            per_step = seconds / steps
+            steps = max(steps * 2, int(CALIBRATION_SECONDS / per_step))
+        validation = validation_batches(config, data, strategy.num_replicas_in_sync)
+        model.evaluate(validation, verbose=0)
         started = time.monotonic()
-        model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-        seconds = time.monotonic() - started
-        per_step = seconds / steps
-        steps = max(steps * 2, int(CALIBRATION_SECONDS / per_step))
-    validation = validation_batches(config, data, strategy.num_replicas_in_sync)
-    model.evaluate(validation, verbose=0)
-    started = time.monotonic()
-    model.evaluate(validation, verbose=0)
-    per_epoch = per_step * steps_per_epoch + time.monotonic() - started
-    for variable, value in zip(model.variables, before, strict=True):
-        variable.assign(value)
+        model.evaluate(validation, verbose=0)
+        per_epoch = per_step * steps_per_epoch + time.monotonic() - started
     total = max(1, int(minutes * 60 / per_epoch * steps_per_epoch))
     print(f"{per_step:.3f} s a step: {minutes:g} minutes are {total:,} steps")
     return dataclasses.replace(config, fit=dataclasses.replace(fit, minutes=None, steps=total))

@@ -98,6 +98,11 @@ def _check_declared(sample: Sample, sizes: dict[Path, Size]) -> None:
                 f"input {str(first)!r} is {sizes[first][0]}×{sizes[first][1]} and its target "
                 f"{str(path)!r} is {height}×{width}; a pair must have equal sizes, so replace one"
             )
+        if (0, 0, height, width) in sample.boxes:
+            raise UserError(
+                f"a box of {sample.id!r} covers the whole of {str(path)!r}: nothing known is left "
+                "to restore from; correct the recipe or its table"
+            )
         rectangles = (*sample.boxes, *((sample.region,) if sample.region else ()))
         wrong = outside(rectangles, height, width)
         if wrong is not None:

@@ -133,6 +133,11 @@ def has_mask(samples: Sequence[Sample], config: DataConfig, training: bool = Fal
     return draw(_blank(config, training), [0, 0])[1] is not None
 
 
+def uses_inputs(samples: Sequence[Sample], config: DataConfig) -> bool:
+    """Whether training looks at the damaged files of these samples."""
+    return _drawn_damage(samples, config, training=True) is None
+
+
 def agreed_mask(
     samples: Sequence[Sample], extra: Sequence[Sequence[Sample]], config: DataConfig
 ) -> bool:
@@ -208,7 +213,14 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
         )
     draw = damage(spec)
     # Tried here: inside the graph the sentence of what does not fit would drown in a traceback.
-    draw(_blank(config, training), [0, 0])
+    _, mask = draw(_blank(config, training), [0, 0])
+    if mask is not None and float(tf.reduce_min(mask)) > 0:
+        raise UserError(
+            f"damage {spec.name!r} hides whole images of {config.image_size} pixels: nothing known "
+            "is left to restore from; make it smaller, or the images larger"
+        )
+    if mask is not None and not float(tf.reduce_max(mask)):
+        raise UserError(f"damage {spec.name!r} masks not a single pixel; make it larger")
     return draw
 
 

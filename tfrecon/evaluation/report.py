@@ -112,6 +112,7 @@ def evaluate_run(
         f"run {run.path}: {model} on {config.recipe.name}, split {split!r}, "
         f"{len(samples)} images of {config.image_size}×{config.image_size}"
     ]
+    about += run.facts.get("findings", [])
     if classical.BIHARMONIC in methods and jpeg:
         about.append(BORDER_NOTE)
     if options:

@@ -1,0 +1,253 @@
+"""What silently ruins a training: mixed-up pairs, squashed ranges, shifted splits, leaked photos.
+
+`inspect` looks at a sample of the files before the first step and answers in sentences. Mixed-up
+pairs and squashed ranges stop the training; the rest is a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tfrecon.data.sample import Sample
+from tfrecon.data.store import parts_of
+from tfrecon.errors import UserError
+
+SAMPLED = 48
+"""Images of each split that are looked at."""
+
+THUMBNAIL = 32
+"""Side in pixels at which pairs are compared: noise and scratches average out."""
+
+FEW = 8
+"""Below so many pairs chance alone could make them look mixed up."""
+
+MARGIN = 0.05
+"""How much better a damaged photo must correlate with its own target than with others."""
+
+DARKEST = 8
+"""A set of photos whose brightest value of 255 is lower was squashed on the way to its files."""
+
+NOISE_RATIO, NOISE_LEVEL = 1.5, 1.5 / 255
+"""Noise of two splits differs where it does by this factor and by this much."""
+
+BRIGHTNESS = 0.08
+"""Mean brightness of two splits differs by more than this, in units of [0,1]."""
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+Splits = Mapping[str, Sequence[Sample]]
+
+
+def inspect(splits: Splits, *, paired: bool, least_side: int = 1) -> list[str]:
+    """What the files of ``train``, ``val`` and ``test`` give reason to say; empty splits are left
+    out.
+
+    `paired`: the damaged files are used, and so must belong to their targets. `least_side` is that
+    of the training crops in pixels. The first sentence says what was found in order, the others are
+    warnings. Raises UserError for pairs that are mixed up, with the evidence, and for photos of
+    which no value reaches 8 of 255.
+    """
+    looked = {split: _spread(samples) for split, samples in splits.items() if samples}
+    read = {split: [_read(sample) for sample in samples] for split, samples in looked.items()}
+    for split, parts in read.items():
+        _check_range(split, parts)
+    fine = [f"values up to {max(int(one['target'].max()) for one in read['train'])} of 255"]
+    if paired and len(looked["train"]) >= FEW:
+        fine.insert(0, _check_pairs(looked["train"], read["train"]))
+    warnings = [*_leaks(splits), *_shifts(looked, read, paired)]
+    small = [one for one in read["train"] if min(one["target"].shape[:2]) < least_side]
+    if small:
+        warnings.append(
+            f"{len(small)} of {len(read['train'])} training photos looked at are smaller than the "
+            f"training crops of {least_side} pixels and are enlarged; choose a smaller crop"
+        )
+    if not any(warning.startswith("identical") for warning in warnings):
+        fine.append("no photo in two splits")
+    return [f"data checks: {'; '.join(fine)}", *(f"data warning: {text}" for text in warnings)]
+
+
+def _spread(samples: Sequence[Sample]) -> list[Sample]:
+    """Up to SAMPLED samples, in neighbouring pairs evenly over the list: lists that slipped by one
+    place show between neighbours."""
+    if len(samples) <= SAMPLED:
+        return list(samples)
+    starts = np.linspace(0, len(samples) - 2, SAMPLED // 2).astype(int)
+    return [samples[index] for index in sorted({*starts.tolist(), *(starts + 1).tolist()})]
+
+
+def _read(sample: Sample) -> dict[str, Any]:
+    parts = ["target"] if sample.target else []
+    if sample.input:
+        parts += ["input", "mask"] if sample.boxes else ["input"]
+    return parts_of(sample, parts)
+
+
+def _check_range(split: str, read: Sequence[Mapping[str, Any]]) -> None:
+    for part in ("target", "input"):
+        values = [int(one[part].max()) for one in read if part in one]
+        if values and max(values) < DARKEST:
+            raise UserError(
+                f"the brightest value of {len(values)} {part} files of split {split!r} is "
+                f"{max(values)} of 255: they look like values in [0,1] that were saved as bytes; "
+                "save them scaled to 0–255"
+            )
+
+
+def correlations(inputs: Array, targets: Array, masks: Array) -> Array:
+    """Pearson's r of every input (N,P) with every target (N,P) over the known pixels of the input;
+    `masks` (N,P) hold 1 = damaged. 0 where an image is constant."""
+    found: list[Array] = []
+    for one, mask in zip(inputs, masks, strict=True):
+        known = mask < 0.5
+        mine = one[known] - one[known].mean() if known.any() else np.zeros(1, np.float32)
+        theirs = targets[:, known] if known.any() else np.zeros((len(targets), 1), np.float32)
+        theirs = theirs - theirs.mean(axis=1, keepdims=True)
+        lengths = np.linalg.norm(mine) * np.linalg.norm(theirs, axis=1)
+        found.append(theirs @ mine / np.maximum(lengths, 1e-6))
+    return np.stack(found)
+
+
+def _check_pairs(samples: Sequence[Sample], read: Sequence[Mapping[str, Any]]) -> str:
+    """What the correlations say in favour of the pairs. Raises UserError where they speak against
+    them."""
+    inputs, targets = (
+        np.stack([_thumbnail(one[part]) for one in read]) for part in ("input", "target")
+    )
+    blank = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    masks = np.stack([_thumbnail(np.repeat(one["mask"], 3, -1) if "mask" in one else blank)
+                      for one in read])  # fmt: skip
+    found = correlations(inputs, targets, masks)
+    own = found.diagonal()
+    others = (found.sum(axis=1) - own) / (len(own) - 1)
+    evidence = (
+        f"damaged photos correlate with their own targets by {own.mean():.2f} and with those of "
+        f"other photos by {others.mean():.2f} ({len(own)} pairs looked at)"
+    )
+    best = found.argmax(axis=1)
+    elsewhere = np.flatnonzero((found.max(axis=1) > own + MARGIN) & (own < 0.9))
+    if own.mean() - others.mean() < MARGIN or len(elsewhere) > len(own) / 2:
+        example = ""
+        if len(elsewhere):
+            index = int(elsewhere[np.argmax(found.max(axis=1)[elsewhere])])
+            example = (
+                f"; {Path(str(samples[index].input)).name!r} fits the target of "
+                f"{samples[int(best[index])].id!r} best ({found[index].max():.2f} against "
+                f"{own[index]:.2f})"
+            )
+        raise UserError(
+            f"inputs and targets look mixed up: {evidence}{example}; rename the files so that each "
+            "pair shares its name, or set data.check_pairs=false where the damage leaves nothing"
+        )
+    return evidence
+
+
+def _thumbnail(pixels: Any) -> Array:
+    """(THUMBNAIL²,) grey in [0,1], averaged over areas."""
+    picture = Image.fromarray(pixels).convert("L")
+    small = picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return np.asarray(small, np.float32).reshape(-1) / 255
+
+
+def _leaks(splits: Splits) -> list[str]:
+    """Photos that lie in two splits with the same bytes, whatever their names."""
+    by_size: defaultdict[tuple[int, Any], list[tuple[str, Sample, Path]]] = defaultdict(list)
+    for split, samples in splits.items():
+        for sample in samples:
+            path = sample.target or sample.input
+            if path is not None:
+                by_size[path.stat().st_size, sample.region].append((split, sample, path))
+    places: defaultdict[tuple[bytes, Any], dict[str, str]] = defaultdict(dict)
+    for (_, region), files in by_size.items():
+        if len({split for split, _, _ in files}) > 1:  # only equal sizes can be equal files
+            for split, sample, path in files:
+                digest = hashlib.blake2b(path.read_bytes()).digest()
+                places[digest, region].setdefault(split, sample.id)
+    shared: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for where in places.values():
+        names = list(where)
+        for number, first in enumerate(names):
+            for second in names[number + 1 :]:
+                shared[first, second].append((where[first], where[second]))
+    return [
+        f"identical photos in splits {first!r} and {second!r}: {len(pairs)}, e.g. "
+        f"{pairs[0][0]!r} and {pairs[0][1]!r}; scores on {second!r} are too good"
+        for (first, second), pairs in shared.items()
+    ]
+
+
+def _shifts(
+    looked: Mapping[str, Sequence[Sample]], read: Mapping[str, Sequence[Mapping[str, Any]]],
+    paired: bool,
+) -> list[str]:  # fmt: skip
+    """In what the photos that a model is given differ between training and the other splits."""
+    part = "input" if paired else "target"
+    facts = {
+        split: _facts([getattr(sample, part) for sample in looked[split]],
+                      [one[part] for one in read[split] if part in one])
+        for split in looked
+    }  # fmt: skip
+    warnings: list[str] = []
+    for split in facts:
+        if split == "train" or not facts[split]:
+            continue
+        train, other = facts["train"], facts[split]
+        between = f"the photos of 'train' and {split!r}"
+        if not train["kinds"] & other["kinds"]:
+            warnings.append(
+                f"{between} are of different formats ({_listed(train['kinds'])} against "
+                f"{_listed(other['kinds'])}): JPEG hides noise that PNG keeps"
+            )
+        for name, mine, theirs in zip(("Y", "Cb", "Cr"), train["noise"], other["noise"],
+                                      strict=True):  # fmt: skip
+            high, low = max(mine, theirs), min(mine, theirs)
+            if high - low > NOISE_LEVEL and high > NOISE_RATIO * low:
+                warnings.append(
+                    f"the noise of {between} differs in {name}: {255 * mine:.1f} against "
+                    f"{255 * theirs:.1f} of 255"
+                )
+        if abs(train["brightness"] - other["brightness"]) > BRIGHTNESS:
+            warnings.append(
+                f"the brightness of {between} differs: {train['brightness']:.2f} against "
+                f"{other['brightness']:.2f}"
+            )
+        if not 0.5 <= train["side"] / other["side"] <= 2:
+            warnings.append(
+                f"the size of {between} differs: short sides of {train['side']:.0f} against "
+                f"{other['side']:.0f} pixels (medians)"
+            )
+    return warnings
+
+
+def _facts(paths: Sequence[Path | None], pixels: Sequence[Any]) -> dict[str, Any]:
+    if len(pixels) < FEW:
+        return {}
+    noise = np.array([noise_levels(one) for one in pixels])
+    return {
+        "kinds": {path.suffix.lower().replace("jpeg", "jpg") for path in paths if path},
+        "noise": np.median(noise, axis=0),
+        "brightness": float(np.mean([one.mean() for one in pixels]) / 255),
+        "side": float(np.median([min(one.shape[:2]) for one in pixels])),
+    }
+
+
+def noise_levels(pixels: Any) -> Array:
+    """Standard deviation of the noise of (H,W,3) uint8 in Y, Cb and Cr, in units of [0,1].
+
+    The median of |diagonal difference of 2×2 pixels| (Haar's finest diagonal band; Donoho &
+    Johnstone 1994), which edges hardly touch. Rounding to bytes alone is about 0.3/255.
+    """
+    planes = np.asarray(Image.fromarray(pixels).convert("YCbCr"), np.float32) / 255
+    height, width = (side // 2 * 2 for side in planes.shape[:2])
+    planes = planes[:height, :width]
+    band = (planes[::2, ::2] - planes[::2, 1::2] - planes[1::2, ::2] + planes[1::2, 1::2]) / 2
+    return np.median(np.abs(band), axis=(0, 1)) / 0.6745
+
+
+def _listed(kinds: set[str]) -> str:
+    return ", ".join(sorted(kinds))
