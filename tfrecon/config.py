@@ -53,6 +53,10 @@ class DataConfig:
     image_size. None means image_size."""
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     """How photos are resized; a reduction is antialiased."""
+    zoom: float = 1.0
+    """Training crops show a part of their window whose side is a random share from this to 1."""
+    color_jitter: float = 0.0
+    """Each colour of a training photo is multiplied by a random factor within 1 ± this."""
     flip: bool = True
     """Training photos are mirrored left to right with probability one half."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -281,6 +285,15 @@ def _check(config: Config) -> None:
         raise UserError(
             f"data.val_size ({data.val_size}) must be at least data.image_size "
             f"({data.image_size}): validation crops are cut from the larger one"
+        )
+    if not 0 < data.zoom <= 1:
+        raise UserError(f"data.zoom must lie in (0, 1], not {data.zoom}")
+    if not 0 <= data.color_jitter < 1:
+        raise UserError(f"data.color_jitter must lie in [0, 1), not {data.color_jitter}")
+    if data.feature_cache_gib and (data.zoom < 1 or data.color_jitter):
+        raise UserError(
+            "data.feature_cache_gib keeps features of photos as they are; leave data.zoom at 1 and "
+            "data.color_jitter at 0"
         )
     if not 0 <= data.feature_cache_gib < math.inf:
         raise UserError(

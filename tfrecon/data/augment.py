@@ -19,17 +19,22 @@ SLIGHT = 1.25
 softening differs little from antialiasing, which takes several times as long."""
 
 
-def random_window(size: int, load_size: int) -> Step:
+def random_window(size: int, load_size: int, zoom: float = 1.0) -> Step:
     """A square at a uniform place, which `resize` then brings to `size` pixels.
 
-    It shows what resizing the short side to `load_size` and cropping `size` pixels would. Cutting
-    first means that only the part that is shown is flipped and resized.
+    It shows what resizing the short side to `load_size` and cropping `size` pixels would, or, with
+    `zoom` below 1, a uniformly drawn share from `zoom` to 1 of its side. Cutting first means that
+    only the part that is shown is flipped and resized.
     """
 
     def step(parts: Parts, seed: Any) -> Parts:
         height, width = _extent(parts)
         short = tf.minimum(height, width)
         side = tf.maximum(1, (2 * short * size + load_size) // (2 * load_size))  # rounded
+        if zoom < 1:
+            key = tf.random.experimental.stateless_fold_in(seed, 1)
+            share = tf.random.stateless_uniform([], key, zoom, 1.0)
+            side = tf.maximum(1, tf.cast(tf.round(share * tf.cast(side, tf.float32)), tf.int32))
         room = tf.cast(tf.stack([height - side + 1, width - side + 1]), tf.float32)
         place = tf.random.stateless_uniform([2], seed) * room
         top, left = tf.unstack(tf.cast(tf.floor(place), tf.int32))
@@ -83,6 +88,20 @@ def random_flip() -> Step:
             return {name: tf.reverse(part, [1]) for name, part in parts.items()}
 
         return tf.cond(tf.random.stateless_uniform([], seed) < 0.5, flipped, lambda: dict(parts))
+
+    return step
+
+
+def color_jitter(strength: float) -> Step:
+    """Each colour channel times a factor of its own, uniform within 1 ± `strength`, the same in
+    input and target, cut at 255; the mask stays."""
+
+    def step(parts: Parts, seed: Any) -> Parts:
+        factors = tf.random.stateless_uniform([3], seed, 1 - strength, 1 + strength)
+        return {
+            name: part if name == "mask" else tf.minimum(tf.cast(part, tf.float32) * factors, 255.0)
+            for name, part in parts.items()
+        }
 
     return step
 

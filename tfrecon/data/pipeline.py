@@ -254,7 +254,9 @@ def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
     load_size = config.load_size or round(size * 286 / 256)
     size = config.crop_size or size
     flip = [augment.random_flip()] if config.flip else []
-    return [augment.random_window(size, load_size), *flip, augment.resize(size, method)]
+    window = augment.random_window(size, load_size, config.zoom)
+    jitter = [augment.color_jitter(config.color_jitter)] if config.color_jitter else []
+    return [window, *flip, augment.resize(size, method), *jitter]
 
 
 def _order(

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
+from tfrecon.models.inpainting_unet import inpainting_unet
 from tfrecon.models.pix2pix import pix2pix
 from tfrecon.models.restoration import nafnet, residual_unet
 from tfrecon.models.restoration_gan import restoration_gan
@@ -19,6 +20,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "feature_inversion": feature_inversion,
     "residual_unet": residual_unet,
     "nafnet": nafnet,
+    "inpainting_unet": inpainting_unet,
     "skip_vae": skip_vae,
     "restoration_gan": restoration_gan,
 }
@@ -28,6 +30,7 @@ INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "feature_inversion": ("refine_steps", "refine_rate"),
     "residual_unet": ("composite",),
     "nafnet": ("composite",),
+    "inpainting_unet": (),
     "skip_vae": ("draw", "composite"),
     "restoration_gan": ("composite",),
 }
@@ -81,6 +84,26 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         },
     },
     "residual_unet": RESTORATION,
+    "inpainting_unet": {
+        "data": {
+            "damage": {"name": "boxes", "count": 3},
+            "redraw_damage": True,
+            "load_size": 256,
+            "zoom": 0.7,
+            "color_jitter": 0.1,
+        },
+        "fit": {
+            "batch_size": 16,
+            "steps_per_epoch": 500,
+            "loss": "l2",
+            "learning_rate": 6e-4,
+            "optimizer": {"name": "adamw", "clipnorm": 1.0},
+            "schedule": "cosine",
+            "warmup_steps": 200,
+            "ema_decay": 0.999,
+            "precision": "auto",
+        },
+    },
     "skip_vae": {
         "data": {"load_size": 256},
         "fit": {

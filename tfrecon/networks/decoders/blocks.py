@@ -51,10 +51,10 @@ def convolution(
     )(x)
 
 
-def residual_block(x: Any, start: Start, name: str) -> Any:
+def residual_block(x: Any, start: Start, name: str, activation: str = "relu") -> Any:
     """x + conv(relu(conv(x))), 3×3, without normalisation (Lim et al. 2017, EDSR)."""
     filters = x.shape[-1]
-    branch = convolution(x, filters, 3, start, f"{name}_conv1", scale=2.0, activation="relu")
+    branch = convolution(x, filters, 3, start, f"{name}_conv1", scale=2.0, activation=activation)
     branch = convolution(branch, filters, 3, start, f"{name}_conv2", scale=BLOCK_SCALE)
     return layers.Add(name=f"{name}_add")([x, branch])
 

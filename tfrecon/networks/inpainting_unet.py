@@ -1,0 +1,85 @@
+"""A small U-Net that looks at a filled photo at low resolution and corrects the fill."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+
+from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.networks.decoders.blocks import convolution, residual_block, seeded
+
+GRIDS = 4
+ACTIVATION = "leaky_relu"
+"""Without normalisation, plain ReLU died at learning rates that this one takes."""
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class HoleContext(keras.layers.Layer):
+    """What the network sees, averaged over squares of `factor` pixels: the filled photo, the share
+    of known pixels, the filled photo less the mean colour of the known pixels, row and column.
+
+    (B,H,W,3) and mask (B,H,W,1) to (B,H/factor,W/factor,9), float32 inside.
+    """
+
+    def __init__(self, factor: int, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
+        self.factor = factor
+
+    def call(self, filled: Any, masks: Any) -> Any:
+        """Channels: colours, share known, colours less mean, row and column in [-1,1]."""
+        known = 1 - masks
+        count = ops.maximum(ops.sum(known, axis=(1, 2), keepdims=True), 1)
+        mean = ops.sum(filled * known, axis=(1, 2), keepdims=True) / count
+        small = ops.average_pool(filled, self.factor, self.factor)
+        share = ops.average_pool(known, self.factor, self.factor)
+        shape = tf.shape(share)
+        rows = tf.linspace(-1.0, 1.0, shape[1])[None, :, None, None]
+        columns = tf.linspace(-1.0, 1.0, shape[2])[None, None, :, None]
+        rows, columns = tf.broadcast_to(rows, shape), tf.broadcast_to(columns, shape)
+        return ops.concatenate([small, share, small - mean, rows, columns], axis=-1)
+
+    def compute_output_shape(self, filled_shape: Any, masks_shape: Any) -> Any:
+        """Nine channels on the small grid."""
+        side = [None if size is None else size // self.factor for size in filled_shape[1:3]]
+        return (filled_shape[0], *side, 9)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {**super().get_config(), "factor": self.factor}
+
+
+def inpainting_unet_network(
+    *, width: int = 24, depth: int = 1, seed: int | None = None
+) -> keras.Model:
+    """(B,h,w,9) of `HoleContext` to a correction (B,h,w,3), float32, near zero at the start; h and
+    w multiples of 8.
+
+    Four grids of 1, 2, 4 and 8 times `width` channels, `depth` residual blocks on each way, twice
+    as many at the coarsest; skips are added.
+    """
+    start = seeded(seed)
+    widths = [width << grid for grid in range(GRIDS)]
+    inputs = keras.Input((None, None, 9), name="context")
+    x = convolution(inputs, width, 3, start, "enter", activation=ACTIVATION)
+    skips: list[Any] = []
+    for grid, filters in enumerate(widths):
+        if grid:
+            x = convolution(x, filters, 2, start, f"down{grid}", strides=2)
+        x = _blocks(x, depth if grid < GRIDS - 1 else 2 * depth, start, f"down{grid}")
+        skips.append(x)
+    for grid in reversed(range(GRIDS - 1)):
+        x = convolution(x, 4 * widths[grid], 1, start, f"widen{grid}")
+        x = DepthToSpace(name=f"up{grid}")(x)
+        x = layers.Add(name=f"skip{grid}")([x, skips[grid]])
+        x = _blocks(x, depth, start, f"up{grid}")
+    x = convolution(x, 3, 3, start, "head", scale=1e-4, dtype="float32")
+    return keras.Model(inputs, x, name="inpainting_unet")
+
+
+def _blocks(x: Any, count: int, start: Any, name: str) -> Any:
+    for block in range(count):
+        x = residual_block(x, start, f"{name}_block{block}", ACTIVATION)
+    return x
