@@ -1,6 +1,7 @@
 """What stops a training before its first step, what is only said, and what is in order."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -9,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecon import fit
-from tfrecon.config import DataConfig
+from tfrecon import fit, training
+from tfrecon.config import Config, DataConfig
 from tfrecon.data import guards, pipeline, recipes
 from tfrecon.data.check import readable
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
 from tfrecon.registry import Spec
+from tfrecon.run_data import load_data
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -74,6 +76,55 @@ def test_too_few_or_blank_pairs_are_not_judged(tmp_path, splits):
     assert guards.inspect({"train": [*splits["train"], blank]}, paired=True)
 
 
+def flat(samples, level=128):
+    for sample in samples:
+        fakes.save(sample.input, np.full((64, 64, 3), level, np.uint8))
+    return samples
+
+
+def test_flat_photos_are_no_evidence_of_mixed_up_pairs(splits):
+    flat(splits["train"][:6])
+    (said,) = guards.inspect({"train": splits["train"]}, paired=True)
+    assert said.startswith("data checks: values up to")  # 6 of 12 are too few to judge
+
+
+def test_photos_of_one_colour_each_stop(splits):
+    flat(splits["train"])
+    with pytest.raises(UserError, match="each of 12 input files of split 'train' shows a single"):
+        guards.inspect({"train": splits["train"]}, paired=True)
+
+
+def test_photos_that_all_resemble_each_other_are_told_apart(tmp_path):
+    """One scene with small changes, below noise: the margin is small, but always there."""
+    random = np.random.default_rng(0)
+    scene = fakes.photo(64, 64, seed=0).astype(np.float32)
+    found = pairs(tmp_path, 24)
+    for sample in found:
+        clean = scene + np.kron(random.normal(0, 4, (8, 8, 1)), np.ones((8, 8, 3)))
+        noisy = clean + random.normal(0, 60, clean.shape)
+        for path, pixels in ((sample.target, clean), (sample.input, noisy)):
+            fakes.save(path, np.clip(pixels, 0, 255).astype(np.uint8))
+    (said,) = guards.inspect({"train": found}, paired=True)
+    own, others = (float(text[:4]) for text in said.split(" by ")[1:3])
+    assert own < guards.SURE and 0 < own - others < guards.MARGIN
+    with pytest.raises(UserError, match="mixed up"):
+        guards.inspect({"train": slipped(found)}, paired=True)
+
+
+def test_a_small_training_split_beside_a_large_one(splits):
+    assert guards.inspect({**splits, "train": splits["train"][:3]}, paired=True)
+
+
+def test_photos_without_holes_among_others_are_named(splits):
+    holed = [dataclasses.replace(one, boxes=((0, 0, 8, 8),)) for one in splits["train"]]
+    mixed = {"train": [*holed[:11], splits["train"][11]]}
+    _, warning = guards.inspect(mixed, paired=True)
+    assert "the masks of 1 of 12 photos of split 'train' cover nothing, e.g. that of '011'" in (
+        warning
+    )
+    assert len(guards.inspect(mixed, paired=False)) == 1  # the damage is drawn anew
+
+
 def test_holes_do_not_count(tmp_path):
     """Black boxes over half of each photo: known pixels alone tell whose target it is."""
     found = []
@@ -116,9 +167,27 @@ def test_a_photo_in_two_splits_is_named(splits):
     checks, warning = guards.inspect(splits, paired=True)
     assert "no photo in two splits" not in checks
     assert warning == (
-        "data warning: identical photos in splits 'train' and 'test': 1, e.g. '003' and '045'; "
-        "scores on 'test' are too good"
+        "data warning: identical photos in splits 'train' and 'test': 1 of the 12 of 'test', e.g. "
+        "'003' and '045'; scores on 'test' are too good"
     )
+
+
+def test_a_photo_of_another_recipe_that_trains_is_looked_for_too(tmp_path):
+    """The photos of data.extra train as well, so none of them may be in the test split."""
+    pairs(tmp_path / "main", 40)
+    pairs(tmp_path / "more", 10, first=60)
+    config = DataConfig(
+        Spec("folder"), root=str(tmp_path / "main" / "target"), image_size=32,
+        damage=Spec("boxes", {"count": 1, "size": 8}),
+        extra=[Spec("folder", {"root": str(tmp_path / "more" / "target")})],
+    )  # fmt: skip
+    (said,) = load_data(Config(Spec("pix2pix"), config)).findings
+    assert "no photo in two splits" in said
+    test = recipes.samples(Spec("folder"), tmp_path / "main" / "target", "test")[0]
+    extra = recipes.samples(Spec("folder"), tmp_path / "more" / "target", "train")[0]
+    shutil.copy(test.target, extra.target)
+    said = load_data(Config(Spec("pix2pix"), config)).findings
+    assert any(f"e.g. {extra.id!r} and {test.id!r}" in line for line in said)
 
 
 def test_noise_level_of_white_noise():
@@ -162,9 +231,14 @@ def test_real_pairs(name):
 
 def test_boxes_and_drawn_damage_that_leave_nothing(tmp_path):
     (sample,) = pairs(tmp_path, 1)
-    whole = dataclasses.replace(sample, boxes=((0, 0, 64, 64),))
-    with pytest.raises(UserError, match=r"box of '000' covers the whole of .*nothing known"):
-        readable([whole])
+    top, bottom = (0, 0, 40, 64), (32, 0, 32, 64)
+    for boxes, region in (((0, 0, 64, 64),), None), ((top, bottom), None), ((top,), (8, 8, 16, 16)):
+        whole = dataclasses.replace(sample, boxes=boxes, region=region)
+        with pytest.raises(UserError, match=r"boxes of '000' cover all of .*nothing known"):
+            readable([whole])
+    for boxes, region in ((top, top), None), ((top,), (8, 8, 40, 16)):
+        left = dataclasses.replace(sample, boxes=boxes, region=region)
+        assert readable([left]) == [left]
     config = DataConfig(image_size=64, damage=Spec("boxes", {"count": 1, "size": 64}))
     clean = [Sample("x", target=sample.target)]
     with pytest.raises(UserError, match="'boxes' hides whole images of 64 pixels"):
@@ -197,9 +271,23 @@ def test_fit_stops_at_a_folder_renamed_by_one_place(tmp_path, monkeypatch, capsy
 
 def test_fit_says_what_it_found_and_probes_on_request(tmp_path, monkeypatch, capsys):
     pairs(tmp_path / "photos", 40)
+    assert _run(tmp_path, monkeypatch) == 0
+    assert "probe" not in capsys.readouterr().out
+    state = tmp_path / "checkpoints" / "r" / "state.npz"
+    plain = state.rename(tmp_path / "plain.npz")
+    shutil.rmtree(tmp_path / "checkpoints")
+    monkeypatch.setattr(training, "PROBE_STEPS", 30)
     assert _run(tmp_path, monkeypatch, "--probe") == 0
+    with np.load(plain) as before, np.load(state) as after:
+        names = [name for name in before.files if before[name].dtype.kind == "f"]
+        assert len(names) > 20
+        for name in names:  # a probe leaves no trace in the run
+            np.testing.assert_array_equal(after[name], before[name], name)
     said = " ".join(capsys.readouterr().out.split())
     assert "data checks: damaged photos correlate with their own targets by 0.9" in said
-    assert "probe: 200 steps on one batch took its PSNR from" in said
+    steps = r"probe: 30 steps on one batch took its loss from (\S+) to (\S+) and its PSNR from "
+    found = re.search(steps + r"(\S+) to (\S+) dB", said)
+    loss_before, loss_after, psnr_before, psnr_after = map(float, found.groups())
+    assert loss_after < loss_before and psnr_after > psnr_before
     report = (tmp_path / "checkpoints" / "r" / "report" / "summary.md").read_text()
     assert "data checks: damaged photos correlate" in report

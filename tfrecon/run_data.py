@@ -67,9 +67,10 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         if sample.target is None:
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
     mask = pipeline.agreed_mask(train, extra, config.data)
+    together = [*train, *itertools.chain.from_iterable(extra)]
     findings = guards.inspect(
-        {"train": train, "val": val, "test": test},
-        paired=config.data.check_pairs and pipeline.uses_inputs(train, config.data),
+        {"train": together, "val": val, "test": test},
+        paired=config.data.check_pairs and pipeline.uses_inputs(together, config.data),
         least_side=config.data.crop_size or config.data.image_size,
     )
     return Data(train, val, mask, extra, findings)

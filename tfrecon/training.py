@@ -305,11 +305,15 @@ def _probed(config: Config, data: Data, model: keras.Model, strategy: Any) -> st
     _compile(model, fit, PROBE_STEPS, strategy)
     batch = tf.data.Dataset.from_tensors(next(iter(training_batches(config, data))))
     with _weights_kept(model):
-        before = model.evaluate(batch, verbose=0, return_dict=True)["psnr"]
+        before = model.evaluate(batch, verbose=0, return_dict=True)
         model.fit(batch.repeat(), steps_per_epoch=PROBE_STEPS, shuffle=False, verbose=0)
-        after = model.evaluate(batch, verbose=0, return_dict=True)["psnr"]
-    said = f"probe: {PROBE_STEPS} steps on one batch took its PSNR from {before:.2f} to {after:.2f}"
-    if after - before >= PROBE_GAIN_DB:
+        after = model.evaluate(batch, verbose=0, return_dict=True)
+    loss = next(name for name in before if name not in VALIDATED)
+    said = (
+        f"probe: {PROBE_STEPS} steps on one batch took its {loss} from {before[loss]:.4g} to "
+        f"{after[loss]:.4g} and its PSNR from {before['psnr']:.2f} to {after['psnr']:.2f}"
+    )
+    if after["psnr"] - before["psnr"] >= PROBE_GAIN_DB:
         return f"{said} dB: the model can learn from these pairs"
     return (
         f"{said} dB, less than {PROBE_GAIN_DB:g} dB more: look at the loss, the learning rate and "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from tfrecon import images
@@ -98,11 +99,6 @@ def _check_declared(sample: Sample, sizes: dict[Path, Size]) -> None:
                 f"input {str(first)!r} is {sizes[first][0]}×{sizes[first][1]} and its target "
                 f"{str(path)!r} is {height}×{width}; a pair must have equal sizes, so replace one"
             )
-        if (0, 0, height, width) in sample.boxes:
-            raise UserError(
-                f"a box of {sample.id!r} covers the whole of {str(path)!r}: nothing known is left "
-                "to restore from; correct the recipe or its table"
-            )
         rectangles = (*sample.boxes, *((sample.region,) if sample.region else ()))
         wrong = outside(rectangles, height, width)
         if wrong is not None:
@@ -110,3 +106,19 @@ def _check_declared(sample: Sample, sizes: dict[Path, Size]) -> None:
                 f"the {describe(wrong)} of {sample.id!r} reaches outside {str(path)!r} "
                 f"({height}×{width}); correct the recipe or its table"
             )
+        if _nothing_known(sample, height, width):
+            raise UserError(
+                f"the boxes of {sample.id!r} cover all of {str(path)!r}: nothing known is left to "
+                "restore from; correct the recipe or its table"
+            )
+
+
+def _nothing_known(sample: Sample, height: int, width: int) -> bool:
+    """Whether the boxes together cover the file, or the region of it that the sample is."""
+    top, left, high, wide = sample.region or (0, 0, height, width)
+    if sum(box[2] * box[3] for box in sample.boxes) < high * wide:
+        return False
+    mask = np.zeros((height, width), bool)
+    for row, column, rows, columns in sample.boxes:
+        mask[row : row + rows, column : column + columns] = True
+    return bool(mask[top : top + high, left : left + wide].all())

@@ -1,7 +1,8 @@
 """What silently ruins a training: mixed-up pairs, squashed ranges, shifted splits, leaked photos.
 
 `inspect` looks at a sample of the files before the first step and answers in sentences. Mixed-up
-pairs and squashed ranges stop the training; the rest is a warning.
+pairs, squashed ranges and photos that are all of one colour stop the training. The rest is a
+warning, photos in two splits too: whoever overfits on purpose shares them all.
 """
 
 from __future__ import annotations
@@ -28,8 +29,15 @@ THUMBNAIL = 32
 FEW = 8
 """Below so many pairs chance alone could make them look mixed up."""
 
+FLAT = 1 / 255
+"""A thumbnail whose standard deviation is no larger shows nothing that a pair could share."""
+
 MARGIN = 0.05
-"""How much better a damaged photo must correlate with its own target than with others."""
+"""How much better a damaged photo must correlate with its own target than with others; less is
+enough where all photos resemble each other, if it exceeds two standard errors."""
+
+SURE = 0.9
+"""From this correlation on a photo fits its target, however well it fits others."""
 
 DARKEST = 8
 """A set of photos whose brightest value of 255 is lower was squashed on the way to its files."""
@@ -51,16 +59,18 @@ def inspect(splits: Splits, *, paired: bool, least_side: int = 1) -> list[str]:
     `paired`: the damaged files are used, and so must belong to their targets. `least_side` is that
     of the training crops in pixels. The first sentence says what was found in order, the others are
     warnings. Raises UserError for pairs that are mixed up, with the evidence, and for photos of
-    which no value reaches 8 of 255.
+    which no value reaches 8 of 255 or each shows a single colour.
     """
     looked = {split: _spread(samples) for split, samples in splits.items() if samples}
     read = {split: [_read(sample) for sample in samples] for split, samples in looked.items()}
     for split, parts in read.items():
         _check_range(split, parts)
     fine = [f"values up to {max(int(one['target'].max()) for one in read['train'])} of 255"]
-    if paired and len(looked["train"]) >= FEW:
-        fine.insert(0, _check_pairs(looked["train"], read["train"]))
+    if paired:
+        fine = [*_check_pairs(looked["train"], read["train"]), *fine]
     warnings = [*_leaks(splits), *_shifts(looked, read, paired)]
+    if paired:
+        warnings += _empty_masks(splits)
     small = [one for one in read["train"] if min(one["target"].shape[:2]) < least_side]
     if small:
         warnings.append(
@@ -97,6 +107,11 @@ def _check_range(split: str, read: Sequence[Mapping[str, Any]]) -> None:
                 f"{max(values)} of 255: they look like values in [0,1] that were saved as bytes; "
                 "save them scaled to 0–255"
             )
+        if values and all(one[part].std(axis=(0, 1)).max() == 0 for one in read if part in one):
+            raise UserError(
+                f"each of {len(values)} {part} files of split {split!r} shows a single colour: "
+                "nothing can be learnt from them; correct the files or the recipe"
+            )
 
 
 def correlations(inputs: Array, targets: Array, masks: Array) -> Array:
@@ -113,25 +128,32 @@ def correlations(inputs: Array, targets: Array, masks: Array) -> Array:
     return np.stack(found)
 
 
-def _check_pairs(samples: Sequence[Sample], read: Sequence[Mapping[str, Any]]) -> str:
-    """What the correlations say in favour of the pairs. Raises UserError where they speak against
-    them."""
+def _check_pairs(samples: Sequence[Sample], read: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the correlations say in favour of the pairs, nothing where too few photos show
+    something. Raises UserError where they speak against them."""
     inputs, targets = (
         np.stack([_thumbnail(one[part]) for one in read]) for part in ("input", "target")
     )
     blank = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
     masks = np.stack([_thumbnail(np.repeat(one["mask"], 3, -1) if "mask" in one else blank)
                       for one in read])  # fmt: skip
-    found = correlations(inputs, targets, masks)
+    shown = np.flatnonzero((inputs.std(axis=1) > FLAT) & (targets.std(axis=1) > FLAT))
+    if len(shown) < FEW:
+        return []
+    samples = [samples[index] for index in shown]
+    found = correlations(inputs[shown], targets[shown], masks[shown])
     own = found.diagonal()
     others = (found.sum(axis=1) - own) / (len(own) - 1)
+    gain = own - others
+    enough = min(MARGIN, 2 * float(gain.std(ddof=1)) / len(gain) ** 0.5)
     evidence = (
         f"damaged photos correlate with their own targets by {own.mean():.2f} and with those of "
         f"other photos by {others.mean():.2f} ({len(own)} pairs looked at)"
     )
     best = found.argmax(axis=1)
-    elsewhere = np.flatnonzero((found.max(axis=1) > own + MARGIN) & (own < 0.9))
-    if own.mean() - others.mean() < MARGIN or len(elsewhere) > len(own) / 2:
+    elsewhere = np.flatnonzero((found.max(axis=1) > own + MARGIN) & (own < SURE))
+    unlike = own.mean() < SURE and gain.mean() <= enough
+    if unlike or len(elsewhere) > len(own) / 2:
         example = ""
         if len(elsewhere):
             index = int(elsewhere[np.argmax(found.max(axis=1)[elsewhere])])
@@ -144,7 +166,7 @@ def _check_pairs(samples: Sequence[Sample], read: Sequence[Mapping[str, Any]]) -
             f"inputs and targets look mixed up: {evidence}{example}; rename the files so that each "
             "pair shares its name, or set data.check_pairs=false where the damage leaves nothing"
         )
-    return evidence
+    return [evidence]
 
 
 def _thumbnail(pixels: Any) -> Array:
@@ -175,10 +197,24 @@ def _leaks(splits: Splits) -> list[str]:
             for second in names[number + 1 :]:
                 shared[first, second].append((where[first], where[second]))
     return [
-        f"identical photos in splits {first!r} and {second!r}: {len(pairs)}, e.g. "
+        f"identical photos in splits {first!r} and {second!r}: {len(pairs)} of the "
+        f"{len(splits[second])} of {second!r}, e.g. "
         f"{pairs[0][0]!r} and {pairs[0][1]!r}; scores on {second!r} are too good"
         for (first, second), pairs in shared.items()
     ]
+
+
+def _empty_masks(splits: Splits) -> list[str]:
+    """Photos without a hole among photos with holes."""
+    found: list[str] = []
+    for split, samples in splits.items():
+        whole = [sample.id for sample in samples if not sample.boxes]
+        if 0 < len(whole) < len(samples):
+            found.append(
+                f"the masks of {len(whole)} of {len(samples)} photos of split {split!r} cover "
+                f"nothing, e.g. that of {whole[0]!r}; give all photos holes or none"
+            )
+    return found
 
 
 def _shifts(
@@ -194,7 +230,7 @@ def _shifts(
     }  # fmt: skip
     warnings: list[str] = []
     for split in facts:
-        if split == "train" or not facts[split]:
+        if split == "train" or not facts["train"] or not facts[split]:
             continue
         train, other = facts["train"], facts[split]
         between = f"the photos of 'train' and {split!r}"
