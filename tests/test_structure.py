@@ -25,7 +25,7 @@ LEVELS = (
     ("perceptual",),
     ("networks", "losses", "metrics", "optimizers", "precision"),
     ("models",),
-    ("run", "run_data", "inference"),
+    ("run", "run_data", "inference", "methods"),
     ("callbacks",),
     ("training", "evaluation", "saved_model", "reconstruction", "submission"),
     ("catalogue",),

@@ -76,16 +76,23 @@ def run(
 
 def model_options(assignments: Sequence[str]) -> dict[str, Any]:
     """The options of ``--set model.KEY=VALUE`` texts. Raises UserError for any other section."""
+    return section_options(
+        assignments, "model", "a trained run, but for options that matter at inference"
+    )
+
+
+def section_options(assignments: Sequence[str], section: str, what: str) -> dict[str, Any]:
+    """The options of ``--set SECTION.KEY=VALUE`` texts. Raises UserError for any other section,
+    saying that it has no effect on `what`."""
     from tfrecon.config import parse_set
 
     tables = parse_set(assignments)
-    for section in tables:
-        if section != "model":
+    for name in tables:
+        if name != section:
             raise UserError(
-                f"--set {section}.… has no effect on a trained run; only options of the model that "
-                "matter at inference can be set, e.g. model.refine_steps=50"
+                f"--set {name}.… has no effect on {what}; write --set {section}.KEY=VALUE"
             )
-    return tables.get("model", {})
+    return tables.get(section, {})
 
 
 def start_tensorflow() -> None:

@@ -144,6 +144,16 @@ class Export:
     record: dict[str, Any]
     module: Any
 
+    @property
+    def title(self) -> str:
+        """What error messages call it."""
+        return f"the model of {str(self.path)!r}"
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the mean over eight flips and turns already."""
+        return "ensemble" in self.record
+
     def restore(self, x: Any) -> np.ndarray:
         """What `restorer` gives for the model, by the signature ``restore``."""
         x = tf.convert_to_tensor(x, tf.float32)

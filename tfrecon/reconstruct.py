@@ -1,4 +1,4 @@
-"""``python -m tfrecon.reconstruct``: restores a folder of photos with an export."""
+"""``python -m tfrecon.reconstruct``: restores a folder of photos with an export or a method."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfrecon.cli import Parser, run, start_tensorflow
+from tfrecon.cli import Parser, run, section_options, start_tensorflow
+from tfrecon.errors import UserError
 
 
 def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "reconstruct",
-        "Restores every photo of INPUT_DIR, of any size, and writes OUTPUT_DIR/<stem>.png.",
+        "Restores every photo of INPUT_DIR, of any size, and writes OUTPUT_DIR/<stem>.png:\n"
+        "with an export, or by a --method that needs no training.",
     )
-    options.add_argument("export", metavar="EXPORT", help="a folder made by tfrecon.export")
+    options.add_argument(
+        "export", metavar="EXPORT", nargs="?", help="a folder made by tfrecon.export"
+    )
     options.add_argument("input_dir", metavar="INPUT_DIR", help="folder of photos")
     options.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder for the restored PNGs")
     options.add_argument(
@@ -23,6 +27,16 @@ def parser() -> Parser:
         metavar="CSV|DIR",
         help="what is damaged: masked_info.csv, or a folder of mask images of the same stem "
         "(white = damaged)",
+    )
+    options.add_argument(
+        "--method", metavar="NAME", help="deep_image_prior or harmonic_fill, instead of EXPORT"
+    )
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="method.KEY=VALUE",
+        help="an option of the method, e.g. method.steps=500",
     )
     options.add_argument(
         "--tile",
@@ -53,12 +67,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:
+    from tfrecon.registry import Spec
+
+    if (arguments.export is None) == (arguments.method is None):
+        raise UserError("give either an EXPORT or a --method, and INPUT_DIR and OUTPUT_DIR")
+    if arguments.set and not arguments.method:
+        raise UserError("--set has no effect on an export; set options when it is made")
+    options = section_options(arguments.set, "method", "a method") if arguments.set else {}
     start_tensorflow()
     from tfrecon.inference import open_export
+    from tfrecon.methods import method
     from tfrecon.reconstruction import restore_folder
 
+    if arguments.method:
+        spec = Spec(arguments.method, options)
+        restorer = method(spec, has_mask=arguments.masks is not None)
+    else:
+        restorer = open_export(arguments.export)
     written = restore_folder(
-        open_export(arguments.export),
+        restorer,
         arguments.input_dir,
         arguments.output_dir,
         masks=arguments.masks,

@@ -1,4 +1,4 @@
-"""A folder of photos of any size through an export, one PNG each."""
+"""A folder of photos of any size through an export or a method, one PNG each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tfrecon.data.photos import photos as photos_in
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
 from tfrecon.inference import Export, restore_tiled, self_ensemble
+from tfrecon.methods import Method
 
 WHITE = 128
 """A mask image is damaged where a channel has this value or more: JPEG blurs black and white."""
@@ -24,7 +25,7 @@ PathLike = str | os.PathLike[str]
 
 
 def restore_folder(
-    export: Export,
+    restorer: Export | Method,
     input_dir: PathLike,
     output_dir: PathLike,
     *,
@@ -48,10 +49,10 @@ def restore_folder(
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     if not 0 <= overlap < tile:
         raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
-    if ensemble and "ensemble" in export.record:
-        raise UserError(f"export {str(export.path)!r} is an ensemble already; leave out --ensemble")
+    if ensemble and restorer.is_ensemble:
+        raise UserError(f"{restorer.title} is an ensemble already; leave out --ensemble")
     photos = _images(input_dir, "input folder")
-    _check_masks_given(export, masks)
+    _check_masks_given(restorer, masks)
     mask_files: dict[str, Path] = {}
     if masks is None:
         samples = [Sample(path.name, path) for path in photos.values()]
@@ -65,11 +66,11 @@ def restore_folder(
     for sample in samples:
         if mask_files:
             _check_mask(mask_files[Path(sample.id).stem], sample)
-    restore = self_ensemble(export.restore) if ensemble else export.restore
+    restore = self_ensemble(restorer.restore) if ensemble else restorer.restore
     for sample in tqdm(samples, "restoring", unit="photo"):
         stem = Path(sample.id).stem
         x = images.to_float(images.read(sample.files[0]))
-        if export.has_mask:
+        if restorer.has_mask:
             mask = _read_mask(mask_files[stem]) if mask_files else _draw_mask(sample, x.shape)
             x = np.concatenate((x, mask), axis=-1)
         restored = restore_tiled(restore, x[None], tile, overlap)[0]
@@ -84,14 +85,14 @@ def _images(folder: Path, what: str) -> dict[str, Path]:
     return {path.stem: path for path in photos_in(folder)}
 
 
-def _check_masks_given(export: Export, masks: PathLike | None) -> None:
-    if export.has_mask and masks is None:
+def _check_masks_given(restorer: Export | Method, masks: PathLike | None) -> None:
+    if restorer.has_mask and masks is None:
         raise UserError(
-            f"the model of {str(export.path)!r} must be told what is damaged; give --masks "
+            f"{restorer.title} must be told what is damaged; give --masks "
             "masked_info.csv or --masks FOLDER of mask images (white = damaged)"
         )
-    if not export.has_mask and masks is not None:
-        raise UserError(f"the model of {str(export.path)!r} takes no masks; leave out --masks")
+    if not restorer.has_mask and masks is not None:
+        raise UserError(f"{restorer.title} takes no masks; leave out --masks")
 
 
 def _with_boxes(photos: Iterable[Path], table: PathLike) -> list[Sample]:
