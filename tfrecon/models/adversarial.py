@@ -103,7 +103,9 @@ class AdversarialModel(keras.Model):
 
         Training reports what `train_step` returns; the adversarial losses have no validation value.
         """
-        others = [metric for metric in self.metrics if metric not in self.trackers]
+        # Keras's own "loss" stays 0: the losses are the trackers'.
+        left_out = {metric.name for metric in self.trackers} | {"loss"}
+        others = [metric for metric in self.metrics if metric.name not in left_out]
         return results([self.trackers[0], *others])
 
     def optimized_variables(self) -> list[Any]:
