@@ -24,6 +24,12 @@ def test_restoration_gan_as_published():
     assert model.discriminator([x, x]).shape == (2, 1)
     filters = [model.discriminator.get_layer(f"conv{n}").filters for n in range(1, 5)]
     assert filters == [64, 128, 256, 512]
+    # The generator of pix2pix; the dense layer sees 4×4 positions of 512.
+    assert 54.3e6 < model.generator.count_params() < 54.6e6
+    kernels = 16 * (6 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
+    norms, biases = 4 * (128 + 256 + 512), 64
+    dense = 4 * 4 * 512 * 64 + 64 + 64 + 1
+    assert model.discriminator.count_params() == kernels + norms + biases + dense
 
 
 def test_the_discriminator_judges_the_pair():

@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -5,11 +7,13 @@ import tensorflow as tf
 from kit import check_loss, check_model
 
 from tfrecon.errors import UserError
+from tfrecon.inference import open_export, restorer
 from tfrecon.layers.gaussian_latent import GaussianLatent, kl_divergence
 from tfrecon.losses import mixture
 from tfrecon.losses.pixelwise import bernoulli
 from tfrecon.models.skip_vae import skip_vae
 from tfrecon.registry import Spec
+from tfrecon.saved_model import export_model
 
 SMALL = {"base_filters": 8, "latent": 8, "image_size": 32, "seed": 0}
 
@@ -28,6 +32,19 @@ def test_skip_vae_as_published():
     assert network.get_layer("mean").output.shape[-1] == 64
     assert network.compute_output_shape((1, 256, 256, 3)) == (1, 256, 256, 3)
     assert sum(isinstance(layer, keras.layers.Concatenate) for layer in network.layers) == 8
+    assert network.count_params() == _published_parameters()
+
+
+def _published_parameters():
+    """Counted from the description alone; batch normalisation has four numbers a filter."""
+    down = [3, 64, 128, 128, 256, 256, 512, 512, 512]
+    stages = list(itertools.pairwise(down))
+    below = 64  # the latent
+    for filters, beside in zip([*reversed(down[1:-1]), 32], [*reversed(down[:-1])], strict=True):
+        stages.append((below, filters))
+        below = filters + beside
+    heads = 2 * (512 * 64 + 64) + 9 * below * 3 + 3
+    return sum(9 * given * filters + 4 * filters for given, filters in stages) + heads
 
 
 def test_kl_against_the_integral():
@@ -41,6 +58,24 @@ def test_kl_against_the_integral():
     expected = np.trapezoid(integrand, z[:, 0], axis=0).sum()
     found = kl_divergence(mean[None].astype("float32"), log_variance[None].astype("float32"))
     assert float(found[0]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_gradients_of_the_kl_term_and_of_a_sample():
+    """∂KL/∂μ = μ and ∂KL/∂log σ² = (σ² - 1)/2; ∂z/∂μ = 1 and ∂z/∂log σ² = (z - μ)/2."""
+    random = np.random.default_rng(0)
+    drawn = random.normal(size=(2, 2, 3, 3, 4))
+    mean, log_variance = (tf.Variable(values, dtype=tf.float32) for values in drawn)
+    layer = GaussianLatent(beta=0.5, values=6, seed=1)
+    with tf.GradientTape(persistent=True) as tape:
+        z = layer(mean, log_variance, training=True)
+        added = layer.losses[0]
+    scale = 0.5 / 6 / (2 * 3 * 3)  # β, values of an image, positions and images averaged over
+    expected = scale * mean, scale * (tf.exp(log_variance) - 1) / 2
+    for found, right in zip(tape.gradient(added, [mean, log_variance]), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-8)
+    expected = np.ones(mean.shape), (z - mean) / 2
+    for found, right in zip(tape.gradient(z, [mean, log_variance]), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-6)
 
 
 def test_latent_samples_in_training_and_is_its_mean_at_inference():
@@ -73,7 +108,7 @@ def test_beta_holds_the_latent_down_and_draws_differ():
     _, _, little = _fitted(beta=1e-4)
     model, y, much = _fitted(beta=1e3)
     assert np.isfinite([little, much]).all() and much < 0.2 * little
-    found = model.evaluate(y, y, verbose=0, return_dict=True)
+    found = model.evaluate(y, y, batch_size=3, verbose=0, return_dict=True)
     kl = float(np.mean(kl_divergence(*_moments(model, y))))
     assert found["kl"] == pytest.approx(kl, rel=1e-4)
     config = model.get_config()
@@ -86,6 +121,19 @@ def test_beta_holds_the_latent_down_and_draws_differ():
     np.testing.assert_allclose(mean, model(y), atol=1e-6)
     assert np.abs(mean - first).max() > 0 and np.abs(first - second).max() > 0
     assert config["size_multiple"] == 32
+
+
+@pytest.mark.parametrize(("channels", "draw"), [(3, 0), (4, 2)])
+def test_the_export_equals_the_model(tmp_path, channels, draw):
+    model = skip_vae(mask=channels == 4, draw=draw, **SMALL)
+    random = np.random.default_rng(0)
+    for variable in model.trainable_variables:  # biases and scales away from 0 and 1
+        variable.assign(variable + random.normal(0, 0.05, variable.shape))
+    export_model(model, tmp_path / "skip_vae", channels == 4)
+    x = random.random((2, 40, 50, channels), np.float32)
+    x[..., 3:] = x[..., 3:] > 0.5
+    restored = open_export(tmp_path / "skip_vae").restore(x)
+    np.testing.assert_allclose(restored, restorer(model)(x), atol=1e-5)
 
 
 def _moments(model, y):

@@ -54,5 +54,9 @@ class GaussianLatent(keras.layers.Layer):
 
 def kl_divergence(mean: Any, log_variance: Any) -> Any:
     """KL(N(μ, σ²) ‖ N(0, 1)) of each position (B,h,w), summed over the latents, in nats."""
-    terms = ops.square(mean) + ops.exp(log_variance) - 1 - log_variance
-    return 0.5 * ops.sum(terms, axis=-1)
+    return ops.sum(kl_terms(mean, log_variance), axis=-1)
+
+
+def kl_terms(mean: Any, log_variance: Any) -> Any:
+    """½ (μ² + σ² - 1 - log σ²) of each latent, same shape as the arguments, in nats."""
+    return 0.5 * (ops.square(mean) + ops.exp(log_variance) - 1 - log_variance)

@@ -79,8 +79,9 @@ class SkipVAE(Restorer):
         """The layer between encoder and decoder."""
         return self.network.get_layer("skip_vae").get_layer("latent")
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Keras's own: reconstruction and what the latent added in this call."""
         latent = self.latent
-        self.kl.update_state(sum(self.losses) * latent.values / latent.beta)
-        return super().compute_loss(*args, **kwargs)
+        kl = sum(self.losses) * latent.values / latent.beta
+        self.kl.update_state(kl, sample_weight=keras.ops.shape(x)[0])  # the last batch is smaller
+        return super().compute_loss(x, *args, **kwargs)
