@@ -245,11 +245,11 @@ def test_boxes_and_drawn_damage_that_leave_nothing(tmp_path):
         pipeline.has_mask(clean, config)
 
 
-def _run(tmp_path, monkeypatch, *more):
+def _run(tmp_path, monkeypatch, *more, model="residual_unet", narrow="width=4"):
     monkeypatch.chdir(tmp_path)
-    settings = ["model.width=4", "data.image_size=32", "data.load_size=32", "data.crop_size=32",
+    settings = [f"model.{narrow}", "data.image_size=32", "data.load_size=32", "data.crop_size=32",
                 "fit.batch_size=2", "fit.precision=float32"]  # fmt: skip
-    arguments = ["--model", "residual_unet", "--data", "folder", "--root", "photos", "--steps", "2",
+    arguments = ["--model", model, "--data", "folder", "--root", "photos", "--steps", "2",
                  "--run", "r", *more]  # fmt: skip
     for setting in settings:
         arguments += ["--set", setting]
@@ -269,6 +269,23 @@ def test_fit_stops_at_a_folder_renamed_by_one_place(tmp_path, monkeypatch, capsy
     assert not (tmp_path / "checkpoints" / "r").exists()
 
 
+def probed(said):
+    """Loss before and after, PSNR before and after."""
+    steps = r"probe: 30 steps on one batch took its \w+ from (\S+) to (\S+) and its PSNR from "
+    found = re.search(steps + r"(\S+) to (\S+) dB", " ".join(said.split()))
+    return [float(value) for value in found.groups()]
+
+
+def test_the_probe_of_an_adversarial_model_tells_its_reconstruction(tmp_path, monkeypatch, capsys):
+    """It has several losses, and none that is called so."""
+    pairs(tmp_path / "photos", 40)
+    monkeypatch.setattr(training, "PROBE_STEPS", 30)
+    narrow = "base_filters=4"
+    assert _run(tmp_path, monkeypatch, "--probe", model="pix2pix", narrow=narrow) == 0
+    loss_before, loss_after, psnr_before, psnr_after = probed(capsys.readouterr().out)
+    assert 0 < loss_after < loss_before and psnr_after > psnr_before
+
+
 def test_fit_says_what_it_found_and_probes_on_request(tmp_path, monkeypatch, capsys):
     pairs(tmp_path / "photos", 40)
     assert _run(tmp_path, monkeypatch) == 0
@@ -285,9 +302,7 @@ def test_fit_says_what_it_found_and_probes_on_request(tmp_path, monkeypatch, cap
             np.testing.assert_array_equal(after[name], before[name], name)
     said = " ".join(capsys.readouterr().out.split())
     assert "data checks: damaged photos correlate with their own targets by 0.9" in said
-    steps = r"probe: 30 steps on one batch took its loss from (\S+) to (\S+) and its PSNR from "
-    found = re.search(steps + r"(\S+) to (\S+) dB", said)
-    loss_before, loss_after, psnr_before, psnr_after = map(float, found.groups())
+    loss_before, loss_after, psnr_before, psnr_after = probed(said)
     assert loss_after < loss_before and psnr_after > psnr_before
     report = (tmp_path / "checkpoints" / "r" / "report" / "summary.md").read_text()
     assert "data checks: damaged photos correlate" in report

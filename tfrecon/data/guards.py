@@ -173,7 +173,7 @@ def _thumbnail(pixels: Any) -> Array:
     """(THUMBNAIL²,) grey in [0,1], averaged over areas."""
     picture = Image.fromarray(pixels).convert("L")
     small = picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    return np.asarray(small, np.float32).reshape(-1) / 255
+    return np.asarray(small, np.float32).reshape(-1) / np.float32(255)
 
 
 def _leaks(splits: Splits) -> list[str]:
@@ -282,7 +282,7 @@ def noise_levels(pixels: Any) -> Array:
     height, width = (side // 2 * 2 for side in planes.shape[:2])
     planes = planes[:height, :width]
     band = (planes[::2, ::2] - planes[::2, 1::2] - planes[1::2, ::2] + planes[1::2, 1::2]) / 2
-    return np.median(np.abs(band), axis=(0, 1)) / 0.6745
+    return (np.median(np.abs(band), axis=(0, 1)) / 0.6745).astype(np.float32)
 
 
 def _listed(kinds: set[str]) -> str:
