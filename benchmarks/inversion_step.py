@@ -54,7 +54,7 @@ def ours(start: Path) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon import config, run, training
+    from tfrecon import config, preparation, run, training
     from tfrecon.models import DEFAULTS
     from tfrecon.models.feature_inversion import feature_inversion
     from tfrecon.precision import POLICIES
@@ -70,7 +70,9 @@ def ours(start: Path) -> None:
     model.adapt([x], BATCH)
     arrays = {variable.path: np.asarray(variable) for variable in model.variables}
     np.savez(start, x=x, **{path.replace("/", "|"): array for path, array in arrays.items()})
-    training._compile(model, config.from_tables(tables).fit, 1, tf.distribute.get_strategy())
+    preparation.compile_model(
+        model, config.from_tables(tables).fit, 1, tf.distribute.get_strategy()
+    )
 
     class Rounds(keras.callbacks.Callback):
         """Answers after each round, and waits for the next."""

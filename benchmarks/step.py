@@ -106,7 +106,7 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon import training
+    from tfrecon import preparation
     from tfrecon.config import from_tables
     from tfrecon.models import DEFAULTS
     from tfrecon.models.pix2pix import pix2pix
@@ -116,7 +116,7 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
     keras.config.set_dtype_policy(POLICIES[precision_name])
     config = from_tables({"model": "pix2pix", **DEFAULTS["pix2pix"]})
     model = pix2pix(mask=False)
-    training._compile(model, config.fit, steps, tf.distribute.get_strategy())
+    preparation.compile_model(model, config.fit, steps, tf.distribute.get_strategy())
     keras.config.set_dtype_policy("float32")
 
     x, y = np.random.default_rng(0).random((2, batch_size, SIDE, SIDE, 3), np.float32)

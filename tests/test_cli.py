@@ -25,7 +25,7 @@ from tfrecon import __main__ as command
 from tfrecon import checkpoint, cli, evaluate, export, fit, images, reconstruct, submit
 from tfrecon.callbacks.progress import Progress
 from tfrecon.errors import UserError
-from tfrecon.evaluation import report
+from tfrecon.evaluation import contenders
 from tfrecon.run import open_run
 
 TINY = (
@@ -274,7 +274,7 @@ def life(tmp_path_factory):
     def stage(name, *arguments, patch=lambda monkeypatch: None):
         with pytest.MonkeyPatch.context() as monkeypatch:
             monkeypatch.chdir(root)
-            monkeypatch.setattr(report, "_baselines", lambda *arguments: {})
+            monkeypatch.setattr(contenders, "of_baselines", lambda **options: {})
             patch(monkeypatch)
             stages[name] = called(fit.main, "--run", "tiny", *arguments)
         stages[name].files = sorted(path.name for path in run.iterdir())
@@ -450,7 +450,7 @@ def test_export_and_reconstruct_refuse(refuses, copied, here):
     refuses(export.main, [copied], "'exports/tiny' exists and is no export")
     refuses(reconstruct.main, ["exports/tiny", "photos", "out"], "is no export")
     refuses(reconstruct.main, ["exports/none", "photos", "out"], "does not exist")
-    refuses(reconstruct.main, ["exports/tiny", "photos"], "are required: OUTPUT_DIR")
+    refuses(reconstruct.main, ["exports/tiny", "photos"], "INPUT_DIR and OUTPUT_DIR")
 
 
 def test_every_verb_starts_tensorflow_silently(refuses, copied, monkeypatch):
@@ -481,7 +481,7 @@ def test_a_full_disk_during_the_other_verbs(life, here, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere/file")
 
     monkeypatch.setattr(images.tempfile, "mkstemp", full)
-    monkeypatch.setattr(report, "_baselines", lambda *arguments: {})
+    monkeypatch.setattr(contenders, "of_baselines", lambda **options: {})
     shutil.copytree(life.run, here / "tiny", ignore=shutil.ignore_patterns("report"))
     arguments = ["tiny", "--root", str(life.root / "photos"), "--skip-unreadable"]
     assert evaluate.main(arguments) == 2

@@ -15,9 +15,9 @@ from PIL import Image
 from tfrecon import evaluate, images
 from tfrecon.config import from_tables
 from tfrecon.errors import UserError
-from tfrecon.evaluation import baselines, gallery, pictures, table
-from tfrecon.evaluation.report import data_config, evaluate_run, report_name
-from tfrecon.metrics import METRICS
+from tfrecon.evaluation import baselines, denoisers, gallery, pictures, table
+from tfrecon.evaluation.report import data_config, evaluate_runs, report_name
+from tfrecon.metrics import METRICS, artefacts
 from tfrecon.run import Run
 
 
@@ -33,7 +33,7 @@ def cell(cells, method, column):
 
 
 def test_every_metric_has_its_place_in_the_table():
-    assert list(table.MEASURES) == [*METRICS, "lpips_alex"]
+    assert set(table.MEASURES) == {*METRICS, "lpips_alex", *artefacts.WHOLE, *artefacts.HOLES}
 
 
 def test_bootstrap_agrees_with_the_normal_interval_and_is_repeatable():
@@ -158,7 +158,7 @@ def test_biharmonic_with_a_border_does_not_read_the_pixels_beside_the_hole():
 def test_grid_shows_each_picture_in_its_column():
     flat = [np.full((16, 16, 3), value, np.float32) for value in (0.2, 0.4, 0.6)]
     example = pictures.Example("one with a very long name " * 9, (flat[0], flat[1], flat[2]))
-    shown = pictures.grid("best", pictures.RESTORED, [example, example])
+    shown = pictures.grid("best", ("input", "output", "target"), [example, example])
     middle = shown[pictures.LABEL * 3 + 100]
     values = [int(middle[pictures._left(column) + 100, 0]) for column in range(3)]
     assert values == [51, 102, 153]
@@ -185,9 +185,9 @@ class FakeRun(Run):
         return model
 
 
-def fake_run(folder: Path, restore, *, mask=True, **data) -> Run:
+def fake_run(folder: Path, restore, *, mask=True, name="fake", **data) -> Run:
     config = from_tables({"model": "pix2pix", "data": {"image_size": 64, **data}})
-    run = FakeRun(folder / "checkpoints" / "fake", config, {"mask": mask}, restore)
+    run = FakeRun(folder / "checkpoints" / name, config, {"mask": mask}, restore)
     run.path.mkdir(parents=True)
     return run
 
@@ -204,7 +204,7 @@ def read_csv(path):
 
 def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
     run = contest_run(tmp_path, lambda x: x[..., :3])
-    report = evaluate_run(run, split="train", batch_size=3)
+    report = evaluate_runs([run], split="train", batch_size=3)
     assert report.path == run.path / "report-train"
     assert {path.name for path in report.path.iterdir()} == {
         "per_image.csv", "summary.txt", "summary.md", "summary.csv",
@@ -217,7 +217,8 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
     ids = {line["id"] for line in lines}
     assert len(lines) == len(ids) * len(methods)
     by_key = {(line["id"], line["method"]): line for line in lines}
-    columns = [*METRICS, *(f"hole_{name}" for name in METRICS)]
+    holes = [f"hole_{name}" for name in (*METRICS, *artefacts.HOLES)]
+    columns = [*METRICS, *artefacts.WHOLE, *holes]
     for id in ids:
         for column in columns:
             assert by_key[id, "pix2pix"][column] == by_key[id, "damaged input"][column] != ""
@@ -233,12 +234,12 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
 
 def test_ordered_baselines_and_switches(tmp_path):
     run = contest_run(tmp_path, lambda x: x[..., :3])
-    report = evaluate_run(run, split="train", biharmonic=False)
+    report = evaluate_runs([run], split="train", slow=False)
     means = {name: cell(report.summary, name, "hole_mse").mean for name in
              ("damaged input", "mean-colour fill", "harmonic fill")}  # fmt: skip
     assert means["harmonic fill"] < means["mean-colour fill"] < means["damaged input"]
     assert "biharmonic" not in report.text
-    alone = evaluate_run(run, split="train", baselines=False)
+    alone = evaluate_runs([run], split="train", baselines=False)
     assert {c.method for c in alone.summary} == {"pix2pix"} and alone.verdicts == []
 
 
@@ -253,20 +254,69 @@ def test_unmasked_data_has_no_hole_columns_and_no_fills(tmp_path):
         tmp_path, lambda x: 2 * x, mask=False, recipe=recipe, root=str(tmp_path / "pairs"),
         image_size=32,
     )  # fmt: skip
-    report = evaluate_run(run, split="train")
-    assert {c.method for c in report.summary} == {"pix2pix", "damaged input"}
-    assert {c.column for c in report.summary} == set(METRICS)
+    report = evaluate_runs([run], split="train")
+    names = ["damaged input", *denoisers.DENOISERS]
+    assert {c.method for c in report.summary} == {"pix2pix", *names}
+    assert {c.column for c in report.summary} == {*METRICS, *artefacts.WHOLE}
     assert report.verdicts == [
-        "pix2pix is better than each of: damaged input; on whole-image MSE and PSNR."
+        f"pix2pix is better than each of: {', '.join(names)}; on whole-image MSE and PSNR."
     ]
+    quick = evaluate_runs([run], split="train", slow=False)
+    assert {c.method for c in report.summary} - {c.method for c in quick.summary} == {
+        "non-local means"
+    }
+
+
+def test_several_runs_stand_in_one_table(tmp_path):
+    root = str(animals_contest(tmp_path / "contest", count=3))
+    data = {"recipe": "animals_inpainting", "root": root}
+    grey = fake_run(tmp_path, lambda x: 0 * x[..., :3] + 0.5, name="grey", **data)
+    same = fake_run(tmp_path, lambda x: x[..., :3], name="same", **data)
+    (same.path / "time.json").write_text('{"train_seconds": 90}')
+    report = evaluate_runs([grey, same], split="train", ensemble=True, slow=False)
+    assert report.path == grey.path.parent / "compare-grey-same-train"
+    rows = ["grey", "grey, ×8 ensemble", "same", "same, ×8 ensemble"]
+    assert [c.method for c in report.summary if c.column == "psnr"][:4] == rows
+    # Neither restoration depends on how the image is turned.
+    assert cell(report.summary, rows[0], "mse").mean == cell(report.summary, rows[1], "mse").mean
+    shift = cell(report.summary, "same", "hole_colour_shift").mean
+    assert cell(report.summary, "damaged input", "hole_colour_shift").mean == shift
+    scores = {name: cell(report.summary, name, "hole_psnr").mean for name in ("grey", "same")}
+    assert any(
+        line.startswith("by PSNR: ") and f"grey {scores['grey']:.2f} dB" in line
+        for line in report.verdicts
+    )
+    assert any(line.startswith("grey, ×8 ensemble: +0.00 dB for ") for line in report.verdicts)
+    assert not any("damaged input is" in line for line in report.verdicts)
+    lines = read_csv(report.path / "summary.csv")
+    costs = {(line["method"], line["metric"]): line["mean"] for line in lines}
+    assert costs["same", "train_minutes"] == "1.5" and ("grey", "train_minutes") not in costs
+    assert costs["grey", "parameters"] == "0"
+    times = [float(costs[name, "seconds_per_image"]) for name in rows]
+    assert times[1] > times[0] > 0 and ("damaged input", "seconds_per_image") not in costs
+    markdown = (report.path / "summary.md").read_text(encoding="utf-8")
+    assert "| method | parameters | images/s | train minutes | " in markdown
+    assert images.header(report.path / "best.png").width > 4 * 64
+
+
+def test_runs_that_cannot_be_compared_are_errors(tmp_path):
+    root = str(animals_contest(tmp_path / "contest", count=3))
+    data = {"recipe": "animals_inpainting", "root": root}
+    one = fake_run(tmp_path, lambda x: x[..., :3], name="one", **data)
+    small = fake_run(tmp_path, lambda x: x[..., :3], name="small", **data, image_size=32)
+    with pytest.raises(UserError, match=r"'small' has data\.image_size = 32 and 'one' has 64"):
+        evaluate_runs([one, small], split="train")
+    twin = fake_run(tmp_path / "b", lambda x: x[..., :3], name="one", **data)
+    with pytest.raises(UserError, match="2 of the runs are called 'one'"):
+        evaluate_runs([one, twin], split="train")
 
 
 def test_split_without_truth_and_data_without_masks_are_errors(tmp_path, capsys):
     run = contest_run(tmp_path, lambda x: x[..., :3])
     with pytest.raises(UserError, match="no truth to score against"):
-        evaluate_run(run, split="submit")
+        evaluate_runs([run], split="submit")
     with pytest.raises(UserError, match="no split 'tset'"):
-        evaluate_run(run, split="tset")
+        evaluate_runs([run], split="tset")
     assert not list(run.path.iterdir()), "nothing is written"
     assert evaluate.main([str(tmp_path / "nothing")]) == 2
     assert "does not exist" in capsys.readouterr().err
@@ -282,7 +332,7 @@ def test_failure_leaves_the_earlier_report_alone(tmp_path, monkeypatch):
     report.write_text("earlier")
     monkeypatch.setattr(baselines, "mean_colour_fill", broken)
     with pytest.raises(RuntimeError, match="half-way"):
-        evaluate_run(run, split="train")
+        evaluate_runs([run], split="train")
     assert report.read_text() == "earlier" and len(list(report.parent.iterdir())) == 1
 
 

@@ -15,7 +15,7 @@ from tfrecon import checkpoint, training
 from tfrecon.backbones import feature_taps
 from tfrecon.config import from_tables, merged
 from tfrecon.errors import UserError
-from tfrecon.evaluation.report import evaluate_run
+from tfrecon.evaluation.report import evaluate_runs
 from tfrecon.inference import open_export, restorer
 from tfrecon.layers import ridge as module
 from tfrecon.layers.align import align
@@ -274,7 +274,7 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     run = training.train(config(folder, {"decoder": "linear"}, minutes=5, steps=None),
                          tmp_path / "run")  # fmt: skip
     assert run.facts["steps"] == 0
-    report = evaluate_run(run, pairs=2)
+    report = evaluate_runs([run], pairs=2)
     assert "thumbnail 1/2" in report.text and "damaged input" not in report.text
     psnr = {cell.method: cell.mean for cell in report.summary if cell.column == "psnr"}
     assert psnr["feature_inversion"] > psnr["mean colour"] + 3

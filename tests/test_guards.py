@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecon import fit, training
+from tfrecon import fit, preparation
 from tfrecon.config import Config, DataConfig
 from tfrecon.data import guards, pipeline, recipes
 from tfrecon.data.check import readable
@@ -279,7 +279,7 @@ def probed(said):
 def test_the_probe_of_an_adversarial_model_tells_its_reconstruction(tmp_path, monkeypatch, capsys):
     """It has several losses, and none that is called so."""
     pairs(tmp_path / "photos", 40)
-    monkeypatch.setattr(training, "PROBE_STEPS", 30)
+    monkeypatch.setattr(preparation, "PROBE_STEPS", 30)
     narrow = "base_filters=4"
     assert _run(tmp_path, monkeypatch, "--probe", model="pix2pix", narrow=narrow) == 0
     loss_before, loss_after, psnr_before, psnr_after = probed(capsys.readouterr().out)
@@ -293,7 +293,7 @@ def test_fit_says_what_it_found_and_probes_on_request(tmp_path, monkeypatch, cap
     state = tmp_path / "checkpoints" / "r" / "state.npz"
     plain = state.rename(tmp_path / "plain.npz")
     shutil.rmtree(tmp_path / "checkpoints")
-    monkeypatch.setattr(training, "PROBE_STEPS", 30)
+    monkeypatch.setattr(preparation, "PROBE_STEPS", 30)
     assert _run(tmp_path, monkeypatch, "--probe") == 0
     with np.load(plain) as before, np.load(state) as after:
         names = [name for name in before.files if before[name].dtype.kind == "f"]

@@ -8,7 +8,7 @@ from tfrecon.data.damage import strokes
 from tfrecon.errors import UserError
 from tfrecon.layers.harmonic_fill import harmonic_fill
 from tfrecon.losses import mixture
-from tfrecon.models.inpainting_unet import inpainting_unet
+from tfrecon.models.inpainting_unet import halved, inpainting_unet
 from tfrecon.networks.inpainting_unet import HoleContext
 from tfrecon.registry import Spec
 
@@ -78,7 +78,37 @@ def test_strokes_whole_holes_and_odd_sizes():
     assert np.isfinite(model(nothing)).all()
 
 
+def test_training_sees_halved_photos():
+    x, y = holed(1, 8, 8, hole=np.zeros((1, 8, 8, 1), np.float32))
+    x[:, 2:5, 3:6, 3] = 1
+    small, truth = halved(x, y, 1)
+    assert small.shape == (1, 4, 4, 4) and truth.shape == (1, 4, 4, 3)
+    hole = np.asarray(small)[0, ..., 3]
+    np.testing.assert_array_equal(hole, [[0] * 4, [0, 0, 1, 0], [0] * 4, [0] * 4])
+    np.testing.assert_allclose(truth[0, 3, 3], y[0, 6:, 6:].mean((0, 1)), rtol=1e-6)
+    np.testing.assert_allclose(small[0, 3, 3, :3], truth[0, 3, 3], rtol=1e-6)
+    np.testing.assert_allclose(small[0, 1, 1, :3], x[0, 2:4, 2, :3].mean(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("halvings", [0, 1, 2])
+def test_both_networks_are_one(halvings):
+    """A correction by one number, on a hole along the grid, is the same on halved photos."""
+    x, y = holed(1, hole=np.zeros((1, 64, 64, 1), np.float32))
+    x[:, 16:40, 16:40, 3] = 1
+    model = inpainting_unet(**{**SMALL, "reduction": 4, "train_halvings": halvings})
+    core = model.network.get_layer("inpainting_unet")
+    core.get_layer("head").bias.assign(tf.fill(12, -0.3))
+    small, _ = halved(x, y, halvings)
+    trained = np.asarray(model(small, training=True))
+    expected, _ = halved(tf.concat([model(x, training=False), 0 * x[..., 3:]], -1), y, halvings)
+    inside = trained.min(-1, keepdims=True) > 0  # inference clips
+    np.testing.assert_allclose(trained * inside, expected[..., :3] * inside, atol=0.03)
+    assert (np.abs(trained - harmonic_fill(small[..., :3], small[..., 3:])) > 0.25).any()
+
+
 def test_bad_options():
+    with pytest.raises(UserError, match=r"cannot be halved 3 times"):
+        inpainting_unet(reduction=4, train_halvings=3)
     with pytest.raises(UserError, match="this data has no masks"):
         inpainting_unet(mask=False)
     with pytest.raises(UserError, match=r"model\.width"):

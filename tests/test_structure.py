@@ -26,7 +26,7 @@ LEVELS = (
     ("networks", "losses", "metrics", "optimizers", "precision"),
     ("models",),
     ("run", "run_data", "inference", "methods"),
-    ("callbacks",),
+    ("callbacks", "preparation"),
     ("training", "evaluation", "saved_model", "reconstruction", "submission"),
     ("catalogue",),
     ("fit", "evaluate", "export", "reconstruct", "submit"),

@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon import checkpoint, images, training
+from tfrecon import checkpoint, images, preparation, training
 from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import Progress, SampleGrid
+from tfrecon.callbacks.state import kept_variables
 from tfrecon.config import from_tables, merged
 from tfrecon.errors import UserError
+from tfrecon.evaluation import table
+from tfrecon.evaluation.report import evaluate_runs
 from tfrecon.run import open_run
 
 REPOSITORY = Path(__file__).parents[1]
@@ -99,6 +102,7 @@ def test_what_a_run_leaves_behind(tmp_path, photos):
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "config.json", "run.json", "state.npz", "best.npz", "history.csv", "samples.png", "logs",
+        "time.json",
     }  # fmt: skip
     rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["3", "6", "8"]
@@ -107,6 +111,7 @@ def test_what_a_run_leaves_behind(tmp_path, photos):
     assert list((run.path / "logs").iterdir())
     opened = open_run(run.path)
     assert opened.config == run.config and opened.has_mask
+    assert opened.train_minutes and opened.train_minutes < 10
     x = np.zeros((1, 32, 32, 4), np.float32)
     assert opened.load_model()(x).shape == (1, 32, 32, 3)
 
@@ -120,6 +125,32 @@ def test_best_weights_are_the_moving_average(tmp_path, photos):
         np.testing.assert_array_equal(array, arrays[name.replace("model", "average")])
     raw = [arrays[name] for name in sorted(arrays) if name.startswith("model/")]
     assert not np.array_equal(best["model/0000"], raw[0])
+
+
+def test_the_time_of_a_resumed_run_goes_on(tmp_path, monkeypatch, photos):
+    interrupted(monkeypatch, config(photos), tmp_path / "run", 4)
+    (tmp_path / "run" / "time.json").write_text('{"train_seconds": 600}')
+    resumed = training.train(config(photos), tmp_path / "run", resume=True)
+    assert resumed.train_minutes and 10 < resumed.train_minutes < 20
+
+
+def test_what_the_moving_average_gains_is_told(tmp_path, monkeypatch, photos):
+    run = training.train(config(photos, steps=3), tmp_path / "run")
+    report = evaluate_runs([run], compare_ema=True, baselines=False)
+    assert {cell.method for cell in report.summary} == {"pix2pix", "pix2pix, without EMA"}
+    # One epoch: the best weights are the last step's average.
+    model = run.load_model()
+    gain = table.find(report.summary, "pix2pix", "hole_psnr").mean
+    gain -= table.find(report.summary, "pix2pix, without EMA", "hole_psnr").mean
+    assert report.verdicts[-1].startswith(f"pix2pix: {gain:+.2f} dB by EMA weights")
+    raw = [variable.numpy() for variable in kept_variables(model)]
+    arrays = state(run)[0]
+    checkpoint.assign(run.path / "state.npz", arrays, {"model": kept_variables(model)})
+    after = [variable.numpy() for variable in kept_variables(model)]
+    assert any(not np.array_equal(a, b) for a, b in zip(raw, after, strict=True))
+    plain = training.train(config(photos, steps=1, ema_decay=0.0), tmp_path / "plain")
+    with pytest.raises(UserError, match="kept no moving average"):
+        evaluate_runs([plain], compare_ema=True)
 
 
 def test_moving_average_follows_its_formula():
@@ -146,8 +177,13 @@ def test_segments_cover_every_step_once():
     assert list(training.segments(8, 8, 3)) == []
 
 
+def quick_calibration(monkeypatch):
+    monkeypatch.setattr(preparation, "WARM_UP_SECONDS", 0.0)
+    monkeypatch.setattr(preparation, "CALIBRATION_SECONDS", 0.2)
+
+
 def test_minutes_become_recorded_steps(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr(training, "CALIBRATION_SECONDS", 0.2)
+    quick_calibration(monkeypatch)
     run = training.train(config(photos, steps=None, minutes=0.02), tmp_path / "run")
     recorded = open_run(run.path).config.fit
     assert recorded.steps and recorded.minutes is None
@@ -155,7 +191,7 @@ def test_minutes_become_recorded_steps(tmp_path, photos, monkeypatch):
 
 
 def test_calibration_leaves_no_trace(tmp_path, photos, monkeypatch):
-    monkeypatch.setattr(training, "CALIBRATION_SECONDS", 0.2)
+    quick_calibration(monkeypatch)
     timed = training.train(config(photos, steps=None, minutes=0.02), tmp_path / "timed")
     settings = config(photos, steps=open_run(timed.path).config.fit.steps)
     counted = training.train(settings, tmp_path / "counted")

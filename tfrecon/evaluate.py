@@ -1,4 +1,4 @@
-"""``python -m tfrecon.evaluate``: a run's scores beside the baselines, and its pictures."""
+"""``python -m tfrecon.evaluate``: scores of runs beside the baselines, and pictures."""
 
 from __future__ import annotations
 
@@ -8,27 +8,41 @@ import textwrap
 from collections.abc import Sequence
 
 from tfrecon.cli import Parser, model_options, run, start_tensorflow
+from tfrecon.errors import UserError
 
 
 def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "evaluate",
-        "Scores a run on images with known truth: MSE, NRMSE, MAE, PSNR, two variants of SSIM\n"
-        "and, with its weights at hand, LPIPS; over the whole image and, where there are masks,\n"
-        "over the holes only; beside the damaged input and classical fills, or, for inversions,\n"
-        "the mean colour and a thumbnail. Writes tables and pictures into checkpoints/NAME/report.",
+        "Scores runs on images with known truth: MSE, NRMSE, MAE, PSNR, two variants of SSIM\n"
+        "and, with its weights at hand, LPIPS; faults that these hardly see (a shift of colour,\n"
+        "a grid, a seam); over the whole image and, where there are masks, over the holes only;\n"
+        "beside the damaged input and classical fills or denoisers, or, for inversions, the mean\n"
+        "colour and a thumbnail; with parameters, images a second and minutes of training.\n"
+        "Writes tables and pictures into checkpoints/NAME/report or, of several runs, into\n"
+        "checkpoints/compare-NAMES.",
     )
-    options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
+    options.add_argument(
+        "runs", metavar="checkpoints/NAME", nargs="+", help="the folder of a run; several compare"
+    )
     options.add_argument("--data", help="another recipe than the run's own")
     options.add_argument("--root", metavar="DIR", help="another folder than the run's own")
     options.add_argument("--split", default="test", help="split of the recipe (test)")
     options.add_argument("--batch-size", type=_positive, default=8, help="images at once (8)")
     options.add_argument(
-        "--no-biharmonic",
-        action="store_true",
-        help="leave out the slow baseline (about ten images a second and core)",
-    )
+        "--no-slow", action="store_true",
+        help="leave out the slow baselines (biharmonic fill and non-local means, about ten images "
+        "a second and core)",
+    )  # fmt: skip
+    options.add_argument(
+        "--ensemble", action="store_true",
+        help="a further row: the mean over the eight flips and quarter turns of each image",
+    )  # fmt: skip
+    options.add_argument(
+        "--compare-ema", action="store_true",
+        help="a further row: the last step's weights without their moving average",
+    )  # fmt: skip
     options.add_argument(
         "--set", action="append", default=[], metavar="model.KEY=VALUE",
         help="an option of the model that matters at inference, e.g. model.refine_steps=50",
@@ -53,17 +67,21 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.run import open_run
 
     options = model_options(arguments.set)
-    trained = open_run(arguments.run)
+    runs = [open_run(path) for path in arguments.runs]
+    if len(runs) > 1 and arguments.pairs:
+        raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")
     start_tensorflow()
-    from tfrecon.evaluation.report import evaluate_run
+    from tfrecon.evaluation.report import evaluate_runs
 
-    report = evaluate_run(
-        trained,
+    report = evaluate_runs(
+        runs,
         split=arguments.split,
         data=arguments.data,
         root=arguments.root,
         batch_size=arguments.batch_size,
-        biharmonic=not arguments.no_biharmonic,
+        slow=not arguments.no_slow,
+        ensemble=arguments.ensemble,
+        compare_ema=arguments.compare_ema,
         skip_unreadable=arguments.skip_unreadable,
         options=options,
         limit=arguments.limit,

@@ -100,9 +100,9 @@ def _body(arguments: argparse.Namespace) -> None:
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,
     )  # fmt: skip
-    from tfrecon.evaluation.report import evaluate_run
+    from tfrecon.evaluation.report import evaluate_runs
 
-    report = evaluate_run(trained, skip_unreadable=arguments.skip_unreadable)
+    report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
     print(report.text)
     print(f"weights, history.csv, logs/ (TensorBoard): {path}\nreport and pictures: {report.path}")
 

@@ -18,6 +18,8 @@ from tfrecon.errors import UserError
 from tfrecon.registry import Spec
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
+TIME = "time.json"
+"""How long a run has trained. Not in its state, which is the same however often it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,13 @@ class Run:
     def has_mask(self) -> bool:
         """Whether the model's input carries a mask as its last channel."""
         return bool(self.facts["mask"])
+
+    @property
+    def train_minutes(self) -> float | None:
+        """Wall time of its training up to the last checkpoint, validations included, pauses not;
+        None where the run has no record of it."""
+        seconds = train_seconds(self.path)
+        return seconds / 60 if seconds else None
 
     def save(self) -> None:
         """Writes config and facts."""
@@ -120,6 +129,14 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 def inference_variables(model: Any) -> list[Any]:
     """The variables that a model's `call` uses, which are what evaluation and export need."""
     return list(getattr(model, "inference_variables", model.weights))
+
+
+def train_seconds(path: Path) -> float:
+    """What the run in a folder has recorded in `TIME`; 0 where there is nothing."""
+    try:
+        return float(json.loads((path / TIME).read_text(encoding="utf-8"))["train_seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def machine() -> dict[str, Any]:

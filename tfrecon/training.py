@@ -6,13 +6,11 @@ import contextlib
 import dataclasses
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfrecon import images, losses, precision
@@ -20,10 +18,10 @@ from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import History, Progress, SampleGrid
 from tfrecon.callbacks.state import Checkpoint
 from tfrecon.config import Config, FitConfig
-from tfrecon.errors import UserError, unknown
-from tfrecon.metrics import keras_metric
+from tfrecon.errors import UserError
 from tfrecon.models import build_model, check_model
 from tfrecon.optimizers import build_optimizer
+from tfrecon.preparation import compile_model, probe_text, with_measured_steps
 from tfrecon.run import (
     STATE,
     Run,
@@ -43,16 +41,10 @@ from tfrecon.run_data import (
 )
 
 GRID_IMAGES = 4
-CALIBRATION_SECONDS = 10.0
 DEFAULT_EPOCHS = 10
-PROBE_STEPS = 200
-PROBE_GAIN_DB = 3.0
-"""A model that cannot gain so much on a single batch will not learn from many."""
 FEW_POSITIONS = 16
 """Below so many positions a side a crop's features differ from those of a whole image: AlexNet's
 conv3 lost several dB to crops of 96 pixels."""
-VALIDATED = ("psnr", "ssim")
-"""Metrics that validation logs every epoch, beside the model's own loss."""
 
 
 def train(
@@ -94,9 +86,9 @@ def train(
             config, fit=dataclasses.replace(config.fit, minutes=None, epochs=None, steps=None)
         )
     if probe and model.trainable_variables:
-        print(_probed(config, data, model, strategy))
+        print(probe_text(config, data, model, strategy))
     if config.fit.minutes is not None:
-        config = _with_measured_steps(config, data, model, strategy, steps_per_epoch)
+        config = with_measured_steps(config, data, model, strategy, steps_per_epoch)
     total = _total_steps(config.fit, steps_per_epoch) if model.trainable_variables else 0
     facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
              "train_images": data.train_images, "val_images": len(data.val),
@@ -104,7 +96,7 @@ def train(
              "frozen": getattr(model, "fingerprint", None),
              "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
     run = Run(path, config, facts)
-    _compile(model, config.fit, total, strategy)
+    compile_model(model, config.fit, total, strategy)
     images.remove_leftovers(path)
     recorded = open_run(path) if resume else None
     if recorded:
@@ -175,25 +167,6 @@ def distribution(fit: FitConfig) -> tf.distribute.Strategy:
             f"make it a multiple of {len(devices)}"
         )
     return tf.distribute.MirroredStrategy([device.name for device in devices])
-
-
-def _compile(
-    model: keras.Model, fit: FitConfig, total_steps: int, strategy: tf.distribute.Strategy
-) -> None:
-    with strategy.scope():
-        optimizer = build_optimizer(fit, total_steps)
-        variables = getattr(model, "optimized_variables", lambda: model.trainable_variables)()
-        # Built now: a checkpoint can only be restored into slots that exist.
-        optimizer.build(variables)
-        model.compile(
-            optimizer=optimizer,
-            loss=losses.mixture(fit.loss),
-            metrics=[keras_metric(name) for name in VALIDATED],
-            jit_compile=False,  # XLA halves the speed of these networks on a CPU
-        )
-    computed = [*VALIDATED, *(metric.name for metric in model.metrics)]
-    if fit.monitor.removeprefix("val_") not in computed:
-        raise unknown("fit.monitor", fit.monitor, [f"val_{name}" for name in VALIDATED])
 
 
 def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None:
@@ -297,67 +270,6 @@ def _total_steps(fit: FitConfig, steps_per_epoch: int) -> int:
     if fit.steps is not None:
         return fit.steps
     return (fit.epochs or DEFAULT_EPOCHS) * steps_per_epoch
-
-
-def _probed(config: Config, data: Data, model: keras.Model, strategy: Any) -> str:
-    """How far the model gets on one batch in PROBE_STEPS, in a sentence; it keeps its weights."""
-    fit = dataclasses.replace(config.fit, schedule="constant", warmup_steps=0)
-    _compile(model, fit, PROBE_STEPS, strategy)
-    batch = tf.data.Dataset.from_tensors(next(iter(training_batches(config, data))))
-    with _weights_kept(model):
-        before = model.evaluate(batch, verbose=0, return_dict=True)
-        model.fit(batch.repeat(), steps_per_epoch=PROBE_STEPS, shuffle=False, verbose=0)
-        after = model.evaluate(batch, verbose=0, return_dict=True)
-    # Of the losses of an adversarial model this one alone has a value in validation.
-    loss = "reconstruction" if "reconstruction" in before else "loss"
-    said = (
-        f"probe: {PROBE_STEPS} steps on one batch took its {loss} from {before[loss]:.4g} to "
-        f"{after[loss]:.4g} and its PSNR from {before['psnr']:.2f} to {after['psnr']:.2f}"
-    )
-    if after["psnr"] - before["psnr"] >= PROBE_GAIN_DB:
-        return f"{said} dB: the model can learn from these pairs"
-    return (
-        f"{said} dB, less than {PROBE_GAIN_DB:g} dB more: look at the loss, the learning rate and "
-        "the pairs before training for long"
-    )
-
-
-@contextlib.contextmanager
-def _weights_kept(model: keras.Model) -> Iterator[None]:
-    before = [np.asarray(variable) for variable in model.variables]
-    yield
-    for variable, value in zip(model.variables, before, strict=True):
-        variable.assign(value)
-
-
-def _with_measured_steps(
-    config: Config, data: Data, model: keras.Model, strategy: Any, steps_per_epoch: int
-) -> Config:
-    """The config with ``minutes`` turned into ``steps``: what fits, validations included.
-
-    The calibration trains the model for some seconds and then takes its weights back.
-    """
-    fit = config.fit
-    minutes = fit.minutes or 0.0
-    _compile(model, fit, 1_000_000, strategy)
-    with _weights_kept(model):
-        batches = training_batches(config, data)
-        model.fit(batches, steps_per_epoch=2, shuffle=False, verbose=0)  # traces and warms up
-        steps, seconds = 2, 0.0
-        while seconds < CALIBRATION_SECONDS:
-            started = time.monotonic()
-            model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
-            seconds = time.monotonic() - started
-            per_step = seconds / steps
-            steps = max(steps * 2, int(CALIBRATION_SECONDS / per_step))
-        validation = validation_batches(config, data, strategy.num_replicas_in_sync)
-        model.evaluate(validation, verbose=0)
-        started = time.monotonic()
-        model.evaluate(validation, verbose=0)
-        per_epoch = per_step * steps_per_epoch + time.monotonic() - started
-    total = max(1, int(minutes * 60 / per_epoch * steps_per_epoch))
-    print(f"{per_step:.3f} s a step: {minutes:g} minutes are {total:,} steps")
-    return dataclasses.replace(config, fit=dataclasses.replace(fit, minutes=None, steps=total))
 
 
 def set_threads(facts: Mapping[str, Any] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfrecon import checkpoint
+from tfrecon import checkpoint, images
 from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import History
 from tfrecon.errors import UserError
-from tfrecon.run import BEST, STATE, inference_variables
+from tfrecon.run import BEST, STATE, TIME, inference_variables, train_seconds
 
 COUNTERS = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
@@ -41,7 +42,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.step = 0
         self.best: float | None = None
         self.stopped = False
-        self.saved_at = time.monotonic()
+        self.saved_at = self._began = time.monotonic()
+        self._before = 0.0  # seconds that the run trained before it was stopped
         self._counts: list[dict[str, Any]] = []
         self._running: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -55,6 +57,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._running = {name: array for name, array in arrays.items() if "running/" in name}
         self.step, self.best, self.stopped = note["step"], note["best"], note["stopped"]
         self._counts = note["counters"]
+        self._before = train_seconds(self.path)
         self.history.rows, self.history.step = note["history"], self.step
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -110,6 +113,9 @@ class Checkpoint(keras.callbacks.Callback):
         groups = {**self._groups(self.model), **_running(self.model)}
         checkpoint.save(self.path / STATE, groups, note)
         self.saved_at = time.monotonic()
+        with images.replacing(self.path / TIME) as temporary:
+            seconds = self._before + self.saved_at - self._began
+            temporary.write_text(json.dumps({"train_seconds": round(seconds, 1)}) + "\n")
 
     def _count(self) -> list[dict[str, Any]]:
         return [
@@ -120,15 +126,21 @@ class Checkpoint(keras.callbacks.Callback):
         ]
 
     def _groups(self, model: keras.Model) -> dict[str, list[Any]]:
-        left_out = {id(v) for variables in _running(model).values() for v in variables}
-        left_out |= {id(v) for v in getattr(model, "frozen_variables", ())}
         groups = {
-            "model": [variable for variable in model.variables if id(variable) not in left_out],
+            "model": kept_variables(model),
             "optimizer": list(model.optimizer.variables),
         }
         if self.average:
             groups["average"] = [*self.average.variables, self.average.updates]
         return groups
+
+
+def kept_variables(model: keras.Model) -> list[Any]:
+    """The raw variables of `model` that the state holds, in its order: none that is frozen, and no
+    metric's."""
+    left_out = {id(v) for variables in _running(model).values() for v in variables}
+    left_out |= {id(v) for v in getattr(model, "frozen_variables", ())}
+    return [variable for variable in model.variables if id(variable) not in left_out]
 
 
 def _running(model: keras.Model) -> dict[str, list[Any]]:

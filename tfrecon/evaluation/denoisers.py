@@ -116,7 +116,8 @@ def _median(image: Array, window_px: int) -> Array:
 def _total_variation(image: Array, weight: float) -> Array:
     from skimage.restoration import denoise_tv_chambolle
 
-    return denoise_tv_chambolle(image, weight, channel_axis=-1) if weight > 0 else image
+    smooth = denoise_tv_chambolle(image, weight, channel_axis=-1) if weight > 0 else image
+    return smooth.astype(np.float32)
 
 
 def _each(one: Callable[[Array], Array], images: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,15 @@ Restore = Callable[[pipeline.Batch], Any]
 
 
 def write_grids(
-    folder: Path, samples: Sequence[Sample], config: DataConfig, restore: Restore, what: str,
-    scores: dict[str, float],
+    folder: Path, samples: Sequence[Sample], config: DataConfig, methods: Mapping[str, Restore],
+    what: str, scores: dict[str, float],
 ) -> None:  # fmt: skip
-    """best.png, median.png and worst.png by `scores` (id to dB, best first), which `what` names.
+    """best.png, median.png and worst.png by the first method's `scores` (id to dB, best first),
+    which `what` names. Several methods stand side by side.
 
     Which images they show is known last, so these few are read again instead of keeping all.
     """
+    of_first = f" of {next(iter(methods))}" if len(methods) > 1 else ""
     ids = list(scores)
     middle = max(0, (len(ids) - SHOWN) // 2)
     picked = {
@@ -42,19 +44,27 @@ def write_grids(
         "worst": ids[::-1][:SHOWN],
     }
     inverted = config.damage == IDENTITY
-    columns = pictures.INVERTED if inverted else pictures.RESTORED
     for name, chosen in picked.items():
+        columns: list[str] = []
         examples: dict[str, pictures.Example] = {}
-        for id, batch, restored in _restored(samples, chosen, config, restore):
+        for id, batch, restored in _restored(samples, chosen, config, [*methods.values()]):
             target = batch["target"]
             label = f"{id}   {what} {scores[id]:.2f} dB"
             if inverted:
-                label += f", SSIM {float(METRICS['ssim'](target, restored)[0]):.4f}"
-                shown = (target[0], restored[0], _error_map(target[0], restored[0]))
+                label += f", SSIM {float(METRICS['ssim'](target, restored[0])[0]):.4f}"
+            # Columns by their names, in the order in which they are shown.
+            shown = {"input": batch["input"][0]} if not inverted else {"original": target[0]}
+            if len(methods) > 1:
+                shown |= {method: one[0] for method, one in zip(methods, restored, strict=True)}
             else:
-                shown = (batch["input"][0], restored[0], target[0])
-            examples[id] = pictures.Example(label, shown)
-        title = f"{name} by {what}, of {len(ids)} images"
+                shown["reconstruction" if inverted else "output"] = restored[0][0]
+            if not inverted:
+                shown["target"] = target[0]
+            elif len(methods) == 1:
+                shown[pictures.ERROR_MAP] = _error_map(target[0], restored[0][0])
+            examples[id] = pictures.Example(label, tuple(shown.values()))
+            columns = list(shown)
+        title = f"{name} by {what}{of_first}, of {len(ids)} images"
         grid = pictures.grid(title, columns, [examples[id] for id in chosen])
         images.write(folder / f"{name}.png", grid)
 
@@ -65,7 +75,7 @@ def write_pairs(
     """``original_ID.png`` and ``reconstruction_ID.png`` of the first `count` images."""
     chosen = [sample.id for sample in samples[:count]]
     names = file_names(chosen)
-    for id, batch, restored in _restored(samples, chosen, config, restore):
+    for id, batch, (restored,) in _restored(samples, chosen, config, [restore]):
         images.write(folder / f"original_{names[id]}.png", np.asarray(batch["target"][0]))
         images.write(folder / f"reconstruction_{names[id]}.png", np.asarray(restored[0]))
 
@@ -106,12 +116,13 @@ def write_features(
 
 
 def _restored(
-    samples: Sequence[Sample], ids: Sequence[str], config: DataConfig, restore: Restore
-) -> Iterator[tuple[str, pipeline.Batch, Any]]:
-    """id, batch of one, restored batch of one."""
+    samples: Sequence[Sample], ids: Sequence[str], config: DataConfig,
+    methods: Sequence[Restore],
+) -> Iterator[tuple[str, pipeline.Batch, list[Any]]]:  # fmt: skip
+    """id, batch of one, restored batch of one by each method."""
     wanted = [sample for sample in samples if sample.id in ids]
     for batch in pipeline.dataset(wanted, config, batch_size=1):
-        yield batch["id"].numpy()[0].decode(), batch, restore(batch)
+        yield batch["id"].numpy()[0].decode(), batch, [restore(batch) for restore in methods]
 
 
 def _error_map(target: Any, restored: Any) -> np.ndarray[Any, Any]:

@@ -13,12 +13,10 @@ from tfrecon import images
 
 CELL, GAP, LABEL, FONT = 256, 8, 26, 15
 """Pixels: the longest side of a shown image, the space between, the height of a line of text."""
-RESTORED = ("input", "output", "target")
-"""Names of the columns of a restoration's grid."""
 ERROR_SCALE = 5
 """How much brighter than it is an error map shows the mean absolute error of a pixel."""
-INVERTED = ("original", "reconstruction", f"error x {ERROR_SCALE}")
-"""Names of the columns of an inversion's grid."""
+ERROR_MAP = f"error x {ERROR_SCALE}"
+"""Name of the column of error maps."""
 
 
 @dataclass(frozen=True)

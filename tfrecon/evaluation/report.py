@@ -1,19 +1,15 @@
-"""A run's scores on one split of a data set: rows, summary and pictures in the report's folder."""
+"""Runs' scores on one split of a data set: rows, summary and pictures in the report's folder."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
-
-import tensorflow as tf
-from tqdm import tqdm
+from typing import Any
 
 from tfrecon import images
 from tfrecon.config import DataConfig
@@ -22,9 +18,7 @@ from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines as classical
-from tfrecon.evaluation import gallery, table
-from tfrecon.inference import restorer
-from tfrecon.metrics.lpips import metrics_at_hand
+from tfrecon.evaluation import contenders, costs, gallery, scoring, table
 from tfrecon.registry import Spec
 from tfrecon.run import Run
 
@@ -40,9 +34,6 @@ BORDER_NOTE = (
     f"{classical.JPEG_BORDER_PX} pixels around each hole, where JPEG rings."
 )
 
-Method = Callable[[pipeline.Batch], Any]
-"""From a batch to its restored images (B,H,W,3)."""
-
 
 @dataclass(frozen=True)
 class Report:
@@ -55,81 +46,130 @@ class Report:
     files: list[str]
 
 
-def evaluate_run(
-    run: Run,
+def evaluate_runs(
+    runs: Sequence[Run],
     *,
     split: str = "test",
     data: str | None = None,
     root: str | Path | None = None,
     batch_size: int = 8,
     baselines: bool = True,
-    biharmonic: bool = True,
+    slow: bool = True,
+    ensemble: bool = False,
+    compare_ema: bool = False,
     skip_unreadable: bool = False,
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     pairs: int = 0,
 ) -> Report:
-    """Scores the run's model and the baselines on a split and writes the report.
+    """Scores runs and the baselines on a split, in one table, and writes the report.
 
-    `data` and `root` name another recipe or folder than the run was trained on. `baselines` adds
-    the damaged input and, where there are masks, the classical fills; `biharmonic` is the slow one
-    of them, about ten images a second and core. `options` are put on top of the model's, for those
-    that matter at inference only; `limit` scores the first images only; so many `pairs` are written
-    as files of their own. Images are streamed, none is kept. The folder is ``report`` inside the
-    run's, or ``report-…`` named after what differs from the run's own test. Raises UserError for a
-    split without truth, data without the masks that the model needs, and unreadable images unless
-    `skip_unreadable`.
+    `data` and `root` name another recipe or folder than the runs were trained on. `baselines` adds
+    the damaged input with the classical fills where there are masks and the classical denoisers
+    where there are none; `slow` ones among them too. `ensemble` adds a row of each run's ×8
+    self-ensemble, `compare_ema` one of its weights without their moving average. `options` are put
+    on top of the models', for those that matter at inference only; `limit` scores the first images
+    only; so many `pairs` of the first run are written as files of their own. Images are streamed,
+    none is kept. The folder is ``report`` inside the run's, or ``report-…`` named after what
+    differs from the run's own test; that of several runs is ``compare-NAMES`` beside the first.
+
+    Raises UserError for runs of different data or image sizes, a split without truth, data without
+    the masks that a model needs, and unreadable images unless `skip_unreadable`.
     """
-    config = data_config(run, data, root)
-    folder = run.path / report_name(run, split, config, options, limit)
-    samples = check.readable(_samples(run, config, split)[:limit], skip_unreadable)
+    first, names = runs[0], contenders.row_names(runs)
+    config = _common_config(runs, data, root)
+    name = report_name(first, split, config, options, limit)
+    folder = first.path / name if len(runs) == 1 else _comparison_folder(runs, name)
+    samples = check.readable(_samples(runs, config, split)[:limit], skip_unreadable)
     masked = pipeline.has_mask(samples, config)
-    loaded = run.load_model(options)
-    restore = _restorer(run, loaded)
-    model = run.config.model.name
+    models = [run.load_model(options) for run in runs]
+    trained: contenders.Contenders = {}
+    for run, own_name, model in zip(runs, names, models, strict=True):
+        trained |= contenders.of_run(
+            run, own_name, model, options, ensemble=ensemble, compare_ema=compare_ema
+        )
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
-    methods: dict[str, Method] = {model: restore}
+    untrained: contenders.Contenders = {}
     if baselines and config.damage == IDENTITY:
-        methods |= _reductions(getattr(loaded, "tap_stride", 1))
+        untrained = contenders.of_reductions(getattr(models[0], "tap_stride", 1))
     elif baselines:
-        methods |= _baselines(masked, biharmonic, jpeg)
-    batches = pipeline.dataset(samples, config, batch_size=batch_size)
-    metrics = metrics_at_hand(config.image_size)
-    columns = [*metrics, *(table.HOLE + name for name in metrics)] if masked else [*metrics]
-    score = _scorer(metrics)
-    with _writing(folder / "per_image.csv") as file:
-        file.write(table.csv_text([], columns, header=True))
-        rows: list[table.Row] = []
-        with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
-            for batch in batches:
-                scored = list(_scored(batch, methods, score))
-                file.write(table.csv_text(scored, columns))
-                rows += scored
-                bar.update(len(batch["id"]))
-    cells = table.summarise(rows, columns)
-    verdicts = table.verdicts(cells, model)
+        untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
+    found = scoring.score(
+        samples, config, {**trained, **untrained}, masked=masked, batch_size=batch_size,
+        path=folder / "per_image.csv",
+    )  # fmt: skip
+    cells = table.summarise(found.rows, found.columns)
     about = [
-        f"run {run.path}: {model} on {config.recipe.name}, split {split!r}, "
+        f"{_run_names(runs)}: {', '.join(names)} on {config.recipe.name}, split {split!r}, "
         f"{len(samples)} images of {config.image_size}×{config.image_size}"
     ]
-    about += run.facts.get("findings", [])
-    if classical.BIHARMONIC in methods and jpeg:
+    about += dict.fromkeys(line for run in runs for line in run.facts.get("findings", []))
+    if classical.BIHARMONIC in untrained and jpeg:
         about.append(BORDER_NOTE)
     if options:
         about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
-    if "lpips_alex" not in metrics:
+    if "lpips_alex" not in found.columns:
         about.append(table.NO_LPIPS)
-    text = _write_summaries(folder, cells, about, verdicts)
-    what, scores = _ranked(rows, model, columns)
-    gallery.write_grids(folder, samples, config, restore, what, scores)
+    verdicts = _verdicts(cells, found.costs, names, list(untrained))
+    text = _write_summaries(folder, cells, found.costs, about, verdicts)
+    ranked = _ranked(found.rows, names[0], table.psnr_column(cells))
+    shown = {name: trained[name].apply for name in names}
+    what = "hole PSNR" if masked else "PSNR"
+    gallery.write_grids(folder, samples, config, shown, what, ranked)
     files = [*FILES]
     if pairs:
         files.append("pairs/")
-        gallery.write_pairs(folder / "pairs", samples, config, restore, pairs)
-    if hasattr(loaded, "tap_maps"):
+        gallery.write_pairs(folder / "pairs", samples, config, shown[names[0]], pairs)
+    if hasattr(models[0], "tap_maps") and len(runs) == 1:
         files.append("features.png")
-        gallery.write_features(folder / "features.png", samples, config, loaded.tap_maps)
+        gallery.write_features(folder / "features.png", samples, config, models[0].tap_maps)
     return Report(folder, text, cells, verdicts, files)
+
+
+def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | None) -> DataConfig:
+    """The data section that all runs are scored on, the first's.
+
+    Raises UserError where the runs' own differ in what decides the images."""
+    configs = [data_config(run, data, root) for run in runs]
+    for run, config in zip(runs, configs, strict=True):
+        for key in ("recipe", "root", "damage", "image_size", "load_size", "resize"):
+            own, first = getattr(config, key), getattr(configs[0], key)
+            if own != first and not (key == "damage" and data is None and root is not None):
+                raise UserError(
+                    f"run {run.name!r} has data.{key} = {own!r} and {runs[0].name!r} has "
+                    f"{first!r}: their scores are of different images; evaluate them apart, or "
+                    "name one data set with --data and --root"
+                )
+    return configs[0]
+
+
+def _comparison_folder(runs: Sequence[Run], report: str) -> Path:
+    """Beside the first run: ``compare-NAMES``, with what `report` says after its first word."""
+    names = [run.name for run in runs]
+    shown = names if len(names) < 6 else [*names[:5], f"and_{len(names) - 5}_more"]
+    return runs[0].path.parent / ("compare-" + "-".join(shown) + report.removeprefix("report"))
+
+
+def _run_names(runs: Sequence[Run]) -> str:
+    return ("run " if len(runs) == 1 else "runs ") + ", ".join(str(run.path) for run in runs)
+
+
+def _verdicts(
+    cells: table.Summary, paid: costs.Costs, names: Sequence[str], untrained: Sequence[str]
+) -> list[str]:
+    """Plain sentences: each run against what needs no training, the order of the runs, and what
+    ensembles and averages gain."""
+    found = [line for name in names for line in table.verdicts(cells, name, untrained)]
+    if len(names) > 1:
+        found.append(costs.ranking(cells, names))
+    for name in names:
+        if name + contenders.ENSEMBLE in paid:
+            found.append(costs.ensemble_gain(cells, paid, name, name + contenders.ENSEMBLE))
+        if name + contenders.RAW in paid:
+            last = name + contenders.LAST
+            averaged = last if last in paid else name
+            found.append(costs.average_gain(cells, name + contenders.RAW, averaged))
+    return found
 
 
 def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConfig:
@@ -161,8 +201,8 @@ def report_name(
     return re.sub(r"[^\w.-]+", "_", "-".join(parts))
 
 
-def _samples(run: Run, config: DataConfig, split: str) -> list[Sample]:
-    """The split's samples, checked for truth and for the masks that the model needs."""
+def _samples(runs: Sequence[Run], config: DataConfig, split: str) -> list[Sample]:
+    """The split's samples, checked for truth and for the masks that the models need."""
     root = Path(config.root) if config.root else None
     samples = recipes.samples(config.recipe, root, split)
     blind = [sample.id for sample in samples if sample.target is None]
@@ -171,78 +211,19 @@ def _samples(run: Run, config: DataConfig, split: str) -> list[Sample]:
             f"split {split!r} of {config.recipe.name!r} has no truth to score against (none for "
             f"{blind[0]!r}); choose a split with truth, e.g. --split test"
         )
-    if run.has_mask and not pipeline.has_mask(samples, config):
-        raise UserError(
-            f"run {run.name!r} was trained with masks and {config.recipe.name!r} gives none; "
-            "choose data with masks"
-        )
+    for run in runs:
+        if run.has_mask and not pipeline.has_mask(samples, config):
+            raise UserError(
+                f"run {run.name!r} was trained with masks and {config.recipe.name!r} gives none; "
+                "choose data with masks"
+            )
     return samples
 
 
-def _restorer(run: Run, model: Any) -> Method:
-    """The model as a method, the mask going in only if the run has one."""
-    restore = restorer(model)
-
-    def apply(batch: pipeline.Batch) -> Any:
-        return restore(pipeline.model_input(batch) if run.has_mask else batch["input"])
-
-    return apply
-
-
-def _baselines(masked: bool, biharmonic: bool, jpeg: bool) -> dict[str, Method]:
-    def method(fill: classical.Fill) -> Method:
-        return lambda batch: fill(batch["input"].numpy(), batch["mask"].numpy())
-
-    fills = classical.fills(jpeg=jpeg) if masked else {}
-    chosen = {
-        name: method(fill)
-        for name, fill in fills.items()
-        if biharmonic or name != classical.BIHARMONIC
-    }
-    return {classical.DAMAGED: lambda batch: batch["input"], **chosen}
-
-
-def _reductions(factor: int) -> dict[str, Method]:
-    """What little of the image itself would do, for models that see the whole of it."""
-
-    def small(batch: pipeline.Batch) -> Any:
-        return classical.thumbnail(batch["target"].numpy(), factor)
-
-    found: dict[str, Method] = {
-        "mean colour": lambda batch: classical.mean_colour(batch["target"].numpy())
-    }
-    return found | ({f"thumbnail 1/{factor}": small} if factor > 1 else {})
-
-
-def _scorer(metrics: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
-    """All metrics of a batch, (B,) each; in one graph, so that shared parts are computed once."""
-
-    @tf.function(reduce_retracing=True)
-    def score(target: Any, output: Any, mask: Any) -> dict[str, Any]:
-        scores = {name: metric(target, output) for name, metric in metrics.items()}
-        if mask is not None:
-            for name, metric in metrics.items():
-                scores[table.HOLE + name] = metric(target, output, mask)
-        return scores
-
-    return score
-
-
-def _scored(
-    batch: pipeline.Batch, methods: Mapping[str, Method], score: Callable[..., dict[str, Any]]
-) -> Iterator[table.Row]:
-    ids = [id.decode() for id in batch["id"].numpy()]
-    for name, method in methods.items():
-        output = tf.convert_to_tensor(method(batch))
-        scores = score(batch["target"], output, batch.get("mask"))
-        lists = {column: score.numpy().tolist() for column, score in scores.items()}
-        for index, id in enumerate(ids):
-            yield table.Row(id, name, {column: values[index] for column, values in lists.items()})
-
-
 def _write_summaries(
-    folder: Path, cells: table.Summary, about: Sequence[str], verdicts: Sequence[str]
-) -> str:
+    folder: Path, cells: table.Summary, paid: costs.Costs, about: Sequence[str],
+    verdicts: Sequence[str],
+) -> str:  # fmt: skip
     """Writes the three summaries and returns the one for the terminal."""
 
     def wrapped(lines: Sequence[str]) -> str:
@@ -251,32 +232,24 @@ def _write_summaries(
     def bullets(lines: Sequence[str]) -> str:
         return "\n".join(f"- {line}" for line in lines)
 
-    parts = (wrapped(about), table.summary_text(cells), wrapped(verdicts), wrapped(table.NOTES))
+    notes = table.notes(cells)
+    parts = (
+        wrapped(about), table.summary_text(cells), costs.text(paid), wrapped(verdicts),
+        wrapped(notes),
+    )  # fmt: skip
     text = "\n\n".join(part for part in parts if part)
-    parts = (bullets(about), table.summary_markdown(cells), bullets(verdicts), bullets(table.NOTES))
+    facts = {name: cost.shown() for name, cost in paid.items()}
+    markdown = table.summary_markdown(cells, costs.HEADS, facts)
+    parts = (bullets(about), markdown, bullets(verdicts), bullets(notes))
     markdown = "\n\n".join(part for part in parts if part)
-    contents = {"txt": f"{text}\n", "md": f"{markdown}\n", "csv": table.summary_csv(cells)}
-    for ending, content in contents.items():
-        with _writing(folder / f"summary.{ending}") as file:
-            file.write(content)
+    numbers = table.summary_csv(cells) + costs.csv_lines(paid)
+    for ending, content in {"txt": f"{text}\n", "md": f"{markdown}\n", "csv": numbers}.items():
+        with images.replacing(folder / f"summary.{ending}") as temporary:
+            temporary.write_text(content, encoding="utf-8")
     return text
 
 
-def _ranked(
-    rows: Sequence[table.Row], model: str, columns: Sequence[str]
-) -> tuple[str, dict[str, float]]:
-    """What the pictures go by, and that score of the model's images by id, best first.
-
-    Images without a score come last.
-    """
-    column = table.HOLE + "psnr" if table.HOLE + "psnr" in columns else "psnr"
-    scores = [(row.id, row.values[column]) for row in rows if row.method == model]
-    scores.sort(key=lambda pair: (math.isnan(pair[1]), -pair[1]))
-    return "hole PSNR" if column.startswith(table.HOLE) else "PSNR", dict(scores)
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[TextIO]:
-    """A text file that takes its name when the block ends well."""
-    with images.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yield file
+def _ranked(rows: Sequence[table.Row], name: str, column: str) -> dict[str, float]:
+    """A column of a method's images by id, best first; images without a score come last."""
+    scores = [(row.id, row.values[column]) for row in rows if row.method == name]
+    return dict(sorted(scores, key=lambda pair: (math.isnan(pair[1]), -pair[1])))

@@ -22,34 +22,49 @@ HOLE = "hole_"
 
 @dataclass(frozen=True)
 class Measure:
-    """How a metric is shown: its label, which way is better, and its number format."""
+    """How a metric is shown: its label, which way is better (None: nearer to 0), number format."""
 
     label: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     form: str
 
 
 MEASURES = {
     "mse": Measure("MSE", False, "#.3g"),
+    "mse255": Measure("MSE 0–255", False, "#.3g"),
     "nrmse": Measure("NRMSE", False, "#.3g"),
     "mae": Measure("MAE", False, "#.3g"),
     "psnr": Measure("PSNR (dB)", True, ".2f"),
     "ssim": Measure("SSIM 11×11", True, ".4f"),
     "ssim_uniform7": Measure("SSIM 7×7", True, ".4f"),
     "lpips_alex": Measure("LPIPS alex", False, ".4f"),
+    "colour_shift": Measure("Colour shift", False, ".4f"),
+    "checkerboard": Measure("Checkers (dB)", None, "+.2f"),
+    "seam": Measure("Seam", None, "+.4f"),
 }
 
-NOTES = (
-    "MSE, NRMSE, MAE: errors of values in [0,1]; lower is better, 0 is a perfect image. NRMSE is "
-    "the error's norm over the target's.",
-    "PSNR: decibels for a data range of 1; higher is better, equal images count as 100.",
-    "SSIM 11×11: Gaussian window, σ = 1.5 (Wang et al. 2004). SSIM 7×7: uniform window, "
-    "scikit-image's default. Higher is better, 1 is a perfect image.",
-    "LPIPS alex: learned distance on AlexNet (Zhang et al. 2018, version 0.1); lower is better.",
-    f"A cell holds mean ± standard deviation over the images and, in brackets, the {LEVEL:.0%} "
-    f"interval of the mean (percentile bootstrap, {RESAMPLES} resamples).",
-)
+NOTES = {
+    ("mse", "nrmse", "mae"): "MSE, NRMSE, MAE: errors of values in [0,1]; lower is better, 0 is a "
+    "perfect image. NRMSE is the error's norm over the target's. MSE 0–255: of values up to 255, "
+    "65025 times as much.",
+    ("psnr",): "PSNR: decibels for a data range of 1; higher is better, equal images count as 100.",
+    ("ssim", "ssim_uniform7"): "SSIM 11×11: Gaussian window, σ = 1.5 (Wang et al. 2004). SSIM 7×7: "
+    "uniform window, scikit-image's default. Higher is better, 1 is a perfect image.",
+    ("lpips_alex",): "LPIPS alex: learned distance on AlexNet (Zhang et al. 2018, version 0.1); "
+    "lower is better.",
+    ("colour_shift", "checkerboard"): "Colour shift: mean signed error of R, G and B, root mean "
+    "square; 0 is best. Checkers: energy of patterns of periods 2 and 4 over the target's; 0 is "
+    "best, positive a grid, negative lost detail.",
+    (HOLE + "seam",): "Seam: mean step across the borders of holes less the target's; 0 is best, "
+    "positive a visible edge.",
+}
+"""What a reader needs to know of some columns."""
 
+CELL_NOTE = (
+    f"A cell holds mean ± standard deviation over the images and, in brackets, the {LEVEL:.0%} "
+    f"interval of the mean (percentile bootstrap, {RESAMPLES} resamples). images/s is the median "
+    "over batches, with all of the machine's cores; train minutes are wall time."
+)
 
 NO_LPIPS = (
     "LPIPS is left out: its weights are not in $TFRECON_WEIGHTS or the cache, or the images are "
@@ -158,44 +173,51 @@ def summary_text(cells: Summary) -> str:
     blocks: list[str] = []
     for title, columns in _regions(cells):
         blocks.append(f"{title}, {_images(cells, columns)}")
-        for start in range(0, len(columns), 3):
-            part = columns[start : start + 3]
+        width = 3 if max(map(len, _methods(cells))) <= 17 else 2
+        for start in range(0, len(columns), width):
+            part = columns[start : start + width]
             lines = [["", *map(_head, part)]]
             for method in _methods(cells):
-                own = [_find(cells, method, name) for name in part]
+                own = [find(cells, method, name) for name in part]
                 lines.append([method, *map(_spread, own)])
                 lines.append(["", *map(_interval, own)])
-            blocks.append(_aligned(lines))
+            blocks.append(aligned(lines))
     return "\n\n".join(blocks)
 
 
-def summary_markdown(cells: Summary) -> str:
-    """One Markdown table a region."""
+def summary_markdown(
+    cells: Summary, heads: Sequence[str] = (), facts: Mapping[str, Sequence[str]] | None = None
+) -> str:
+    """One Markdown table a region; `facts` are first cells of a method, under `heads`."""
     blocks: list[str] = []
     for title, columns in _regions(cells):
         lines = [
             f"**{title}**, {_images(cells, columns)}",
             "",
-            "| method | " + " | ".join(map(_head, columns)) + " |",
-            "|---" * (len(columns) + 1) + "|",
+            "| method | " + " | ".join([*heads, *map(_head, columns)]) + " |",
+            "|---" * (len(heads) + len(columns) + 1) + "|",
         ]
         for method in _methods(cells):
-            own = [_find(cells, method, name) for name in columns]
+            own = [find(cells, method, name) for name in columns]
             shown = (f"{_spread(cell)}<br>{_interval(cell)}" for cell in own)
-            lines.append(f"| {method} | " + " | ".join(shown) + " |")
+            lines.append(
+                f"| {method} | " + " | ".join([*(facts or {}).get(method, ()), *shown]) + " |"
+            )
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
-def verdicts(cells: Summary, model: str) -> list[str]:
-    """Plain sentences on MSE and PSNR (of the holes where there are any) against other methods."""
+def verdicts(cells: Summary, model: str, others: Sequence[str] | None = None) -> list[str]:
+    """Plain sentences on MSE and PSNR (of the holes where there are any) against `others`, or
+    against all other methods."""
     prefix = HOLE if any(cell.column.startswith(HOLE) for cell in cells) else ""
-    others = [method for method in _methods(cells) if method != model]
+    if others is None:
+        others = [method for method in _methods(cells) if method != model]
     sentences: list[str] = []
     for name in ("mse", "psnr"):
-        mine, measure = _find(cells, model, prefix + name), MEASURES[name]
+        mine, measure = find(cells, model, prefix + name), MEASURES[name]
         for method in others:
-            theirs = _find(cells, method, prefix + name)
+            theirs = find(cells, method, prefix + name)
             gain = (mine.mean - theirs.mean) * (1 if measure.higher_is_better else -1)
             if not gain > 0:
                 sentences.append(
@@ -209,6 +231,12 @@ def verdicts(cells: Summary, model: str) -> list[str]:
             f"{model} is better than each of: {names}; on {_region_name(prefix)} MSE and PSNR."
         )
     return sentences
+
+
+def notes(cells: Summary) -> list[str]:
+    """The notes on the columns that are there."""
+    columns = {cell.column for cell in cells}
+    return [note for names, note in NOTES.items() if columns & set(names)] + [CELL_NOTE]
 
 
 def _region_name(prefix: str) -> str:
@@ -227,7 +255,14 @@ def _methods(cells: Summary) -> list[str]:
     return list(dict.fromkeys(cell.method for cell in cells))
 
 
-def _find(cells: Summary, method: str, column: str) -> Cell:
+def psnr_column(cells: Summary) -> str:
+    """``hole_psnr`` where there are holes, else ``psnr``."""
+    hole = HOLE + "psnr"
+    return hole if any(cell.column == hole for cell in cells) else "psnr"
+
+
+def find(cells: Summary, method: str, column: str) -> Cell:
+    """The cell of a method and column; StopIteration where there is none."""
     return next(cell for cell in cells if (cell.method, cell.column) == (method, column))
 
 
@@ -238,7 +273,8 @@ def _images(cells: Summary, columns: Sequence[str]) -> str:
 
 def _head(column: str) -> str:
     measure = MEASURES[column.removeprefix(HOLE)]
-    return f"{measure.label} {'↑' if measure.higher_is_better else '↓'}"
+    arrow = {True: "↑", False: "↓", None: "→ 0"}[measure.higher_is_better]
+    return f"{measure.label} {arrow}"
 
 
 def _spread(cell: Cell) -> str:
@@ -258,7 +294,8 @@ def _csv_number(value: float) -> str:
     return "" if math.isnan(value) else format(value, ".7g")
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells in columns, the first to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     shown: list[str] = []
     for first, *cells in lines:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Enlarge(keras.layers.Layer):
-    """(B,h,w,C) to (B,h·factor,w·factor,C), float32; Keras's own needs sizes known while tracing."""
+    """(B,h,w,C) to (B,h·factor,w·factor,C), float32. Keras's own needs sizes known in tracing."""
 
     def __init__(self, factor: int, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})

@@ -26,13 +26,16 @@ DEPTH = 13
 NOTHING_KNOWN = 0.5
 
 
-def harmonic_fill(images: Any, masks: Any) -> Any:
+def harmonic_fill(images: Any, masks: Any, halvings: int = 0) -> Any:
     """Images with the pixels under the mask replaced by a smooth continuation of the others.
 
     images: (B,H,W,C) in [0,1]. masks: (B,H,W,1), above 0.5 = to be filled. Returns float32
     (B,H,W,C), in the range of the known pixels and equal to `images` outside the mask; an image
     without a known pixel becomes mid-grey. H and W may be unknown while tracing. Raises
     ValueError for other shapes.
+
+    `halvings`: how often `halve_known` has halved the images already; the answer is that which the
+    larger images' fill has at this size on its way.
     """
     images = tf.cast(images, tf.float32)
     masks = tf.convert_to_tensor(masks)
@@ -44,14 +47,15 @@ def harmonic_fill(images: Any, masks: Any) -> Any:
     known = masks <= 0.5
     levels = [(tf.where(known, images, 0.0), tf.cast(known, tf.float32))]
     for _ in range(_depth(images)):
-        levels.append(_halve(*levels[-1]))
+        levels.append(halve_known(*levels[-1]))
     values, known = levels.pop()
     filled = tf.where(known > 0, values, NOTHING_KNOWN)
     while levels:
         values, known = levels.pop()
         hole = 1 - known
         filled = values + hole * _enlarge(filled, tf.shape(values))
-        for _ in range((FULL_STEPS, HALF_STEPS)[len(levels)] if len(levels) < 2 else STEPS):
+        size = len(levels) + halvings
+        for _ in range((FULL_STEPS, HALF_STEPS)[size] if size < 2 else STEPS):
             filled = values + hole * _neighbours(filled)
     return filled
 
@@ -60,17 +64,22 @@ def harmonic_fill(images: Any, masks: Any) -> Any:
 class HarmonicFill(keras.layers.Layer):
     """`harmonic_fill` as a layer called on (images, masks); float32 inside under any precision."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, halvings: int = 0, **options: Any) -> None:
         # A bfloat16 copy of the image would no longer equal the known pixels.
         super().__init__(**{"dtype": "float32", "autocast": False, **options})
+        self.halvings = halvings
 
     def call(self, images: Any, masks: Any) -> Any:
         """(B,H,W,C), (B,H,W,1) -> (B,H,W,C) float32."""
-        return harmonic_fill(images, masks)
+        return harmonic_fill(images, masks, self.halvings)
 
     def compute_output_shape(self, images_shape: Any, masks_shape: Any) -> Any:
         """The shape of the images."""
         return images_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {**super().get_config(), "halvings": self.halvings}
 
 
 def _depth(images: Any) -> int:
@@ -81,7 +90,7 @@ def _depth(images: Any) -> int:
     return max(1, math.ceil(math.log2(max(height, width))))
 
 
-def _halve(values: Any, known: Any) -> tuple[Any, Any]:
+def halve_known(values: Any, known: Any) -> tuple[Any, Any]:
     """Mean of the known values of each 2×2 cell (0 where there is none), and where there is one."""
     # "SAME" leaves the padding out of both means, so an odd last row is a cell of its own.
     total = tf.nn.avg_pool2d(values, 2, 2, "SAME")
@@ -90,7 +99,7 @@ def _halve(values: Any, known: Any) -> tuple[Any, Any]:
 
 
 def _enlarge(images: Any, shape: Any) -> Any:
-    """Twice the size, bilinear, less the odd row and column that `_halve` rounded up."""
+    """Twice the size, bilinear, less the odd row and column that `halve_known` rounded up."""
     return tf.image.resize(images, 2 * tf.shape(images)[1:3])[:, : shape[1], : shape[2]]
 
 

@@ -9,9 +9,12 @@ import tensorflow as tf
 from keras import layers, ops
 
 from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.space_to_depth import SpaceToDepth
 from tfrecon.networks.decoders.blocks import convolution, residual_block, seeded
 
-GRIDS = 4
+NAME = "inpainting_unet"
+GRIDS = 3
+MULTIPLE = 2 << (GRIDS - 1)
 ACTIVATION = "leaky_relu"
 """Without normalisation, plain ReLU died at learning rates that this one takes."""
 
@@ -52,18 +55,19 @@ class HoleContext(keras.layers.Layer):
 
 
 def inpainting_unet_network(
-    *, width: int = 24, depth: int = 1, seed: int | None = None
+    *, width: int = 32, depth: int = 1, seed: int | None = None
 ) -> keras.Model:
     """(B,h,w,9) of `HoleContext` to a correction (B,h,w,3), float32, near zero at the start; h and
-    w multiples of 8.
+    w multiples of `MULTIPLE`.
 
-    Four grids of 1, 2, 4 and 8 times `width` channels, `depth` residual blocks on each way, twice
-    as many at the coarsest; skips are added.
+    It works on squares of 2×2, on grids of 1, 2 and 4 times `width` channels, with `depth` residual
+    blocks on each way, twice as many at the coarsest; skips are added.
     """
     start = seeded(seed)
     widths = [width << grid for grid in range(GRIDS)]
     inputs = keras.Input((None, None, 9), name="context")
-    x = convolution(inputs, width, 3, start, "enter", activation=ACTIVATION)
+    x = SpaceToDepth(2, name="squares")(inputs)
+    x = convolution(x, width, 3, start, "enter", activation=ACTIVATION)
     skips: list[Any] = []
     for grid, filters in enumerate(widths):
         if grid:
@@ -75,8 +79,9 @@ def inpainting_unet_network(
         x = DepthToSpace(name=f"up{grid}")(x)
         x = layers.Add(name=f"skip{grid}")([x, skips[grid]])
         x = _blocks(x, depth, start, f"up{grid}")
-    x = convolution(x, 3, 3, start, "head", scale=1e-4, dtype="float32")
-    return keras.Model(inputs, x, name="inpainting_unet")
+    x = convolution(x, 12, 3, start, "head", scale=1e-5, dtype="float32")
+    x = DepthToSpace(dtype="float32", name="positions")(x)
+    return keras.Model(inputs, x, name=NAME)
 
 
 def _blocks(x: Any, count: int, start: Any, name: str) -> Any:

@@ -1,0 +1,121 @@
+"""The rows of a table: runs, what their averages and ensembles gain, and what needs no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfrecon import checkpoint
+from tfrecon.callbacks.state import kept_variables
+from tfrecon.data import pipeline
+from tfrecon.errors import UserError
+from tfrecon.evaluation import baselines, denoisers
+from tfrecon.inference import restorer, self_ensemble
+from tfrecon.run import BEST, STATE, Run, inference_variables
+
+ENSEMBLE, RAW, LAST = ", ×8 ensemble", ", without EMA", ", last step"
+"""What the names of a run's further rows end with."""
+
+SLOW = (baselines.BIHARMONIC, denoisers.NON_LOCAL_MEANS)
+"""Baselines that take longer than the models."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What makes restored images (B,H,W,3) of a batch, what it took to get there, and whether the
+    time that it takes is worth telling."""
+
+    apply: Callable[[pipeline.Batch], Any]
+    parameters: int | None = None
+    train_minutes: float | None = None
+    is_timed: bool = True
+
+
+Contenders = dict[str, Contender]
+
+
+def row_names(runs: Sequence[Run]) -> list[str]:
+    """Each run's model, or its folder where runs share a model.
+
+    Raises UserError for two folders of one name."""
+    models = [run.config.model.name for run in runs]
+    if len(set(models)) == len(runs):
+        return models
+    names = [run.name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{names.count(name)} of the runs are called {name!r}; rename one")
+    return names
+
+
+def of_run(
+    run: Run, name: str, model: Any, options: Mapping[str, Any] | None,
+    *, ensemble: bool, compare_ema: bool,
+) -> Contenders:  # fmt: skip
+    """The row of the run's loaded `model`, called `name`, and those of its ensemble and averages.
+
+    With `compare_ema` the last step's raw weights are a row, and the last step's averaged ones too
+    where the best weights, which the first row has, are of another step. Raises UserError for a run
+    without an average.
+    """
+    found = {name: _contender(run, model)}
+    if ensemble:
+        found[name + ENSEMBLE] = _contender(run, model, ensemble=True)
+    if compare_ema:
+        path = run.path / STATE
+        arrays, note = checkpoint.load(path)
+        if not run.config.fit.ema_decay:
+            raise UserError(
+                f"run {run.name!r} kept no moving average of its weights; leave out --compare-ema, "
+                "or train with fit.ema_decay=0.999"
+            )
+        if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
+            last = run.load_model(options)
+            checkpoint.assign(path, arrays, {"average": inference_variables(last)})
+            found[name + LAST] = _contender(run, last)
+        raw = run.load_model(options)
+        checkpoint.assign(path, arrays, {"model": kept_variables(raw)})
+        found[name + RAW] = _contender(run, raw)
+    return found
+
+
+def _contender(run: Run, model: Any, ensemble: bool = False) -> Contender:
+    """`model` as a row, the mask going in only if the run has one."""
+    restore = self_ensemble(restorer(model)) if ensemble else restorer(model)
+
+    def apply(batch: pipeline.Batch) -> Any:
+        return restore(pipeline.model_input(batch) if run.has_mask else batch["input"])
+
+    parameters = sum(int(np.prod(variable.shape)) for variable in inference_variables(model))
+    return Contender(apply, parameters, run.train_minutes)
+
+
+def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:
+    """The damaged input, then fills where there are masks and denoisers where there are none;
+    `SLOW` ones on demand."""
+
+    def filled(fill: baselines.Fill) -> Contender:
+        return Contender(lambda batch: fill(batch["input"].numpy(), batch["mask"].numpy()))
+
+    def denoised(denoise: denoisers.Denoiser) -> Contender:
+        return Contender(lambda batch: denoise(batch["input"].numpy()))
+
+    found: Contenders = {baselines.DAMAGED: Contender(lambda batch: batch["input"], is_timed=False)}
+    if masked:
+        found |= {name: filled(fill) for name, fill in baselines.fills(jpeg=jpeg).items()}
+    else:
+        found |= {name: denoised(one) for name, one in denoisers.DENOISERS.items()}
+    return {name: one for name, one in found.items() if slow or name not in SLOW}
+
+
+def of_reductions(factor: int) -> Contenders:
+    """What little of the image itself would do, for models that see the whole of it."""
+
+    def small(batch: pipeline.Batch) -> Any:
+        return baselines.thumbnail(batch["target"].numpy(), factor)
+
+    found = {"mean colour": Contender(lambda batch: baselines.mean_colour(batch["target"].numpy()))}
+    return found | ({f"thumbnail 1/{factor}": Contender(small)} if factor > 1 else {})

@@ -1,0 +1,82 @@
+"""What each method costs: parameters, time per image, minutes of training; and what it buys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tfrecon.evaluation import table
+
+HEADS = ("parameters", "images/s", "train minutes")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one method; None where there is nothing to count.
+
+    `seconds` an image is the median over the batches. `train_minutes` is wall time.
+    """
+
+    parameters: int | None
+    seconds: float | None
+    train_minutes: float | None
+
+    def shown(self) -> list[str]:
+        """The cells under `HEADS`."""
+        rate = 1 / self.seconds if self.seconds else None
+        return [
+            "–" if self.parameters is None else f"{self.parameters:,}",
+            "–" if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}",
+            "–" if self.train_minutes is None else f"{self.train_minutes:.1f}",
+        ]
+
+
+Costs = Mapping[str, Cost]
+"""By the method's name."""
+
+
+def text(costs: Costs) -> str:
+    """An aligned table for a terminal."""
+    return table.aligned([["", *HEADS], *([name, *cost.shown()] for name, cost in costs.items())])
+
+
+def csv_lines(costs: Costs) -> str:
+    """Lines for `table.summary_csv`'s file: region ``method``, the number in place of the mean."""
+    numbers = [
+        (name, metric, value)
+        for name, cost in costs.items()
+        for metric, value in (
+            ("parameters", cost.parameters),
+            ("seconds_per_image", cost.seconds),
+            ("train_minutes", cost.train_minutes),
+        )
+        if value is not None
+    ]
+    return "".join(f'"{name}",method,{metric},,{value:.7g},,,\n' for name, metric, value in numbers)
+
+
+def ensemble_gain(cells: table.Summary, costs: Costs, plain: str, ensemble: str) -> str:
+    """``nafnet, ×8 ensemble: +0.21 dB for 8.1 times the time (120 ms an image)``."""
+    before, after = costs[plain].seconds, costs[ensemble].seconds
+    paid = "no measured time"
+    if before and after:
+        paid = f"{after / before:.1f} times the time ({1000 * after:.3g} ms an image)"
+    return f"{ensemble}: {_gain(cells, plain, ensemble)} for {paid}."
+
+
+def average_gain(cells: table.Summary, raw: str, averaged: str) -> str:
+    """What the moving average of the weights gains at the last step; it costs no time."""
+    return f"{averaged}: {_gain(cells, raw, averaged)} by EMA weights, which take no more time."
+
+
+def ranking(cells: table.Summary, names: Sequence[str]) -> str:
+    """The methods by PSNR, of the holes where there are any."""
+    scores = {name: table.find(cells, name, table.psnr_column(cells)).mean for name in names}
+    order = sorted(names, key=lambda name: -scores[name])
+    return "by PSNR: " + ", ".join(f"{name} {scores[name]:.2f} dB" for name in order) + "."
+
+
+def _gain(cells: table.Summary, before: str, after: str) -> str:
+    column = table.psnr_column(cells)
+    gain = table.find(cells, after, column).mean - table.find(cells, before, column).mean
+    return f"{gain:+.2f} dB"

@@ -1,0 +1,104 @@
+"""Every method on every image of a split: scores, and the time that each method took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfrecon import images
+from tfrecon.config import DataConfig
+from tfrecon.data import pipeline
+from tfrecon.data.sample import Sample
+from tfrecon.evaluation import table
+from tfrecon.evaluation.contenders import Contender, Contenders
+from tfrecon.evaluation.costs import Cost
+from tfrecon.metrics import artefacts
+from tfrecon.metrics.lpips import metrics_at_hand
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A row for each image and method, the names of its values, and each method's cost."""
+
+    rows: list[table.Row]
+    columns: list[str]
+    costs: dict[str, Cost]
+
+
+@dataclass
+class _Timed:
+    """A contender with the seconds an image of each of its batches."""
+
+    contender: Contender
+    seconds: list[float] = field(default_factory=list)
+
+    def __call__(self, batch: pipeline.Batch) -> Any:
+        started = time.perf_counter()
+        output = self.contender.apply(batch)
+        self.seconds.append((time.perf_counter() - started) / len(batch["id"]))
+        return tf.convert_to_tensor(output)
+
+    def cost(self) -> Cost:
+        # The first batch traced the graph.
+        steady = self.seconds[1:] or self.seconds
+        return Cost(
+            self.contender.parameters,
+            median(steady) if self.contender.is_timed else None,
+            self.contender.train_minutes,
+        )
+
+
+def score(
+    samples: Sequence[Sample], config: DataConfig, contenders: Contenders,
+    *, masked: bool, batch_size: int, path: Path,
+) -> Scores:  # fmt: skip
+    """Scores the contenders on all samples, over holes too where there are masks, and writes the
+    rows to `path` as they come; the file takes its name at the end."""
+    metrics = metrics_at_hand(config.image_size)
+    whole = _ordered({**metrics, **artefacts.WHOLE})
+    holes = _ordered({**metrics, **artefacts.HOLES}) if masked else {}
+    columns = [*whole, *(table.HOLE + name for name in holes)]
+    timed = {name: _Timed(contender) for name, contender in contenders.items()}
+    graph = _graph(whole, holes)
+    rows: list[table.Row] = []
+    batches = pipeline.dataset(samples, config, batch_size=batch_size)
+    with images.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(table.csv_text([], columns, header=True))
+        with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
+            for batch in batches:
+                scored: list[table.Row] = []
+                ids = [id.decode() for id in batch["id"].numpy()]
+                for name, method in timed.items():
+                    found = graph(batch["target"], method(batch), batch.get("mask"))
+                    lists = {column: values.numpy().tolist() for column, values in found.items()}
+                    for index, id in enumerate(ids):
+                        values = {column: lists[column][index] for column in columns}
+                        scored.append(table.Row(id, name, values))
+                file.write(table.csv_text(scored, columns))
+                rows += scored
+                bar.update(len(ids))
+    return Scores(rows, columns, {name: method.cost() for name, method in timed.items()})
+
+
+def _ordered(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metrics[name] for name in table.MEASURES if name in metrics}
+
+
+def _graph(whole: Mapping[str, Any], holes: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
+    """All metrics of a batch, (B,) each; in one graph, so that shared parts are computed once."""
+
+    @tf.function(reduce_retracing=True)
+    def graph(target: Any, output: Any, mask: Any) -> dict[str, Any]:
+        scores = {name: metric(target, output) for name, metric in whole.items()}
+        for name, metric in holes.items():
+            scores[table.HOLE + name] = metric(target, output, mask)
+        return scores
+
+    return graph
