@@ -117,7 +117,7 @@ def _total_variation(image: Array, weight: float) -> Array:
     from skimage.restoration import denoise_tv_chambolle
 
     smooth = denoise_tv_chambolle(image, weight, channel_axis=-1) if weight > 0 else image
-    return smooth.astype(np.float32)
+    return np.asarray(smooth, np.float32)
 
 
 def _each(one: Callable[[Array], Array], images: Array) -> Array:
