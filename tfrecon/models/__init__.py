@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfrecon.models.feature_gan import feature_gan
 from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
 from tfrecon.models.inpainting_unet import inpainting_unet
 from tfrecon.models.pix2pix import pix2pix
@@ -18,6 +19,7 @@ from tfrecon.registry import Spec, build, check
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "pix2pix": pix2pix,
     "feature_inversion": feature_inversion,
+    "feature_gan": feature_gan,
     "residual_unet": residual_unet,
     "nafnet": nafnet,
     "inpainting_unet": inpainting_unet,
@@ -28,6 +30,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
 INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("inference", "dropout_at_inference", "composite"),
     "feature_inversion": ("refine_steps", "refine_rate"),
+    "feature_gan": ("draw",),
     "residual_unet": ("composite",),
     "nafnet": ("composite",),
     "inpainting_unet": (),
@@ -80,6 +83,19 @@ DEFAULTS: dict[str, dict[str, Any]] = {
             "schedule": "cosine",
             "warmup_steps": 100,
             "ema_decay": 0.999,
+            "precision": "auto",
+        },
+    },
+    # The published optimizer, batch and epochs; L1 beside the adversarial term is ours.
+    "feature_gan": {
+        "data": {"damage": "identity", "image_size": 128},
+        "fit": {
+            "batch_size": 32,
+            "epochs": 30,
+            "loss": "l1",
+            "learning_rate": 2e-4,
+            "optimizer": {"name": "adam", "beta_1": 0.5},
+            "ema_decay": 0.99,
             "precision": "auto",
         },
     },

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
 
+from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
 from tfrecon.metrics import results
 
 
@@ -28,6 +28,8 @@ class AdversarialModel(keras.Model):
         *,
         reconstruction_weight: float = 100.0,
         adversarial_weight: float = 1.0,
+        adversarial_loss: str = "bce",
+        r1_weight: float = 0.0,
         size_multiple: int = 1,
         **kwargs: Any,
     ) -> None:
@@ -36,16 +38,26 @@ class AdversarialModel(keras.Model):
         self.discriminator = discriminator
         self.reconstruction_weight = reconstruction_weight
         self.adversarial_weight = adversarial_weight
+        self.adversarial_loss, self.r1_weight = adversarial_loss, r1_weight
         self.size_multiple = size_multiple
-        self.judge = keras.losses.BinaryCrossentropy(from_logits=True, name="adversarial")
         names = ["reconstruction"]
         if adversarial_weight:
             names += ["generator_adversarial", "discriminator"]
+        if adversarial_weight and r1_weight:
+            names += ["r1"]
         self.trackers = [keras.metrics.Mean(name=name) for name in names]
 
     def call(self, x: Any, training: bool = False) -> Any:
         """The restored images."""
-        return self.generator(x, training=training)
+        return self.generator(self.condition(x), training=training)
+
+    def condition(self, x: Any) -> Any:
+        """What the generator sees of the input."""
+        return x
+
+    def judged(self, x: Any, image: Any) -> Any:
+        """What the discriminator sees of the input and of a candidate or true image."""
+        return [x, image]
 
     def build(self, input_shape: Any) -> None:
         """Nothing is left to build: both networks are Functional."""
@@ -60,23 +72,25 @@ class AdversarialModel(keras.Model):
         """One simultaneous step of both networks (Isola et al. 2017, eqs. 1–4)."""
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         adversarial = bool(self.adversarial_weight)
+        loss = ADVERSARIAL_LOSSES[self.adversarial_loss]
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        condition = self.condition(x)  # outside the tape: nothing of it is trained
         with tf.GradientTape(persistent=True) as tape:
-            restored = self.generator(x, training=True)
+            restored = self.generator(condition, training=True)
             reconstruction = self.compute_loss(
                 x=x, y=y, y_pred=restored, sample_weight=weights, training=True
             )
             generator_loss = self.reconstruction_weight * reconstruction
             values = [reconstruction]
             if adversarial:
-                real = self.discriminator([x, y], training=True)
-                fake = self.discriminator([x, restored], training=True)
-                fooling = self.judge(ops.ones_like(fake), fake)
+                real, penalty = self._real(x, y)
+                fake = self.discriminator(self.judged(x, restored), training=True)
+                # Gradients are summed over replicas; Keras has scaled the reconstruction's already.
+                fooling, judging = loss.generator(fake) / replicas, loss.discriminator(real, fake)
+                judging, penalty = judging / replicas, penalty / replicas
                 generator_loss += self.adversarial_weight * fooling
-                # Halved as in section 3.3, so that it learns slower than the generator.
-                discriminator_loss = 0.5 * (
-                    self.judge(ops.ones_like(real), real) + self.judge(ops.zeros_like(fake), fake)
-                )
-                values += [fooling, discriminator_loss]
+                discriminator_loss = judging + self.r1_weight * penalty
+                values += [fooling, judging, penalty]
         variables = list(self.generator.trainable_variables)
         gradients = list(tape.gradient(generator_loss, variables))
         if adversarial:
@@ -84,10 +98,21 @@ class AdversarialModel(keras.Model):
             gradients += tape.gradient(discriminator_loss, theirs)
             variables += theirs
         self.optimizer.apply(gradients, variables)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        for tracker, value in zip(self.trackers, values, strict=True):
-            tracker.update_state(value * replicas)  # Keras scales losses by 1/replicas for the sum
+        for tracker, value in zip(self.trackers, values, strict=False):  # R1 only where it is used
+            tracker.update_state(value * replicas)
         return {tracker.name: tracker.result() for tracker in self.trackers}
+
+    def _real(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """The logits of the truth, and R1: half the mean squared norm of their sum's gradient by
+        the image (Mescheder et al. 2018, eq. 9)."""
+        if not self.r1_weight:
+            return self.discriminator(self.judged(x, y), training=True), 0.0
+        with tf.GradientTape() as tape:
+            tape.watch(y)
+            real = self.discriminator(self.judged(x, y), training=True)
+            total = tf.reduce_sum(real)
+        gradient = tape.gradient(total, y)
+        return real, 0.5 * tf.reduce_mean(tf.reduce_sum(tf.square(gradient), axis=(1, 2, 3)))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The reconstruction loss and the compiled metrics."""
@@ -123,6 +148,8 @@ class AdversarialModel(keras.Model):
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "reconstruction_weight": self.reconstruction_weight,
             "adversarial_weight": self.adversarial_weight,
+            "adversarial_loss": self.adversarial_loss,
+            "r1_weight": self.r1_weight,
             "size_multiple": self.size_multiple,
         }
 

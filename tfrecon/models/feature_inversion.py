@@ -15,7 +15,8 @@ import tensorflow as tf
 from tfrecon.backbones import DEFAULT
 from tfrecon.errors import UserError
 from tfrecon.layers.refine import refine
-from tfrecon.layers.ridge import Ridge, Standardise, Sums, fitting_kernel_size
+from tfrecon.layers.ridge import Ridge, fitting_kernel_size
+from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
 from tfrecon.models.sources import Extractor, Source, parse_sources
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
@@ -58,11 +59,7 @@ def feature_inversion(
     Raises:
         UserError: masks, unknown names, taps that do not divide the image, options out of range.
     """
-    if mask:
-        raise UserError(
-            "model 'feature_inversion' sees whole images and takes no masks; set "
-            "data.damage=identity, or choose a restoration model"
-        )
+    refuse_masks("feature_inversion", mask)
     found = parse_sources(backbone, taps, weights, sources)
     check_feature_inversion(
         backbone=backbone, taps=taps, weights=weights, sources=sources, decoder=decoder,
@@ -100,12 +97,8 @@ def _part(value: Any, kind: str) -> Spec:
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class FeatureInversion(Supervised):
-    """See `feature_inversion`. The backbones are frozen and no part of a checkpoint.
-
-    `adapt` must have been called, or its values assigned, before the model means anything: it fits
-    the features' statistics and the linear part.
-    """
+class FeatureInversion(FrozenFeatures, Supervised):
+    """See `feature_inversion`; `adapt` fits the linear part, too."""
 
     def __init__(
         self, sources: Sequence[Source], decoder: Spec, fusion: Spec, *, image_size: int,
@@ -118,12 +111,7 @@ class FeatureInversion(Supervised):
             "refine_steps": refine_steps, "refine_rate": refine_rate, "seed": seed,
         }  # fmt: skip
         self.refine_steps, self.refine_rate = refine_steps, refine_rate
-        self.extractor = Extractor(sources, image_size, seed)
-        self.backbones = list(self.extractor.backbones.values())
-        channels = [tap.channels for tap in self.extractor.taps]
-        self.standardise = [Standardise(name=f"standardise{n}") for n in range(len(channels))]
-        for layer, count in zip(self.standardise, channels, strict=True):
-            layer.build((None, None, None, count))
+        channels = self.read_from(Extractor(sources, image_size, seed))
         self.fuse, fused = None, channels[0]
         if len(channels) > 1:
             self.fuse = build(fusion, FUSIONS, "fusion", channels=channels, seed=seed)
@@ -131,12 +119,8 @@ class FeatureInversion(Supervised):
         doublings = self.extractor.doublings
         made = build(decoder, DECODERS, "decoder", channels=fused, doublings=doublings, seed=seed)
         self.network, self.ridge = made.network, None
-        self.fixed_size, self.smallest_size = (
-            self.extractor.fixed_size, self.extractor.smallest_size,
-        )  # fmt: skip
-        self.tap_stride = 2**doublings
         self.size_multiple = max(self.extractor.size_multiple, self.tap_stride * made.pooling)
-        _check_size(image_size, self.size_multiple)
+        check_size(image_size, self.size_multiple)
         if made.ridge is not None:
             grid = image_size // self.tap_stride
             size = made.ridge.kernel_size or fitting_kernel_size(sum(channels), grid)
@@ -147,20 +131,6 @@ class FeatureInversion(Supervised):
                 )
             self.ridge = Ridge(sum(channels), doublings, size, made.ridge.penalty, name="ridge")
             self.ridge.build((None, None, None, sum(channels)))
-
-    def features(self, x: Any) -> list[Any]:
-        """The standardised taps of images (B,H,W,3), each (B,h,w,C) float32 on the finest grid; a
-        tuple or list is what `raw_features` gave for them."""
-        raw = x if isinstance(x, tuple | list) else self.raw_features(x)
-        return [layer(part) for layer, part in zip(self.standardise, raw, strict=True)]
-
-    def raw_features(self, images: Any) -> list[Any]:
-        """The taps of images (B,H,W,3) as the backbones give them, on the finest grid."""
-        return self.extractor(images)
-
-    def tap_maps(self, images: Any) -> dict[str, Any]:
-        """The taps of images (B,H,W,3) by ``backbone tap``, each (B,h,w,C) on its own grid."""
-        return self.extractor.maps(images)
 
     def decode(self, features: Sequence[Any], training: bool = False) -> Any:
         """The image from what `features` gives; not clipped."""
@@ -187,39 +157,11 @@ class FeatureInversion(Supervised):
     def adapt(self, batches: Iterable[Any], images: int) -> None:
         """Fits statistics and linear part in one pass over `batches` of x (B,H,W,3), `images` in
         all."""
-        sums = Sums(images, self.ridge)
-        features = tf.function(
-            lambda x: tf.concat(self.raw_features(x), axis=-1), reduce_retracing=True
-        )
-        for x in batches:
-            sums.add(features(x), x)
-        mean, deviation = sums.statistics()
-        start = 0
-        for layer in self.standardise:
-            end = start + layer.mean.shape[0]
-            layer.mean.assign(mean[start:end])
-            layer.deviation.assign(deviation[start:end])
-            start = end
+        sums = self.fit_statistics(batches, images, self.ridge)
         if self.ridge is not None:
             kernel, bias = sums.solve()
             self.ridge.kernel.assign(kernel)
             self.ridge.bias.assign(bias)
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the backbones' weights and preprocessing."""
-        return self.extractor.fingerprint
-
-    @property
-    def features_key(self) -> str:
-        """What `raw_features` of an image depend on: weights, taps, grids and precision."""
-        own = self.extractor
-        return repr((own.fingerprint, own.sources, own.halvings, self.compute_dtype))
-
-    @property
-    def frozen_variables(self) -> list[Any]:
-        """The backbones' variables, which no checkpoint holds."""
-        return [variable for backbone in self.backbones for variable in backbone.variables]
 
     @property
     def inference_variables(self) -> list[Any]:
@@ -235,12 +177,3 @@ class FeatureInversion(Supervised):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FeatureInversion:
         """The model that `get_config` describes, with fresh weights."""
         return feature_inversion(**{key: value for key, value in config.items() if key != "name"})
-
-
-def _check_size(image_size: int, multiple: int) -> None:
-    if image_size % multiple:
-        below = image_size - image_size % multiple
-        raise UserError(
-            f"from these taps no doubling reaches data.image_size = {image_size}; sizes that work "
-            f"are multiples of {multiple}, e.g. {below or multiple} or {below + multiple}"
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -10,28 +12,35 @@ from tfrecon.layers.ranges import ToSigned
 
 
 def patch_discriminator(
-    *, channels: int, base_filters: int = 64, norm: str = "batch", seed: int | None = None
-) -> keras.Model:
+    *, channels: int, base_filters: int = 64, norm: str = "batch", strided: int = 3,
+    spectral: bool = False, seed: int | None = None,
+) -> keras.Model:  # fmt: skip
     """([(B,H,W,channels), (B,H,W,3)] in [0,1]) to logits (B,h,w,1), each judging a 70×70 patch.
 
     The first input is what the generator was given (mask channel included), the second the
-    candidate. C64-C128-C256-C512, 4×4, the first three with stride 2 and the first without norm;
-    256×256 pixels give 30×30 logits.
+    candidate; with 0 `channels` the candidate is the only one. C64-C128-C256-C512, 4×4, the first
+    `strided` (3 as published) with stride 2 and the first without norm; 256×256 pixels give 30×30
+    logits. `spectral` normalises the kernels (Miyato et al. 2018).
     """
     random = keras.random.SeedGenerator(seed)
 
     def convolution(filters: int, stride: int, name: str, bias: bool) -> layers.Layer:
         start = int(keras.ops.convert_to_numpy(random.next(ordered=False))[0]) % 2**31
-        return layers.Conv2D(
+        layer = layers.Conv2D(
             filters, 4, stride, "same" if stride == 2 else "valid", use_bias=bias,
             kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=start), name=name,
         )  # fmt: skip
+        return layers.SpectralNormalization(layer, name=f"{name}_spectral") if spectral else layer
 
-    given = keras.Input((None, None, channels), name="given")
     candidate = keras.Input((None, None, 3), name="candidate")
-    x = layers.Concatenate(name="pair")([given, candidate])
+    inputs: Any = candidate
+    x = candidate
+    if channels:
+        inputs = [keras.Input((None, None, channels), name="given"), candidate]
+        x = layers.Concatenate(name="pair")(inputs)
     x = ToSigned(name="signed")(x)
-    for stage, (multiple, stride) in enumerate(((1, 2), (2, 2), (4, 2), (8, 1))):
+    for stage in range(4):
+        multiple, stride = 1 << stage, 2 if stage < strided else 1
         kind = "none" if stage == 0 else norm
         if stride == 1:
             x = layers.ZeroPadding2D(name=f"pad{stage + 1}")(x)
@@ -41,4 +50,4 @@ def patch_discriminator(
     x = layers.ZeroPadding2D(name="pad5")(x)
     x = convolution(1, 1, "logits", True)(x)
     logits = layers.Activation("linear", dtype="float32", name="float32")(x)
-    return keras.Model([given, candidate], logits, name="patch_discriminator")
+    return keras.Model(inputs, logits, name="patch_discriminator")

@@ -1,0 +1,110 @@
+"""What all models share that see an image through the frozen features of pretrained networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrecon.errors import UserError
+from tfrecon.layers.ridge import Ridge, Standardise, Sums
+from tfrecon.models.sources import Extractor
+
+
+class FrozenFeatures:
+    """A part of a `keras.Model`: its backbones, which are frozen and no part of a checkpoint, and
+    the statistics that standardise their taps.
+
+    `adapt` must have been called, or its values assigned, before the model means anything.
+    """
+
+    extractor: Extractor
+    backbones: list[keras.Model]
+    standardise: list[Standardise]
+    fixed_size: int | None
+    smallest_size: int
+    tap_stride: int
+    weights: list[Any]
+    compute_dtype: str
+
+    def read_from(self, extractor: Extractor) -> list[int]:
+        """Makes its backbones and statistics parts of the model; returns the channels of each tap."""
+        self.extractor = extractor
+        self.backbones = list(self.extractor.backbones.values())
+        channels = [tap.channels for tap in self.extractor.taps]
+        self.standardise = [Standardise(name=f"standardise{n}") for n in range(len(channels))]
+        for layer, count in zip(self.standardise, channels, strict=True):
+            layer.build((None, None, None, count))
+        self.fixed_size = self.extractor.fixed_size
+        self.smallest_size = self.extractor.smallest_size
+        self.tap_stride = 2**self.extractor.doublings
+        return channels
+
+    def features(self, x: Any) -> list[Any]:
+        """The standardised taps of images (B,H,W,3), each (B,h,w,C) float32 on the finest grid; a
+        tuple or list is what `raw_features` gave for them."""
+        raw = x if isinstance(x, tuple | list) else self.raw_features(x)
+        return [layer(part) for layer, part in zip(self.standardise, raw, strict=True)]
+
+    def raw_features(self, images: Any) -> list[Any]:
+        """The taps of images (B,H,W,3) as the backbones give them, on the finest grid."""
+        return self.extractor(images)
+
+    def tap_maps(self, images: Any) -> dict[str, Any]:
+        """The taps of images (B,H,W,3) by ``backbone tap``, each (B,h,w,C) on its own grid."""
+        return self.extractor.maps(images)
+
+    def fit_statistics(self, batches: Iterable[Any], images: int, ridge: Ridge | None) -> Sums:
+        """One pass over `batches` of x (B,H,W,3), `images` in all: assigns the statistics; returns
+        the sums, from which a `ridge` can be solved for."""
+        sums = Sums(images, ridge)
+        features = tf.function(
+            lambda x: tf.concat(self.raw_features(x), axis=-1), reduce_retracing=True
+        )
+        for x in batches:
+            sums.add(features(x), x)
+        mean, deviation = sums.statistics()
+        start = 0
+        for layer in self.standardise:
+            end = start + layer.mean.shape[0]
+            layer.mean.assign(mean[start:end])
+            layer.deviation.assign(deviation[start:end])
+            start = end
+        return sums
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the backbones' weights and preprocessing."""
+        return self.extractor.fingerprint
+
+    @property
+    def features_key(self) -> str:
+        """What `raw_features` of an image depend on: weights, taps, grids and precision."""
+        own = self.extractor
+        return repr((own.fingerprint, own.sources, own.halvings, self.compute_dtype))
+
+    @property
+    def frozen_variables(self) -> list[Any]:
+        """The backbones' variables, which no checkpoint holds."""
+        return [variable for backbone in self.backbones for variable in backbone.variables]
+
+
+def refuse_masks(model: str, mask: bool) -> None:
+    """Raises UserError for data with masks."""
+    if mask:
+        raise UserError(
+            f"model {model!r} sees whole images and takes no masks; set data.damage=identity, or "
+            "choose a restoration model"
+        )
+
+
+def check_size(image_size: int, multiple: int) -> None:
+    """Raises UserError for a side that no doubling of the taps' grid reaches."""
+    if image_size % multiple:
+        below = image_size - image_size % multiple
+        raise UserError(
+            f"from these taps no doubling reaches data.image_size = {image_size}; sizes that work "
+            f"are multiples of {multiple}, e.g. {below or multiple} or {below + multiple}"
+        )
