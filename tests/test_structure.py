@@ -23,7 +23,7 @@ LEVELS = (
     ("weights",),
     ("data", "backbones", "cli"),
     ("perceptual",),
-    ("networks", "losses", "metrics", "optimizers", "precision"),
+    ("networks", "losses", "metrics", "optimizers", "precision", "diffusion"),
     ("models",),
     ("run", "run_data", "inference", "methods"),
     ("callbacks", "preparation"),

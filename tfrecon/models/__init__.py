@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfrecon.models.diffusion import check_diffusion, diffusion
 from tfrecon.models.feature_gan import feature_gan
 from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
 from tfrecon.models.inpainting_unet import inpainting_unet
@@ -20,6 +21,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "pix2pix": pix2pix,
     "feature_inversion": feature_inversion,
     "feature_gan": feature_gan,
+    "diffusion": diffusion,
     "residual_unet": residual_unet,
     "nafnet": nafnet,
     "inpainting_unet": inpainting_unet,
@@ -31,6 +33,7 @@ INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("inference", "dropout_at_inference", "composite"),
     "feature_inversion": ("refine_steps", "refine_rate"),
     "feature_gan": ("draw",),
+    "diffusion": ("sampler", "steps", "guidance", "draw"),
     "residual_unet": ("composite",),
     "nafnet": ("composite",),
     "inpainting_unet": (),
@@ -39,7 +42,10 @@ INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 """The options of each model that a trained run may be evaluated or exported with anew."""
 
-CHECKS: dict[str, Callable[..., object]] = {"feature_inversion": check_feature_inversion}
+CHECKS: dict[str, Callable[..., object]] = {
+    "feature_inversion": check_feature_inversion,
+    "diffusion": check_diffusion,
+}
 """What can be wrong with a model's options and seen without building it, where types do not say."""
 
 CONTEXT = ("image_size", "mask", "seed")
@@ -96,6 +102,20 @@ DEFAULTS: dict[str, dict[str, Any]] = {
             "learning_rate": 2e-4,
             "optimizer": {"name": "adam", "beta_1": 0.5},
             "ema_decay": 0.99,
+            "precision": "auto",
+        },
+    },
+    "diffusion": {
+        "fit": {
+            "batch_size": 16,
+            "steps_per_epoch": 200,
+            "loss": "l2",
+            "learning_rate": 5e-4,
+            "optimizer": {"name": "adamw", "beta_2": 0.99, "weight_decay": 1e-4, "clipnorm": 1.0},
+            "schedule": "cosine",
+            "warmup_steps": 200,
+            "ema_decay": 0.999,
+            "monitor": "val_loss",
             "precision": "auto",
         },
     },

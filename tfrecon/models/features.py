@@ -30,7 +30,7 @@ class FrozenFeatures:
     compute_dtype: str
 
     def read_from(self, extractor: Extractor) -> list[int]:
-        """Makes its backbones and statistics parts of the model; returns the channels of each tap."""
+        """Makes its backbones and statistics the model's; returns the channels of each tap."""
         self.extractor = extractor
         self.backbones = list(self.extractor.backbones.values())
         channels = [tap.channels for tap in self.extractor.taps]

@@ -1,0 +1,1 @@
+"""What diffusion models are made of beside their network: schedules of noise, and samplers."""

@@ -1,0 +1,67 @@
+"""Deterministic samplers: from noise at t = `T_MAX` to data at t = 0 in a few steps.
+
+Both follow the probability-flow ODE. In y = x/σ and r = α/σ it reads dy/dr = x̂_0(x, t), the mirror
+image of Song, Meng and Ermon 2021, eq. 14, which divides by α and so by almost 0 at the start.
+DDIM is Euler's method on either form. Heun's method (Karras et al. 2022, algorithm 1) averages the
+slopes at both ends of a step and so calls the denoiser twice, but once in the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecon.diffusion.schedules import T_MAX, Schedule
+
+Denoise = Callable[[Any, Any], tuple[Any, Any]]
+"""(x_t, t), t a number, to the estimates of x_0 and ε."""
+
+Sampler = Callable[[Denoise, Schedule, Any, int], Any]
+"""(denoiser, schedule, noise of variance 1, steps) to the sample."""
+
+
+def ddim(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
+    """Song, Meng and Ermon 2021, eq. 12 with η = 0, at times `steps` of equal distance."""
+
+    def step(noisy: Any, t: Any, after: Any, last: Any) -> Any:
+        del last
+        clean, direction = denoise(noisy, t)
+        return schedule.alpha(after) * clean + schedule.sigma(after) * direction
+
+    return _walk(step, schedule, noise, steps)
+
+
+def heun(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
+    """Karras et al. 2022, algorithm 1, at times of equal distance; 2·`steps` - 1 calls."""
+
+    def step(noisy: Any, t: Any, after: Any, last: Any) -> Any:
+        first, direction = denoise(noisy, t)
+        euler = schedule.alpha(after) * first + schedule.sigma(after) * direction
+
+        def corrected() -> Any:
+            second, _ = denoise(euler, after)
+            kept = schedule.sigma(after) / schedule.sigma(t)
+            gained = schedule.alpha(after) - kept * schedule.alpha(t)
+            return kept * noisy + gained * 0.5 * (first + second)
+
+        # At t = 0 there is no noise left whose direction a denoiser could tell.
+        return tf.cond(last, lambda: euler, corrected)
+
+    return _walk(step, schedule, noise, steps)
+
+
+SAMPLERS: dict[str, Sampler] = {"ddim": ddim, "heun": heun}
+
+
+def _walk(step: Callable[..., Any], schedule: Schedule, noise: Any, steps: int) -> Any:
+    """`step` from `T_MAX` to 0 in a loop of the graph, whose size does not grow with `steps`."""
+    times = tf.linspace(T_MAX, 0.0, steps + 1)
+
+    def body(index: Any, noisy: Any) -> tuple[Any, Any]:
+        after = step(noisy, times[index], times[index + 1], tf.equal(index, steps - 1))
+        return index + 1, tf.ensure_shape(after, noisy.shape)
+
+    start = schedule.sigma(times[0]) * noise
+    return tf.while_loop(lambda index, _: index < steps, body, (tf.constant(0), start))[1]

@@ -1,0 +1,122 @@
+"""How noise grows with time: x_t = α_t·x_0 + σ_t·ε for t in [0,1], and what a denoiser predicts.
+
+The symbols are those of Kingma et al. 2021 (variational diffusion models). α falls from 1 to about
+0; t = 0 is the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfrecon.errors import UserError
+
+T_MAX = 0.999
+"""Where samplers begin. At t = 1 itself some schedules have α = 0, by which noise-predicting
+denoisers divide."""
+
+MOST_SIGNAL = 0.05
+"""The largest α_1/σ_1 of a schedule that counts as ending in noise."""
+
+PREDICTIONS = ("velocity", "noise")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """α and σ as functions of t, and the coefficients (a, b) of its velocity v = a·ε - b·x_0.
+
+    All take a float32 tensor of any shape and return such.
+    """
+
+    alpha: Callable[[Any], Any]
+    sigma: Callable[[Any], Any]
+    velocity: Callable[[Any], tuple[Any, Any]]
+
+    def noised(self, clean: Any, noise: Any, t: Any) -> Any:
+        """x_t; t (B,) beside (B,…) arrays, as in all methods here."""
+        return _wide(self.alpha(t), clean) * clean + _wide(self.sigma(t), clean) * noise
+
+    def target(self, prediction: str, clean: Any, noise: Any, t: Any) -> Any:
+        """What the denoiser is to answer: ε, or v (Salimans and Ho 2022, appendix D)."""
+        if prediction == "noise":
+            return noise
+        a, b = self.velocity(t)
+        return _wide(a, clean) * noise - _wide(b, clean) * clean
+
+    def estimates(self, prediction: str, answer: Any, noisy: Any, t: Any) -> tuple[Any, Any]:
+        """x_0 and ε that an answer of the denoiser on x_t means."""
+        alpha, sigma = _wide(self.alpha(t), noisy), _wide(self.sigma(t), noisy)
+        if prediction == "noise":
+            return (noisy - sigma * answer) / alpha, answer
+        a, b = (_wide(part, noisy) for part in self.velocity(t))
+        # From x = α·x_0 + σ·ε and v = a·ε - b·x_0.
+        scale = a * alpha + b * sigma
+        return (a * noisy - sigma * answer) / scale, (b * noisy + alpha * answer) / scale
+
+
+def linear(*, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
+    """α² = exp(-∫β), β(t) from `beta_min` to `beta_max` linearly, σ² = 1 - α²: Ho et al. 2020 in
+    continuous time (Song et al. 2021, eq. 33). Raises UserError where it does not end in noise."""
+    if not 0 < beta_min <= beta_max:
+        raise UserError(
+            f"of schedule 'linear' 0 < beta_min ≤ beta_max must hold, not {beta_min} and {beta_max}"
+        )
+
+    def log_alpha(t: Any) -> Any:
+        return -0.5 * (beta_min * t + 0.5 * (beta_max - beta_min) * t * t)
+
+    schedule = _preserving(
+        lambda t: tf.exp(log_alpha(t)), lambda t: tf.sqrt(-tf.math.expm1(2 * log_alpha(t)))
+    )
+    _check_end(schedule, "linear", "raise beta_max, e.g. to 20")
+    return schedule
+
+
+def cosine(*, offset: float = 0.0) -> Schedule:
+    """α = cos(π/2·u), σ = sin(π/2·u), u = (t + s)/(1 + s) with s the `offset`, 0.008 in Nichol and
+    Dhariwal 2021 (eq. 17). Raises UserError for a negative offset."""
+    if offset < 0:
+        raise UserError(f"of schedule 'cosine' offset must be 0 or more, not {offset}")
+
+    def angle(t: Any) -> Any:
+        return 0.5 * math.pi * (t + offset) / (1 + offset)
+
+    return _preserving(lambda t: tf.cos(angle(t)), lambda t: tf.sin(angle(t)))
+
+
+def flow() -> Schedule:
+    """α = 1 - t, σ = t: flow matching along straight lines, whose velocity is v = dx/dt = ε - x_0
+    (Lipman et al. 2023, Liu et al. 2023)."""
+    return Schedule(
+        lambda t: 1 - t, lambda t: tf.identity(t), lambda t: (tf.ones_like(t), tf.ones_like(t))
+    )
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear, "cosine": cosine, "flow": flow}
+
+
+def _preserving(alpha: Callable[[Any], Any], sigma: Callable[[Any], Any]) -> Schedule:
+    """A schedule with α² + σ² = 1, whose velocity is v = α·ε - σ·x_0."""
+    return Schedule(alpha, sigma, lambda t: (alpha(t), sigma(t)))
+
+
+def _check_end(schedule: Schedule, name: str, remedy: str) -> None:
+    end = tf.constant(1.0)
+    signal = float(schedule.alpha(end) / schedule.sigma(end))
+    if signal > MOST_SIGNAL:
+        raise UserError(
+            f"schedule {name!r} does not end in noise: α/σ is {signal:.2g} at its end, more than "
+            f"{MOST_SIGNAL}; {remedy}"
+        )
+
+
+def _wide(values: Any, like: Any) -> Any:
+    """(B,) as (B,1,1,1) beside a (B,H,W,C); a number stays one."""
+    values = tf.convert_to_tensor(values, tf.float32)
+    if values.shape.rank == 0:
+        return values
+    return tf.reshape(values, [-1] + [1] * (len(like.shape) - 1))

@@ -1,0 +1,311 @@
+"""Diffusion in pixels (Ho et al. 2020), conditioned on frozen features or on the damaged photo.
+
+image → frozen backbone → taps ┐
+damaged photo and mask ────────┴→ condition ─→ denoiser × steps → image
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrecon.backbones import DEFAULT
+from tfrecon.diffusion.samplers import SAMPLERS
+from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES, T_MAX
+from tfrecon.errors import UserError, at_least, unknown
+from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
+from tfrecon.models.sources import Extractor, Source, parse_sources
+from tfrecon.models.supervised import Supervised
+from tfrecon.networks.denoiser import GRIDS, denoiser
+from tfrecon.registry import Spec, build, check
+
+
+def diffusion(
+    *,
+    image_size: int = 256,
+    mask: bool = False,
+    backbone: str | None = None,
+    taps: list[str] | None = None,
+    weights: str | None = DEFAULT,
+    sources: list[dict[str, Any]] | None = None,
+    patch: int = 2,
+    width: int = 64,
+    depth: int = 1,
+    schedule: str | dict[str, Any] = "cosine",
+    prediction: str = "velocity",
+    condition_dropout: float = 0.1,
+    sampler: str = "ddim",
+    steps: int = 20,
+    guidance: float = 1.0,
+    draw: int = 0,
+    seed: int | None = None,
+) -> Diffusion:
+    """The image (B,H,W,3, or 4 with a mask) in [0,1] to a sample (B,H,W,3) in [0,1].
+
+    With a backbone the sample is one of images with such features, without one a restoration of
+    the given photo.
+
+    Args:
+        image_size: side of the validation images in pixels, which the taps must divide.
+        mask: whether the input's last channel is a mask, 1 = damaged; known pixels stay.
+        backbone: name of the frozen network (`tfrecon.backbones.BACKBONES`).
+        taps: where it is read. Maps are concatenated to the noisy image, ``avgpool`` modulates.
+        weights: a weight set of the backbone, a file, or None for random weights.
+        sources: several of the three above, for an ensemble, instead of them.
+        patch: pixels a side of the squares that the denoiser works on.
+        width: channels of its finest grid.
+        depth: blocks on each way of a grid.
+        schedule: name, or table with a name and options (`tfrecon.diffusion.schedules`).
+        prediction: ``velocity`` or ``noise``.
+        condition_dropout: share of training images whose condition is left out, for guidance.
+        sampler: ``ddim`` or ``heun``.
+        steps: of the sampler.
+        guidance: weight w of classifier-free guidance (Ho and Salimans 2022); 1 is none.
+        draw: which of the possible samples: the seed of the noise that sampling starts from.
+        seed: of the initial weights, random backbones included.
+
+    Raises:
+        UserError: unknown names, sizes that do not fit, options out of range, a schedule that does
+            not end in noise.
+    """
+    options = {
+        "patch": patch, "width": width, "depth": depth, "prediction": prediction,
+        "schedule": Spec.parse(schedule, "model.schedule").to_dict(),
+        "condition_dropout": condition_dropout, "sampler": sampler, "steps": steps,
+        "guidance": guidance, "draw": draw, "image_size": image_size, "seed": seed or 0,
+    }  # fmt: skip
+    check_diffusion(
+        backbone=backbone, taps=taps, weights=weights, sources=sources,
+        **{key: value for key, value in options.items() if key not in ("image_size", "seed")},
+    )  # fmt: skip
+    if backbone is None and taps is None and sources is None:
+        return Diffusion(mask, options, name="diffusion")
+    refuse_masks("diffusion", mask)
+    return FeatureDiffusion(
+        parse_sources(backbone, taps, weights, sources), options, name="diffusion"
+    )
+
+
+def check_diffusion(
+    *, backbone: str | None = None, taps: list[str] | None = None, weights: str | None = DEFAULT,
+    sources: list[dict[str, Any]] | None = None, patch: int = 2, width: int = 64, depth: int = 1,
+    schedule: Any = "cosine", prediction: str = "velocity", condition_dropout: float = 0.1,
+    sampler: str = "ddim", steps: int = 20, guidance: float = 1.0, draw: int = 0,
+) -> None:  # fmt: skip
+    """Raises UserError for whatever is wrong with the options of `diffusion` and can be seen before
+    anything is built or read."""
+    if not (backbone is None and taps is None and sources is None):
+        parse_sources(backbone, taps, weights, sources)
+    for name, value, least in (
+        ("width", width, 2), ("depth", depth, 1), ("steps", steps, 1), ("guidance", guidance, 0),
+        ("draw", draw, 0),
+    ):  # fmt: skip
+        at_least(f"model.{name}", value, least)
+    if patch < 1 or patch & (patch - 1):
+        raise UserError(f"model.patch must be 1, 2, 4, … and not {patch}")
+    if not 0 <= condition_dropout < 1:
+        raise UserError(f"model.condition_dropout must lie in [0, 1), not {condition_dropout}")
+    for name, value, known in (
+        ("prediction", prediction, PREDICTIONS), ("sampler", sampler, SAMPLERS),
+    ):  # fmt: skip
+        if value not in known:
+            raise unknown(f"model.{name}", value, known)
+    spec = Spec.parse(schedule, "model.schedule")
+    SCHEDULES[spec.name](**check(spec, SCHEDULES, "schedule"))
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Diffusion(Supervised):
+    """See `diffusion`; conditioned on the photo itself. `fit.loss` judges the denoiser's answer."""
+
+    def __init__(self, mask: bool, options: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.has_mask = mask
+        self.set_up(options, (3 + mask) * options["patch"] ** 2, 0)
+        self.size_multiple = options["patch"] << (GRIDS - 1)
+
+    def set_up(self, options: dict[str, Any], condition: int, vector: int) -> None:
+        """Builds the denoiser for so many channels of the condition, as a map and as a vector."""
+        self.options = options
+        self.schedule = build(Spec.parse(options["schedule"], "schedule"), SCHEDULES, "schedule")
+        self.network = denoiser(
+            channels=3, condition_channels=condition, global_channels=vector,
+            patch=options["patch"], width=options["width"], depth=options["depth"],
+            seed=options["seed"],
+        )  # fmt: skip
+        self.network.autocast = False
+        self.random = keras.random.SeedGenerator(options["seed"])
+
+    def condition(self, x: Any) -> tuple[Any, ...]:
+        """What the denoiser sees of the input: a map (B,H/patch,W/patch,C), and a vector where the
+        model has one. Zeros mean that nothing is known."""
+        signed = tf.concat([2 * x[..., :3] - 1, x[..., 3:]], axis=-1)
+        patch = self.options["patch"]
+        return (tf.nn.space_to_depth(signed, patch) if patch > 1 else signed,)
+
+    def denoising_loss(
+        self, y: Any, condition: Sequence[Any], t: Any, noise: Any, weights: Any, training: bool
+    ) -> Any:
+        """`compile`'s loss between the denoiser's answer on x_t and what it should be."""
+        clean = 2 * y - 1
+        noisy = self.schedule.noised(clean, noise, t)
+        found, *vector = condition
+        answer = self.network([noisy, found, t, *vector], training=training)
+        target = self.schedule.target(self.options["prediction"], clean, noise, t)
+        return self.compute_loss(y=target, y_pred=answer, sample_weight=weights, training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step at random times (Ho et al. 2020, algorithm 1); some conditions are left out."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        count = tf.shape(y)[0]
+        t = T_MAX * keras.random.uniform((count,), seed=self.random)
+        noise = keras.random.normal(tf.shape(y), seed=self.random)
+        left_out = self.options["condition_dropout"]
+        known = keras.random.uniform((count,), seed=self.random) >= left_out
+        condition = _where_known(self.condition(x), known)
+        with tf.GradientTape() as tape:
+            loss = self.denoising_loss(y, condition, t, noise, weights, training=True)
+        variables = self.network.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self._track(loss, y)
+        return self.compute_metrics(x, y, None)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """The loss at evenly spread times and with fixed noise, and the metrics of samples."""
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        count = tf.shape(y)[0]
+        t = T_MAX * (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(count, tf.float32)
+        noise = tf.random.stateless_normal(tf.shape(y), seed=(0, 1))
+        loss = self.denoising_loss(y, self.condition(x), t, noise, weights, training=False)
+        self._track(loss, y)
+        self.validating = True
+        try:
+            return self.compute_metrics(x, y, self(x, training=False))
+        finally:
+            self.validating = False
+
+    def _track(self, loss: Any, y: Any) -> None:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(y)[0])
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """A sample for each image, clipped to [0,1]; the same noise begins all of them."""
+        condition = self.condition(x)
+        found = condition[0]
+        size = self.options["patch"] * tf.shape(found)[1:3]
+        shape = tf.concat([size, [3]], 0)
+        noise = tf.random.stateless_normal(shape, seed=(self.options["draw"], 0))
+        noise = tf.broadcast_to(noise, tf.concat([tf.shape(found)[:1], shape], 0))
+        noise = tf.ensure_shape(noise, (None, None, None, 3))
+        sampler = SAMPLERS[self.options["sampler"]]
+
+        def denoise(noisy: Any, t: Any) -> tuple[Any, Any]:
+            return self.estimates(noisy, condition, t)
+
+        image = 0.5 * (sampler(denoise, self.schedule, noise, self.options["steps"]) + 1)
+        image = tf.clip_by_value(image, 0.0, 1.0)
+        return self.finished(x, image)
+
+    def finished(self, x: Any, image: Any) -> Any:
+        """`image` with the known pixels of a masked photo."""
+        if not self.has_mask:
+            return image
+        return x[..., :3] * (1 - x[..., 3:]) + image * x[..., 3:]
+
+    def estimates(self, noisy: Any, condition: Sequence[Any], t: Any) -> tuple[Any, Any]:
+        """x_0, clipped to its range, and the ε that goes with it, at one time t for all; guided
+        (Ho and Salimans 2022, eq. 6, in the weight of Saharia et al. 2022)."""
+        guidance = self.options["guidance"]
+        times = tf.fill(tf.shape(noisy)[:1], t)
+        found, *vector = condition
+        answer = self.network([noisy, found, times, *vector], training=False)
+        if guidance != 1:
+            nothing, *none = (tf.zeros_like(part) for part in condition)
+            unguided = self.network([noisy, nothing, times, *none], training=False)
+            answer = unguided + guidance * (answer - unguided)
+        clean, _ = self.schedule.estimates(self.options["prediction"], answer, noisy, times)
+        clean = tf.clip_by_value(clean, -1.0, 1.0)
+        return clean, (noisy - self.schedule.alpha(t) * clean) / self.schedule.sigma(t)
+
+    @property
+    def inference_variables(self) -> list[Any]:
+        """What EMA averages and the best checkpoint keeps."""
+        return list(self.network.weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {"name": self.name, "mask": self.has_mask, **self.options}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Diffusion:
+        """The model that `get_config` describes, with fresh weights."""
+        return diffusion(**{key: value for key, value in config.items() if key != "name"})
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class FeatureDiffusion(FrozenFeatures, Diffusion):
+    """See `diffusion`; conditioned on frozen features."""
+
+    def __init__(self, sources: Sequence[Source], options: dict[str, Any], **kwargs: Any) -> None:
+        Supervised.__init__(self, **kwargs)
+        self.has_mask = False
+        self.sources = [source.to_dict() for source in sources]
+        size, patch = options["image_size"], options["patch"]
+        channels = self.read_from(Extractor(sources, size, options["seed"]))
+        if self.tap_stride < patch:
+            raise UserError(
+                f"the finest tap has a position for {self.tap_stride} pixels a side and the "
+                f"denoiser one for {patch}: its detail would be lost; lower model.patch or choose "
+                "a deeper tap"
+            )
+        self.pooled = pooled = [tap.stride is None for tap in self.extractor.taps]
+        vector = sum(count for count, one in zip(channels, pooled, strict=True) if one)
+        self.set_up(options, max(1, sum(channels) - vector), vector)
+        self.size_multiple = math.lcm(
+            self.extractor.size_multiple, 1 if all(pooled) else self.tap_stride,
+            patch << (GRIDS - 1),
+        )  # fmt: skip
+        check_size(size, self.size_multiple)
+
+    def condition(self, x: Any) -> tuple[Any, ...]:
+        """The standardised taps of images (B,H,W,3), or of what `raw_features` gave: the maps on
+        the denoiser's grid, and the vectors."""
+        parts = self.features(x)
+        grid = tf.shape(parts[0])[1:3] * (self.tap_stride // self.options["patch"])
+        maps = [part for part, one in zip(parts, self.pooled, strict=True) if not one]
+        vectors = [
+            tf.reduce_mean(part, axis=(1, 2))
+            for part, one in zip(parts, self.pooled, strict=True)
+            if one
+        ]
+        if maps:
+            found = tf.image.resize(tf.concat(maps, axis=-1), grid)
+        else:
+            found = tf.zeros(tf.concat([tf.shape(parts[0])[:1], grid, [1]], 0))
+        return (found, tf.concat(vectors, axis=-1)) if vectors else (found,)
+
+    def adapt(self, batches: Iterable[Any], images: int) -> None:
+        """Fits the features' statistics in one pass over `batches` of x (B,H,W,3)."""
+        self.fit_statistics(batches, images, None)
+
+    @property
+    def inference_variables(self) -> list[Any]:
+        """What a checkpoint of the best weights holds: statistics and denoiser."""
+        statistics = [variable for layer in self.standardise for variable in layer.variables]
+        return [*statistics, *super().inference_variables]
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {"name": self.name, "sources": self.sources, **self.options}
+
+
+def _where_known(condition: Sequence[Any], known: Any) -> tuple[Any, ...]:
+    """The condition, zeroed where `known` (B,) is False."""
+    return tuple(
+        part * tf.cast(tf.reshape(known, [-1] + [1] * (len(part.shape) - 1)), part.dtype)
+        for part in condition
+    )
