@@ -13,6 +13,7 @@ from kit import check_metric
 
 from tfrecon.errors import UserError
 from tfrecon.metrics import METRICS, keras_metric
+from tfrecon.metrics.kid import kid
 
 IDEAL = {"mse": 0, "nrmse": 0, "mae": 0, "psnr": 100, "ssim": 1, "ssim_uniform7": 1}
 
@@ -124,3 +125,19 @@ def test_compiled_model_saves_and_loads_with_its_metrics(tmp_path):
 def test_unknown_metric_names_the_nearest():
     with pytest.raises(UserError, match="did you mean 'ssim'"):
         keras_metric("sim")
+
+
+def test_kid_against_its_definition_and_on_known_sets():
+    random = np.random.default_rng(0)
+    first, second = random.normal(size=(12, 5)), random.normal(0.5, 1, (15, 5))
+    kernel = lambda x, y: (x @ y / 5 + 1) ** 3  # noqa: E731
+    within = [
+        np.mean([kernel(a, b) for i, a in enumerate(s) for j, b in enumerate(s) if i != j])
+        for s in (first, second)
+    ]
+    across = np.mean([kernel(a, b) for a in first for b in second])
+    assert kid(first, second) == pytest.approx(sum(within) - 2 * across)
+    same = [kid(*random.normal(size=(2, 200, 5))) for _ in range(20)]
+    assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(20), "unbiased"
+    assert kid(random.normal(size=(200, 5)), random.normal(1, 1, (200, 5))) > 5 * np.std(same)
+    assert np.isnan(kid(first[:5], second))

@@ -1,4 +1,5 @@
-"""What each method costs: parameters, time per image, minutes of training; and what it buys."""
+"""What is one number a method: parameters, time an image, minutes of training, KID; and what an
+ensemble or an average buys for its time."""
 
 from __future__ import annotations
 
@@ -7,19 +8,21 @@ from dataclasses import dataclass
 
 from tfrecon.evaluation import table
 
-HEADS = ("parameters", "images/s", "train minutes")
+HEADS = ("parameters", "images/s", "train minutes", "KID ×1000")
 
 
 @dataclass(frozen=True)
 class Cost:
     """Of one method; None where there is nothing to count.
 
-    `seconds` an image is the median over the batches. `train_minutes` is wall time.
+    `seconds` an image is the median over the batches. `train_minutes` is wall time. `kid` is that
+    of all restored images to the targets.
     """
 
     parameters: int | None
     seconds: float | None
     train_minutes: float | None
+    kid: float | None = None
 
     def shown(self) -> list[str]:
         """The cells under `HEADS`."""
@@ -28,6 +31,7 @@ class Cost:
             "–" if self.parameters is None else f"{self.parameters:,}",
             "–" if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}",
             "–" if self.train_minutes is None else f"{self.train_minutes:.1f}",
+            "–" if self.kid is None else f"{1000 * self.kid:.1f}",
         ]
 
 
@@ -49,6 +53,7 @@ def csv_lines(costs: Costs) -> str:
             ("parameters", cost.parameters),
             ("seconds_per_image", cost.seconds),
             ("train_minutes", cost.train_minutes),
+            ("kid", cost.kid),
         )
         if value is not None
     ]

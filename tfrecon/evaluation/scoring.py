@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ from tfrecon.evaluation import table
 from tfrecon.evaluation.contenders import Contender, Contenders
 from tfrecon.evaluation.costs import Cost
 from tfrecon.metrics import artefacts
+from tfrecon.metrics.kid import LEAST, kid, kid_at_hand, kid_features
 from tfrecon.metrics.lpips import metrics_at_hand
 
 
@@ -38,6 +40,7 @@ class _Timed:
 
     contender: Contender
     seconds: list[float] = field(default_factory=list)
+    features: list[Any] = field(default_factory=list)
 
     def __call__(self, batch: pipeline.Batch) -> Any:
         started = time.perf_counter()
@@ -45,13 +48,14 @@ class _Timed:
         self.seconds.append((time.perf_counter() - started) / len(batch["id"]))
         return tf.convert_to_tensor(output)
 
-    def cost(self) -> Cost:
+    def cost(self, truth: Sequence[Any]) -> Cost:
         # The first batch traced the graph.
         steady = self.seconds[1:] or self.seconds
         return Cost(
             self.contender.parameters,
             median(steady) if self.contender.is_timed else None,
             self.contender.train_minutes,
+            kid(np.concatenate(truth), np.concatenate(self.features)) if self.features else None,
         )
 
 
@@ -67,6 +71,8 @@ def score(
     columns = [*whole, *(table.HOLE + name for name in holes)]
     timed = {name: _Timed(contender) for name, contender in contenders.items()}
     graph = _graph(whole, holes)
+    features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
+    truth: list[Any] = []
     rows: list[table.Row] = []
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     with images.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -75,8 +81,13 @@ def score(
             for batch in batches:
                 scored: list[table.Row] = []
                 ids = [id.decode() for id in batch["id"].numpy()]
+                if features:
+                    truth.append(features(batch["target"]))
                 for name, method in timed.items():
-                    found = graph(batch["target"], method(batch), batch.get("mask"))
+                    output = method(batch)
+                    if features:
+                        method.features.append(features(output))
+                    found = graph(batch["target"], output, batch.get("mask"))
                     lists = {column: values.numpy().tolist() for column, values in found.items()}
                     for index, id in enumerate(ids):
                         values = {column: lists[column][index] for column in columns}
@@ -84,7 +95,7 @@ def score(
                 file.write(table.csv_text(scored, columns))
                 rows += scored
                 bar.update(len(ids))
-    return Scores(rows, columns, {name: method.cost() for name, method in timed.items()})
+    return Scores(rows, columns, {name: method.cost(truth) for name, method in timed.items()})
 
 
 def _ordered(metrics: Mapping[str, Any]) -> dict[str, Any]:
