@@ -110,7 +110,7 @@ def _median(image: Array, window_px: int) -> Array:
     square = np.ones((window_px, window_px), np.uint8)
     rounded = np.round(image * 255).astype(np.uint8)
     planes = [rank.median(np.ascontiguousarray(plane), square) for plane in rounded.T]
-    return np.stack(planes).T.astype(np.float32) / 255
+    return np.stack(planes).T.astype(np.float32) / np.float32(255)
 
 
 def _total_variation(image: Array, weight: float) -> Array:

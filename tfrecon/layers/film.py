@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -41,7 +40,7 @@ class Film(keras.layers.Layer):
 
     def call(self, x: Any, modulation: Any) -> Any:
         """γ is the first half of the channels of `modulation`, β the second."""
-        gamma, beta = ops.split(modulation[:, None, None, :], 2, axis=-1)
+        gamma, beta = tf.split(modulation[:, None, None, :], 2, axis=-1)
         return x * (1 + gamma) + beta
 
     def compute_output_shape(self, x_shape: Any, modulation_shape: Any) -> Any:
