@@ -1,17 +1,26 @@
 """Schedules and samplers against closed forms, and the diffusion model."""
 
+import json
+import shutil
+
+import fakes
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from kit import check_model
+from test_training import interrupted
 
+from tfrecon import checkpoint, training
+from tfrecon.config import from_tables
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES, T_MAX, linear
 from tfrecon.errors import UserError
 from tfrecon.losses import mixture
+from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.diffusion import diffusion
 from tfrecon.registry import Spec
+from tfrecon.saved_model import export_run
 
 TIMES = tf.constant([0.01, 0.2, 0.5, 0.9, T_MAX])
 
@@ -244,3 +253,78 @@ def test_it_learns_to_use_its_condition():
 def test_options_that_are_refused(options, words):
     with pytest.raises(UserError, match=words):
         diffusion(**{**SMALL, **options})
+
+
+# --- latents --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoder_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    root = fakes.photo_folder(folder / "photos", 12)
+    config = from_tables({
+        "model": {"name": "autoencoder", "width": 8, "depth": 1, "discriminator_filters": 4},
+        "data": {"recipe": "folder", "root": str(root), "image_size": 32, "damage": "identity"},
+        "fit": {"steps": 3, "batch_size": 4, "steps_per_epoch": 3},
+    })  # fmt: skip
+    return training.train(config, folder / "encoder")
+
+
+def test_autoencoder_keeps_the_promises_of_a_model(monkeypatch):
+    monkeypatch.setattr(keras.random, "normal", lambda shape, **options: tf.zeros(shape))
+    small = {"image_size": 32, "width": 8, "depth": 1, "discriminator_filters": 4, "seed": 0}
+    check_model(lambda: autoencoder(**small), channels=3, size=32)
+
+
+def test_diffusion_in_the_latents_of_a_run(still, encoder_run):
+    folder = str(encoder_run.path)
+    model = diffusion(**SMALL, **FEATURES, autoencoder=folder)
+    x = photos()
+    model.adapt([x[:4], x[4:]], 8)
+    latents = np.asarray(model.space.encode(x))
+    assert latents.shape == (8, 4, 4, 4)
+    np.testing.assert_allclose(latents.mean((0, 1, 2)), 0, atol=1e-4)
+    np.testing.assert_allclose(latents.std((0, 1, 2)), 1, atol=1e-3)
+    encoder = encoder_run.load_model()
+    expected = encoder.decoder(encoder.encoder(x)[0])
+    np.testing.assert_allclose(model.space.decode(latents), expected, atol=1e-4)
+    assert model.network.input_shape[0] == (None, None, None, 4)
+    assert np.asarray(model(x)).shape == x.shape
+    names = {variable.path for variable in model.trainable_variables}
+    assert names and not any("encoder" in name for name in names)
+    masked = diffusion(**SMALL, mask=True, autoencoder=folder)
+    assert np.asarray(masked(np.concatenate([x, x[..., :1] > 0.5], -1))).shape == x.shape
+
+
+def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, encoder_run):
+    tables = {
+        "model": {"name": "diffusion", "autoencoder": str(encoder_run.path), "width": 8,
+                  "steps": 2, **{k: v for k, v in FEATURES.items() if v}, "weights": "none"},
+        "data": {"recipe": "folder", "root": encoder_run.config.data.root, "image_size": 32,
+                 "damage": "identity"},
+        "fit": {"steps": 8, "batch_size": 4, "steps_per_epoch": 3, "monitor": "val_loss",
+                "ema_decay": 0.9, "checkpoint_seconds": 0},
+    }  # fmt: skip
+    config = from_tables(tables)
+    whole = training.train(config, tmp_path / "whole")
+    interrupted(monkeypatch, config, tmp_path / "stopped", 4)
+    resumed = training.train(config, tmp_path / "stopped", resume=True)
+    theirs = checkpoint.load(resumed.path / "state.npz")[0]
+    for name, array in checkpoint.load(whole.path / "state.npz")[0].items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    assert all(difference.restore < 1e-4 for difference in export_run(whole, tmp_path / "export"))
+
+
+def test_folders_that_are_no_autoencoder(tmp_path, encoder_run):
+    with pytest.raises(UserError, match="is no trained run; train one with"):
+        diffusion(**SMALL, autoencoder=str(tmp_path))
+    shutil.copytree(encoder_run.path, tmp_path / "copy")
+    path = tmp_path / "copy" / "config.json"
+    text = path.read_text().replace('"name": "autoencoder"', '"name": "pix2pix"')
+    tables = json.loads(text)
+    tables["model"] = {"name": "pix2pix"}
+    path.write_text(json.dumps(tables))
+    with pytest.raises(UserError, match="is a run of 'pix2pix'"):
+        diffusion(**SMALL, autoencoder=str(tmp_path / "copy"))
+    with pytest.raises(UserError, match="multiple of 8"):
+        autoencoder(image_size=36)

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.diffusion import check_diffusion, diffusion
 from tfrecon.models.feature_gan import feature_gan
 from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
@@ -21,6 +22,7 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
     "pix2pix": pix2pix,
     "feature_inversion": feature_inversion,
     "feature_gan": feature_gan,
+    "autoencoder": autoencoder,
     "diffusion": diffusion,
     "residual_unet": residual_unet,
     "nafnet": nafnet,
@@ -33,6 +35,7 @@ INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
     "pix2pix": ("inference", "dropout_at_inference", "composite"),
     "feature_inversion": ("refine_steps", "refine_rate"),
     "feature_gan": ("draw",),
+    "autoencoder": (),
     "diffusion": ("sampler", "steps", "guidance", "draw"),
     "residual_unet": ("composite",),
     "nafnet": ("composite",),
@@ -102,6 +105,20 @@ DEFAULTS: dict[str, dict[str, Any]] = {
             "learning_rate": 2e-4,
             "optimizer": {"name": "adam", "beta_1": 0.5},
             "ema_decay": 0.99,
+            "precision": "auto",
+        },
+    },
+    "autoencoder": {
+        "data": {"damage": "identity", "image_size": 128},
+        "fit": {
+            "batch_size": 8,
+            "steps_per_epoch": 200,
+            "loss": "l1",
+            "learning_rate": 1e-3,
+            "optimizer": {"name": "adam", "beta_2": 0.99, "clipnorm": 1.0},
+            "schedule": "cosine",
+            "warmup_steps": 100,
+            "ema_decay": 0.999,
             "precision": "auto",
         },
     },

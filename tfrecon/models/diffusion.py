@@ -1,7 +1,9 @@
-"""Diffusion in pixels (Ho et al. 2020), conditioned on frozen features or on the damaged photo.
+"""Diffusion in pixels (Ho et al. 2020) or in latents (Rombach et al. 2022).
 
-image → frozen backbone → taps ┐
-damaged photo and mask ────────┴→ condition ─→ denoiser × steps → image
+Conditioned on frozen features or on the damaged photo:
+
+    image → frozen backbone → taps ┐
+    damaged photo and mask ────────┴→ condition ─→ denoiser × steps → image
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES, T_MAX
 from tfrecon.errors import UserError, at_least, unknown
 from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
 from tfrecon.models.sources import Extractor, Source, parse_sources
+from tfrecon.models.spaces import Latents, Pixels, Space
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.denoiser import GRIDS, denoiser
 from tfrecon.registry import Spec, build, check
@@ -32,7 +35,8 @@ def diffusion(
     taps: list[str] | None = None,
     weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None,
-    patch: int = 2,
+    autoencoder: str | None = None,
+    patch: int | None = None,
     width: int = 64,
     depth: int = 1,
     schedule: str | dict[str, Any] = "cosine",
@@ -56,7 +60,10 @@ def diffusion(
         taps: where it is read. Maps are concatenated to the noisy image, ``avgpool`` modulates.
         weights: a weight set of the backbone, a file, or None for random weights.
         sources: several of the three above, for an ensemble, instead of them.
-        patch: pixels a side of the squares that the denoiser works on.
+        autoencoder: folder of a run of the model `autoencoder`, in whose latents the diffusion
+            takes place; None: in the pixels.
+        patch: pixels, or latents, a side of the squares that the denoiser works on; None is 2
+            pixels or 1 latent.
         width: channels of its finest grid.
         depth: blocks on each way of a grid.
         schedule: name, or table with a name and options (`tfrecon.diffusion.schedules`).
@@ -72,8 +79,11 @@ def diffusion(
         UserError: unknown names, sizes that do not fit, options out of range, a schedule that does
             not end in noise.
     """
+    if patch is None:
+        patch = 1 if autoencoder else 2
     options = {
-        "patch": patch, "width": width, "depth": depth, "prediction": prediction,
+        "autoencoder": autoencoder, "patch": patch, "width": width, "depth": depth,
+        "prediction": prediction,
         "schedule": Spec.parse(schedule, "model.schedule").to_dict(),
         "condition_dropout": condition_dropout, "sampler": sampler, "steps": steps,
         "guidance": guidance, "draw": draw, "image_size": image_size, "seed": seed or 0,
@@ -92,7 +102,8 @@ def diffusion(
 
 def check_diffusion(
     *, backbone: str | None = None, taps: list[str] | None = None, weights: str | None = DEFAULT,
-    sources: list[dict[str, Any]] | None = None, patch: int = 2, width: int = 64, depth: int = 1,
+    sources: list[dict[str, Any]] | None = None, autoencoder: str | None = None,
+    patch: int | None = None, width: int = 64, depth: int = 1,
     schedule: Any = "cosine", prediction: str = "velocity", condition_dropout: float = 0.1,
     sampler: str = "ddim", steps: int = 20, guidance: float = 1.0, draw: int = 0,
 ) -> None:  # fmt: skip
@@ -105,7 +116,8 @@ def check_diffusion(
         ("draw", draw, 0),
     ):  # fmt: skip
         at_least(f"model.{name}", value, least)
-    if patch < 1 or patch & (patch - 1):
+    del autoencoder  # read when the model is built
+    if patch is not None and (patch < 1 or patch & (patch - 1)):
         raise UserError(f"model.patch must be 1, 2, 4, … and not {patch}")
     if not 0 <= condition_dropout < 1:
         raise UserError(f"model.condition_dropout must lie in [0, 1), not {condition_dropout}")
@@ -125,15 +137,24 @@ class Diffusion(Supervised):
     def __init__(self, mask: bool, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.has_mask = mask
-        self.set_up(options, (3 + mask) * options["patch"] ** 2, 0)
-        self.size_multiple = options["patch"] << (GRIDS - 1)
+        self.enter_space(options)
+        self.set_up((self.space.channels + mask) * options["patch"] ** 2, 0)
+        self.size_multiple = self.square << (GRIDS - 1)
 
-    def set_up(self, options: dict[str, Any], condition: int, vector: int) -> None:
+    def enter_space(self, options: dict[str, Any]) -> None:
+        """Builds or loads what the diffusion takes place in."""
+        self.options, folder = options, options["autoencoder"]
+        self.space: Space = Latents(folder) if folder else Pixels()
+        self.latent_statistics = self.space.statistics if folder else None
+        self.square = self.space.reduction * options["patch"]
+        """Pixels a side for one position of the denoiser."""
+
+    def set_up(self, condition: int, vector: int) -> None:
         """Builds the denoiser for so many channels of the condition, as a map and as a vector."""
-        self.options = options
+        options = self.options
         self.schedule = build(Spec.parse(options["schedule"], "schedule"), SCHEDULES, "schedule")
         self.network = denoiser(
-            channels=3, condition_channels=condition, global_channels=vector,
+            channels=self.space.channels, condition_channels=condition, global_channels=vector,
             patch=options["patch"], width=options["width"], depth=options["depth"],
             seed=options["seed"],
         )  # fmt: skip
@@ -141,34 +162,35 @@ class Diffusion(Supervised):
         self.random = keras.random.SeedGenerator(options["seed"])
 
     def condition(self, x: Any) -> tuple[Any, ...]:
-        """What the denoiser sees of the input: a map (B,H/patch,W/patch,C), and a vector where the
+        """What the denoiser sees of the input: a map (B,h,w,C) on its grid, and a vector where the
         model has one. Zeros mean that nothing is known."""
-        signed = tf.concat([2 * x[..., :3] - 1, x[..., 3:]], axis=-1)
-        patch = self.options["patch"]
-        return (tf.nn.space_to_depth(signed, patch) if patch > 1 else signed,)
+        found, patch = self.space.encode(x[..., :3]), self.options["patch"]
+        if self.has_mask:
+            size = self.space.reduction
+            found = tf.concat([found, tf.nn.max_pool2d(x[..., 3:], size, size, "VALID")], axis=-1)
+        return (tf.nn.space_to_depth(found, patch) if patch > 1 else found,)
 
     def denoising_loss(
-        self, y: Any, condition: Sequence[Any], t: Any, noise: Any, weights: Any, training: bool
+        self, clean: Any, condition: Sequence[Any], t: Any, noise: Any, training: bool
     ) -> Any:
         """`compile`'s loss between the denoiser's answer on x_t and what it should be."""
-        clean = 2 * y - 1
         noisy = self.schedule.noised(clean, noise, t)
         found, *vector = condition
         answer = self.network([noisy, found, t, *vector], training=training)
         target = self.schedule.target(self.options["prediction"], clean, noise, t)
-        return self.compute_loss(y=target, y_pred=answer, sample_weight=weights, training=training)
+        return self.compute_loss(y=target, y_pred=answer, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step at random times (Ho et al. 2020, algorithm 1); some conditions are left out."""
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-        count = tf.shape(y)[0]
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        count, clean = tf.shape(y)[0], self.space.encode(y)
         t = T_MAX * keras.random.uniform((count,), seed=self.random)
-        noise = keras.random.normal(tf.shape(y), seed=self.random)
+        noise = keras.random.normal(tf.shape(clean), seed=self.random)
         left_out = self.options["condition_dropout"]
         known = keras.random.uniform((count,), seed=self.random) >= left_out
         condition = _where_known(self.condition(x), known)
         with tf.GradientTape() as tape:
-            loss = self.denoising_loss(y, condition, t, noise, weights, training=True)
+            loss = self.denoising_loss(clean, condition, t, noise, training=True)
         variables = self.network.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         self._track(loss, y)
@@ -176,11 +198,11 @@ class Diffusion(Supervised):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The loss at evenly spread times and with fixed noise, and the metrics of samples."""
-        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-        count = tf.shape(y)[0]
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        count, clean = tf.shape(y)[0], self.space.encode(y)
         t = T_MAX * (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(count, tf.float32)
-        noise = tf.random.stateless_normal(tf.shape(y), seed=(0, 1))
-        loss = self.denoising_loss(y, self.condition(x), t, noise, weights, training=False)
+        noise = tf.random.stateless_normal(tf.shape(clean), seed=(0, 1))
+        loss = self.denoising_loss(clean, self.condition(x), t, noise, training=False)
         self._track(loss, y)
         self.validating = True
         try:
@@ -197,21 +219,17 @@ class Diffusion(Supervised):
         condition = self.condition(x)
         found = condition[0]
         size = self.options["patch"] * tf.shape(found)[1:3]
-        shape = tf.concat([size, [3]], 0)
+        shape = tf.concat([size, [self.space.channels]], 0)
         noise = tf.random.stateless_normal(shape, seed=(self.options["draw"], 0))
         noise = tf.broadcast_to(noise, tf.concat([tf.shape(found)[:1], shape], 0))
-        noise = tf.ensure_shape(noise, (None, None, None, 3))
+        noise = tf.ensure_shape(noise, (None, None, None, self.space.channels))
         sampler = SAMPLERS[self.options["sampler"]]
 
         def denoise(noisy: Any, t: Any) -> tuple[Any, Any]:
             return self.estimates(noisy, condition, t)
 
-        image = 0.5 * (sampler(denoise, self.schedule, noise, self.options["steps"]) + 1)
-        image = tf.clip_by_value(image, 0.0, 1.0)
-        return self.finished(x, image)
-
-    def finished(self, x: Any, image: Any) -> Any:
-        """`image` with the known pixels of a masked photo."""
+        sample = sampler(denoise, self.schedule, noise, self.options["steps"])
+        image = tf.clip_by_value(self.space.decode(sample), 0.0, 1.0)
         if not self.has_mask:
             return image
         return x[..., :3] * (1 - x[..., 3:]) + image * x[..., 3:]
@@ -228,13 +246,26 @@ class Diffusion(Supervised):
             unguided = self.network([noisy, nothing, times, *none], training=False)
             answer = unguided + guidance * (answer - unguided)
         clean, _ = self.schedule.estimates(self.options["prediction"], answer, noisy, times)
-        clean = tf.clip_by_value(clean, -1.0, 1.0)
+        if self.space.limit:
+            clean = tf.clip_by_value(clean, -self.space.limit, self.space.limit)
         return clean, (noisy - self.schedule.alpha(t) * clean) / self.schedule.sigma(t)
+
+    def adapt(self, batches: Iterable[Any], images: int) -> None:
+        """Fits the statistics of the latents, where there are any, in one pass over `batches`."""
+        if isinstance(self.space, Latents):
+            for _ in self.space.watch(x[..., :3] for x in batches):
+                pass
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of the autoencoder's weights, which no checkpoint holds."""
+        return self.space.fingerprint if isinstance(self.space, Latents) else None
 
     @property
     def inference_variables(self) -> list[Any]:
         """What EMA averages and the best checkpoint keeps."""
-        return list(self.network.weights)
+        statistics = self.latent_statistics.variables if self.latent_statistics else []
+        return [*statistics, *self.network.weights]
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""
@@ -254,20 +285,21 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
         Supervised.__init__(self, **kwargs)
         self.has_mask = False
         self.sources = [source.to_dict() for source in sources]
-        size, patch = options["image_size"], options["patch"]
+        self.enter_space(options)
+        size, square = options["image_size"], self.square
         channels = self.read_from(Extractor(sources, size, options["seed"]))
-        if self.tap_stride < patch:
+        if self.tap_stride < square:
             raise UserError(
                 f"the finest tap has a position for {self.tap_stride} pixels a side and the "
-                f"denoiser one for {patch}: its detail would be lost; lower model.patch or choose "
+                f"denoiser one for {square}: its detail would be lost; lower model.patch or choose "
                 "a deeper tap"
             )
         self.pooled = pooled = [tap.stride is None for tap in self.extractor.taps]
         vector = sum(count for count, one in zip(channels, pooled, strict=True) if one)
-        self.set_up(options, max(1, sum(channels) - vector), vector)
+        self.set_up(max(1, sum(channels) - vector), vector)
         self.size_multiple = math.lcm(
             self.extractor.size_multiple, 1 if all(pooled) else self.tap_stride,
-            patch << (GRIDS - 1),
+            square << (GRIDS - 1),
         )  # fmt: skip
         check_size(size, self.size_multiple)
 
@@ -275,7 +307,7 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
         """The standardised taps of images (B,H,W,3), or of what `raw_features` gave: the maps on
         the denoiser's grid, and the vectors."""
         parts = self.features(x)
-        grid = tf.shape(parts[0])[1:3] * (self.tap_stride // self.options["patch"])
+        grid = tf.shape(parts[0])[1:3] * (self.tap_stride // self.square)
         maps = [part for part, one in zip(parts, self.pooled, strict=True) if not one]
         vectors = [
             tf.reduce_mean(part, axis=(1, 2))
@@ -289,8 +321,16 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
         return (found, tf.concat(vectors, axis=-1)) if vectors else (found,)
 
     def adapt(self, batches: Iterable[Any], images: int) -> None:
-        """Fits the features' statistics in one pass over `batches` of x (B,H,W,3)."""
+        """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""
+        if isinstance(self.space, Latents):
+            batches = self.space.watch(batches)
         self.fit_statistics(batches, images, None)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights of all that is frozen."""
+        latents = self.space.fingerprint if isinstance(self.space, Latents) else ""
+        return self.extractor.fingerprint + latents
 
     @property
     def inference_variables(self) -> list[Any]:

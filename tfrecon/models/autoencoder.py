@@ -1,0 +1,97 @@
+"""The KL autoencoder whose latents `diffusion` works in (Rombach et al. 2022, section 3.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfrecon.errors import UserError, at_least, unknown
+from tfrecon.layers.gaussian_latent import GaussianLatent
+from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
+from tfrecon.models.adversarial import AdversarialModel
+from tfrecon.models.features import refuse_masks
+from tfrecon.networks.autoencoder import REDUCTION, decoder_network, encoder_network
+from tfrecon.networks.patch_discriminator import patch_discriminator
+
+
+def autoencoder(
+    *,
+    image_size: int = 128,
+    mask: bool = False,
+    latent_channels: int = 4,
+    width: int = 32,
+    depth: int = 2,
+    beta: float = 1e-5,
+    discriminator_filters: int = 32,
+    adversarial_loss: str = "hinge",
+    adversarial_weight: float = 0.01,
+    reconstruction_weight: float = 1.0,
+    seed: int | None = None,
+) -> Autoencoder:
+    """The image (B,H,W,3) in [0,1] to itself, through a latent of one position for 8×8 pixels.
+
+    Its scores bound those of a diffusion in its latents. Reconstruction (``l1`` and ``lpips`` as
+    published) + β·KL + the adversarial term of a PatchGAN on the image alone.
+
+    Args:
+        image_size: side of the validation images in pixels, a multiple of 8.
+        mask: must be False.
+        latent_channels: values a position (4 or 16 as published).
+        width: channels of the finest of its three grids.
+        depth: residual blocks of each grid, on both ways.
+        beta: weight of the KL term, in the units of `tfrecon.layers.gaussian_latent`.
+        discriminator_filters: filters of the PatchGAN's first stage.
+        adversarial_loss: ``bce`` or ``hinge``.
+        adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
+        reconstruction_weight: weight of the reconstruction loss.
+        seed: of the initial weights and of the latent noise.
+
+    Raises:
+        UserError: masks, a size that is no multiple of 8, an option out of range.
+    """
+    refuse_masks("autoencoder", mask)
+    if image_size % REDUCTION:
+        raise UserError(
+            f"autoencoder cannot take data.image_size = {image_size}; make it a multiple of "
+            f"{REDUCTION}"
+        )
+    for name, value in (("latent_channels", latent_channels), ("width", width), ("depth", depth)):
+        at_least(f"model.{name}", value, 1)
+    if not beta > 0:
+        raise UserError(f"model.beta must be greater than 0, not {beta}")
+    if adversarial_loss not in ADVERSARIAL_LOSSES:
+        raise unknown("model.adversarial_loss", adversarial_loss, ADVERSARIAL_LOSSES)
+    sizes: dict[str, Any] = {"latent_channels": latent_channels, "width": width, "depth": depth}
+    x = keras.Input((None, None, 3), name="x", dtype="float32")
+    encoder = encoder_network(**sizes, seed=seed)
+    latent = GaussianLatent(beta, 3 * REDUCTION**2, seed=seed, name="latent")
+    decoder = decoder_network(**sizes, seed=None if seed is None else seed + 1)
+    network = keras.Model(x, decoder(latent(*encoder(x))), name="generator")
+    discriminator = patch_discriminator(
+        channels=0, base_filters=discriminator_filters, seed=None if seed is None else seed + 2
+    )
+    return Autoencoder(
+        network, discriminator, reconstruction_weight=float(reconstruction_weight),
+        adversarial_weight=float(adversarial_weight), adversarial_loss=adversarial_loss,
+        size_multiple=REDUCTION, name="autoencoder", autocast=False,
+    )  # fmt: skip
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Autoencoder(AdversarialModel):
+    """See `autoencoder`. The discriminator sees the image alone: the input is the truth."""
+
+    @property
+    def encoder(self) -> keras.Model:
+        """Images (B,H,W,3) in [0,1] to mean and log-variance, (B,H/8,W/8,C) each."""
+        return self.generator.get_layer("encoder")
+
+    @property
+    def decoder(self) -> keras.Model:
+        """Latents (B,h,w,C) to images (B,8h,8w,3) in [0,1]."""
+        return self.generator.get_layer("decoder")
+
+    def judged(self, x: Any, image: Any) -> Any:
+        """The image."""
+        return image

@@ -1,0 +1,116 @@
+"""Where a diffusion takes place: in the pixels, or in the latents of a frozen autoencoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecon import checkpoint
+from tfrecon.config import read_json
+from tfrecon.errors import UserError
+from tfrecon.layers.ridge import Standardise
+from tfrecon.models.autoencoder import Autoencoder, autoencoder
+from tfrecon.networks.autoencoder import REDUCTION
+from tfrecon.registry import build
+
+
+class Space(Protocol):
+    """`reduction` pixels a side are one position of `channels` values; `limit` bounds them."""
+
+    reduction: int
+    channels: int
+    limit: float | None
+
+    def encode(self, images: Any) -> Any:
+        """Images (B,H,W,3) in [0,1] to the space, around 0 with a variance near 1."""
+        ...
+
+    def decode(self, points: Any) -> Any:
+        """Back to images in [0,1]; not clipped."""
+        ...
+
+
+class Pixels:
+    """Signed pixels."""
+
+    reduction, channels, limit = 1, 3, 1.0
+
+    def encode(self, images: Any) -> Any:
+        """[0,1] to [-1,1]."""
+        return 2 * images - 1
+
+    def decode(self, points: Any) -> Any:
+        """[-1,1] to [0,1]."""
+        return 0.5 * (points + 1)
+
+
+class Latents:
+    """Standardised means of the latents of a trained `autoencoder`, which stays as it is.
+
+    Statistics are 0 and 1 until `watch` has seen the training images.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.model = _trained(Path(folder))
+        self.model.trainable = False
+        self.reduction, self.limit = REDUCTION, None
+        self.channels = int(self.model.decoder.input_shape[-1])
+        self.statistics = Standardise(name="latent_statistics")
+        self.statistics.build((None, None, None, self.channels))
+
+    def encode(self, images: Any) -> Any:
+        """(B,H,W,3) to (B,H/8,W/8,C)."""
+        return self.statistics(self.model.encoder(images, training=False)[0])
+
+    def decode(self, points: Any) -> Any:
+        """(B,h,w,C) to (B,8h,8w,3)."""
+        raw = points * self.statistics.deviation + self.statistics.mean
+        return tf.cast(self.model.decoder(raw, training=False), tf.float32)
+
+    def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Passes `batches` of images on, and assigns the statistics at their end."""
+        encode = tf.function(lambda x: self.model.encoder(x, training=False)[0])
+        count, total, squares = 0, 0.0, 0.0
+        for x in batches:
+            values = np.asarray(encode(x), np.float64).reshape(-1, self.channels)
+            count, total = count + len(values), total + values.sum(0)
+            squares = squares + (values**2).sum(0)
+            yield x
+        mean = total / max(count, 1)
+        self.statistics.mean.assign(mean)
+        self.statistics.deviation.assign(np.sqrt(np.maximum(squares / count - mean**2, 1e-12)))
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the autoencoder's weights."""
+        found = hashlib.sha256()
+        for variable in self.model.inference_variables:
+            found.update(np.ascontiguousarray(variable).tobytes())
+        return found.hexdigest()[:16]
+
+
+def _trained(folder: Path) -> Autoencoder:
+    """The autoencoder of a run's folder. Raises UserError where there is none."""
+    if not (folder / "config.json").is_file() or not (folder / "best.npz").is_file():
+        raise UserError(
+            f"model.autoencoder = {str(folder)!r} is no trained run; train one with "
+            "python -m tfrecon.fit --model autoencoder"
+        )
+    config = read_json(folder / "config.json")
+    if config.model.name != "autoencoder":
+        raise UserError(
+            f"model.autoencoder = {str(folder)!r} is a run of {config.model.name!r}; name a run of "
+            "'autoencoder'"
+        )
+    made = build(
+        config.model, {"autoencoder": autoencoder}, "model", image_size=config.data.image_size,
+        mask=False, seed=config.fit.seed,
+    )  # fmt: skip
+    path = folder / "best.npz"
+    checkpoint.assign(path, checkpoint.load(path)[0], {"model": made.inference_variables})
+    return made

@@ -1,0 +1,64 @@
+"""The two halves of a KL autoencoder (Rombach et al. 2022, section 3.1), small enough for a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.ranges import FromSigned, ToSigned
+from tfrecon.layers.space_to_depth import SpaceToDepth
+from tfrecon.networks.decoders.blocks import Start, convolution, residual_block, seeded
+
+ACTIVATION = "leaky_relu"
+STAGES = 3
+REDUCTION = 1 << STAGES
+"""Pixels a side for one position of the latent."""
+
+
+def encoder_network(
+    *, latent_channels: int, width: int, depth: int, seed: int | None
+) -> keras.Model:
+    """Images (B,H,W,3) in [0,1] to mean and log-variance of the latent, (B,H/8,W/8,C) each.
+
+    Grids of `width`, 2·`width` and 4·`width` channels on squares of 2, 4 and 8 pixels, with `depth`
+    residual blocks each, without normalisation.
+    """
+    start = seeded(seed)
+    images = keras.Input((None, None, 3), name="images", dtype="float32")
+    x = SpaceToDepth(2, name="squares")(ToSigned(name="signed")(images))
+    x = convolution(x, width, 3, start, "enter")
+    for stage in range(STAGES):
+        if stage:
+            x = convolution(x, width << stage, 2, start, f"down{stage}", strides=2)
+        x = _blocks(x, depth, start, f"stage{stage}")
+    heads = [
+        convolution(x, latent_channels, 3, start, name, scale=scale, dtype="float32")
+        for name, scale in (("mean", 1.0), ("log_variance", 1e-2))
+    ]
+    return keras.Model(images, heads, name="encoder")
+
+
+def decoder_network(
+    *, latent_channels: int, width: int, depth: int, seed: int | None
+) -> keras.Model:
+    """The latent (B,h,w,C) to images (B,8h,8w,3) in [0,1], float32: the encoder's mirror image."""
+    start = seeded(seed)
+    latent = keras.Input((None, None, latent_channels), name="latent")
+    x = convolution(latent, width << (STAGES - 1), 3, start, "enter")
+    for stage in reversed(range(STAGES)):
+        x = _blocks(x, depth, start, f"stage{stage}")
+        if stage:
+            x = convolution(x, 4 * (width << (stage - 1)), 1, start, f"widen{stage}")
+            x = DepthToSpace(name=f"up{stage}")(x)
+    x = convolution(x, 12, 3, start, "head", scale=0.1, dtype="float32")
+    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
+    x = DepthToSpace(dtype="float32", name="pixels")(x)
+    return keras.Model(latent, FromSigned(name="image")(x), name="decoder")
+
+
+def _blocks(x: Any, depth: int, start: Start, name: str) -> Any:
+    for block in range(depth):
+        x = residual_block(x, start, f"{name}_block{block}", ACTIVATION)
+    return x
