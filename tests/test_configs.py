@@ -119,12 +119,11 @@ def tiny(config: Config) -> list[str]:
             *settings, "model.base_filters=4", "model.discriminator_filters=4",
             "data.image_size=64", "data.damage.name=boxes", "data.damage.size=16",
         ]  # fmt: skip
-    if config.model.name in ("feature_gan", "diffusion"):
+    if config.model.name in ("feature_gan", "diffusion", "autoencoder"):
         sizes = [f"data.{name}=64" for name in ("image_size", "load_size")]
-        return [
-            *settings, *sizes, "model.width=8", "model.weights=none", "fit.batch_size=2",
-            "fit.loss=l1",
-        ]  # fmt: skip
+        weights = ["model.weights=none"] if config.model.name != "autoencoder" else []
+        settings += [*sizes, *weights, "model.width=8"]
+        return [*settings, "fit.batch_size=2", "fit.loss=l1"]
     if config.model.name != "feature_inversion":
         width = "base_filters" if config.model.name in ("skip_vae", "restoration_gan") else "width"
         settings += [f"model.{width}=4", "fit.batch_size=2", "data.image_size=64"]

@@ -16,6 +16,7 @@ from tfrecon.config import from_tables
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES, T_MAX, linear
 from tfrecon.errors import UserError
+from tfrecon.evaluation.report import evaluate_runs
 from tfrecon.losses import mixture
 from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.diffusion import diffusion
@@ -312,6 +313,10 @@ def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, enco
     theirs = checkpoint.load(resumed.path / "state.npz")[0]
     for name, array in checkpoint.load(whole.path / "state.npz")[0].items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+    report = evaluate_runs([whole], draws=2, slow=False)
+    rows = {cell.method for cell in report.summary}
+    assert {"diffusion", "diffusion, draw 1", "diffusion, draw 2"} <= rows
+    assert any(line.startswith("diffusion over 2 draws: PSNR (dB) ") for line in report.verdicts)
     assert all(difference.restore < 1e-4 for difference in export_run(whole, tmp_path / "export"))
 
 

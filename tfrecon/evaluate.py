@@ -44,6 +44,10 @@ def parser() -> Parser:
         help="a further row: the last step's weights without their moving average",
     )  # fmt: skip
     options.add_argument(
+        "--draws", type=_positive, default=0, metavar="N",
+        help="further rows: N samples of a model that makes several, and their spread",
+    )  # fmt: skip
+    options.add_argument(
         "--set", action="append", default=[], metavar="model.KEY=VALUE",
         help="an option of the model that matters at inference, e.g. model.refine_steps=50",
     )  # fmt: skip
@@ -82,6 +86,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         slow=not arguments.no_slow,
         ensemble=arguments.ensemble,
         compare_ema=arguments.compare_ema,
+        draws=arguments.draws,
         skip_unreadable=arguments.skip_unreadable,
         options=options,
         limit=arguments.limit,

@@ -16,7 +16,7 @@ from tfrecon.evaluation import baselines, denoisers
 from tfrecon.inference import restorer, self_ensemble
 from tfrecon.run import BEST, STATE, Run, inference_variables
 
-ENSEMBLE, RAW, LAST = ", ×8 ensemble", ", without EMA", ", last step"
+ENSEMBLE, RAW, LAST, DRAW = ", ×8 ensemble", ", without EMA", ", last step", ", draw "
 """What the names of a run's further rows end with."""
 
 SLOW = (baselines.BIHARMONIC, denoisers.NON_LOCAL_MEANS)
@@ -53,17 +53,21 @@ def row_names(runs: Sequence[Run]) -> list[str]:
 
 def of_run(
     run: Run, name: str, model: Any, options: Mapping[str, Any] | None,
-    *, ensemble: bool, compare_ema: bool,
+    *, ensemble: bool, compare_ema: bool, draws: int,
 ) -> Contenders:  # fmt: skip
-    """The row of the run's loaded `model`, called `name`, and those of its ensemble and averages.
+    """The row of the run's loaded `model`, called `name`, and those of its ensemble, averages and
+    of `draws` samples.
 
     With `compare_ema` the last step's raw weights are a row, and the last step's averaged ones too
     where the best weights, which the first row has, are of another step. Raises UserError for a run
-    without an average.
+    without an average and for draws of a model that makes one answer.
     """
     found = {name: _contender(run, model)}
     if ensemble:
         found[name + ENSEMBLE] = _contender(run, model, ensemble=True)
+    for draw in range(1, draws + 1):
+        drawn = run.load_model({**(options or {}), "draw": draw})
+        found[f"{name}{DRAW}{draw}"] = _contender(run, drawn)
     if compare_ema:
         path = run.path / STATE
         arrays, note = checkpoint.load(path)

@@ -57,6 +57,7 @@ def evaluate_runs(
     slow: bool = True,
     ensemble: bool = False,
     compare_ema: bool = False,
+    draws: int = 0,
     skip_unreadable: bool = False,
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
@@ -67,7 +68,8 @@ def evaluate_runs(
     `data` and `root` name another recipe or folder than the runs were trained on. `baselines` adds
     the damaged input with the classical fills where there are masks and the classical denoisers
     where there are none; `slow` ones among them too. `ensemble` adds a row of each run's ×8
-    self-ensemble, `compare_ema` one of its weights without their moving average. `options` are put
+    self-ensemble, `compare_ema` one of its weights without their moving average, `draws` so many of
+    the samples that a generative model makes. `options` are put
     on top of the models', for those that matter at inference only; `limit` scores the first images
     only; so many `pairs` of the first run are written as files of their own. Images are streamed,
     none is kept. The folder is ``report`` inside the run's, or ``report-…`` named after what
@@ -86,7 +88,7 @@ def evaluate_runs(
     trained: contenders.Contenders = {}
     for run, own_name, model in zip(runs, names, models, strict=True):
         trained |= contenders.of_run(
-            run, own_name, model, options, ensemble=ensemble, compare_ema=compare_ema
+            run, own_name, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws
         )
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     untrained: contenders.Contenders = {}
@@ -169,6 +171,9 @@ def _verdicts(
             last = name + contenders.LAST
             averaged = last if last in paid else name
             found.append(costs.average_gain(cells, name + contenders.RAW, averaged))
+        samples = [other for other in paid if other.startswith(name + contenders.DRAW)]
+        if samples:
+            found.append(costs.spread(cells, name, samples))
     return found
 
 
