@@ -31,7 +31,7 @@ class Measure:
 
 MEASURES = {
     "mse": Measure("MSE", False, "#.3g"),
-    "mse255": Measure("MSE 0–255", False, "#.3g"),
+    "mse255": Measure("MSE 0–255", False, ".1f"),
     "nrmse": Measure("NRMSE", False, "#.3g"),
     "mae": Measure("MAE", False, "#.3g"),
     "psnr": Measure("PSNR (dB)", True, ".2f"),
@@ -279,7 +279,7 @@ def _head(column: str) -> str:
 
 
 def _spread(cell: Cell) -> str:
-    return f"{_number(cell.mean, cell)} ± {_number(cell.std, cell)}"
+    return f"{_number(cell.mean, cell)} ± {_number(cell.std, cell).removeprefix('+')}"
 
 
 def _interval(cell: Cell) -> str:
