@@ -12,18 +12,22 @@ import tensorflow as tf
 @keras.saving.register_keras_serializable("tfrecon")
 class TimeEmbedding(keras.layers.Layer):
     """t (B,) in [0,1] to sines and cosines (B,width) of periods from 2π/1000 up to 2π·10, as if
-    time ran to 1000 (Vaswani et al. 2017, section 3.5; Ho et al. 2020)."""
+    time ran to 1000 (Vaswani et al. 2017, section 3.5; Ho et al. 2020).
 
-    def __init__(self, width: int, **kwargs: Any) -> None:
+    `cosines_first` swaps the halves, as Stable Diffusion has them.
+    """
+
+    def __init__(self, width: int, cosines_first: bool = False, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
-        self.width = width
+        self.width, self.cosines_first = width, cosines_first
 
     def call(self, t: Any) -> Any:
         """The embedding, float32."""
         half = self.width // 2
         frequencies = tf.exp(-math.log(10_000.0) * tf.range(half, dtype=tf.float32) / half)
         angles = 1000.0 * tf.cast(t, tf.float32)[:, None] * frequencies
-        return tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
+        halves = [tf.sin(angles), tf.cos(angles)]
+        return tf.concat(halves[::-1] if self.cosines_first else halves, axis=-1)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """(B,width)."""
@@ -31,7 +35,7 @@ class TimeEmbedding(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""
-        return {**super().get_config(), "width": self.width}
+        return {**super().get_config(), "width": self.width, "cosines_first": self.cosines_first}
 
 
 @keras.saving.register_keras_serializable("tfrecon")
