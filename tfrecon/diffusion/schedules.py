@@ -19,7 +19,7 @@ T_MAX = 0.999
 """Where samplers begin. At t = 1 itself some schedules have α = 0, by which noise-predicting
 denoisers divide."""
 
-MOST_SIGNAL = 0.05
+MOST_SIGNAL = 0.1
 """The largest α_1/σ_1 of a schedule that counts as ending in noise."""
 
 PREDICTIONS = ("velocity", "noise")
@@ -76,6 +76,26 @@ def linear(*, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     return schedule
 
 
+def scaled_linear(*, beta_min: float = 0.85, beta_max: float = 12.0) -> Schedule:
+    """As `linear` with √β(t) from √`beta_min` to √`beta_max`: that of Stable Diffusion (Rombach et
+    al. 2022, appendix), where 1000 steps go from 0.00085 to 0.012. Raises UserError as `linear`."""
+    if not 0 < beta_min < beta_max:
+        raise UserError(
+            "of schedule 'scaled_linear' 0 < beta_min < beta_max must hold, not "
+            f"{beta_min} and {beta_max}"
+        )
+    start, rise = math.sqrt(beta_min), math.sqrt(beta_max) - math.sqrt(beta_min)
+
+    def log_alpha(t: Any) -> Any:
+        return -0.5 * ((start + rise * t) ** 3 - start**3) / (3 * rise)
+
+    schedule = _preserving(
+        lambda t: tf.exp(log_alpha(t)), lambda t: tf.sqrt(-tf.math.expm1(2 * log_alpha(t)))
+    )
+    _check_end(schedule, "scaled_linear", "raise beta_max, e.g. to 12")
+    return schedule
+
+
 def cosine(*, offset: float = 0.0) -> Schedule:
     """α = cos(π/2·u), σ = sin(π/2·u), u = (t + s)/(1 + s) with s the `offset`, 0.008 in Nichol and
     Dhariwal 2021 (eq. 17). Raises UserError for a negative offset."""
@@ -96,7 +116,12 @@ def flow() -> Schedule:
     )
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear, "cosine": cosine, "flow": flow}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "linear": linear,
+    "scaled_linear": scaled_linear,
+    "cosine": cosine,
+    "flow": flow,
+}
 
 
 def _preserving(alpha: Callable[[Any], Any], sigma: Callable[[Any], Any]) -> Schedule:

@@ -8,23 +8,18 @@ Conditioned on frozen features or on the damaged photo:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
 from typing import Any
-
-import keras
-import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
 from tfrecon.diffusion.samplers import SAMPLERS
-from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES, T_MAX
+from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES
 from tfrecon.errors import UserError, at_least, unknown
-from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
-from tfrecon.models.sources import Extractor, Source, parse_sources
-from tfrecon.models.spaces import Latents, Pixels, Space
-from tfrecon.models.supervised import Supervised
-from tfrecon.networks.denoiser import GRIDS, denoiser
-from tfrecon.registry import Spec, build, check
+from tfrecon.models.denoising import Diffusion, FeatureDiffusion
+from tfrecon.models.features import refuse_masks
+from tfrecon.models.sources import parse_sources
+from tfrecon.registry import Spec, build
+
+DENOISERS = ("unet", "sd1")
 
 
 def diffusion(
@@ -36,6 +31,8 @@ def diffusion(
     weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None,
     autoencoder: str | None = None,
+    denoiser: str = "unet",
+    sd1_weights: str | None = None,
     patch: int | None = None,
     width: int = 64,
     depth: int = 1,
@@ -61,7 +58,10 @@ def diffusion(
         weights: a weight set of the backbone, a file, or None for random weights.
         sources: several of the three above, for an ensemble, instead of them.
         autoencoder: folder of a run of the model `autoencoder`, in whose latents the diffusion
-            takes place; None: in the pixels.
+            takes place, or ``sd1`` for Stable Diffusion's; None: in the pixels.
+        denoiser: ``unet``, or ``sd1`` for that of Stable Diffusion 1.x (859.5 million parameters,
+            without a text), which works on latents of 4 channels and whose sizes are its own.
+        sd1_weights: folder of Stable Diffusion 1.x as diffusers saves it; None: random weights.
         patch: pixels, or latents, a side of the squares that the denoiser works on; None is 2
             pixels or 1 latent.
         width: channels of its finest grid.
@@ -82,7 +82,8 @@ def diffusion(
     if patch is None:
         patch = 1 if autoencoder else 2
     options = {
-        "autoencoder": autoencoder, "patch": patch, "width": width, "depth": depth,
+        "autoencoder": autoencoder, "denoiser": denoiser, "sd1_weights": sd1_weights,
+        "patch": patch, "width": width, "depth": depth,
         "prediction": prediction,
         "schedule": Spec.parse(schedule, "model.schedule").to_dict(),
         "condition_dropout": condition_dropout, "sampler": sampler, "steps": steps,
@@ -103,7 +104,8 @@ def diffusion(
 def check_diffusion(
     *, backbone: str | None = None, taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, autoencoder: str | None = None,
-    patch: int | None = None, width: int = 64, depth: int = 1,
+    denoiser: str = "unet", sd1_weights: str | None = None, patch: int | None = None,
+    width: int = 64, depth: int = 1,
     schedule: Any = "cosine", prediction: str = "velocity", condition_dropout: float = 0.1,
     sampler: str = "ddim", steps: int = 20, guidance: float = 1.0, draw: int = 0,
 ) -> None:  # fmt: skip
@@ -116,7 +118,17 @@ def check_diffusion(
         ("draw", draw, 0),
     ):  # fmt: skip
         at_least(f"model.{name}", value, least)
-    del autoencoder  # read when the model is built
+    if denoiser not in DENOISERS:
+        raise unknown("model.denoiser", denoiser, DENOISERS)
+    if denoiser == "sd1" and (autoencoder is None or patch not in (None, 1)):
+        raise UserError(
+            "model.denoiser = 'sd1' works on latents, position by position; set "
+            "model.autoencoder=sd1 and leave model.patch out"
+        )
+    if sd1_weights is not None and "sd1" not in (autoencoder, denoiser):
+        raise UserError(
+            "model.sd1_weights are for model.autoencoder=sd1 and model.denoiser=sd1; set one"
+        )
     if patch is not None and (patch < 1 or patch & (patch - 1)):
         raise UserError(f"model.patch must be 1, 2, 4, … and not {patch}")
     if not 0 <= condition_dropout < 1:
@@ -127,225 +139,4 @@ def check_diffusion(
         if value not in known:
             raise unknown(f"model.{name}", value, known)
     spec = Spec.parse(schedule, "model.schedule")
-    SCHEDULES[spec.name](**check(spec, SCHEDULES, "schedule"))
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class Diffusion(Supervised):
-    """See `diffusion`; conditioned on the photo itself. `fit.loss` judges the denoiser's answer."""
-
-    def __init__(self, mask: bool, options: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.has_mask = mask
-        self.enter_space(options)
-        self.set_up((self.space.channels + mask) * options["patch"] ** 2, 0)
-        self.size_multiple = self.square << (GRIDS - 1)
-
-    def enter_space(self, options: dict[str, Any]) -> None:
-        """Builds or loads what the diffusion takes place in."""
-        self.options, folder = options, options["autoencoder"]
-        self.space: Space = Latents(folder) if folder else Pixels()
-        self.latent_statistics = self.space.statistics if folder else None
-        self.square = self.space.reduction * options["patch"]
-        """Pixels a side for one position of the denoiser."""
-
-    def set_up(self, condition: int, vector: int) -> None:
-        """Builds the denoiser for so many channels of the condition, as a map and as a vector."""
-        options = self.options
-        self.schedule = build(Spec.parse(options["schedule"], "schedule"), SCHEDULES, "schedule")
-        self.network = denoiser(
-            channels=self.space.channels, condition_channels=condition, global_channels=vector,
-            patch=options["patch"], width=options["width"], depth=options["depth"],
-            seed=options["seed"],
-        )  # fmt: skip
-        self.network.autocast = False
-        self.random = keras.random.SeedGenerator(options["seed"])
-
-    def condition(self, x: Any) -> tuple[Any, ...]:
-        """What the denoiser sees of the input: a map (B,h,w,C) on its grid, and a vector where the
-        model has one. Zeros mean that nothing is known."""
-        found, patch = self.space.encode(x[..., :3]), self.options["patch"]
-        if self.has_mask:
-            size = self.space.reduction
-            found = tf.concat([found, tf.nn.max_pool2d(x[..., 3:], size, size, "VALID")], axis=-1)
-        return (tf.nn.space_to_depth(found, patch) if patch > 1 else found,)
-
-    def denoising_loss(
-        self, clean: Any, condition: Sequence[Any], t: Any, noise: Any, training: bool
-    ) -> Any:
-        """`compile`'s loss between the denoiser's answer on x_t and what it should be."""
-        noisy = self.schedule.noised(clean, noise, t)
-        found, *vector = condition
-        answer = self.network([noisy, found, t, *vector], training=training)
-        target = self.schedule.target(self.options["prediction"], clean, noise, t)
-        return self.compute_loss(y=target, y_pred=answer, training=training)
-
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """One step at random times (Ho et al. 2020, algorithm 1); some conditions are left out."""
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        count, clean = tf.shape(y)[0], self.space.encode(y)
-        t = T_MAX * keras.random.uniform((count,), seed=self.random)
-        noise = keras.random.normal(tf.shape(clean), seed=self.random)
-        left_out = self.options["condition_dropout"]
-        known = keras.random.uniform((count,), seed=self.random) >= left_out
-        condition = _where_known(self.condition(x), known)
-        with tf.GradientTape() as tape:
-            loss = self.denoising_loss(clean, condition, t, noise, training=True)
-        variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
-        self._track(loss, y)
-        return self.compute_metrics(x, y, None)
-
-    def test_step(self, data: Any) -> dict[str, Any]:
-        """The loss at evenly spread times and with fixed noise, and the metrics of samples."""
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        count, clean = tf.shape(y)[0], self.space.encode(y)
-        t = T_MAX * (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(count, tf.float32)
-        noise = tf.random.stateless_normal(tf.shape(clean), seed=(0, 1))
-        loss = self.denoising_loss(clean, self.condition(x), t, noise, training=False)
-        self._track(loss, y)
-        self.validating = True
-        try:
-            return self.compute_metrics(x, y, self(x, training=False))
-        finally:
-            self.validating = False
-
-    def _track(self, loss: Any, y: Any) -> None:
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(y)[0])
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        """A sample for each image, clipped to [0,1]; the same noise begins all of them."""
-        condition = self.condition(x)
-        found = condition[0]
-        size = self.options["patch"] * tf.shape(found)[1:3]
-        shape = tf.concat([size, [self.space.channels]], 0)
-        noise = tf.random.stateless_normal(shape, seed=(self.options["draw"], 0))
-        noise = tf.broadcast_to(noise, tf.concat([tf.shape(found)[:1], shape], 0))
-        noise = tf.ensure_shape(noise, (None, None, None, self.space.channels))
-        sampler = SAMPLERS[self.options["sampler"]]
-
-        def denoise(noisy: Any, t: Any) -> tuple[Any, Any]:
-            return self.estimates(noisy, condition, t)
-
-        sample = sampler(denoise, self.schedule, noise, self.options["steps"])
-        image = tf.clip_by_value(self.space.decode(sample), 0.0, 1.0)
-        if not self.has_mask:
-            return image
-        return x[..., :3] * (1 - x[..., 3:]) + image * x[..., 3:]
-
-    def estimates(self, noisy: Any, condition: Sequence[Any], t: Any) -> tuple[Any, Any]:
-        """x_0, clipped to its range, and the ε that goes with it, at one time t for all; guided
-        (Ho and Salimans 2022, eq. 6, in the weight of Saharia et al. 2022)."""
-        guidance = self.options["guidance"]
-        times = tf.fill(tf.shape(noisy)[:1], t)
-        found, *vector = condition
-        answer = self.network([noisy, found, times, *vector], training=False)
-        if guidance != 1:
-            nothing, *none = (tf.zeros_like(part) for part in condition)
-            unguided = self.network([noisy, nothing, times, *none], training=False)
-            answer = unguided + guidance * (answer - unguided)
-        clean, _ = self.schedule.estimates(self.options["prediction"], answer, noisy, times)
-        if self.space.limit:
-            clean = tf.clip_by_value(clean, -self.space.limit, self.space.limit)
-        return clean, (noisy - self.schedule.alpha(t) * clean) / self.schedule.sigma(t)
-
-    def adapt(self, batches: Iterable[Any], images: int) -> None:
-        """Fits the statistics of the latents, where there are any, in one pass over `batches`."""
-        if isinstance(self.space, Latents):
-            for _ in self.space.watch(x[..., :3] for x in batches):
-                pass
-
-    @property
-    def fingerprint(self) -> str | None:
-        """A hash of the autoencoder's weights, which no checkpoint holds."""
-        return self.space.fingerprint if isinstance(self.space, Latents) else None
-
-    @property
-    def inference_variables(self) -> list[Any]:
-        """What EMA averages and the best checkpoint keeps."""
-        statistics = self.latent_statistics.variables if self.latent_statistics else []
-        return [*statistics, *self.network.weights]
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {"name": self.name, "mask": self.has_mask, **self.options}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Diffusion:
-        """The model that `get_config` describes, with fresh weights."""
-        return diffusion(**{key: value for key, value in config.items() if key != "name"})
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class FeatureDiffusion(FrozenFeatures, Diffusion):
-    """See `diffusion`; conditioned on frozen features."""
-
-    def __init__(self, sources: Sequence[Source], options: dict[str, Any], **kwargs: Any) -> None:
-        Supervised.__init__(self, **kwargs)
-        self.has_mask = False
-        self.sources = [source.to_dict() for source in sources]
-        self.enter_space(options)
-        size, square = options["image_size"], self.square
-        channels = self.read_from(Extractor(sources, size, options["seed"]))
-        if self.tap_stride < square:
-            raise UserError(
-                f"the finest tap has a position for {self.tap_stride} pixels a side and the "
-                f"denoiser one for {square}: its detail would be lost; lower model.patch or choose "
-                "a deeper tap"
-            )
-        self.pooled = pooled = [tap.stride is None for tap in self.extractor.taps]
-        vector = sum(count for count, one in zip(channels, pooled, strict=True) if one)
-        self.set_up(max(1, sum(channels) - vector), vector)
-        self.size_multiple = math.lcm(
-            self.extractor.size_multiple, 1 if all(pooled) else self.tap_stride,
-            square << (GRIDS - 1),
-        )  # fmt: skip
-        check_size(size, self.size_multiple)
-
-    def condition(self, x: Any) -> tuple[Any, ...]:
-        """The standardised taps of images (B,H,W,3), or of what `raw_features` gave: the maps on
-        the denoiser's grid, and the vectors."""
-        parts = self.features(x)
-        grid = tf.shape(parts[0])[1:3] * (self.tap_stride // self.square)
-        maps = [part for part, one in zip(parts, self.pooled, strict=True) if not one]
-        vectors = [
-            tf.reduce_mean(part, axis=(1, 2))
-            for part, one in zip(parts, self.pooled, strict=True)
-            if one
-        ]
-        if maps:
-            found = tf.image.resize(tf.concat(maps, axis=-1), grid)
-        else:
-            found = tf.zeros(tf.concat([tf.shape(parts[0])[:1], grid, [1]], 0))
-        return (found, tf.concat(vectors, axis=-1)) if vectors else (found,)
-
-    def adapt(self, batches: Iterable[Any], images: int) -> None:
-        """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""
-        if isinstance(self.space, Latents):
-            batches = self.space.watch(batches)
-        self.fit_statistics(batches, images, None)
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the weights of all that is frozen."""
-        latents = self.space.fingerprint if isinstance(self.space, Latents) else ""
-        return self.extractor.fingerprint + latents
-
-    @property
-    def inference_variables(self) -> list[Any]:
-        """What a checkpoint of the best weights holds: statistics and denoiser."""
-        statistics = [variable for layer in self.standardise for variable in layer.variables]
-        return [*statistics, *super().inference_variables]
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {"name": self.name, "sources": self.sources, **self.options}
-
-
-def _where_known(condition: Sequence[Any], known: Any) -> tuple[Any, ...]:
-    """The condition, zeroed where `known` (B,) is False."""
-    return tuple(
-        part * tf.cast(tf.reshape(known, [-1] + [1] * (len(part.shape) - 1)), part.dtype)
-        for part in condition
-    )
+    build(spec, SCHEDULES, "schedule")

@@ -15,6 +15,8 @@ from tfrecon.config import read_json
 from tfrecon.errors import UserError
 from tfrecon.layers.ridge import Standardise
 from tfrecon.models.autoencoder import Autoencoder, autoencoder
+from tfrecon.models.stable_diffusion import load_autoencoder
+from tfrecon.networks import stable_diffusion as sd1
 from tfrecon.networks.autoencoder import REDUCTION
 from tfrecon.registry import build
 
@@ -92,6 +94,27 @@ class Latents:
         for variable in self.model.inference_variables:
             found.update(np.ascontiguousarray(variable).tobytes())
         return found.hexdigest()[:16]
+
+
+class StableDiffusionLatents:
+    """Those of Stable Diffusion 1.x: scaled means of its autoencoder's latents."""
+
+    def __init__(self, folder: str | None) -> None:
+        self.reduction, self.channels, self.limit = sd1.REDUCTION, sd1.LATENT_CHANNELS, None
+        self.encoder, self.decoder = sd1.encoder(), sd1.decoder()
+        if folder:
+            load_autoencoder(self.encoder, self.decoder, folder)
+        self.encoder.trainable = self.decoder.trainable = False
+        self.fingerprint = f"sd1 {folder}"
+
+    def encode(self, images: Any) -> Any:
+        """(B,H,W,3) to (B,H/8,W/8,4)."""
+        moments = tf.cast(self.encoder(images, training=False), tf.float32)
+        return sd1.LATENT_SCALE * moments[..., : self.channels]
+
+    def decode(self, points: Any) -> Any:
+        """(B,h,w,4) to (B,8h,8w,3)."""
+        return tf.cast(self.decoder(points / sd1.LATENT_SCALE, training=False), tf.float32)
 
 
 def _trained(folder: Path) -> Autoencoder:

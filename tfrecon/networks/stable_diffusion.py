@@ -19,6 +19,8 @@ from tfrecon.layers.ranges import FromSigned, ToSigned
 LATENT_CHANNELS = 4
 LATENT_SCALE = 0.18215
 """What the published diffusion multiplies the latents by."""
+WORDS = 77
+"""Of a text of Stable Diffusion."""
 REDUCTION = 8
 """Pixels a side for one position of the latent."""
 UNET_MULTIPLE = 8
@@ -205,3 +207,42 @@ def _norm(x: Any, name: str, groups: int, epsilon: float) -> Any:
 
 def _layer_norm(x: Any, name: str) -> Any:
     return layers.LayerNormalization(epsilon=1e-5, name=name)(x)
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class NoText(layers.Layer):
+    """(B,h,w,C) to a text of zeros for each photo, (B,WORDS,width): nothing is said about it."""
+
+    def __init__(self, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+
+    def call(self, x: Any) -> Any:
+        """See above."""
+        return keras.ops.zeros((keras.ops.shape(x)[0], WORDS, self.width), x.dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """(B,WORDS,width)."""
+        return (input_shape[0], WORDS, self.width)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {**super().get_config(), "width": self.width}
+
+
+def sd1_denoiser(
+    *, condition_channels: int, global_channels: int = 0, text_width: int = 768, **sizes: Any
+) -> keras.Model:
+    """`unet` with the inputs of `tfrecon.networks.denoiser.denoiser`, without a text; the condition
+    lies on the grid of the latent. `sizes` are the options of `unet`."""
+    noisy = keras.Input((None, None, LATENT_CHANNELS), name="noisy")
+    condition = keras.Input((None, None, condition_channels), name="condition")
+    t = keras.Input((), name="t")
+    inputs: list[Any] = [noisy, condition, t]
+    vector = None
+    if global_channels:
+        vector = keras.Input((global_channels,), name="vector")
+        inputs.append(vector)
+    text = NoText(text_width, name="text")(noisy)
+    noise = unet(inputs=[noisy, t, text], condition=condition, vector=vector, **sizes)
+    return keras.Model(inputs, noise, name="sd1_denoiser")

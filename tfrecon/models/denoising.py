@@ -1,0 +1,277 @@
+"""The model classes of `tfrecon.models.diffusion`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrecon.backbones import DEFAULT
+from tfrecon.diffusion.samplers import SAMPLERS
+from tfrecon.diffusion.schedules import SCHEDULES, T_MAX
+from tfrecon.errors import UserError
+from tfrecon.models.features import FrozenFeatures, check_size
+from tfrecon.models.sources import Extractor, Source, parse_sources
+from tfrecon.models.spaces import Latents, Pixels, Space, StableDiffusionLatents
+from tfrecon.models.stable_diffusion import load_denoiser
+from tfrecon.models.supervised import Supervised
+from tfrecon.networks import stable_diffusion as sd1
+from tfrecon.networks.denoiser import GRIDS
+from tfrecon.networks.denoiser import denoiser as unet_denoiser
+from tfrecon.registry import Spec, build
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Diffusion(Supervised):
+    """See `diffusion`; conditioned on the photo itself. `fit.loss` judges the denoiser's answer."""
+
+    def __init__(self, mask: bool, options: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.has_mask = mask
+        self.enter_space(options)
+        self.set_up((self.space.channels + mask) * options["patch"] ** 2, 0)
+        self.size_multiple = self.square * self.grid_multiple
+
+    def enter_space(self, options: dict[str, Any]) -> None:
+        """Builds or loads what the diffusion takes place in."""
+        self.options, folder = options, options["autoencoder"]
+        self.space: Space = Pixels()
+        self.latent_statistics = None
+        if folder == "sd1":
+            self.space = StableDiffusionLatents(options["sd1_weights"])
+        elif folder:
+            self.space = Latents(folder)
+            self.latent_statistics = self.space.statistics
+        self.square = self.space.reduction * options["patch"]
+        """Pixels a side for one position of the denoiser."""
+
+    def set_up(self, condition: int, vector: int) -> None:
+        """Builds the denoiser for so many channels of the condition, as a map and as a vector."""
+        options = self.options
+        self.schedule = build(Spec.parse(options["schedule"], "schedule"), SCHEDULES, "schedule")
+        if options["denoiser"] == "sd1":
+            self.network = self._sd1(condition, vector)
+        else:
+            self.network = unet_denoiser(
+                channels=self.space.channels, condition_channels=condition,
+                global_channels=vector, patch=options["patch"], width=options["width"],
+                depth=options["depth"], seed=options["seed"],
+            )  # fmt: skip
+        self.network.autocast = False
+        self.random = keras.random.SeedGenerator(options["seed"])
+
+    def _sd1(self, condition: int, vector: int) -> keras.Model:
+        if self.space.channels != sd1.LATENT_CHANNELS:
+            raise UserError(
+                f"model.denoiser = 'sd1' takes latents of {sd1.LATENT_CHANNELS} channels and those "
+                f"of model.autoencoder have {self.space.channels}; choose another autoencoder"
+            )
+        network = sd1.sd1_denoiser(condition_channels=condition, global_channels=vector)
+        if self.options["sd1_weights"]:
+            load_denoiser(network, self.options["sd1_weights"])
+        return network
+
+    @property
+    def grid_multiple(self) -> int:
+        """What the sides of the denoiser's grid must be multiples of."""
+        return sd1.UNET_MULTIPLE if self.options["denoiser"] == "sd1" else 1 << (GRIDS - 1)
+
+    def condition(self, x: Any) -> tuple[Any, ...]:
+        """What the denoiser sees of the input: a map (B,h,w,C) on its grid, and a vector where the
+        model has one. Zeros mean that nothing is known."""
+        found, patch = self.space.encode(x[..., :3]), self.options["patch"]
+        if self.has_mask:
+            size = self.space.reduction
+            found = tf.concat([found, tf.nn.max_pool2d(x[..., 3:], size, size, "VALID")], axis=-1)
+        return (tf.nn.space_to_depth(found, patch) if patch > 1 else found,)
+
+    def denoising_loss(
+        self, clean: Any, condition: Sequence[Any], t: Any, noise: Any, training: bool
+    ) -> Any:
+        """`compile`'s loss between the denoiser's answer on x_t and what it should be."""
+        noisy = self.schedule.noised(clean, noise, t)
+        found, *vector = condition
+        answer = self.network([noisy, found, t, *vector], training=training)
+        target = self.schedule.target(self.options["prediction"], clean, noise, t)
+        return self.compute_loss(y=target, y_pred=answer, training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One step at random times (Ho et al. 2020, algorithm 1); some conditions are left out."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        count, clean = tf.shape(y)[0], self.space.encode(y)
+        t = T_MAX * keras.random.uniform((count,), seed=self.random)
+        noise = keras.random.normal(tf.shape(clean), seed=self.random)
+        left_out = self.options["condition_dropout"]
+        known = keras.random.uniform((count,), seed=self.random) >= left_out
+        condition = _where_known(self.condition(x), known)
+        with tf.GradientTape() as tape:
+            loss = self.denoising_loss(clean, condition, t, noise, training=True)
+        variables = self.network.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self._track(loss, y)
+        return self.compute_metrics(x, y, None)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """The loss at evenly spread times and with fixed noise, and the metrics of samples."""
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        count, clean = tf.shape(y)[0], self.space.encode(y)
+        t = T_MAX * (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(count, tf.float32)
+        noise = tf.random.stateless_normal(tf.shape(clean), seed=(0, 1))
+        loss = self.denoising_loss(clean, self.condition(x), t, noise, training=False)
+        self._track(loss, y)
+        self.validating = True
+        try:
+            return self.compute_metrics(x, y, self(x, training=False))
+        finally:
+            self.validating = False
+
+    def _track(self, loss: Any, y: Any) -> None:
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(y)[0])
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """A sample for each image, clipped to [0,1]; the same noise begins all of them."""
+        condition = self.condition(x)
+        found = condition[0]
+        size = self.options["patch"] * tf.shape(found)[1:3]
+        shape = tf.concat([size, [self.space.channels]], 0)
+        noise = tf.random.stateless_normal(shape, seed=(self.options["draw"], 0))
+        noise = tf.broadcast_to(noise, tf.concat([tf.shape(found)[:1], shape], 0))
+        noise = tf.ensure_shape(noise, (None, None, None, self.space.channels))
+        sampler = SAMPLERS[self.options["sampler"]]
+
+        def denoise(noisy: Any, t: Any) -> tuple[Any, Any]:
+            return self.estimates(noisy, condition, t)
+
+        sample = sampler(denoise, self.schedule, noise, self.options["steps"])
+        image = tf.clip_by_value(self.space.decode(sample), 0.0, 1.0)
+        if not self.has_mask:
+            return image
+        return x[..., :3] * (1 - x[..., 3:]) + image * x[..., 3:]
+
+    def estimates(self, noisy: Any, condition: Sequence[Any], t: Any) -> tuple[Any, Any]:
+        """x_0, clipped to its range, and the ε that goes with it, at one time t for all; guided
+        (Ho and Salimans 2022, eq. 6, in the weight of Saharia et al. 2022)."""
+        guidance = self.options["guidance"]
+        times = tf.fill(tf.shape(noisy)[:1], t)
+        found, *vector = condition
+        answer = self.network([noisy, found, times, *vector], training=False)
+        if guidance != 1:
+            nothing, *none = (tf.zeros_like(part) for part in condition)
+            unguided = self.network([noisy, nothing, times, *none], training=False)
+            answer = unguided + guidance * (answer - unguided)
+        clean, _ = self.schedule.estimates(self.options["prediction"], answer, noisy, times)
+        if self.space.limit:
+            clean = tf.clip_by_value(clean, -self.space.limit, self.space.limit)
+        return clean, (noisy - self.schedule.alpha(t) * clean) / self.schedule.sigma(t)
+
+    def adapt(self, batches: Iterable[Any], images: int) -> None:
+        """Fits the statistics of the latents, where there are any, in one pass over `batches`."""
+        if isinstance(self.space, Latents):
+            for _ in self.space.watch(x[..., :3] for x in batches):
+                pass
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of the autoencoder's weights, which no checkpoint holds."""
+        return getattr(self.space, "fingerprint", None)
+
+    @property
+    def inference_variables(self) -> list[Any]:
+        """What EMA averages and the best checkpoint keeps."""
+        statistics = self.latent_statistics.variables if self.latent_statistics else []
+        return [*statistics, *self.network.weights]
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {"name": self.name, "mask": self.has_mask, **self.options}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Diffusion:
+        """The model that `get_config` describes, with fresh weights."""
+        options = dict(config)
+        name, mask = options.pop("name"), options.pop("mask")
+        return cls(mask, options, name=name)
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class FeatureDiffusion(FrozenFeatures, Diffusion):
+    """See `diffusion`; conditioned on frozen features."""
+
+    def __init__(self, sources: Sequence[Source], options: dict[str, Any], **kwargs: Any) -> None:
+        Supervised.__init__(self, **kwargs)
+        self.has_mask = False
+        self.sources = [source.to_dict() for source in sources]
+        self.enter_space(options)
+        size, square = options["image_size"], self.square
+        channels = self.read_from(Extractor(sources, size, options["seed"]))
+        if self.tap_stride < square:
+            raise UserError(
+                f"the finest tap has a position for {self.tap_stride} pixels a side and the "
+                f"denoiser one for {square}: its detail would be lost; lower model.patch or choose "
+                "a deeper tap"
+            )
+        self.pooled = pooled = [tap.stride is None for tap in self.extractor.taps]
+        vector = sum(count for count, one in zip(channels, pooled, strict=True) if one)
+        self.set_up(max(1, sum(channels) - vector), vector)
+        self.size_multiple = math.lcm(
+            self.extractor.size_multiple, 1 if all(pooled) else self.tap_stride,
+            square * self.grid_multiple,
+        )  # fmt: skip
+        check_size(size, self.size_multiple)
+
+    def condition(self, x: Any) -> tuple[Any, ...]:
+        """The standardised taps of images (B,H,W,3), or of what `raw_features` gave: the maps on
+        the denoiser's grid, and the vectors."""
+        parts = self.features(x)
+        grid = tf.shape(parts[0])[1:3] * (self.tap_stride // self.square)
+        maps = [part for part, one in zip(parts, self.pooled, strict=True) if not one]
+        vectors = [
+            tf.reduce_mean(part, axis=(1, 2))
+            for part, one in zip(parts, self.pooled, strict=True)
+            if one
+        ]
+        if maps:
+            found = tf.image.resize(tf.concat(maps, axis=-1), grid)
+        else:
+            found = tf.zeros(tf.concat([tf.shape(parts[0])[:1], grid, [1]], 0))
+        return (found, tf.concat(vectors, axis=-1)) if vectors else (found,)
+
+    def adapt(self, batches: Iterable[Any], images: int) -> None:
+        """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""
+        if isinstance(self.space, Latents):
+            batches = self.space.watch(batches)
+        self.fit_statistics(batches, images, None)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights of all that is frozen."""
+        return self.extractor.fingerprint + getattr(self.space, "fingerprint", "")
+
+    @property
+    def inference_variables(self) -> list[Any]:
+        """What a checkpoint of the best weights holds: statistics and denoiser."""
+        statistics = [variable for layer in self.standardise for variable in layer.variables]
+        return [*statistics, *super().inference_variables]
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {"name": self.name, "sources": self.sources, **self.options}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FeatureDiffusion:
+        """The model that `get_config` describes, with fresh weights."""
+        options = dict(config)
+        name, sources = options.pop("name"), options.pop("sources")
+        return cls(parse_sources(None, None, DEFAULT, sources), options, name=name)
+
+
+def _where_known(condition: Sequence[Any], known: Any) -> tuple[Any, ...]:
+    """The condition, zeroed where `known` (B,) is False."""
+    return tuple(
+        part * tf.cast(tf.reshape(known, [-1] + [1] * (len(part.shape) - 1)), part.dtype)
+        for part in condition
+    )
