@@ -46,10 +46,10 @@ def main() -> int:
     x = np.concatenate([y * (1 - mask), mask], -1)
     model.compile(keras.optimizers.Adam(1e-5), loss=mixture([Spec("l2")]), jit_compile=False)
     history = told("one training step", lambda: model.fit(x, y, batch_size=1, verbose=0).history)
-    assert np.isfinite(history["loss"][0])
     sample = told(f"a sample of {arguments.steps} steps", lambda: np.asarray(model(x)))
-    assert sample.shape == y.shape and np.isfinite(sample).all()
-    return 0
+    finite = np.isfinite(sample).all() and np.isfinite(history["loss"][0])
+    print(f"loss and sample {sample.shape} are " + ("finite" if finite else "NOT FINITE"))
+    return 0 if finite else 1
 
 
 def told(what: str, call: Any) -> Any:

@@ -20,8 +20,11 @@ SIZE, WORDS = 16, 7
 
 def reference(path: str) -> None:
     """Writes what diffusers computes."""
-    import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    import torch  # pyright: ignore[reportMissingImports]
+    from diffusers import (  # pyright: ignore[reportMissingImports]
+        AutoencoderKL,
+        UNet2DConditionModel,
+    )
 
     torch.manual_seed(0)
     model = UNet2DConditionModel(
