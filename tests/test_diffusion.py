@@ -20,7 +20,7 @@ from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES, T_MAX, linear
 from tfrecon.errors import UserError
 from tfrecon.evaluation.report import evaluate_runs
-from tfrecon.inference import restorer
+from tfrecon.inference import open_export, restorer
 from tfrecon.losses import mixture
 from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.diffusion import diffusion
@@ -328,6 +328,11 @@ def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, enco
     assert {"diffusion", "diffusion, draw 1", "diffusion, draw 2"} <= rows
     assert any(line.startswith("diffusion over 2 draws: PSNR (dB) ") for line in report.verdicts)
     assert all(difference.restore < 1e-4 for difference in export_run(whole, tmp_path / "export"))
+    export, model = open_export(tmp_path / "export"), whole.load_model()
+    x = photos(1)
+    np.testing.assert_allclose(export.sample(x, 3), model.sample(x, 3), atol=1e-4)
+    np.testing.assert_allclose(export.sample(x, 0), export.restore(x), atol=1e-5)
+    assert np.abs(export.sample(x, 3) - export.sample(x, 4)).max() > 1e-3
 
 
 def test_folders_that_are_no_autoencoder(tmp_path, encoder_run):

@@ -46,8 +46,11 @@ def restorer(model: Any) -> Restore:
     return restore
 
 
-def restore_any_size(model: Any, x: tf.Tensor) -> tf.Tensor:
-    """The graph behind `restorer`: (B,H,W,C) to (B,H,W,3), clipped to [0,1], with unknown sizes.
+def restore_any_size(
+    model: Any, x: tf.Tensor, call: Callable[[Any], Any] | None = None
+) -> tf.Tensor:
+    """The graph behind `restorer`: (B,H,W,C) to (B,H,W,3), clipped to [0,1], with unknown sizes;
+    `call` in the place of the model's own.
 
     A model with a ``size_multiple`` gets the photo padded by reflection, also to its
     ``smallest_size`` where it has one; one with a ``fixed_size`` gets tiles of that size,
@@ -57,7 +60,8 @@ def restore_any_size(model: Any, x: tf.Tensor) -> tf.Tensor:
     height, width = tf.shape(x)[1], tf.shape(x)[2]
 
     def step(images: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(images, training=False), tf.float32)
+        restored = call(images) if call else model(images, training=False)
+        return tf.cast(restored, tf.float32)
 
     if fixed:
         larger = pad_to_size(x, fixed, fixed)
@@ -159,6 +163,13 @@ class Export:
         x = tf.convert_to_tensor(x, tf.float32)
         inputs = {"image": x[..., :3], "mask": x[..., 3:]} if self.has_mask else {"image": x}
         return self.module.signatures["restore"](**inputs)["restored"].numpy()
+
+    def sample(self, x: Any, seed: int) -> np.ndarray:
+        """As `restore`, by the signature ``sample`` of a model that makes several answers."""
+        x = tf.convert_to_tensor(x, tf.float32)
+        inputs = {"image": x[..., :3], "mask": x[..., 3:]} if self.has_mask else {"image": x}
+        inputs["seed"] = tf.constant(seed, tf.int32)
+        return self.module.signatures["sample"](**inputs)["restored"].numpy()
 
     def serve(self, image: Any, mask: Any = None) -> np.ndarray:
         """The signature ``serve``: all uint8, (B,H,W,3), and mask (B,H,W,1) nonzero = damaged."""

@@ -143,6 +143,10 @@ def compare(
             raise UserError("the model itself restores a photo to NaN; its training has diverged")
         served = export.serve(pixels, mask).astype(int) - images.to_uint8(expected)
         float_difference = float(np.abs(export.restore(x) - expected).max())
+        if "sample" in export.module.signatures:
+            drawn = np.asarray(restore_any_size(model, x, lambda images: model.sample(images, 7)))
+            apart = np.abs(export.sample(x, 7) - drawn).max()
+            float_difference = max(float_difference, float(apart))
         found.append(Difference(height, width, float_difference, int(np.abs(served).max())))
     return found
 
@@ -168,11 +172,15 @@ class _Exported(tf.Module):
         self.restore, self.serve = (
             _functions_with_mask(step) if has_mask else _functions_without_mask(step)
         )
+        self.sample = None
+        if hasattr(model, "sample") and not ensemble:
+            self.sample = _sample(model, has_mask)
         # Nothing of the model is saved but what the graph reads: no discriminator, no optimizer.
         self.weights = list(self.restore.get_concrete_function().graph.variables)
 
     def signatures(self) -> dict[str, Any]:
-        return {"serve": self.serve, "serving_default": self.serve, "restore": self.restore}
+        found = {"serve": self.serve, "serving_default": self.serve, "restore": self.restore}
+        return found | ({"sample": self.sample} if self.sample else {})
 
 
 def _functions_with_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
@@ -200,6 +208,22 @@ def _functions_without_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
         return {"restored": images.to_uint8_tensor(restored)}
 
     return restore, serve
+
+
+def _sample(model: Any, has_mask: bool) -> Any:
+    """A function of image, mask where there is one, and seed."""
+    inputs = [_spec(tf.float32, 3, "image"), tf.TensorSpec((), tf.int32, "seed")]
+
+    def step(x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"restored": restore_any_size(model, x, lambda images: model.sample(images, seed))}
+
+    if not has_mask:
+        return tf.function(lambda image, seed: step(image, seed), input_signature=inputs)
+
+    def masked(image: tf.Tensor, seed: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        return step(tf.concat((image, mask), axis=-1), seed)
+
+    return tf.function(masked, input_signature=[*inputs, _spec(tf.float32, 1, "mask")])
 
 
 def _spec(dtype: tf.DType, channels: int, name: str) -> tf.TensorSpec:

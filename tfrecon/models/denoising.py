@@ -133,12 +133,17 @@ class Diffusion(Supervised):
         self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(y)[0])
 
     def call(self, x: Any, training: bool = False) -> Any:
-        """A sample for each image, clipped to [0,1]; the same noise begins all of them."""
+        """`sample` of the option `draw`."""
+        return self.sample(x, self.options["draw"])
+
+    def sample(self, x: Any, draw: Any) -> Any:
+        """A sample for each image, clipped to [0,1]; the same noise begins all of them, fixed by
+        the number `draw`."""
         condition = self.condition(x)
         found = condition[0]
         size = self.options["patch"] * tf.shape(found)[1:3]
         shape = tf.concat([size, [self.space.channels]], 0)
-        noise = tf.random.stateless_normal(shape, seed=(self.options["draw"], 0))
+        noise = tf.random.stateless_normal(shape, seed=tf.stack([draw, 0]))
         noise = tf.broadcast_to(noise, tf.concat([tf.shape(found)[:1], shape], 0))
         noise = tf.ensure_shape(noise, (None, None, None, self.space.channels))
         sampler = SAMPLERS[self.options["sampler"]]
