@@ -273,10 +273,12 @@ def test_several_runs_stand_in_one_table(tmp_path):
     grey = fake_run(tmp_path, lambda x: 0 * x[..., :3] + 0.5, name="grey", **data)
     same = fake_run(tmp_path, lambda x: x[..., :3], name="same", **data)
     (same.path / "time.json").write_text('{"train_seconds": 90}')
-    report = evaluate_runs([grey, same], split="train", ensemble=True, slow=False)
+    report = evaluate_runs([grey, same], split="train", ensemble=True, tile=48, slow=False)
     assert report.path == grey.path.parent / "compare-grey-same-train"
-    rows = ["grey", "grey, ×8 ensemble", "same", "same, ×8 ensemble"]
-    assert [c.method for c in report.summary if c.column == "psnr"][:4] == rows
+    rows = [name + way for name in ("grey", "same") for way in ("", ", ×8 ensemble", ", in tiles")]
+    assert [c.method for c in report.summary if c.column == "psnr"][:6] == rows
+    mse = [cell(report.summary, row, "mse").mean for row in rows]
+    np.testing.assert_allclose(mse[:3], mse[0], rtol=1e-5)
     # Neither restoration depends on how the image is turned.
     assert cell(report.summary, rows[0], "mse").mean == cell(report.summary, rows[1], "mse").mean
     shift = cell(report.summary, "same", "hole_colour_shift").mean

@@ -40,6 +40,10 @@ def parser() -> Parser:
         help="a further row: the mean over the eight flips and quarter turns of each image",
     )  # fmt: skip
     options.add_argument(
+        "--tile", type=_positive, metavar="N",
+        help="a further row: images put together from blended tiles of N pixels",
+    )  # fmt: skip
+    options.add_argument(
         "--compare-ema", action="store_true",
         help="a further row: the last step's weights without their moving average",
     )  # fmt: skip
@@ -87,6 +91,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         ensemble=arguments.ensemble,
         compare_ema=arguments.compare_ema,
         draws=arguments.draws,
+        tile=arguments.tile,
         skip_unreadable=arguments.skip_unreadable,
         options=options,
         limit=arguments.limit,

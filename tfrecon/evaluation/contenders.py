@@ -13,11 +13,15 @@ from tfrecon.callbacks.state import kept_variables
 from tfrecon.data import pipeline
 from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines, denoisers
-from tfrecon.inference import restorer, self_ensemble
+from tfrecon.inference import restore_tiled, restorer, self_ensemble
 from tfrecon.run import BEST, STATE, Run, inference_variables
 
-ENSEMBLE, RAW, LAST, DRAW = ", ×8 ensemble", ", without EMA", ", last step", ", draw "
+ENSEMBLE, TILES, DRAW = ", ×8 ensemble", ", in tiles", ", draw "
+RAW, LAST = ", without EMA", ", last step"
 """What the names of a run's further rows end with."""
+
+TILE_OVERLAP = 8
+"""Of a tile's side one part is shared with its neighbour, as `reconstruct` has it."""
 
 SLOW = (baselines.BIHARMONIC, denoisers.NON_LOCAL_MEANS)
 """Baselines that take longer than the models."""
@@ -53,10 +57,10 @@ def row_names(runs: Sequence[Run]) -> list[str]:
 
 def of_run(
     run: Run, name: str, model: Any, options: Mapping[str, Any] | None,
-    *, ensemble: bool, compare_ema: bool, draws: int,
+    *, ensemble: bool, compare_ema: bool, draws: int, tile: int | None,
 ) -> Contenders:  # fmt: skip
-    """The row of the run's loaded `model`, called `name`, and those of its ensemble, averages and
-    of `draws` samples.
+    """The row of the run's loaded `model`, called `name`, and those of its ensemble, of the
+    same in tiles of `tile` pixels, of its averages and of `draws` samples.
 
     With `compare_ema` the last step's raw weights are a row, and the last step's averaged ones too
     where the best weights, which the first row has, are of another step. Raises UserError for a run
@@ -64,7 +68,12 @@ def of_run(
     """
     found = {name: _contender(run, model)}
     if ensemble:
-        found[name + ENSEMBLE] = _contender(run, model, ensemble=True)
+        found[name + ENSEMBLE] = _contender(run, model, self_ensemble)
+    if tile:
+        overlap = tile // TILE_OVERLAP
+        found[name + TILES] = _contender(
+            run, model, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
+        )
     for draw in range(1, draws + 1):
         drawn = run.load_model({**(options or {}), "draw": draw})
         found[f"{name}{DRAW}{draw}"] = _contender(run, drawn)
@@ -86,12 +95,12 @@ def of_run(
     return found
 
 
-def _contender(run: Run, model: Any, ensemble: bool = False) -> Contender:
-    """`model` as a row, the mask going in only if the run has one."""
-    restore = self_ensemble(restorer(model)) if ensemble else restorer(model)
+def _contender(run: Run, model: Any, around: Callable[[Any], Any] | None = None) -> Contender:
+    """`model` as a row, inside `around`, the mask going in only if the run has one."""
+    restore = around(restorer(model)) if around else restorer(model)
 
     def apply(batch: pipeline.Batch) -> Any:
-        return restore(pipeline.model_input(batch) if run.has_mask else batch["input"])
+        return restore(np.asarray(pipeline.model_input(batch) if run.has_mask else batch["input"]))
 
     parameters = sum(int(np.prod(variable.shape)) for variable in inference_variables(model))
     return Contender(apply, parameters, run.train_minutes)

@@ -63,13 +63,13 @@ def csv_lines(costs: Costs) -> str:
     return "".join(f'"{name}",method,{metric},,{value:.7g},,,\n' for name, metric, value in numbers)
 
 
-def ensemble_gain(cells: table.Summary, costs: Costs, plain: str, ensemble: str) -> str:
+def gain_for_time(cells: table.Summary, costs: Costs, plain: str, other: str) -> str:
     """``nafnet, ×8 ensemble: +0.21 dB for 8.1 times the time (120 ms an image)``."""
-    before, after = costs[plain].seconds, costs[ensemble].seconds
+    before, after = costs[plain].seconds, costs[other].seconds
     paid = "no measured time"
     if before and after:
         paid = f"{after / before:.1f} times the time ({1000 * after:.3g} ms an image)"
-    return f"{ensemble}: {_gain(cells, plain, ensemble)} for {paid}."
+    return f"{other}: {_gain(cells, plain, other)} for {paid}."
 
 
 def average_gain(cells: table.Summary, raw: str, averaged: str) -> str:

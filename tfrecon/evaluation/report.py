@@ -58,6 +58,7 @@ def evaluate_runs(
     ensemble: bool = False,
     compare_ema: bool = False,
     draws: int = 0,
+    tile: int | None = None,
     skip_unreadable: bool = False,
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
@@ -67,13 +68,14 @@ def evaluate_runs(
 
     `data` and `root` name another recipe or folder than the runs were trained on. `baselines` adds
     the damaged input with the classical fills where there are masks and the classical denoisers
-    where there are none; `slow` ones among them too. `ensemble` adds a row of each run's ×8
-    self-ensemble, `compare_ema` one of its weights without their moving average, `draws` so many of
-    the samples that a generative model makes. `options` are put
-    on top of the models', for those that matter at inference only; `limit` scores the first images
-    only; so many `pairs` of the first run are written as files of their own. Images are streamed,
-    none is kept. The folder is ``report`` inside the run's, or ``report-…`` named after what
-    differs from the run's own test; that of several runs is ``compare-NAMES`` beside the first.
+    where there are none; `slow` ones among them too. Of each run further rows are its ×8
+    self-`ensemble`, its weights without their moving average (`compare_ema`), so many of the
+    samples that a generative model makes (`draws`), and images put together from blended tiles of
+    so many pixels (`tile`). `options` are put on top of the models', for those that matter at
+    inference only; `limit` scores the first images only; so many `pairs` of the first run are
+    written as files of their own. Images are streamed, none is kept. The folder is ``report``
+    inside the run's, or ``report-…`` named after what differs from the run's own test; that of
+    several runs is ``compare-NAMES`` beside the first.
 
     Raises UserError for runs of different data or image sizes, a split without truth, data without
     the masks that a model needs, and unreadable images unless `skip_unreadable`.
@@ -88,8 +90,9 @@ def evaluate_runs(
     trained: contenders.Contenders = {}
     for run, own_name, model in zip(runs, names, models, strict=True):
         trained |= contenders.of_run(
-            run, own_name, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws
-        )
+            run, own_name, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
+            tile=tile,
+        )  # fmt: skip
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     untrained: contenders.Contenders = {}
     if baselines and config.damage == IDENTITY:
@@ -165,8 +168,9 @@ def _verdicts(
     if len(names) > 1:
         found.append(costs.ranking(cells, names))
     for name in names:
-        if name + contenders.ENSEMBLE in paid:
-            found.append(costs.ensemble_gain(cells, paid, name, name + contenders.ENSEMBLE))
+        for way in (contenders.ENSEMBLE, contenders.TILES):
+            if name + way in paid:
+                found.append(costs.gain_for_time(cells, paid, name, name + way))
         if name + contenders.RAW in paid:
             last = name + contenders.LAST
             averaged = last if last in paid else name
