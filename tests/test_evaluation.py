@@ -308,6 +308,10 @@ def test_runs_that_cannot_be_compared_are_errors(tmp_path):
     small = fake_run(tmp_path, lambda x: x[..., :3], name="small", **data, image_size=32)
     with pytest.raises(UserError, match=r"'small' has data\.image_size = 32 and 'one' has 64"):
         evaluate_runs([one, small], split="train")
+    other = fake_run(
+        tmp_path, lambda x: x[..., :3], name="other", load_size=96, val_size=64, **data
+    )
+    assert evaluate_runs([one, other], split="train", baselines=False).path.name.startswith("comp")
     twin = fake_run(tmp_path / "b", lambda x: x[..., :3], name="one", **data)
     with pytest.raises(UserError, match="2 of the runs are called 'one'"):
         evaluate_runs([one, twin], split="train")

@@ -106,6 +106,16 @@ def test_both_networks_are_one(halvings):
     assert (np.abs(trained - harmonic_fill(small[..., :3], small[..., 3:])) > 0.25).any()
 
 
+def test_holes_can_weigh_more():
+    x, y = holed()
+    model = inpainting_unet(**SMALL)
+    model.compile(keras.optimizers.SGD(0.0), loss=mixture([Spec("l2")]), jit_compile=False)
+    plain = model.train_on_batch(x, y)
+    weights = 1 + 3 * x[..., 3:]
+    weighed = model.train_on_batch(x, y, sample_weight=weights)
+    assert 2 * plain < weighed < 4 * plain, "the error lies in the holes"
+
+
 def test_bad_options():
     with pytest.raises(UserError, match=r"cannot be halved 3 times"):
         inpainting_unet(reduction=4, train_halvings=3)

@@ -46,7 +46,8 @@ def compile_model(
             metrics=[keras_metric(name) for name in VALIDATED],
             jit_compile=False,  # XLA halves the speed of these networks on a CPU
         )
-    computed = [*VALIDATED, *(metric.name for metric in model.metrics)]
+    own = getattr(model, "monitored", [metric.name for metric in model.metrics])
+    computed = [*VALIDATED, *own]
     if fit.monitor.removeprefix("val_") not in computed:
         raise unknown("fit.monitor", fit.monitor, [f"val_{name}" for name in VALIDATED])
 

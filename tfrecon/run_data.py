@@ -125,12 +125,12 @@ def kept_features(config: Config, data: Data, model: Any) -> FeatureCache | None
     return FeatureCache(data.train, config.data, extract, model.features_key)
 
 
-def adaptation_batches(config: Config, data: Data) -> tuple[Iterator[Any], int]:
+def adaptation_batches(config: Config, data: Data, part: str) -> tuple[Iterator[Any], int]:
     """Training images for the closed-form part of a model, and how many: evenly chosen, as lists
-    are often sorted by class, and cut as for validation."""
+    are often sorted by class, and cut as for validation. `part` is ``input`` or ``target``."""
     samples = data.train[:: -(-len(data.train) // ADAPTATION_IMAGES)]
     settings = dataclasses.replace(config.data, cache="none")
     batches = pipeline.dataset(samples, settings, batch_size=8)
     total = -(-len(samples) // 8)
     progress = tqdm(batches, "fitting to the features", total, delay=2, leave=False, unit="batch")
-    return (batch["input"] for batch in progress), len(samples)
+    return (batch[part] for batch in progress), len(samples)

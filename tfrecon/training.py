@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,14 @@ def train(
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     if hasattr(model, "refine_steps"):
         model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
+    if config.fit.hole_weight != 1 and not getattr(model, "weighs_pixels", True):
+        raise UserError(
+            f"model {config.model.name!r} cannot weigh single pixels; set fit.hole_weight=1"
+        )
+    started = time.monotonic()
     if hasattr(model, "adapt") and not resume:
-        model.adapt(*adaptation_batches(config, data))
+        model.adapt(*adaptation_batches(config, data, getattr(model, "adapts_to", "input")))
+    adapting = time.monotonic() - started
     steps_per_epoch = config.fit.steps_per_epoch or -(-data.train_images // config.fit.batch_size)
     if not model.trainable_variables:
         print("this model is solved for, not trained: fit.steps, epochs and minutes mean nothing")
@@ -101,22 +108,24 @@ def train(
     recorded = open_run(path) if resume else None
     if recorded:
         _check_data(recorded, run)
-    _fit(model, run, data, recorded)
+    _fit(model, run, data, recorded, adapting)
     return run
 
 
 def _check_crop(config: Config, model: keras.Model) -> None:
-    """Raises UserError for training images that the model cannot take."""
-    size = config.data.crop_size or config.data.image_size
+    """Raises UserError for training or validation images that the model cannot take."""
     multiple, fixed = getattr(model, "size_multiple", 1), getattr(model, "fixed_size", None)
-    if fixed and size != fixed:
-        raise UserError(f"data.crop_size must be {fixed} for this model, not {size}")
     smallest = getattr(model, "smallest_size", 1)
-    if size % multiple or size < smallest:
-        least = f" and at least {smallest}" if smallest > multiple else ""
-        raise UserError(
-            f"data.crop_size must be a multiple of {multiple}{least} for this model, not {size}"
-        )
+    least = f" and at least {smallest}" if smallest > multiple else ""
+    size = config.data.image_size
+    for name in ("image_size", "crop_size"):
+        size = getattr(config.data, name) or size
+        if fixed and size != fixed:
+            raise UserError(f"data.{name} must be {fixed} for this model, not {size}")
+        if size % multiple or size < smallest:
+            raise UserError(
+                f"data.{name} must be a multiple of {multiple}{least} for this model, not {size}"
+            )
     positions = size // multiple
     if hasattr(model, "tap_stride") and size < config.data.image_size and positions < FEW_POSITIONS:
         print(
@@ -169,7 +178,9 @@ def distribution(fit: FitConfig) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None:
+def _fit(
+    model: keras.Model, run: Run, data: Data, recorded: Run | None, seconds_before: float
+) -> None:
     """Trains to the end, from the checkpoint of the `recorded` run where there is one."""
     config, path = run.config, run.path
     fit = config.fit
@@ -186,6 +197,7 @@ def _fit(model: keras.Model, run: Run, data: Data, recorded: Run | None) -> None
     state = Checkpoint(
         path, steps_per_epoch=steps_per_epoch, monitor=fit.monitor,
         seconds=fit.checkpoint_seconds, history=history, average=average, counters=counters,
+        seconds_before=seconds_before,
     )  # fmt: skip
     if recorded:
         state.restore(model)

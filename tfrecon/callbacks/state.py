@@ -34,6 +34,7 @@ class Checkpoint(keras.callbacks.Callback):
     def __init__(
         self, path: Path, *, steps_per_epoch: int, monitor: str, seconds: float,
         history: History, average: MovingAverage | None, counters: list[keras.callbacks.Callback],
+        seconds_before: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.path, self.monitor, self.seconds = path, monitor, seconds
@@ -43,7 +44,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.best: float | None = None
         self.stopped = False
         self.saved_at = self._began = time.monotonic()
-        self._before = 0.0  # seconds that the run trained before it was stopped
+        self._before = seconds_before  # of fitting statistics, or of training before a stop
         self._counts: list[dict[str, Any]] = []
         self._running: dict[str, np.ndarray[Any, Any]] = {}
 

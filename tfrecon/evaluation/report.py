@@ -137,8 +137,10 @@ def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | Non
     Raises UserError where the runs' own differ in what decides the images."""
     configs = [data_config(run, data, root) for run in runs]
     for run, config in zip(runs, configs, strict=True):
-        for key in ("recipe", "root", "damage", "image_size", "load_size", "resize"):
-            own, first = getattr(config, key), getattr(configs[0], key)
+        for key in ("recipe", "root", "damage", "image_size", "val_size", "resize"):
+            own, first = (getattr(c, key) for c in (config, configs[0]))
+            if key == "val_size":  # what it is where it is not given
+                own, first = own or config.image_size, first or configs[0].image_size
             if own != first and not (key == "damage" and data is None and root is not None):
                 raise UserError(
                     f"run {run.name!r} has data.{key} = {own!r} and {runs[0].name!r} has "
@@ -259,6 +261,7 @@ def _write_summaries(
 
 
 def _ranked(rows: Sequence[table.Row], name: str, column: str) -> dict[str, float]:
-    """A column of a method's images by id, best first; images without a score come last."""
-    scores = [(row.id, row.values[column]) for row in rows if row.method == name]
-    return dict(sorted(scores, key=lambda pair: (math.isnan(pair[1]), -pair[1])))
+    """A column of a method's images by id, best first, without those that have no score."""
+    scores = {row.id: row.values[column] for row in rows if row.method == name}
+    known = {id: score for id, score in scores.items() if not math.isnan(score)} or scores
+    return dict(sorted(known.items(), key=lambda pair: -pair[1]))

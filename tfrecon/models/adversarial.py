@@ -77,10 +77,8 @@ class AdversarialModel(keras.Model):
         condition = self.condition(x)  # outside the tape: nothing of it is trained
         with tf.GradientTape(persistent=True) as tape:
             restored = self.generator(condition, training=True)
-            reconstruction = self.compute_loss(
-                x=x, y=y, y_pred=restored, sample_weight=weights, training=True
-            )
-            generator_loss = self.reconstruction_weight * reconstruction
+            reconstruction, own = self._reconstruction(x, y, restored, weights, training=True)
+            generator_loss = self.reconstruction_weight * reconstruction + own
             values = [reconstruction]
             if adversarial:
                 real, penalty = self._real(x, y)
@@ -102,6 +100,16 @@ class AdversarialModel(keras.Model):
             tracker.update_state(value * replicas)
         return {tracker.name: tracker.result() for tracker in self.trackers}
 
+    def _reconstruction(
+        self, x: Any, y: Any, restored: Any, weights: Any, training: bool
+    ) -> tuple[Any, Any]:
+        """The compiled loss, and what the generator's layers add of their own."""
+        own: Any = sum(self.losses, 0.0) / tf.distribute.get_strategy().num_replicas_in_sync
+        whole = self.compute_loss(
+            x=x, y=y, y_pred=restored, sample_weight=weights, training=training
+        )
+        return whole - own, own
+
     def _real(self, x: Any, y: Any) -> tuple[Any, Any]:
         """The logits of the truth, and R1: half the mean squared norm of their sum's gradient by
         the image (Mescheder et al. 2018, eq. 9)."""
@@ -118,7 +126,7 @@ class AdversarialModel(keras.Model):
         """The reconstruction loss and the compiled metrics."""
         x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
         restored = self(x, training=False)
-        loss = self.compute_loss(x=x, y=y, y_pred=restored, sample_weight=weights, training=False)
+        loss, _ = self._reconstruction(x, y, restored, weights, training=False)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.trackers[0].update_state(loss * replicas, sample_weight=tf.shape(y)[0])
         return self.compute_metrics(x, y, restored, weights)
@@ -132,6 +140,11 @@ class AdversarialModel(keras.Model):
         left_out = {metric.name for metric in self.trackers} | {"loss"}
         others = [metric for metric in self.metrics if metric.name not in left_out]
         return results([self.trackers[0], *others])
+
+    @property
+    def monitored(self) -> list[str]:
+        """What of its own losses validation reports."""
+        return ["reconstruction"]
 
     def optimized_variables(self) -> list[Any]:
         """The variables that the optimizer updates, in the order `train_step` passes them."""

@@ -62,6 +62,11 @@ def autoencoder(
         raise UserError(f"model.beta must be greater than 0, not {beta}")
     if adversarial_loss not in ADVERSARIAL_LOSSES:
         raise unknown("model.adversarial_loss", adversarial_loss, ADVERSARIAL_LOSSES)
+    if not adversarial_weight and not reconstruction_weight:
+        raise UserError(
+            "model.adversarial_weight and model.reconstruction_weight are both 0: nothing would be "
+            "learned; set one of them"
+        )
     sizes: dict[str, Any] = {"latent_channels": latent_channels, "width": width, "depth": depth}
     x = keras.Input((None, None, 3), name="x", dtype="float32")
     encoder = encoder_network(**sizes, seed=seed)

@@ -28,6 +28,9 @@ from tfrecon.registry import Spec, build
 class Diffusion(Supervised):
     """See `diffusion`; conditioned on the photo itself. `fit.loss` judges the denoiser's answer."""
 
+    weighs_pixels = False  # the answer is no image
+    adapts_to = "target"
+
     def __init__(self, mask: bool, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.has_mask = mask
@@ -41,7 +44,7 @@ class Diffusion(Supervised):
         self.space: Space = Pixels()
         self.latent_statistics = None
         if folder == "sd1":
-            self.space = StableDiffusionLatents(options["sd1_weights"])
+            self.space = StableDiffusionLatents(options["sd1_weights"], options["seed"])
         elif folder:
             self.space = Latents(folder)
             self.latent_statistics = self.space.statistics
@@ -205,6 +208,8 @@ class Diffusion(Supervised):
 @keras.saving.register_keras_serializable("tfrecon")
 class FeatureDiffusion(FrozenFeatures, Diffusion):
     """See `diffusion`; conditioned on frozen features."""
+
+    adapts_to = "input"
 
     def __init__(self, sources: Sequence[Source], options: dict[str, Any], **kwargs: Any) -> None:
         Supervised.__init__(self, **kwargs)

@@ -41,6 +41,9 @@ class InpaintingUnet(Restorer):
         """Keras's own, on shrunk photos."""
         x, y, weight = keras.utils.unpack_x_y_sample_weight(data)
         x, y = halved(x, y, self.train_halvings)
+        if weight is not None and len(weight.shape) == 4:  # of pixels, where the run weighs holes
+            for _ in range(self.train_halvings):
+                weight = tf.nn.avg_pool2d(weight, 2, 2, "SAME")
         return super().train_step((x, y, weight))
 
     def call(self, x: Any, training: bool = False) -> Any:
@@ -66,7 +69,7 @@ def inpainting_unet(
     """Photo and mask (B,H,W,4) to the filled photo (B,H,W,3), all in [0,1]; known pixels stay.
 
     Args:
-        image_size: side of the validation images; any.
+        image_size: side of the validation images, a multiple of 8·`reduction`.
         mask: must be True.
         reduction: pixels a side of the squares that the network sees and corrects.
         train_halvings: how often training halves its photos; `reduction` must allow it.

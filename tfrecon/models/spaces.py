@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecon import checkpoint
+from tfrecon.backbones.base import randomise
 from tfrecon.config import read_json
 from tfrecon.errors import UserError
 from tfrecon.layers.ridge import Standardise
@@ -90,22 +91,26 @@ class Latents:
     @property
     def fingerprint(self) -> str:
         """A hash of the autoencoder's weights."""
-        found = hashlib.sha256()
-        for variable in self.model.inference_variables:
-            found.update(np.ascontiguousarray(variable).tobytes())
-        return found.hexdigest()[:16]
+        return _hash(self.model.inference_variables)
 
 
 class StableDiffusionLatents:
     """Those of Stable Diffusion 1.x: scaled means of its autoencoder's latents."""
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, seed: int) -> None:
         self.reduction, self.channels, self.limit = sd1.REDUCTION, sd1.LATENT_CHANNELS, None
         self.encoder, self.decoder = sd1.encoder(), sd1.decoder()
         if folder:
             load_autoencoder(self.encoder, self.decoder, folder)
+        else:
+            for network in (self.encoder, self.decoder):
+                randomise(network, seed)
         self.encoder.trainable = self.decoder.trainable = False
-        self.fingerprint = f"sd1 {folder}"
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the autoencoder's weights."""
+        return _hash([*self.encoder.variables, *self.decoder.variables])
 
     def encode(self, images: Any) -> Any:
         """(B,H,W,3) to (B,H/8,W/8,4)."""
@@ -115,6 +120,13 @@ class StableDiffusionLatents:
     def decode(self, points: Any) -> Any:
         """(B,h,w,4) to (B,8h,8w,3)."""
         return tf.cast(self.decoder(points / sd1.LATENT_SCALE, training=False), tf.float32)
+
+
+def _hash(variables: Iterable[Any]) -> str:
+    found = hashlib.sha256()
+    for variable in variables:
+        found.update(np.ascontiguousarray(variable).tobytes())
+    return found.hexdigest()[:16]
 
 
 def _trained(folder: Path) -> Autoencoder:
