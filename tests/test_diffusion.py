@@ -113,7 +113,7 @@ def exact(schedule):
 
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ddim", 400), ("heun", 60)])
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", ["linear", "cosine", "flow"])  # the fourth ends with some signal
 def test_samplers_reproduce_a_gaussian(name, sampler, steps):
     schedule = SCHEDULES[name]()
     noise = np.random.default_rng(0).standard_normal((20_000, 2), np.float32)

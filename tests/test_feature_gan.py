@@ -7,6 +7,7 @@ import tensorflow as tf
 from kit import check_model
 
 from tfrecon.errors import UserError
+from tfrecon.layers.spectral import SpectralConv2D
 from tfrecon.losses import mixture
 from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
 from tfrecon.models.feature_gan import feature_gan
@@ -77,6 +78,19 @@ def test_r1_is_half_the_squared_gradient():
     _, penalty = model._real(None, tf.constant(photos(2, 4)))
     # The logits' sum has the gradient (1, 2, 3) at each of 16 pixels.
     assert float(penalty) == pytest.approx(0.5 * 16 * (1 + 4 + 9))
+
+
+def test_spectral_normalisation_divides_by_the_largest_singular_value():
+    layer = SpectralConv2D(5, 3, use_bias=False)
+    x = photos(2, 8)
+    for _ in range(50):
+        layer(x, training=True)
+    kernel = np.asarray(layer.kernel)
+    largest = np.linalg.svd(kernel.reshape(-1, 5), compute_uv=False)[0]
+    np.testing.assert_allclose(layer(x), tf.nn.conv2d(x, kernel / largest, 1, "VALID"), atol=1e-4)
+    before = np.asarray(layer.vector)
+    layer(x)
+    np.testing.assert_array_equal(layer.vector, before)
 
 
 def test_noise_changes_training_and_draws_only():

@@ -130,6 +130,7 @@ def test_unknown_metric_names_the_nearest():
 def test_kid_against_its_definition_and_on_known_sets():
     random = np.random.default_rng(0)
     first, second = random.normal(size=(12, 5)), random.normal(0.5, 1, (15, 5))
+    first /= np.sqrt(np.mean(first**2))  # the unit in which it is computed
     kernel = lambda x, y: (x @ y / 5 + 1) ** 3  # noqa: E731
     within = [
         np.mean([kernel(a, b) for i, a in enumerate(s) for j, b in enumerate(s) if i != j])
@@ -141,3 +142,4 @@ def test_kid_against_its_definition_and_on_known_sets():
     assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(20), "unbiased"
     assert kid(random.normal(size=(200, 5)), random.normal(1, 1, (200, 5))) > 5 * np.std(same)
     assert np.isnan(kid(first[:5], second))
+    assert kid(10 * first, 10 * second) == pytest.approx(kid(first, second))

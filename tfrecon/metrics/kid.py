@@ -44,10 +44,12 @@ def kid_features() -> Any:
 def kid(first: Array, second: Array) -> float:
     """The unbiased estimate of the squared maximum mean discrepancy of two sets of features (N,D)
     and (M,D) under k(x, y) = (x·y/D + 1)³ (eq. 4 and section 4); 0 is expected for sets of one
-    distribution, so it can be negative. NaN for sets of fewer than `LEAST`."""
+    distribution, so it can be negative. Features are in units of the root mean square of the
+    `first` set, the truth, as those of SqueezeNet are large. NaN for sets of fewer than `LEAST`."""
     if min(len(first), len(second)) < LEAST:
         return float("nan")
-    first, second = first.astype(np.float64), second.astype(np.float64)
+    unit = float(np.sqrt(np.mean(np.square(first, dtype=np.float64)))) or 1.0
+    first, second = first.astype(np.float64) / unit, second.astype(np.float64) / unit
     return _within(first) + _within(second) - 2 * float(_kernel(first, second).mean())
 
 

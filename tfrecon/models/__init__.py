@@ -95,12 +95,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
             "precision": "auto",
         },
     },
-    # The published optimizer, batch and epochs; L1 beside the adversarial term is ours.
+    # The published optimizer and batch; L1 beside the adversarial term is ours.
     "feature_gan": {
         "data": {"damage": "identity", "image_size": 128},
         "fit": {
             "batch_size": 32,
-            "epochs": 30,
             "loss": "l1",
             "learning_rate": 2e-4,
             "optimizer": {"name": "adam", "beta_1": 0.5},

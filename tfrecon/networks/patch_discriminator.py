@@ -9,6 +9,7 @@ from keras import layers
 
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import ToSigned
+from tfrecon.layers.spectral import SpectralConv2D
 
 
 def patch_discriminator(
@@ -26,11 +27,11 @@ def patch_discriminator(
 
     def convolution(filters: int, stride: int, name: str, bias: bool) -> layers.Layer:
         start = int(keras.ops.convert_to_numpy(random.next(ordered=False))[0]) % 2**31
-        layer = layers.Conv2D(
+        kind = SpectralConv2D if spectral else layers.Conv2D
+        return kind(
             filters, 4, stride, "same" if stride == 2 else "valid", use_bias=bias,
             kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=start), name=name,
         )  # fmt: skip
-        return layers.SpectralNormalization(layer, name=f"{name}_spectral") if spectral else layer
 
     candidate = keras.Input((None, None, 3), name="candidate")
     inputs: Any = candidate
