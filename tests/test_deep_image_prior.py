@@ -57,7 +57,7 @@ def test_the_seed_decides():
     assert np.abs(first - deep_image_prior(**quick, seed=4).restore(x)).max() > 0
 
 
-@pytest.mark.parametrize("options", [{"code": "meshgrid"}, {"skip_channels": 2}])
+@pytest.mark.parametrize("options", [{"code": "noise"}, {"skip_channels": 2}])
 def test_other_codes_and_skips(options):
     x, mask = holed(smooth(33, 47))  # no multiple of anything
     restored = deep_image_prior(**{**QUICK, "steps": 50, **options}).restore(x)
