@@ -60,7 +60,9 @@ def csv_lines(costs: Costs) -> str:
         )
         if value is not None
     ]
-    return "".join(f'"{name}",method,{metric},,{value:.10g},,,\n' for name, metric, value in numbers)
+    return "".join(
+        f'"{name}",method,{metric},,{value:.10g},,,\n' for name, metric, value in numbers
+    )
 
 
 def gain_for_time(cells: table.Summary, costs: Costs, plain: str, other: str) -> str:
