@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.layers.ranges import FromSigned, ToSigned
 from tfrecon.layers.space_to_depth import SpaceToDepth
-from tfrecon.networks.decoders.blocks import Start, convolution, residual_block, seeded
+from tfrecon.networks.blocks import convolution, residual_blocks, seeded
 
 ACTIVATION = "leaky_relu"
 STAGES = 3
@@ -32,7 +30,7 @@ def encoder_network(
     for stage in range(STAGES):
         if stage:
             x = convolution(x, width << stage, 2, start, f"down{stage}", strides=2)
-        x = _blocks(x, depth, start, f"stage{stage}")
+        x = residual_blocks(x, depth, start, f"stage{stage}", ACTIVATION)
     heads = [
         convolution(x, latent_channels, 3, start, name, scale=scale, dtype="float32")
         for name, scale in (("mean", 1.0), ("log_variance", 1e-2))
@@ -48,7 +46,7 @@ def decoder_network(
     latent = keras.Input((None, None, latent_channels), name="latent")
     x = convolution(latent, width << (STAGES - 1), 3, start, "enter")
     for stage in reversed(range(STAGES)):
-        x = _blocks(x, depth, start, f"stage{stage}")
+        x = residual_blocks(x, depth, start, f"stage{stage}", ACTIVATION)
         if stage:
             x = convolution(x, 4 * (width << (stage - 1)), 1, start, f"widen{stage}")
             x = DepthToSpace(name=f"up{stage}")(x)
@@ -56,9 +54,3 @@ def decoder_network(
     x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
     x = DepthToSpace(dtype="float32", name="pixels")(x)
     return keras.Model(latent, FromSigned(name="image")(x), name="decoder")
-
-
-def _blocks(x: Any, depth: int, start: Start, name: str) -> Any:
-    for block in range(depth):
-        x = residual_block(x, start, f"{name}_block{block}", ACTIVATION)
-    return x

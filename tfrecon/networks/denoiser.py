@@ -10,7 +10,7 @@ from keras import layers
 from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.layers.film import Film, TimeEmbedding
 from tfrecon.layers.space_to_depth import SpaceToDepth
-from tfrecon.networks.decoders.blocks import Start, convolution, seeded
+from tfrecon.networks.blocks import Start, convolution, seeded
 
 GRIDS = 3
 """Grids of the U-Net, each half of the one before."""

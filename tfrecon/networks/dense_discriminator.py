@@ -9,7 +9,7 @@ from keras import layers
 
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import ToSigned
-from tfrecon.networks.decoders.blocks import seeded
+from tfrecon.networks.blocks import seeded
 
 GRID = 4
 """The last map is averaged to so many positions a side, so that any training size fits."""

@@ -8,7 +8,7 @@ from keras import layers
 from tfrecon.layers.noise_channels import NoiseChannels
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import FromSigned
-from tfrecon.networks.decoders.blocks import convolution, seeded
+from tfrecon.networks.blocks import convolution, seeded
 
 NARROWEST = 32
 """Channels that no grid of the generator goes below."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from tfrecon.errors import at_least
-from tfrecon.networks.decoders.blocks import Start, convolution, seeded
+from tfrecon.networks.blocks import Start, convolution, seeded
 
 
 def weighted(*, channels: list[int], width: int = 128, seed: int | None = None) -> keras.Model:

@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.layers.space_to_depth import SpaceToDepth
-from tfrecon.networks.decoders.blocks import convolution, residual_block, seeded
+from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
 NAME = "inpainting_unet"
 GRIDS = 3
@@ -61,30 +61,15 @@ def inpainting_unet_network(
     w multiples of `MULTIPLE`.
 
     It works on squares of 2×2, on grids of 1, 2 and 4 times `width` channels, with `depth` residual
-    blocks on each way, twice as many at the coarsest; skips are added.
+    blocks on each way, twice as many at the coarsest.
     """
     start = seeded(seed)
     widths = [width << grid for grid in range(GRIDS)]
     inputs = keras.Input((None, None, 9), name="context")
     x = SpaceToDepth(2, name="squares")(inputs)
     x = convolution(x, width, 3, start, "enter", activation=ACTIVATION)
-    skips: list[Any] = []
-    for grid, filters in enumerate(widths):
-        if grid:
-            x = convolution(x, filters, 2, start, f"down{grid}", strides=2)
-        x = _blocks(x, depth if grid < GRIDS - 1 else 2 * depth, start, f"down{grid}")
-        skips.append(x)
-    for grid in reversed(range(GRIDS - 1)):
-        x = convolution(x, 4 * widths[grid], 1, start, f"widen{grid}")
-        x = DepthToSpace(name=f"up{grid}")(x)
-        x = layers.Add(name=f"skip{grid}")([x, skips[grid]])
-        x = _blocks(x, depth, start, f"up{grid}")
+    blocks = [depth] * (GRIDS - 1) + [2 * depth]
+    x = additive_unet(x, widths, blocks, depth, start, ACTIVATION)
     x = convolution(x, 12, 3, start, "head", scale=1e-5, dtype="float32")
     x = DepthToSpace(dtype="float32", name="positions")(x)
     return keras.Model(inputs, x, name=NAME)
-
-
-def _blocks(x: Any, count: int, start: Any, name: str) -> Any:
-    for block in range(count):
-        x = residual_block(x, start, f"{name}_block{block}", ACTIVATION)
-    return x

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from tfrecon.layers.channel_scale import ChannelScale
 from tfrecon.layers.depth_to_space import DepthToSpace
-from tfrecon.networks.decoders.blocks import Start, convolution, seeded
+from tfrecon.networks.blocks import Start, convolution, seeded
 
 
 def nafnet_network(

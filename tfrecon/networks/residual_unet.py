@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-from keras import layers
 
 from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.layers.space_to_depth import SpaceToDepth
-from tfrecon.networks.decoders.blocks import convolution, residual_block, seeded
+from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
 LEVELS = 4
 """Grids, from 1/2 to 1/16 of the image."""
@@ -24,30 +21,13 @@ def residual_unet_network(
 
     Squares of 2×2 pixels become channels, as full resolution costs most and gains least; then grids
     of `width`, 2·, 4· and 4·`width` channels with `depth` times 1, 1, 2 and 2 blocks (Lim et al.
-    2017) on the way down and one on each on the way up. Skips are added (LinkNet, Chaurasia &
-    Culurciello 2017): a concatenation would double the widest convolutions.
+    2017) on the way down and one on each on the way up.
     """
     start = seeded(seed)
     widths = [width * factor for factor in (1, 2, 4, 4)]
     inputs = keras.Input((None, None, channels), name="image")
     x = convolution(SpaceToDepth(name="unshuffle")(inputs), width, 3, start, "enter")
-    skips: list[Any] = []
-    for level, blocks in enumerate((1, 1, 2, 2)):
-        if level:
-            x = convolution(x, widths[level], 2, start, f"down{level}", strides=2)
-        x = _blocks(x, blocks * depth, start, f"down{level}")
-        skips.append(x)
-    for level in reversed(range(LEVELS - 1)):
-        x = convolution(x, 4 * widths[level], 1, start, f"widen{level}")
-        x = DepthToSpace(name=f"up{level}")(x)
-        x = layers.Add(name=f"skip{level}")([x, skips[level]])
-        x = _blocks(x, depth, start, f"up{level}")
+    x = additive_unet(x, widths, [n * depth for n in (1, 1, 2, 2)], depth, start)
     x = convolution(x, 12, 3, start, "head", scale=0.0, dtype="float32")
     x = DepthToSpace(dtype="float32", name="pixels")(x)
     return keras.Model(inputs, x, name="residual_unet")
-
-
-def _blocks(x: Any, count: int, start: Any, name: str) -> Any:
-    for block in range(count):
-        x = residual_block(x, start, f"{name}_block{block}")
-    return x

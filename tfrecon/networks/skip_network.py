@@ -9,7 +9,7 @@ from keras import layers
 
 from tfrecon.layers.enlarge import Enlarge
 from tfrecon.layers.normalization import normalization
-from tfrecon.networks.decoders.blocks import convolution, seeded
+from tfrecon.networks.blocks import convolution, seeded
 
 
 def skip_network(

@@ -9,7 +9,7 @@ from keras import layers
 
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.normalization import normalization
-from tfrecon.networks.decoders.blocks import convolution, seeded
+from tfrecon.networks.blocks import convolution, seeded
 
 MULTIPLES = (1, 2, 2, 4, 4, 8, 8, 8)
 """Filters of the eight encoder stages, in units of `base_filters`."""

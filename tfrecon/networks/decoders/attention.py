@@ -9,8 +9,7 @@ from keras import layers
 
 from tfrecon.errors import UserError, at_least
 from tfrecon.layers.window_attention import WindowAttention
-from tfrecon.networks.decoders.base import Decoder, pooled
-from tfrecon.networks.decoders.blocks import (
+from tfrecon.networks.blocks import (
     BLOCK_SCALE,
     Start,
     convolution,
@@ -20,6 +19,7 @@ from tfrecon.networks.decoders.blocks import (
     residual_block,
     seeded,
 )
+from tfrecon.networks.decoders.base import Decoder, pooled
 
 
 def attention(

@@ -8,8 +8,7 @@ import keras
 from keras import layers, ops
 
 from tfrecon.errors import at_least
-from tfrecon.networks.decoders.base import Decoder, pooled
-from tfrecon.networks.decoders.blocks import (
+from tfrecon.networks.blocks import (
     BLOCK_SCALE,
     Start,
     convolution,
@@ -19,6 +18,7 @@ from tfrecon.networks.decoders.blocks import (
     residual_block,
     seeded,
 )
+from tfrecon.networks.decoders.base import Decoder, pooled
 
 
 def frequency_aware(

@@ -9,8 +9,8 @@ from keras import layers
 
 from tfrecon.errors import at_least
 from tfrecon.layers.normalization import normalization
+from tfrecon.networks.blocks import convolution, seeded
 from tfrecon.networks.decoders.base import Decoder, pooled
-from tfrecon.networks.decoders.blocks import convolution, seeded
 
 
 def transposed_conv(

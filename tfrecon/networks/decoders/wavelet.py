@@ -9,8 +9,7 @@ from keras import layers
 
 from tfrecon.errors import at_least
 from tfrecon.layers.haar import InverseHaar
-from tfrecon.networks.decoders.base import Decoder, pooled
-from tfrecon.networks.decoders.blocks import (
+from tfrecon.networks.blocks import (
     convolution,
     doubled,
     grey,
@@ -18,6 +17,7 @@ from tfrecon.networks.decoders.blocks import (
     residual_block,
     seeded,
 )
+from tfrecon.networks.decoders.base import Decoder, pooled
 
 
 def wavelet(

@@ -1,8 +1,8 @@
-"""What the decoders share: seeded convolutions, residual blocks, widths and doublings."""
+"""What the networks share: seeded convolutions, residual blocks, widths and doublings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -57,6 +57,37 @@ def residual_block(x: Any, start: Start, name: str, activation: str = "relu") ->
     branch = convolution(x, filters, 3, start, f"{name}_conv1", scale=2.0, activation=activation)
     branch = convolution(branch, filters, 3, start, f"{name}_conv2", scale=BLOCK_SCALE)
     return layers.Add(name=f"{name}_add")([x, branch])
+
+
+def residual_blocks(x: Any, count: int, start: Start, name: str, activation: str = "relu") -> Any:
+    """`count` of them."""
+    for block in range(count):
+        x = residual_block(x, start, f"{name}_block{block}", activation)
+    return x
+
+
+def additive_unet(
+    x: Any, widths: Sequence[int], down: Sequence[int], up: int, start: Start,
+    activation: str = "relu",
+) -> Any:  # fmt: skip
+    """(B,h,w,widths[0]) to the same shape by way of a grid for each of `widths`, each half of the
+    one before, with so many residual blocks on the way `down` and `up` of them on the way up.
+
+    Skips are added (LinkNet, Chaurasia & Culurciello 2017): a concatenation would double the widest
+    convolutions. h and w are multiples of 2 to the number of halvings.
+    """
+    skips: list[Any] = []
+    for grid, (width, blocks) in enumerate(zip(widths, down, strict=True)):
+        if grid:
+            x = convolution(x, width, 2, start, f"down{grid}", strides=2)
+        x = residual_blocks(x, blocks, start, f"down{grid}", activation)
+        skips.append(x)
+    for grid in reversed(range(len(widths) - 1)):
+        x = convolution(x, 4 * widths[grid], 1, start, f"widen{grid}")
+        x = DepthToSpace(name=f"up{grid}")(x)
+        x = layers.Add(name=f"skip{grid}")([x, skips[grid]])
+        x = residual_blocks(x, up, start, f"up{grid}", activation)
+    return x
 
 
 def doubled(x: Any, filters: int, start: Start, name: str) -> Any:
