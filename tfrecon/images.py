@@ -100,6 +100,17 @@ def write(path: str | os.PathLike[str], image: np.ndarray[Any, Any]) -> None:
         Image.fromarray(pixels).save(temporary, format="PNG")
 
 
+def finest_diagonal(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Haar's finest diagonal band of (H,W,C): (H/2,W/2,C), an odd last row and column left out.
+
+    Noise of deviation σ stays one of σ, edges hardly show: its median absolute value over 0.6745
+    estimates σ (Donoho and Johnstone 1994).
+    """
+    height, width = (side // 2 * 2 for side in planes.shape[:2])
+    planes = planes[:height, :width]
+    return (planes[::2, ::2] - planes[::2, 1::2] - planes[1::2, ::2] + planes[1::2, 1::2]) / 2
+
+
 def to_float(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """uint8 to float32 in [0,1]."""
     return pixels.astype(np.float32) / np.float32(255)

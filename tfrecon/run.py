@@ -90,9 +90,10 @@ class Run:
         own = self.config.model
         for key in options:
             if key not in INFERENCE_OPTIONS[own.name]:
+                known = ", ".join(INFERENCE_OPTIONS[own.name]) or "none"
                 raise UserError(
                     f"model.{key} cannot be set on a trained run; of {own.name!r} these can: "
-                    f"{', '.join(INFERENCE_OPTIONS[own.name])}"
+                    f"{known}"
                 )
         return Spec(own.name, {**own.options, **options})
 

@@ -19,6 +19,7 @@ from PIL import Image
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import parts_of
 from tfrecon.errors import UserError
+from tfrecon.images import finest_diagonal
 
 SAMPLED = 48
 """Images of each split that are looked at."""
@@ -275,13 +276,9 @@ def _facts(paths: Sequence[Path | None], pixels: Sequence[Any]) -> dict[str, Any
 def noise_levels(pixels: Any) -> Array:
     """Standard deviation of the noise of (H,W,3) uint8 in Y, Cb and Cr, in units of [0,1].
 
-    The median of |diagonal difference of 2×2 pixels| (Haar's finest diagonal band; Donoho &
-    Johnstone 1994), which edges hardly touch. Rounding to bytes alone is about 0.3/255.
+    Rounding to bytes alone is about 0.3/255.
     """
-    planes = np.asarray(Image.fromarray(pixels).convert("YCbCr"), np.float32) / 255
-    height, width = (side // 2 * 2 for side in planes.shape[:2])
-    planes = planes[:height, :width]
-    band = (planes[::2, ::2] - planes[::2, 1::2] - planes[1::2, ::2] + planes[1::2, 1::2]) / 2
+    band = finest_diagonal(np.asarray(Image.fromarray(pixels).convert("YCbCr"), np.float32) / 255)
     return (np.median(np.abs(band), axis=(0, 1)) / 0.6745).astype(np.float32)
 
 

@@ -78,13 +78,13 @@ def of_run(
         drawn = run.load_model({**(options or {}), "draw": draw})
         found[f"{name}{DRAW}{draw}"] = _contender(run, drawn)
     if compare_ema:
-        path = run.path / STATE
-        arrays, note = checkpoint.load(path)
         if not run.config.fit.ema_decay:
             raise UserError(
                 f"run {run.name!r} kept no moving average of its weights; leave out --compare-ema, "
                 "or train with fit.ema_decay=0.999"
             )
+        path = run.path / STATE
+        arrays, note = checkpoint.load(path)
         if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
             last = run.load_model(options)
             checkpoint.assign(path, arrays, {"average": inference_variables(last)})

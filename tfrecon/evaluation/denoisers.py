@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tfrecon.images import finest_diagonal
+
 Array = np.ndarray[Any, np.dtype[np.float32]]
 Denoiser = Callable[[Array], Array]
 
@@ -26,11 +28,8 @@ SCRATCH_WINDOW_PX = 9
 
 
 def noise_level(image: Array) -> float:
-    """Standard deviation of Gaussian noise in (H,W,C): median absolute diagonal Haar detail over
-    0.6745 (Donoho and Johnstone 1994). Scratches and dust hardly move it."""
-    height, width = (side // 2 * 2 for side in image.shape[:2])
-    rows = image[0:height:2, :width] - image[1:height:2, :width]
-    diagonal = (rows[:, 0::2] - rows[:, 1::2]) / 2
+    """Standard deviation of Gaussian noise in (H,W,C). Scratches and dust hardly move it."""
+    diagonal = finest_diagonal(image)
     return float(np.median(np.abs(diagonal)) / 0.6745) if diagonal.size else 0.0
 
 

@@ -21,7 +21,7 @@ from tfrecon.evaluation import table
 from tfrecon.evaluation.contenders import Contender, Contenders
 from tfrecon.evaluation.costs import Cost
 from tfrecon.metrics import artefacts
-from tfrecon.metrics.kid import LEAST, kid, kid_at_hand, kid_features
+from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
 from tfrecon.metrics.lpips import metrics_at_hand
 
 
@@ -72,6 +72,7 @@ def score(
     timed = {name: _Timed(contender) for name, contender in contenders.items()}
     graph = _graph(whole, holes)
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
+    every, before = -(-len(samples) // MOST), 0
     truth: list[Any] = []
     rows: list[table.Row] = []
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
@@ -81,12 +82,14 @@ def score(
             for batch in batches:
                 scored: list[table.Row] = []
                 ids = [id.decode() for id in batch["id"].numpy()]
-                if features:
-                    truth.append(features(batch["target"]))
+                # Spread over the split, which is often sorted by class.
+                seen = [index for index in range(len(ids)) if not (before + index) % every]
+                if features and seen:
+                    truth.append(features(tf.gather(batch["target"], seen)))
                 for name, method in timed.items():
                     output = method(batch)
-                    if features:
-                        method.features.append(features(output))
+                    if features and seen:
+                        method.features.append(features(tf.gather(output, seen)))
                     found = graph(batch["target"], output, batch.get("mask"))
                     lists = {column: values.numpy().tolist() for column, values in found.items()}
                     for index, id in enumerate(ids):
@@ -94,6 +97,7 @@ def score(
                         scored.append(table.Row(id, name, values))
                 file.write(table.csv_text(scored, columns))
                 rows += scored
+                before += len(ids)
                 bar.update(len(ids))
     return Scores(rows, columns, {name: method.cost(truth) for name, method in timed.items()})
 

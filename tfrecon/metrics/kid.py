@@ -15,8 +15,9 @@ from tfrecon.backbones import BACKBONES, feature_taps
 from tfrecon.perceptual import available
 
 NET, TAP = "squeezenet1_1", "fire9"
-LEAST = 10
-"""Images below which the estimate is noise."""
+LEAST, MOST = 10, 2000
+"""Images below which the estimate is noise, and that are looked at: the kernel has a number for
+each pair of them."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

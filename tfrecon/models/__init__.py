@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -190,7 +191,9 @@ def check_model(spec: Spec) -> None:
     """Raises UserError for an unknown model or option, without building anything."""
     options = check(spec, MODELS, "model", dict.fromkeys(CONTEXT))
     if spec.name in CHECKS:
-        CHECKS[spec.name](**options)
+        parameters = inspect.signature(MODELS[spec.name]).parameters.values()
+        defaults = {one.name: one.default for one in parameters if one.name not in CONTEXT}
+        CHECKS[spec.name](**{**defaults, **options})
 
 
 def build_model(spec: Spec, *, image_size: int, mask: bool, seed: int | None = None) -> keras.Model:

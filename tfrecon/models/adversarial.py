@@ -7,13 +7,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrecon.errors import UserError, unknown
 from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
 from tfrecon.metrics import results
 
 
 @keras.saving.register_keras_serializable("tfrecon")
 class AdversarialModel(keras.Model):
-    """A conditional GAN (Isola et al. 2017): the generator minimises ``λ·reconstruction + w·BCE``.
+    """A conditional GAN (Isola et al. 2017): the generator minimises
+    ``λ·reconstruction + w·adversarial`` and what its layers add.
 
     `call` is the generator alone: (B,H,W,3 or 4) to (B,H,W,3) in [0,1]. `compile(loss=…)` gives the
     reconstruction loss. One optimizer serves both networks: a variable's update depends on that
@@ -88,7 +90,7 @@ class AdversarialModel(keras.Model):
                 judging, penalty = judging / replicas, penalty / replicas
                 generator_loss += self.adversarial_weight * fooling
                 discriminator_loss = judging + self.r1_weight * penalty
-                values += [fooling, judging, penalty]
+                values += [fooling, judging, penalty] if self.r1_weight else [fooling, judging]
         variables = list(self.generator.trainable_variables)
         gradients = list(tape.gradient(generator_loss, variables))
         if adversarial:
@@ -96,7 +98,7 @@ class AdversarialModel(keras.Model):
             gradients += tape.gradient(discriminator_loss, theirs)
             variables += theirs
         self.optimizer.apply(gradients, variables)
-        for tracker, value in zip(self.trackers, values, strict=False):  # R1 only where it is used
+        for tracker, value in zip(self.trackers, values, strict=True):
             tracker.update_state(value * replicas)
         return {tracker.name: tracker.result() for tracker in self.trackers}
 
@@ -174,6 +176,17 @@ class AdversarialModel(keras.Model):
             for name in ("generator", "discriminator")
         }
         return cls(**networks, **config)
+
+
+def check_adversarial(loss: str, adversarial_weight: float, reconstruction_weight: float) -> None:
+    """Raises UserError for an unknown loss, and for weights with which nothing is learned."""
+    if loss not in ADVERSARIAL_LOSSES:
+        raise unknown("model.adversarial_loss", loss, ADVERSARIAL_LOSSES)
+    if not adversarial_weight and not reconstruction_weight:
+        raise UserError(
+            "model.adversarial_weight and model.reconstruction_weight are both 0: nothing would be "
+            "learned; set one of them"
+        )
 
 
 def _statistics(network: keras.Model) -> list[Any]:

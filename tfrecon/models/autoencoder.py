@@ -6,10 +6,9 @@ from typing import Any
 
 import keras
 
-from tfrecon.errors import UserError, at_least, unknown
+from tfrecon.errors import UserError, at_least
 from tfrecon.layers.gaussian_latent import GaussianLatent
-from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
-from tfrecon.models.adversarial import AdversarialModel
+from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.features import refuse_masks
 from tfrecon.networks.autoencoder import REDUCTION, decoder_network, encoder_network
 from tfrecon.networks.patch_discriminator import patch_discriminator
@@ -60,13 +59,7 @@ def autoencoder(
         at_least(f"model.{name}", value, 1)
     if not beta > 0:
         raise UserError(f"model.beta must be greater than 0, not {beta}")
-    if adversarial_loss not in ADVERSARIAL_LOSSES:
-        raise unknown("model.adversarial_loss", adversarial_loss, ADVERSARIAL_LOSSES)
-    if not adversarial_weight and not reconstruction_weight:
-        raise UserError(
-            "model.adversarial_weight and model.reconstruction_weight are both 0: nothing would be "
-            "learned; set one of them"
-        )
+    check_adversarial(adversarial_loss, adversarial_weight, reconstruction_weight)
     sizes: dict[str, Any] = {"latent_channels": latent_channels, "width": width, "depth": depth}
     x = keras.Input((None, None, 3), name="x", dtype="float32")
     encoder = encoder_network(**sizes, seed=seed)

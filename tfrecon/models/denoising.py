@@ -41,13 +41,11 @@ class Diffusion(Supervised):
     def enter_space(self, options: dict[str, Any]) -> None:
         """Builds or loads what the diffusion takes place in."""
         self.options, folder = options, options["autoencoder"]
-        self.space: Space = Pixels()
-        self.latent_statistics = None
         if folder == "sd1":
-            self.space = StableDiffusionLatents(options["sd1_weights"], options["seed"])
-        elif folder:
-            self.space = Latents(folder)
-            self.latent_statistics = self.space.statistics
+            self.space: Space = StableDiffusionLatents(options["sd1_weights"], options["seed"])
+        else:
+            self.space = Latents(folder) if folder else Pixels()
+        self.latent_statistics = self.space.statistics  # Keras keeps what is an attribute
         self.square = self.space.reduction * options["patch"]
         """Pixels a side for one position of the denoiser."""
 
@@ -178,14 +176,14 @@ class Diffusion(Supervised):
 
     def adapt(self, batches: Iterable[Any], images: int) -> None:
         """Fits the statistics of the latents, where there are any, in one pass over `batches`."""
-        if isinstance(self.space, Latents):
-            for _ in self.space.watch(x[..., :3] for x in batches):
+        if self.latent_statistics:
+            for _ in self.space.watch(batches):
                 pass
 
     @property
     def fingerprint(self) -> str | None:
         """A hash of the autoencoder's weights, which no checkpoint holds."""
-        return getattr(self.space, "fingerprint", None)
+        return self.space.fingerprint
 
     @property
     def inference_variables(self) -> list[Any]:
@@ -252,20 +250,17 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
 
     def adapt(self, batches: Iterable[Any], images: int) -> None:
         """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""
-        if isinstance(self.space, Latents):
-            batches = self.space.watch(batches)
-        self.fit_statistics(batches, images, None)
+        self.fit_statistics(self.space.watch(batches), images, None)
 
     @property
     def fingerprint(self) -> str:
         """A hash of the weights of all that is frozen."""
-        return self.extractor.fingerprint + getattr(self.space, "fingerprint", "")
+        return self.extractor.fingerprint + (self.space.fingerprint or "")
 
     @property
     def inference_variables(self) -> list[Any]:
         """What a checkpoint of the best weights holds: statistics and denoiser."""
-        statistics = [variable for layer in self.standardise for variable in layer.variables]
-        return [*statistics, *super().inference_variables]
+        return [*self.statistics, *super().inference_variables]
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""

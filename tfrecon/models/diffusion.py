@@ -83,8 +83,7 @@ def diffusion(
         patch = 1 if autoencoder else 2
     options = {
         "autoencoder": autoencoder, "denoiser": denoiser, "sd1_weights": sd1_weights,
-        "patch": patch, "width": width, "depth": depth,
-        "prediction": prediction,
+        "patch": patch, "width": width, "depth": depth, "prediction": prediction,
         "schedule": Spec.parse(schedule, "model.schedule").to_dict(),
         "condition_dropout": condition_dropout, "sampler": sampler, "steps": steps,
         "guidance": guidance, "draw": draw, "image_size": image_size, "seed": seed or 0,
@@ -102,12 +101,10 @@ def diffusion(
 
 
 def check_diffusion(
-    *, backbone: str | None = None, taps: list[str] | None = None, weights: str | None = DEFAULT,
-    sources: list[dict[str, Any]] | None = None, autoencoder: str | None = None,
-    denoiser: str = "unet", sd1_weights: str | None = None, patch: int | None = None,
-    width: int = 64, depth: int = 1,
-    schedule: Any = "cosine", prediction: str = "velocity", condition_dropout: float = 0.1,
-    sampler: str = "ddim", steps: int = 20, guidance: float = 1.0, draw: int = 0,
+    *, backbone: str | None, taps: list[str] | None, weights: str | None,
+    sources: list[dict[str, Any]] | None, autoencoder: str | None, denoiser: str,
+    sd1_weights: str | None, patch: int | None, width: int, depth: int, schedule: Any,
+    prediction: str, condition_dropout: float, sampler: str, steps: int, guidance: float, draw: int,
 ) -> None:  # fmt: skip
     """Raises UserError for whatever is wrong with the options of `diffusion` and can be seen before
     anything is built or read."""
@@ -138,5 +135,4 @@ def check_diffusion(
     ):  # fmt: skip
         if value not in known:
             raise unknown(f"model.{name}", value, known)
-    spec = Spec.parse(schedule, "model.schedule")
-    build(spec, SCHEDULES, "schedule")
+    build(Spec.parse(schedule, "model.schedule"), SCHEDULES, "schedule")

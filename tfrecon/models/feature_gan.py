@@ -12,9 +12,8 @@ import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.errors import UserError, at_least, unknown
-from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
-from tfrecon.models.adversarial import AdversarialModel
+from tfrecon.errors import UserError, at_least
+from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
 from tfrecon.models.sources import Extractor, Source, parse_sources
 from tfrecon.networks.feature_generator import feature_generator
@@ -70,13 +69,7 @@ def feature_gan(
         ("discriminator_filters", discriminator_filters, 1),
     ):  # fmt: skip
         at_least(f"model.{name}", value, least)
-    if adversarial_loss not in ADVERSARIAL_LOSSES:
-        raise unknown("model.adversarial_loss", adversarial_loss, ADVERSARIAL_LOSSES)
-    if not adversarial_weight and not reconstruction_weight:
-        raise UserError(
-            "model.adversarial_weight and model.reconstruction_weight are both 0: nothing would be "
-            "learned; set one of them"
-        )
+    check_adversarial(adversarial_loss, adversarial_weight, reconstruction_weight)
     if draw and not noise_channels:
         raise UserError("model.draw chooses noise and model.noise_channels is 0; set both")
     return FeatureGan(
@@ -138,8 +131,7 @@ class FeatureGan(FrozenFeatures, AdversarialModel):
     @property
     def inference_variables(self) -> list[Any]:
         """What a checkpoint of the best weights holds: statistics and generator."""
-        statistics = [variable for layer in self.standardise for variable in layer.variables]
-        return [*statistics, *super().inference_variables]
+        return [*self.statistics, *super().inference_variables]
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""

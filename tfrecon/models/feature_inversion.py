@@ -73,9 +73,9 @@ def feature_inversion(
 
 
 def check_feature_inversion(
-    *, backbone: str | None = None, taps: list[str] | None = None, weights: str | None = DEFAULT,
-    sources: list[dict[str, Any]] | None = None, decoder: Any = "residual", fusion: Any = "concat",
-    refine_steps: int = 0, refine_rate: float = 0.005,
+    *, backbone: str | None, taps: list[str] | None, weights: str | None,
+    sources: list[dict[str, Any]] | None, decoder: Any, fusion: Any, refine_steps: int,
+    refine_rate: float,
 ) -> None:  # fmt: skip
     """Raises UserError for whatever is wrong with the options of `feature_inversion` and can be
     seen before anything is built or read."""

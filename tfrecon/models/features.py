@@ -75,6 +75,11 @@ class FrozenFeatures:
         return sums
 
     @property
+    def statistics(self) -> list[Any]:
+        """The variables that `fit_statistics` assigns."""
+        return [variable for layer in self.standardise for variable in layer.variables]
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the backbones' weights and preprocessing."""
         return self.extractor.fingerprint

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,28 +21,45 @@ from tfrecon.models.stable_diffusion import load_autoencoder
 from tfrecon.networks import stable_diffusion as sd1
 from tfrecon.networks.autoencoder import REDUCTION
 from tfrecon.registry import build
+from tfrecon.weights import fingerprint
 
 
-class Space(Protocol):
-    """`reduction` pixels a side are one position of `channels` values; `limit` bounds them."""
+class Space:
+    """`reduction` pixels a side are one position of `channels` values; `limit` bounds them.
 
-    reduction: int
-    channels: int
-    limit: float | None
+    `statistics` is what `watch` fits, `frozen` the networks that no checkpoint holds.
+    """
+
+    reduction: int = 1
+    channels: int = 3
+    limit: float | None = None
+    statistics: Standardise | None = None
+    frozen: Sequence[keras.Model] = ()
 
     def encode(self, images: Any) -> Any:
         """Images (B,H,W,3) in [0,1] to the space, around 0 with a variance near 1."""
-        ...
+        raise NotImplementedError
 
     def decode(self, points: Any) -> Any:
         """Back to images in [0,1]; not clipped."""
-        ...
+        raise NotImplementedError
+
+    def watch(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Passes `batches` of images on, and fits the statistics, where there are any, to them."""
+        return batches
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of the frozen weights; None where there are none."""
+        variables = [variable for network in self.frozen for variable in network.variables]
+        arrays = {f"{place:04d}": variable for place, variable in enumerate(variables)}
+        return fingerprint(arrays) if arrays else None
 
 
-class Pixels:
+class Pixels(Space):
     """Signed pixels."""
 
-    reduction, channels, limit = 1, 3, 1.0
+    limit = 1.0
 
     def encode(self, images: Any) -> Any:
         """[0,1] to [-1,1]."""
@@ -52,65 +70,57 @@ class Pixels:
         return 0.5 * (points + 1)
 
 
-class Latents:
+class Latents(Space):
     """Standardised means of the latents of a trained `autoencoder`, which stays as it is.
 
     Statistics are 0 and 1 until `watch` has seen the training images.
     """
 
     def __init__(self, folder: str) -> None:
-        self.model = _trained(Path(folder))
-        self.model.trainable = False
-        self.reduction, self.limit = REDUCTION, None
-        self.channels = int(self.model.decoder.input_shape[-1])
+        model = _trained(Path(folder))
+        model.trainable = False
+        self.encoder, self.decoder = self.frozen = model.encoder, model.decoder
+        self.reduction, self.channels = REDUCTION, int(self.decoder.input_shape[-1])
         self.statistics = Standardise(name="latent_statistics")
         self.statistics.build((None, None, None, self.channels))
 
     def encode(self, images: Any) -> Any:
         """(B,H,W,3) to (B,H/8,W/8,C)."""
-        return self.statistics(self.model.encoder(images, training=False)[0])
+        return self.statistics(self.encoder(images, training=False)[0])
 
     def decode(self, points: Any) -> Any:
         """(B,h,w,C) to (B,8h,8w,3)."""
         raw = points * self.statistics.deviation + self.statistics.mean
-        return tf.cast(self.model.decoder(raw, training=False), tf.float32)
+        return tf.cast(self.decoder(raw, training=False), tf.float32)
 
     def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Passes `batches` of images on, and assigns the statistics at their end."""
-        encode = tf.function(lambda x: self.model.encoder(x, training=False)[0])
-        count, total, squares = 0, 0.0, 0.0
+        encode = tf.function(lambda x: self.encoder(x, training=False)[0])
+        count, total, squares = 0, np.zeros(self.channels), np.zeros(self.channels)
         for x in batches:
             values = np.asarray(encode(x), np.float64).reshape(-1, self.channels)
-            count, total = count + len(values), total + values.sum(0)
-            squares = squares + (values**2).sum(0)
+            count += len(values)
+            total += values.sum(0)
+            squares += (values**2).sum(0)
             yield x
-        mean = total / max(count, 1)
+        mean = total / count
         self.statistics.mean.assign(mean)
         self.statistics.deviation.assign(np.sqrt(np.maximum(squares / count - mean**2, 1e-12)))
 
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the autoencoder's weights."""
-        return _hash(self.model.inference_variables)
 
-
-class StableDiffusionLatents:
+class StableDiffusionLatents(Space):
     """Those of Stable Diffusion 1.x: scaled means of its autoencoder's latents."""
 
     def __init__(self, folder: str | None, seed: int) -> None:
-        self.reduction, self.channels, self.limit = sd1.REDUCTION, sd1.LATENT_CHANNELS, None
-        self.encoder, self.decoder = sd1.encoder(), sd1.decoder()
+        self.reduction, self.channels = sd1.REDUCTION, sd1.LATENT_CHANNELS
+        self.encoder, self.decoder = self.frozen = sd1.encoder(), sd1.decoder()
         if folder:
             load_autoencoder(self.encoder, self.decoder, folder)
         else:
-            for network in (self.encoder, self.decoder):
+            for network in self.frozen:
                 randomise(network, seed)
-        self.encoder.trainable = self.decoder.trainable = False
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the autoencoder's weights."""
-        return _hash([*self.encoder.variables, *self.decoder.variables])
+        for network in self.frozen:
+            network.trainable = False
 
     def encode(self, images: Any) -> Any:
         """(B,H,W,3) to (B,H/8,W/8,4)."""
@@ -122,13 +132,6 @@ class StableDiffusionLatents:
         return tf.cast(self.decoder(points / sd1.LATENT_SCALE, training=False), tf.float32)
 
 
-def _hash(variables: Iterable[Any]) -> str:
-    found = hashlib.sha256()
-    for variable in variables:
-        found.update(np.ascontiguousarray(variable).tobytes())
-    return found.hexdigest()[:16]
-
-
 def _trained(folder: Path) -> Autoencoder:
     """The autoencoder of a run's folder. Raises UserError where there is none."""
     if not (folder / "config.json").is_file() or not (folder / "best.npz").is_file():
@@ -136,7 +139,12 @@ def _trained(folder: Path) -> Autoencoder:
             f"model.autoencoder = {str(folder)!r} is no trained run; train one with "
             "python -m tfrecon.fit --model autoencoder"
         )
-    config = read_json(folder / "config.json")
+    try:
+        config = read_json(folder / "config.json")
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"model.autoencoder = {str(folder)!r} holds a damaged run: {error}"
+        ) from None
     if config.model.name != "autoencoder":
         raise UserError(
             f"model.autoencoder = {str(folder)!r} is a run of {config.model.name!r}; name a run of "
