@@ -15,9 +15,9 @@ from PIL import Image
 from tfrecon import evaluate, images
 from tfrecon.config import from_tables
 from tfrecon.errors import UserError
-from tfrecon.evaluation import baselines, denoisers, gallery, pictures, table
+from tfrecon.evaluation import baselines, denoisers, gallery, pictures, scoring, table
 from tfrecon.evaluation.report import data_config, evaluate_runs, report_name
-from tfrecon.metrics import METRICS, artefacts
+from tfrecon.metrics import METRICS, artefacts, kid
 from tfrecon.run import Run
 
 
@@ -299,6 +299,30 @@ def test_several_runs_stand_in_one_table(tmp_path):
     markdown = (report.path / "summary.md").read_text(encoding="utf-8")
     assert "| method | parameters | images/s | train minutes | " in markdown
     assert images.header(report.path / "best.png").width > 4 * 64
+
+
+def test_kid_looks_at_an_even_sample(tmp_path, monkeypatch):
+    looked = []
+
+    def features(images):
+        looked.append(len(images))
+        return np.asarray(images, np.float64).mean(1).reshape(len(images), -1)
+
+    for name, value in (("LEAST", 2), ("MOST", 4)):
+        monkeypatch.setattr(scoring, name, value)
+    monkeypatch.setattr(kid, "LEAST", 2)
+    monkeypatch.setattr(scoring, "kid_at_hand", lambda size: True)
+    monkeypatch.setattr(scoring, "kid_features", lambda: features)
+    run = contest_run(tmp_path, lambda x: x[..., :3])
+    report = evaluate_runs([run], split="train", batch_size=3, slow=False)
+    lines = read_csv(report.path / "per_image.csv")
+    images_of_one = sum(line["method"] == "pix2pix" for line in lines)
+    methods = len({line["method"] for line in lines})
+    expected = -(-images_of_one // -(-images_of_one // 4))  # every second, third, …
+    assert sum(looked) == expected * (1 + methods) < images_of_one * (1 + methods)
+    costs = {line["method"]: line["mean"] for line in read_csv(report.path / "summary.csv")
+             if line["metric"] == "kid"}  # fmt: skip
+    assert costs["pix2pix"] == costs["damaged input"] != costs["harmonic fill"]
 
 
 def test_runs_that_cannot_be_compared_are_errors(tmp_path):

@@ -24,7 +24,7 @@ class InpaintingUnet(Restorer):
     """A `Restorer` that trains on photos halved `train_halvings` times.
 
     The network sees averages anyway: of `reduction` pixels at inference, of as many fewer of the
-    shrunk photo. Fill and loss, half of a step's time at full size, get cheaper by the square.
+    shrunk photo. Fill and loss get cheaper by the square.
     """
 
     def __init__(

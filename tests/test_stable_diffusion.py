@@ -1,0 +1,105 @@
+"""The networks of Stable Diffusion 1.x, small: weights by name, and as parts of diffusion."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import safetensors.numpy
+from test_diffusion import FEATURES, photos
+
+from tfrecon.backbones.base import to_torch, torch_names
+from tfrecon.errors import UserError
+from tfrecon.inference import restorer
+from tfrecon.losses import mixture
+from tfrecon.models.diffusion import diffusion
+from tfrecon.models.stable_diffusion import OLD_NAMES, load_autoencoder, load_denoiser
+from tfrecon.networks import stable_diffusion as sd1
+from tfrecon.registry import Spec
+
+TINY_UNET = {"widths": (8, 8, 16, 16), "heads": 2, "groups": 4, "text_width": 12}
+TINY_VAE = {"widths": (8, 8, 8, 8), "groups": 4}
+
+
+def tiny_sd1(condition=3, vector=0):
+    network = sd1.sd1_denoiser(condition_channels=condition, global_channels=vector, **TINY_UNET)
+    return network, sd1.encoder(**TINY_VAE), sd1.decoder(**TINY_VAE)
+
+
+def saved(folder, part, networks, rename=lambda name: name):
+    """Arrays as diffusers saves them, random, for all variables of `networks`."""
+    random = np.random.default_rng(0)
+    arrays = {}
+    for network in networks:
+        for name, variable in torch_names(network).items():
+            array = random.normal(0, 0.1, variable.shape).astype(np.float32)
+            array = to_torch(array) if array.ndim > 1 else array
+            if name == "conv_in.weight":
+                array = array[:, :4]
+            arrays[rename(name)] = np.ascontiguousarray(array)
+    (folder / part).mkdir(parents=True)
+    safetensors.numpy.save_file(arrays, folder / part / "diffusion_pytorch_model.safetensors")
+    return arrays
+
+
+def test_sd1_weights_load_by_name_and_the_condition_starts_silent(tmp_path):
+    network, encoder, decoder = tiny_sd1(vector=5)
+    arrays = saved(tmp_path, "unet", [tiny_sd1()[0]])
+    load_denoiser(network, str(tmp_path))
+    kernel = np.asarray(network.get_layer("conv_in").kernel)
+    np.testing.assert_array_equal(kernel[:, :, :4], arrays["conv_in.weight"].transpose(2, 3, 1, 0))
+    assert kernel.shape[2] == 7 and not kernel[:, :, 4:].any()
+    random = np.random.default_rng(0)
+    noisy, condition = (
+        random.standard_normal((1, 16, 16, 4)),
+        random.standard_normal((1, 16, 16, 3)),
+    )
+    vector, t = random.standard_normal((1, 5)), np.float32([0.3])
+    said = network([noisy, condition, t, vector])
+    np.testing.assert_allclose(said, network([noisy, 0 * condition, t, 0 * vector]), atol=1e-6)
+    assert np.abs(said - network([noisy, condition, t + 0.5, vector])).max() > 1e-4
+
+    def old(name):
+        for before, after in OLD_NAMES.items():
+            name = name.replace(after, before)
+        return name
+
+    arrays = saved(tmp_path, "vae", [encoder, decoder], old)
+    load_autoencoder(encoder, decoder, str(tmp_path))
+    query = encoder.get_layer("encoder.mid_block.attentions.0.to_q").kernel
+    np.testing.assert_array_equal(query, arrays["encoder.mid_block.attentions.0.query.weight"].T)
+    x = photos(1)
+    latent = encoder(x)[..., :4]
+    assert latent.shape == (1, 4, 4, 4) and decoder(latent).shape == x.shape
+
+
+def test_sd1_weights_that_do_not_fit(tmp_path):
+    network = tiny_sd1()[0]
+    with pytest.raises(UserError, match=r"has no unet/diffusion_pytorch_model\.safetensors"):
+        load_denoiser(network, str(tmp_path))
+    other = sd1.sd1_denoiser(condition_channels=3, **{**TINY_UNET, "widths": (8, 16, 16, 16)})
+    saved(tmp_path, "unet", [other])
+    with pytest.raises(UserError, match=r"must be .* and is"):
+        load_denoiser(network, str(tmp_path))
+
+
+def test_diffusion_with_the_networks_of_sd1(monkeypatch):
+    """At small widths; benchmarks/sd1.py runs the whole ones."""
+    for name, tiny in (("sd1_denoiser", TINY_UNET), ("encoder", TINY_VAE), ("decoder", TINY_VAE)):
+        monkeypatch.setattr(sd1, name, functools.partial(getattr(sd1, name), **tiny))
+    options = {"autoencoder": "sd1", "denoiser": "sd1", "schedule": "scaled_linear", "steps": 2}
+    model = diffusion(image_size=128, prediction="noise", **options)
+    assert model.size_multiple == 64
+    model.compile(keras.optimizers.Adam(1e-4), loss=mixture([Spec("l2")]), jit_compile=False)
+    x = photos(2, 128)
+    trained = len(model.trainable_variables)
+    assert trained == len(model.network.trainable_variables), "the autoencoder is frozen"
+    assert np.isfinite(model.fit(x, x, batch_size=2, verbose=0).history["loss"][0])
+    assert np.asarray(model(x)).shape == x.shape
+    assert restorer(model)(x[:1, :100, :80]).shape == (1, 100, 80, 3), "padded to 64"
+    with pytest.raises(UserError, match=r"set model\.autoencoder=sd1"):
+        diffusion(denoiser="sd1")
+    with pytest.raises(UserError, match=r"model\.sd1_weights are for"):
+        diffusion(sd1_weights="folder")
+    with pytest.raises(UserError, match="multiples of 64"):
+        diffusion(image_size=96, **FEATURES, **options)
