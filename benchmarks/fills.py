@@ -41,7 +41,6 @@ def main() -> int:
     from tfrecon.config import DataConfig
     from tfrecon.data import pipeline, recipes
     from tfrecon.evaluation import baselines
-    from tfrecon.layers.harmonic_fill import harmonic_fill
     from tfrecon.registry import Spec
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -56,10 +55,9 @@ def main() -> int:
         tuple(batch[part].numpy() for part in ("input", "target", "mask"))
         for batch in tqdm(batches, desc="reading", total=len(chosen))
     ]
-    traced = tf.function(harmonic_fill, reduce_retracing=True)
     fills = {
         "mean colour": baselines.mean_colour_fill,
-        "harmonic": lambda images, masks: traced(images, masks).numpy(),
+        "harmonic": baselines.harmonic_fill,
         "biharmonic": baselines.biharmonic_fill,
         f"biharmonic, {baselines.JPEG_BORDER_PX} px of border unknown": (
             baselines.fills(jpeg=True)[baselines.BIHARMONIC]

@@ -12,6 +12,14 @@ import numpy as np
 from tfrecon.evaluation import table
 
 HEADS = ("parameters", "images/s", "train minutes", "KID ×1000")
+EMPTY = "–"
+
+NOTES = {
+    "images/s": "images/s: the median over batches, with all of the machine's cores.",
+    "train minutes": "train minutes: wall time, validations included.",
+    "KID ×1000": "KID: kernel distance of the whole set, of a large one an even sample, to the "
+    "targets on SqueezeNet features (Bińkowski et al. 2018); 0 is best.",
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,10 @@ class Cost:
         """The cells under `HEADS`."""
         rate = 1 / self.seconds if self.seconds else None
         return [
-            "–" if self.parameters is None else f"{self.parameters:,}",
-            "–" if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}",
-            "–" if self.train_minutes is None else f"{self.train_minutes:.1f}",
-            "–" if self.kid is None else f"{1000 * self.kid:.1f}",
+            EMPTY if self.parameters is None else f"{self.parameters:,}",
+            EMPTY if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}",
+            EMPTY if self.train_minutes is None else f"{self.train_minutes:.1f}",
+            EMPTY if self.kid is None else f"{1000 * self.kid:.1f}",
         ]
 
 
@@ -42,9 +50,23 @@ Costs = Mapping[str, Cost]
 """By the method's name."""
 
 
+def cells(costs: Costs) -> tuple[list[str], dict[str, list[str]]]:
+    """The heads of the columns in which any method has a number, and each method's cells."""
+    shown = {name: cost.shown() for name, cost in costs.items()}
+    used = [n for n in range(len(HEADS)) if any(own[n] != EMPTY for own in shown.values())]
+    return [HEADS[n] for n in used], {name: [own[n] for n in used] for name, own in shown.items()}
+
+
 def text(costs: Costs) -> str:
     """An aligned table for a terminal."""
-    return table.aligned([["", *HEADS], *([name, *cost.shown()] for name, cost in costs.items())])
+    heads, shown = cells(costs)
+    return table.aligned([["", *heads], *([name, *own] for name, own in shown.items())])
+
+
+def notes(costs: Costs) -> list[str]:
+    """What a reader needs to know of the columns that are there."""
+    heads, _ = cells(costs)
+    return [note for head, note in NOTES.items() if head in heads]
 
 
 def csv_lines(costs: Costs) -> str:
@@ -65,26 +87,28 @@ def csv_lines(costs: Costs) -> str:
     )
 
 
-def gain_for_time(cells: table.Summary, costs: Costs, plain: str, other: str) -> str:
+def gain_for_time(summary: table.Summary, costs: Costs, plain: str, other: str) -> str:
     """``nafnet, ×8 ensemble: +0.21 dB for 8.1 times the time (120 ms an image)``."""
     before, after = costs[plain].seconds, costs[other].seconds
     paid = "no measured time"
     if before and after:
         paid = f"{after / before:.1f} times the time ({1000 * after:.3g} ms an image)"
-    return f"{other}: {_gain(cells, plain, other)} for {paid}."
+    return f"{other}: {_gain(summary, plain, other)} for {paid}."
 
 
-def average_gain(cells: table.Summary, raw: str, averaged: str) -> str:
+def average_gain(summary: table.Summary, raw: str, averaged: str) -> str:
     """What the moving average of the weights gains at the last step; it costs no time."""
-    return f"{averaged}: {_gain(cells, raw, averaged)} by EMA weights, which take no more time."
+    return f"{averaged}: {_gain(summary, raw, averaged)} by EMA weights, which take no more time."
 
 
-def spread(cells: table.Summary, name: str, draws: Sequence[str]) -> str:
+def spread(summary: table.Summary, name: str, draws: Sequence[str]) -> str:
     """``diffusion over 4 draws: PSNR (dB) 17.20 ± 0.05, LPIPS alex 0.1510 ± 0.0012.``: mean and
     standard deviation of the draws' means."""
     shown: list[str] = []
-    for column in (table.psnr_column(cells), "ssim", "lpips_alex"):
-        means = [c.mean for draw in draws for c in cells if (c.method, c.column) == (draw, column)]
+    for column in (table.psnr_column(summary), "ssim", "lpips_alex"):
+        means = [
+            c.mean for draw in draws for c in summary if (c.method, c.column) == (draw, column)
+        ]
         if means:
             measure = table.MEASURES[column.removeprefix(table.HOLE)]
             deviation = float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
@@ -93,14 +117,14 @@ def spread(cells: table.Summary, name: str, draws: Sequence[str]) -> str:
     return f"{name} over {len(draws)} draws: {', '.join(shown)}."
 
 
-def ranking(cells: table.Summary, names: Sequence[str]) -> str:
+def ranking(summary: table.Summary, names: Sequence[str]) -> str:
     """The methods by PSNR, of the holes where there are any."""
-    scores = {name: table.find(cells, name, table.psnr_column(cells)).mean for name in names}
+    scores = {name: table.find(summary, name, table.psnr_column(summary)).mean for name in names}
     order = sorted(names, key=lambda name: -scores[name])
     return "by PSNR: " + ", ".join(f"{name} {scores[name]:.2f} dB" for name in order) + "."
 
 
-def _gain(cells: table.Summary, before: str, after: str) -> str:
-    column = table.psnr_column(cells)
-    gain = table.find(cells, after, column).mean - table.find(cells, before, column).mean
+def _gain(summary: table.Summary, before: str, after: str) -> str:
+    column = table.psnr_column(summary)
+    gain = table.find(summary, after, column).mean - table.find(summary, before, column).mean
     return f"{gain:+.2f} dB"

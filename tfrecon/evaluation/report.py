@@ -243,14 +243,13 @@ def _write_summaries(
     def bullets(lines: Sequence[str]) -> str:
         return "\n".join(f"- {line}" for line in lines)
 
-    notes = table.notes(cells)
+    notes = [*table.notes(cells), *costs.notes(paid)]
     parts = (
         wrapped(about), table.summary_text(cells), costs.text(paid), wrapped(verdicts),
         wrapped(notes),
     )  # fmt: skip
     text = "\n\n".join(part for part in parts if part)
-    facts = {name: cost.shown() for name, cost in paid.items()}
-    markdown = table.summary_markdown(cells, costs.HEADS, facts)
+    markdown = table.summary_markdown(cells, *costs.cells(paid))
     parts = (bullets(about), markdown, bullets(verdicts), bullets(notes))
     markdown = "\n\n".join(part for part in parts if part)
     numbers = table.summary_csv(cells) + costs.csv_lines(paid)

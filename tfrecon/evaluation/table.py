@@ -62,10 +62,7 @@ NOTES = {
 
 CELL_NOTE = (
     f"A cell holds mean ± standard deviation over the images and, in brackets, the {LEVEL:.0%} "
-    f"interval of the mean (percentile bootstrap, {RESAMPLES} resamples). images/s is the median "
-    "over batches, with all of the machine's cores; train minutes are wall time. KID is the kernel "
-    "distance of the whole set, of a large one an even sample, to the targets on SqueezeNet "
-    "features; 0 is best."
+    f"interval of the mean (percentile bootstrap, {RESAMPLES} resamples)."
 )
 
 NO_LPIPS = (
