@@ -28,11 +28,11 @@ def residual_unet(
 ) -> Restorer:
     """The default restorer: (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
 
-    A U-Net of residual blocks without normalisation that works from half resolution down: several
-    times faster a step than NAFNet at equal error on a CPU (benchmarks/RESULTS.md).
+    A U-Net of residual blocks without normalisation that works from half resolution down: on a CPU
+    four times faster a step than NAFNet and better after equal minutes (benchmarks/RESULTS.md).
 
     Args:
-        image_size: side of the validation images; any.
+        image_size: side of the validation images, a multiple of 16.
         mask: whether the input's last channel is a mask, 1 = damaged.
         width: channels at half resolution (48: 4.2 M parameters).
         depth: multiplies the numbers of residual blocks.
@@ -66,7 +66,7 @@ def nafnet(
     decoder [1, 1, 1, 1].
 
     Args:
-        image_size: side of the validation images; any.
+        image_size: side of the validation images, a multiple of 2 to the number of grids.
         mask: whether the input's last channel is a mask, 1 = damaged.
         width: channels at full resolution, doubled at each coarser grid.
         encoder: blocks of each grid, finest first; None is [1, 1, 1].
