@@ -1,0 +1,1 @@
+"""Runs that were scored on the same images, compared: statistics, sentences, figures, one page."""

@@ -1,0 +1,189 @@
+"""Whether differences between results are real: paired tests over the same images.
+
+Wilcoxon's signed-rank test of each pair (Wilcoxon 1945; SciPy's), all p-values corrected together
+(Holm 1979), the matched-pairs rank-biserial correlation as effect size (Kerby 2014), and groups of
+neighbours in rank that cannot be told apart (drawn as in Demšar 2006).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrecon.comparison.results import Comparison, Result, Values, gain, mean
+from tfrecon.evaluation import table
+
+ALPHA = 0.05
+"""Corrected p-values below this count as a difference."""
+
+LEAST_IMAGES = 6
+"""Of fewer differing images no two-sided signed-rank test can reach p < 0.05."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two results, the better of the means first, on one column over the `n` images that both have.
+
+    `difference`: mean of the first less the second, in the column's unit, with the ends of its 95%
+    bootstrap interval over images. `p`: two-sided, `corrected`: with Holm over all pairs of the
+    table. `effect`: share of rank sums in favour of the first less that of the second, -1 to 1.
+    """
+
+    better: str
+    worse: str
+    column: str
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    corrected: float
+    effect: float
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the corrected test tells the two apart."""
+        return self.corrected < ALPHA
+
+
+def pairs(comparison: Comparison, column: str) -> list[Pair]:
+    """Every pair of results on a column, ordered by the mean of that column."""
+    order = sorted(
+        comparison.results, key=lambda result: -_finite(gain(column, result.mean(column)))
+    )
+    return _tested(
+        column,
+        [
+            (one.name, other.name, one.scores[column], other.scores[column])
+            for one, other in itertools.combinations(order, 2)
+        ],
+    )
+
+
+def groups(order: Sequence[str], tested: Sequence[Pair]) -> list[tuple[int, int]]:
+    """First and last place of each longest run of neighbours in `order` (best first) of which no
+    two can be told apart; runs of one are left out."""
+    real = {frozenset((pair.better, pair.worse)): pair.is_real for pair in tested}
+    found: list[tuple[int, int]] = []
+    for start in range(len(order)):
+        end = start
+        while end + 1 < len(order) and not any(
+            real[frozenset((order[place], order[end + 1]))] for place in range(start, end + 1)
+        ):
+            end += 1
+        if end > start and not (found and found[-1][1] >= end):
+            found.append((start, end))
+    return found
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What one label of an axis does against the axis's best: `pair` over images, each the mean
+    over the `cells` pairs of results that agree on all other axes."""
+
+    axis: str
+    label: str
+    reference: str
+    cells: int
+    pair: Pair
+
+
+def ablations(comparison: Comparison, axis: str) -> list[Ablation]:
+    """Each label of an axis against the one with the best mean, Holm over the table; labels that
+    share no combination of the other axes with it are left out."""
+    column, labels = comparison.metric, comparison.axes[axis]
+    by_label = {label: _by_rest(comparison.results, axis, label) for label in labels}
+    means = {
+        label: float(np.mean([_finite(gain(column, one.mean(column))) for one in own.values()]))
+        for label, own in by_label.items()
+        if own
+    }
+    if not means:
+        return []
+    reference = max(means, key=lambda label: means[label])
+    rows: list[tuple[str, int]] = []
+    sides: list[tuple[str, str, Values, Values]] = []
+    for label, own in by_label.items():
+        shared = [rest for rest in own if rest in by_label[reference]]
+        if label == reference or not shared:
+            continue
+        best, other = (
+            np.mean([side[rest].scores[column] for rest in shared], axis=0)
+            for side in (by_label[reference], own)
+        )
+        rows.append((label, len(shared)))
+        sides.append((reference, label, best, other))
+    return [
+        Ablation(axis, label, reference, cells, pair)
+        for (label, cells), pair in zip(rows, _tested(column, sides), strict=True)
+    ]
+
+
+def wilcoxon(differences: Values) -> float:
+    """The two-sided p-value of paired differences (N,), zeros left out (Wilcoxon 1945), SciPy's:
+    exact for few values without ties, else the normal approximation. 1 where there is none."""
+    from scipy import stats
+
+    known = differences[~np.isnan(differences) & (differences != 0)]
+    if not len(known):
+        return 1.0
+    return float(stats.wilcoxon(known).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number by Holm 1979, in the order given."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    result = np.empty_like(p)
+    result[order] = steps
+    return [float(value) for value in result]
+
+
+def rank_biserial(differences: Values) -> float:
+    """Matched-pairs rank-biserial correlation of differences (N,), zeros left out (Kerby 2014):
+    1 where all are positive, -1 where all are negative, 0 where there is none."""
+    from scipy import stats
+
+    known = differences[~np.isnan(differences) & (differences != 0)]
+    if not len(known):
+        return 0.0
+    ranks = stats.rankdata(np.abs(known))
+    return float((ranks * np.sign(known)).sum() / ranks.sum())
+
+
+def _tested(column: str, sides: Sequence[tuple[str, str, Values, Values]]) -> list[Pair]:
+    """Each (better, worse, values, values) as a pair, p-values corrected together."""
+    if not sides:
+        return []
+    differences = np.stack([first - second for _, _, first, second in sides], axis=1)
+    lows, highs = table.bootstrap(differences)
+    p_values = [wilcoxon(own) for own in differences.T]
+    return [
+        Pair(
+            better, worse, column, int((~np.isnan(own)).sum()), mean(own), float(low),
+            float(high), p, corrected, rank_biserial(gain(column, 1) * own),
+        )
+        for (better, worse, _, _), own, low, high, p, corrected in zip(
+            sides, differences.T, lows, highs, p_values, holm(p_values), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _by_rest(
+    results: Sequence[Result], axis: str, label: str
+) -> Mapping[tuple[tuple[str, str], ...], Result]:
+    """The results with that label, by their labels on the other axes."""
+    return {
+        tuple((other, own) for other, own in result.labels.items() if other != axis): result
+        for result in results
+        if result.labels.get(axis) == label
+    }
+
+
+def _finite(value: float) -> float:
+    return -math.inf if math.isnan(value) else value
