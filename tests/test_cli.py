@@ -26,7 +26,7 @@ from tfrecon import checkpoint, cli, evaluate, export, fit, images, reconstruct,
 from tfrecon.callbacks.progress import Progress
 from tfrecon.errors import UserError
 from tfrecon.evaluation import contenders
-from tfrecon.run import open_run
+from tfrecon.run import check_same_settings, open_run
 
 TINY = (
     "--set", "data.image_size=32", "--set", 'data.damage={name = "boxes", size = 8}',
@@ -379,9 +379,9 @@ def test_a_resumed_run_keeps_its_settings(refuses, copied, extra, words):
 def test_a_resumed_run_may_be_given_its_settings_again(life):
     run = open_run(life.run)
     given = fit.tables(fit.parser().parse_args(["--set", "fit.steps=5", "--data", "folder"]))
-    fit._check_same(given, run)
+    check_same_settings(given, run)
     for text in ("fit.minutes=3", "fit.precision=auto", "model.base_filters=4", "fit.seed=0"):
-        fit._check_same(fit.tables(fit.parser().parse_args(["--set", text])), run)
+        check_same_settings(fit.tables(fit.parser().parse_args(["--set", text])), run)
 
 
 def test_a_resumed_run_needs_its_data(refuses, copied, here):

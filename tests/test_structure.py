@@ -28,8 +28,9 @@ LEVELS = (
     ("run", "run_data", "inference", "methods"),
     ("callbacks", "preparation"),
     ("training", "evaluation", "saved_model", "reconstruction", "submission"),
-    ("catalogue",),
-    ("fit", "evaluate", "export", "reconstruct", "submit"),
+    ("comparison",),
+    ("catalogue", "studies"),
+    ("fit", "evaluate", "export", "reconstruct", "study", "submit"),
     ("__main__", "__init__"),
 )
 """Modules and packages of tfrecon, lowest first: each imports from rows above its own only, or, in

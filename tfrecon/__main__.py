@@ -12,6 +12,7 @@ VERBS = {
     "evaluate": "score a run against the baselines",
     "export": "write a run as a SavedModel",
     "reconstruct": "restore a folder of photos with an exported model",
+    "study": "train a matrix of runs and report on them",
     "submit": "write or check a competition's CSV",
 }
 

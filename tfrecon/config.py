@@ -23,6 +23,9 @@ Table = dict[str, Any]
 
 SECTIONS = ("model", "data", "fit")
 
+LENGTHS = ("steps", "epochs", "minutes")
+"""Settings of [fit] of which one at most says how long a training is."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -149,20 +152,24 @@ def check_sections(tables: Mapping[str, Any], source: str) -> None:
 
 
 def read_toml(path: str | os.PathLike[str]) -> Table:
-    """The tables of a TOML file. Raises UserError for a missing file, a syntax error and a section
-    that no configuration has."""
-    try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"configuration file {str(path)!r} does not exist") from None
-    except IsADirectoryError:
-        raise UserError(
-            f"configuration file {str(path)!r} is a folder; name a file in it"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration file {str(path)!r} is not valid TOML: {error}") from None
+    """The tables of a configuration file. Raises UserError for a missing file, a syntax error and a
+    section that no configuration has."""
+    tables = load_toml(path, "configuration")
     check_sections(tables, str(path))
     return tables
+
+
+def load_toml(path: str | os.PathLike[str], what: str) -> Table:
+    """The tables of a TOML file that is a `what`, unchecked. Raises UserError for a missing file and
+    a syntax error."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{what} file {str(path)!r} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"{what} file {str(path)!r} is a folder; name a file in it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} file {str(path)!r} is not valid TOML: {error}") from None
 
 
 def read_json(path: str | os.PathLike[str]) -> Config:
@@ -191,6 +198,19 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
             value = merged(table, new) if same else new
         result[key] = value
     return result
+
+
+def with_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """`merged`, but a length of training takes the place of another."""
+    if any(name in over.get("fit", {}) for name in LENGTHS):
+        fit = {key: value for key, value in base.get("fit", {}).items() if key not in LENGTHS}
+        base = {**base, "fit": fit}
+    return merged(base, over)
+
+
+def names_model(tables: Mapping[str, Any]) -> bool:
+    """Whether nested tables say which model they are for, not only options of one."""
+    return isinstance(tables.get("model"), str) or "name" in tables.get("model", ())
 
 
 def parse_set(assignments: Sequence[str]) -> Table:
@@ -272,7 +292,7 @@ def _check(config: Config) -> None:
             raise UserError(f"fit.{key} must be at least 0, not {getattr(fit, key)}")
     if not 0 <= fit.seed < 2**32:
         raise UserError(f"fit.seed must be a whole number from 0 to 2**32 - 1, not {fit.seed}")
-    lengths = [key for key in ("steps", "epochs", "minutes") if getattr(fit, key) is not None]
+    lengths = [key for key in LENGTHS if getattr(fit, key) is not None]
     if len(lengths) > 1:
         raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")
     crop = "image_size" if data.crop_size is None else "crop_size"

@@ -7,16 +7,11 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfrecon.cli import Parser, run, start_tensorflow
 from tfrecon.errors import UserError
-
-if TYPE_CHECKING:
-    from tfrecon.run import Run
-
 RUNS = Path("checkpoints")
-LENGTHS = ("steps", "epochs", "minutes")
 
 
 def parser() -> Parser:
@@ -72,17 +67,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from tfrecon.config import from_tables, merged
-    from tfrecon.run import open_run
+    from tfrecon.config import from_tables, merged, names_model
+    from tfrecon.run import check_same_settings, open_run
 
     if arguments.list:
         return _list(arguments.list)
     given = tables(arguments)
     if arguments.prepare:
         return _prepare(given)
-    if arguments.resume and not arguments.run and not _names_model(given):
+    if arguments.resume and not arguments.run and not names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
-    if not arguments.resume or _names_model(given):
+    if not arguments.resume or names_model(given):
         from_tables(given)  # the cheap checks, before TensorFlow is imported
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
@@ -91,10 +86,10 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.models import DEFAULTS
 
     training.set_threads(recorded.facts if recorded else None)
-    if _names_model(given):
+    if names_model(given):
         given = merged(DEFAULTS.get(from_tables(given).model.name, {}), given)
     if recorded:
-        _check_same(given, recorded)
+        check_same_settings(given, recorded)
     config = recorded.config if recorded else from_tables(given)
     trained = training.train(
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
@@ -129,7 +124,7 @@ def _prepare(given: dict[str, Any]) -> None:
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration that the command line spells, later settings over earlier ones."""
-    from tfrecon.config import merged, parse_set, read_toml
+    from tfrecon.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
     given = read_toml(arguments.config) if arguments.config else {}
     flags: dict[str, Any] = {"data": {}, "fit": {}}
@@ -146,13 +141,7 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
         value = getattr(arguments, name)
         if value is not None:
             over["fit"] = {**over["fit"], name: value}
-    if any(name in over["fit"] for name in LENGTHS):  # a new length replaces the file's
-        given["fit"] = {k: v for k, v in given.get("fit", {}).items() if k not in LENGTHS}
-    return merged(given, {key: value for key, value in over.items() if value})
-
-
-def _names_model(given: dict[str, Any]) -> bool:
-    return isinstance(given.get("model"), str) or "name" in given.get("model", ())
+    return with_settings(given, {key: value for key, value in over.items() if value})
 
 
 def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
@@ -182,31 +171,6 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
 
 def _taken(path: Path) -> bool:
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
-
-
-def _check_same(given: dict[str, Any], recorded: Run) -> None:
-    """Raises UserError for the first setting on which the command line and a run that is to go on
-    differ. What the run resolved when it began (minutes, automatic precision) may be given again.
-    """
-    from tfrecon.config import from_tables, merged
-
-    theirs = recorded.config.to_dict()
-    lengths = {name for name in LENGTHS if name in given.get("fit", {})}
-    base = {} if _names_model(given) else theirs
-    if lengths:
-        base = {**base, "fit": {k: v for k, v in base.get("fit", {}).items() if k not in LENGTHS}}
-    mine = from_tables(merged(base, given)).to_dict()
-    resolved = set(LENGTHS) if "minutes" in lengths or not lengths else set[str]()
-    if mine["fit"]["precision"] == "auto":
-        resolved.add("precision")
-    for section, own in mine.items():
-        for key in sorted((own.keys() | theirs[section].keys()) - resolved):
-            if own.get(key) != theirs[section].get(key):
-                raise UserError(
-                    f"run {str(recorded.path)!r} has {section}.{key} = "
-                    f"{theirs[section].get(key)!r}, not {own.get(key)!r}; "
-                    "go on with --run and --resume alone, or start another --run"
-                )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tfrecon import checkpoint, images
-from tfrecon.config import Config, read_json
+from tfrecon.config import LENGTHS, Config, from_tables, names_model, read_json, with_settings
 from tfrecon.errors import UserError
 from tfrecon.registry import Spec
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
 TIME = "time.json"
-"""How long a run has trained. Not in its state, which is the same however often it was stopped."""
+"""What training has taken: ``train_seconds`` and ``peak_memory_gib``. Not in the run's state, which
+is the same however often it was stopped."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,13 @@ class Run:
     def train_minutes(self) -> float | None:
         """Wall time of its training up to the last checkpoint, validations included, pauses not;
         None where the run has no record of it."""
-        seconds = train_seconds(self.path)
+        seconds = taken(self.path)["train_seconds"]
         return seconds / 60 if seconds else None
+
+    @property
+    def train_memory_gib(self) -> float | None:
+        """The most memory that its training's process held at once; None where not recorded."""
+        return taken(self.path)["peak_memory_gib"] or None
 
     def save(self) -> None:
         """Writes config and facts."""
@@ -121,10 +129,37 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
         config = read_json(path / CONFIG)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"folder {str(path)!r} holds a damaged run: {error}") from None
+        raise UserError(
+            f"folder {str(path)!r} holds a damaged run: {error}; restore it, or delete the folder "
+            "and train anew"
+        ) from None
     if not isinstance(facts, dict) or "mask" not in facts:
-        raise UserError(f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask")
+        raise UserError(
+            f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask; restore it, "
+            "or delete the folder and train anew"
+        )
     return Run(path, config, facts)
+
+
+def check_same_settings(given: Mapping[str, Any], recorded: Run) -> None:
+    """Raises UserError for the first setting on which given tables and a run that is to go on
+    differ; tables without a model are those of the run but for what they say. What the run resolved when it began (minutes, automatic precision) may be given again.
+    """
+    theirs = recorded.config.to_dict()
+    lengths = {name for name in LENGTHS if name in given.get("fit", {})}
+    base = {} if names_model(given) else theirs
+    mine = from_tables(with_settings(base, given)).to_dict()
+    resolved = set(LENGTHS) if "minutes" in lengths or not lengths else set[str]()
+    if mine["fit"]["precision"] == "auto":
+        resolved.add("precision")
+    for section, own in mine.items():
+        for key in sorted((own.keys() | theirs[section].keys()) - resolved):
+            if own.get(key) != theirs[section].get(key):
+                raise UserError(
+                    f"run {str(recorded.path)!r} has {section}.{key} = "
+                    f"{theirs[section].get(key)!r}, not {own.get(key)!r}; "
+                    "go on with --run and --resume alone, or start another --run"
+                )
 
 
 def inference_variables(model: Any) -> list[Any]:
@@ -132,12 +167,43 @@ def inference_variables(model: Any) -> list[Any]:
     return list(getattr(model, "inference_variables", model.weights))
 
 
-def train_seconds(path: Path) -> float:
-    """What the run in a folder has recorded in `TIME`; 0 where there is nothing."""
+def taken(path: Path) -> dict[str, float]:
+    """What the run in a folder has recorded in `TIME`, 0 where there is nothing."""
     try:
-        return float(json.loads((path / TIME).read_text(encoding="utf-8"))["train_seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        recorded = json.loads((path / TIME).read_text(encoding="utf-8"))
+        return {name: float(recorded.get(name, 0)) for name in ("train_seconds", "peak_memory_gib")}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {"train_seconds": 0.0, "peak_memory_gib": 0.0}
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held at once; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
         return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def revision() -> dict[str, Any]:
+    """The git revision of tfrecon's own code and whether its tree was clean; Nones where it is no
+    checkout."""
+    folder = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    if not (folder / ".git").exists():
+        return {"revision": None, "clean": None}
+    changed = git("status", "--porcelain")
+    return {"revision": git("rev-parse", "HEAD"), "clean": None if changed is None else not changed}
 
 
 def machine() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import History, Progress, SampleGrid
 from tfrecon.callbacks.state import Checkpoint
 from tfrecon.config import Config, FitConfig
+from tfrecon.data.store import content_fingerprint
 from tfrecon.errors import UserError
 from tfrecon.models import build_model, check_model
 from tfrecon.optimizers import build_optimizer
@@ -31,6 +32,7 @@ from tfrecon.run import (
     inference_variables,
     machine,
     open_run,
+    revision,
 )
 from tfrecon.run_data import (
     Data,
@@ -100,6 +102,8 @@ def train(
     facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
              "train_images": data.train_images, "val_images": len(data.val),
              "findings": data.findings,
+             "data": {"train": content_fingerprint(data.train), "val": content_fingerprint(data.val)},
+             "code": revision(),
              "frozen": getattr(model, "fingerprint", None),
              "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
     run = Run(path, config, facts)
@@ -147,6 +151,12 @@ def _check_data(recorded: Run, run: Run) -> None:
                 f"and has {now} now; restore the files (or --skip-unreadable), or start another "
                 "--run"
             )
+    then, now = recorded.facts.get("data"), run.facts["data"]
+    if then not in (None, now):
+        raise UserError(
+            f"run {str(run.path)!r} cannot go on: the contents of its files have changed since it "
+            "began; restore them, or start another --run"
+        )
 
 
 def _warn_of_changes(recorded: Run, run: Run) -> None:

@@ -14,7 +14,7 @@ from tfrecon import checkpoint, images
 from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import History
 from tfrecon.errors import UserError
-from tfrecon.run import BEST, STATE, TIME, inference_variables, train_seconds
+from tfrecon.run import BEST, STATE, TIME, inference_variables, peak_memory_gib, taken
 
 COUNTERS = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
@@ -45,6 +45,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.stopped = False
         self.saved_at = self._began = time.monotonic()
         self._before = seconds_before  # of fitting statistics, or of training before a stop
+        self._peak = 0.0
         self._counts: list[dict[str, Any]] = []
         self._running: dict[str, np.ndarray[Any, Any]] = {}
 
@@ -58,7 +59,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._running = {name: array for name, array in arrays.items() if "running/" in name}
         self.step, self.best, self.stopped = note["step"], note["best"], note["stopped"]
         self._counts = note["counters"]
-        self._before = train_seconds(self.path)
+        before = taken(self.path)
+        self._before, self._peak = before["train_seconds"], before["peak_memory_gib"]
         self.history.rows, self.history.step = note["history"], self.step
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -116,7 +118,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.saved_at = time.monotonic()
         with images.replacing(self.path / TIME) as temporary:
             seconds = self._before + self.saved_at - self._began
-            temporary.write_text(json.dumps({"train_seconds": round(seconds, 1)}) + "\n")
+            self._peak = max(self._peak, peak_memory_gib())
+            so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}
+            temporary.write_text(json.dumps(so_far) + "\n")
 
     def _count(self) -> list[dict[str, Any]]:
         return [

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,7 +159,8 @@ def _mean_cost(costs: Sequence[Cost]) -> Cost:
         return sum(known) / len(known) if known else None
 
     whole = {name: average(name) for name in Cost.__dataclass_fields__}
-    return Cost(**{**whole, "parameters": costs[0].parameters})
+    counted = {name: getattr(costs[0], name) for name in ("parameters", "multiply_adds")}
+    return Cost(**{**whole, **counted})
 
 
 def _check_same_images(first: Scored, other: Scored) -> None:

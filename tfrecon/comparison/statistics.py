@@ -93,18 +93,15 @@ class Ablation:
 
 
 def ablations(comparison: Comparison, axis: str) -> list[Ablation]:
-    """Each label of an axis against the one with the best mean, Holm over the table; labels that
-    share no combination of the other axes with it are left out."""
+    """Each label of an axis against the best, which is that with the better mean of most pairs of
+    labels; Holm over the table. Only results that agree on all other axes are compared, and labels
+    that share no combination of them with the best are left out."""
     column, labels = comparison.metric, comparison.axes[axis]
     by_label = {label: _by_rest(comparison.results, axis, label) for label in labels}
-    means = {
-        label: float(np.mean([_finite(gain(column, one.mean(column))) for one in own.values()]))
-        for label, own in by_label.items()
-        if own
-    }
-    if not means:
+    by_label = {label: own for label, own in by_label.items() if own}
+    if not by_label:
         return []
-    reference = max(means, key=lambda label: means[label])
+    reference = max(by_label, key=lambda label: _standing(column, label, by_label))
     rows: list[tuple[str, int]] = []
     sides: list[tuple[str, str, Values, Values]] = []
     for label, own in by_label.items():
@@ -183,6 +180,21 @@ def _by_rest(
         for result in results
         if result.labels.get(axis) == label
     }
+
+
+def _standing(
+    column: str, label: str, by_label: Mapping[str, Mapping[tuple[tuple[str, str], ...], Result]]
+) -> tuple[int, float]:
+    """How many labels this one beats where both exist, and its mean over all it has.
+
+    Means over all alone would favour a label that only exists where everything is easy."""
+    own = {rest: gain(column, one.mean(column)) for rest, one in by_label[label].items()}
+    wins = 0
+    for other, theirs in by_label.items():
+        shared = [rest for rest in own if rest in theirs and other != label]
+        more = sum(own[rest] - gain(column, theirs[rest].mean(column)) for rest in shared)
+        wins += more > 0
+    return wins, sum(map(_finite, own.values())) / len(own)
 
 
 def _finite(value: float) -> float:

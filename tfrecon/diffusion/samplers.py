@@ -64,4 +64,6 @@ def _walk(step: Callable[..., Any], schedule: Schedule, noise: Any, steps: int) 
         return index + 1, tf.ensure_shape(after, noisy.shape)
 
     start = schedule.sigma(times[0]) * noise
-    return tf.while_loop(lambda index, _: index < steps, body, (tf.constant(0), start))[1]
+    return tf.while_loop(
+        lambda index, _: index < steps, body, (tf.constant(0), start), maximum_iterations=steps
+    )[1]

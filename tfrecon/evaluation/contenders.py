@@ -13,6 +13,7 @@ from tfrecon.callbacks.state import kept_variables
 from tfrecon.data import pipeline
 from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines, denoisers
+from tfrecon.evaluation.operations import multiply_adds
 from tfrecon.inference import restore_tiled, restorer, self_ensemble
 from tfrecon.run import BEST, STATE, Run, inference_variables
 
@@ -35,6 +36,8 @@ class Contender:
     apply: Callable[[pipeline.Batch], Any]
     parameters: int | None = None
     train_minutes: float | None = None
+    multiply_adds: int | None = None
+    memory_gib: float | None = None
     is_timed: bool = True
 
 
@@ -103,7 +106,11 @@ def _contender(run: Run, model: Any, around: Callable[[Any], Any] | None = None)
         return restore(np.asarray(pipeline.model_input(batch) if run.has_mask else batch["input"]))
 
     parameters = sum(int(np.prod(variable.shape)) for variable in inference_variables(model))
-    return Contender(apply, parameters, run.train_minutes)
+    size, channels = run.config.data.image_size, 4 if run.has_mask else 3
+    return Contender(
+        apply, parameters, run.train_minutes, multiply_adds(model, size, channels),
+        run.train_memory_gib,
+    )  # fmt: skip
 
 
 def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:

@@ -1,22 +1,28 @@
-"""What is one number a method: parameters, time an image, minutes of training, KID; and what an
-ensemble or an average buys for its time."""
+"""What is one number a method: parameters, multiply-adds, time an image, what training took, KID;
+and what an ensemble or an average buys for its time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from tfrecon.evaluation import table
 
-HEADS = ("parameters", "images/s", "train minutes", "KID ×1000")
+HEADS = ("parameters", "GMAC", "images/s", "train minutes", "train GiB", "KID ×1000")
 EMPTY = "–"
 
 NOTES = {
+    "parameters": "parameters: those that training fits, statistics included; frozen ones are not "
+    "counted.",
+    "GMAC": "GMAC: 10⁹ multiply-adds of convolutions and matrix products for one image, frozen "
+    "networks included; an ensemble's are those of one of its members.",
     "images/s": "images/s: the median over batches, with all of the machine's cores.",
     "train minutes": "train minutes: wall time, validations included.",
+    "train GiB": "train GiB: the most memory that training held at once.",
     "KID ×1000": "KID: kernel distance of the whole set, of a large one an even sample, to the "
     "targets on SqueezeNet features (Bińkowski et al. 2018); 0 is best.",
 }
@@ -27,24 +33,39 @@ class Cost:
     """Of one method; None where there is nothing to count.
 
     `seconds` an image is the median over the batches. `train_minutes` is wall time. `kid` is that
-    of all restored images to the targets.
+    of all restored images to the targets. `multiply_adds` are those of one image, `memory_gib` is
+    the peak of training.
     """
 
     parameters: int | None
     seconds: float | None
     train_minutes: float | None
     kid: float | None = None
+    multiply_adds: int | None = None
+    memory_gib: float | None = None
 
     def shown(self) -> list[str]:
         """The cells under `HEADS`."""
         rate = 1 / self.seconds if self.seconds else None
         return [
             EMPTY if self.parameters is None else f"{self.parameters:,}",
+            EMPTY if self.multiply_adds is None else f"{self.multiply_adds / 1e9:.3g}",
             EMPTY if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}",
             EMPTY if self.train_minutes is None else f"{self.train_minutes:.1f}",
+            EMPTY if self.memory_gib is None else f"{self.memory_gib:.1f}",
             EMPTY if self.kid is None else f"{1000 * self.kid:.1f}",
         ]
 
+
+CSV_NAMES = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply_adds",
+    "seconds_per_image": "seconds",
+    "train_minutes": "train_minutes",
+    "train_memory_gib": "memory_gib",
+    "kid": "kid",
+}
+"""Names in `table.summary_csv`'s file and the fields that they hold."""
 
 Costs = Mapping[str, Cost]
 """By the method's name."""
@@ -74,17 +95,22 @@ def csv_lines(costs: Costs) -> str:
     numbers = [
         (name, metric, value)
         for name, cost in costs.items()
-        for metric, value in (
-            ("parameters", cost.parameters),
-            ("seconds_per_image", cost.seconds),
-            ("train_minutes", cost.train_minutes),
-            ("kid", cost.kid),
-        )
-        if value is not None
+        for metric, field in CSV_NAMES.items()
+        if (value := getattr(cost, field)) is not None
     ]
     return "".join(
         f'"{name}",method,{metric},,{value:.10g},,,\n' for name, metric, value in numbers
     )
+
+
+def from_csv(values: Mapping[str, float]) -> Cost:
+    """The cost that `csv_lines` wrote, by the metrics' names."""
+    found: dict[str, Any] = {
+        field: values[metric] if metric in values else None for metric, field in CSV_NAMES.items()
+    }
+    for field in ("parameters", "multiply_adds"):
+        found[field] = None if found[field] is None else round(found[field])
+    return Cost(**found)
 
 
 def gain_for_time(summary: table.Summary, costs: Costs, plain: str, other: str) -> str:

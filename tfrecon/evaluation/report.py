@@ -18,12 +18,12 @@ from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
 from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines as classical
-from tfrecon.evaluation import contenders, costs, gallery, scoring, table
+from tfrecon.evaluation import contenders, costs, facts, gallery, scoring, table
 from tfrecon.registry import Spec
 from tfrecon.run import Run
 
 FILES = (
-    "per_image.csv", "summary.txt", "summary.md", "summary.csv",
+    "per_image.csv", "summary.txt", "summary.md", "summary.csv", facts.FILE,
     "best.png", "median.png", "worst.png",
 )  # fmt: skip
 """What every report holds."""
@@ -63,6 +63,7 @@ def evaluate_runs(
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     pairs: int = 0,
+    folder: Path | None = None,
 ) -> Report:
     """Scores runs and the baselines on a split, in one table, and writes the report.
 
@@ -75,7 +76,7 @@ def evaluate_runs(
     inference only; `limit` scores the first images only; so many `pairs` of the first run are
     written as files of their own. Images are streamed, none is kept. The folder is ``report``
     inside the run's, or ``report-…`` named after what differs from the run's own test; that of
-    several runs is ``compare-NAMES`` beside the first.
+    several runs is ``compare-NAMES`` beside the first, unless `folder` names one.
 
     Raises UserError for runs of different data or image sizes, a split without truth, data without
     the masks that a model needs, and unreadable images unless `skip_unreadable`.
@@ -83,7 +84,8 @@ def evaluate_runs(
     first, names = runs[0], contenders.row_names(runs)
     config = _common_config(runs, data, root)
     name = report_name(first, split, config, options, limit)
-    folder = first.path / name if len(runs) == 1 else _comparison_folder(runs, name)
+    own_folder = first.path / name if len(runs) == 1 else _comparison_folder(runs, name)
+    folder = folder or own_folder
     samples = check.readable(_samples(runs, config, split)[:limit], skip_unreadable)
     masked = pipeline.has_mask(samples, config)
     models = [run.load_model(options) for run in runs]
@@ -117,6 +119,9 @@ def evaluate_runs(
         about.append(table.NO_LPIPS)
     verdicts = _verdicts(cells, found.costs, names, list(untrained))
     text = _write_summaries(folder, cells, found.costs, about, verdicts)
+    of_runs = {n: facts.run_facts(*one) for n, *one in zip(names, runs, models, strict=True)}
+    about_all = facts.facts(split, config, samples, options, list(untrained))
+    facts.write(folder, about_all, of_runs)
     ranked = _ranked(found.rows, names[0], table.psnr_column(cells))
     shown = {name: trained[name].apply for name in names}
     what = "hole PSNR" if masked else "PSNR"

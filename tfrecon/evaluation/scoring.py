@@ -56,6 +56,8 @@ class _Timed:
             median(self.seconds) if self.contender.is_timed else None,
             self.contender.train_minutes,
             kid(np.concatenate(truth), np.concatenate(self.features)) if self.features else None,
+            self.contender.multiply_adds,
+            self.contender.memory_gib,
         )
 
 

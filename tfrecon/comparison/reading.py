@@ -1,0 +1,53 @@
+"""A run's report, read back from its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfrecon.comparison.results import Scored
+from tfrecon.errors import UserError
+from tfrecon.evaluation import costs, facts
+from tfrecon.run import Run
+
+REPORT = "report"
+
+
+def has_report(run: Run) -> bool:
+    """Whether the run has been evaluated on its own test split."""
+    return (run.path / REPORT / facts.FILE).is_file()
+
+
+def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
+    """What `evaluate_runs` wrote of `runs`, given in its order, into a folder.
+
+    Raises UserError for a file that is missing, damaged, or of another version of tfrecon.
+    """
+    try:
+        about = json.loads((folder / facts.FILE).read_text(encoding="utf-8"))
+        own_facts = about.pop("runs")
+        by_method: dict[str, dict[str, dict[str, float]]] = {}
+        with (folder / "per_image.csv").open(encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                id, method = line.pop("id"), line.pop("method")
+                own = by_method.setdefault(method, {})
+                for column, text in line.items():
+                    own.setdefault(column, {})[id] = float(text) if text else math.nan
+        paid: dict[str, dict[str, float]] = {}
+        with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                if line["region"] == "method":
+                    paid.setdefault(line["method"], {})[line["metric"]] = float(line["mean"])
+        baselines = {name: by_method[name] for name in about["baselines"]}
+        return [
+            Scored(run, by_method[row], baselines, costs.from_csv(paid[row]), {**about, **own})
+            for run, (row, own) in zip(runs, own_facts.items(), strict=True)
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the report in {str(folder)!r} cannot be read ({type(error).__name__}: {error}); make "
+            f"it anew with python -m tfrecon.evaluate {' '.join(str(run.path) for run in runs)}"
+        ) from None

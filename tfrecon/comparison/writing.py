@@ -1,0 +1,106 @@
+"""The folder of a comparison: one page, and its tables as CSV and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfrecon import images
+from tfrecon.comparison import sentences as plain
+from tfrecon.comparison import statistics, tables
+from tfrecon.comparison.page import page
+from tfrecon.comparison.pictures import leading_pictures
+from tfrecon.comparison.results import Comparison
+from tfrecon.config import DataConfig
+from tfrecon.errors import UserError
+from tfrecon.evaluation import costs
+from tfrecon.evaluation import table as evaluation_table
+
+FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
+
+
+def write(
+    comparison: Comparison, folder: Path, config: DataConfig, split: str,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:  # fmt: skip
+    """Writes `FILES` into `folder` and returns the summary's sentences. `config`, `split` and
+    `options` are those of the evaluation, for the pictures."""
+    tested = {
+        column: statistics.pairs(comparison, column)
+        for column in comparison.columns
+        if evaluation_table.MEASURES[
+            column.removeprefix(evaluation_table.HOLE)
+        ].higher_is_better is not None
+    }  # fmt: skip
+    own = tested[comparison.metric]
+    ablations = {
+        axis: rows for axis in comparison.axes if (rows := statistics.ablations(comparison, axis))
+    }
+    said = plain.sentences(comparison, own, ablations)
+    notes = [*costs.notes({result.name: result.cost for result in comparison.results})]
+    try:
+        pictures = leading_pictures(comparison, config, split, options or {})
+    except (UserError, OSError) as error:
+        pictures = []
+        notes.append(f"Pictures are left out: {error}.")
+    document = page(
+        comparison, pairs=own, ablations=ablations, sentences=said, notes=notes, pictures=pictures,
+        environment=environment(comparison),
+    )  # fmt: skip
+    contents = {
+        "report.html": document,
+        "report.md": tables.markdown(comparison, own, ablations, said),
+        "leaderboard.csv": tables.leaderboard_csv(comparison),
+        "pairs.csv": tables.pairs_csv([pair for some in tested.values() for pair in some]),
+        "ablations.csv": tables.ablations_csv(ablations),
+    }
+    for name in FILES:
+        with images.replacing(folder / name) as temporary:
+            temporary.write_text(contents[name], encoding="utf-8")
+    return said
+
+
+def environment(comparison: Comparison) -> dict[str, str]:
+    """What the numbers depend on: data, seeds, code, versions, machine."""
+    first = comparison.results[0]
+    facts = first.facts
+    machines = {str(result.facts.get("machine")) for result in comparison.results}
+    revisions = {_code(result.facts.get("code") or {}) for result in comparison.results}
+    trained = {
+        _code(run.facts.get("code") or {}) for result in comparison.results for run in result.runs
+    }
+    seeds = sorted({run.config.fit.seed for result in comparison.results for run in result.runs})
+    machine = facts.get("machine") or {}
+    shown = {
+        "data": f"{facts.get('recipe', {}).get('name')}, split {facts.get('split')!r}, "
+        f"{facts.get('images')} images of {facts.get('image_size')}×{facts.get('image_size')} pixels",
+        "data fingerprint": f"{facts.get('data')} (hash over ids and file contents)",
+        "seeds": ", ".join(map(str, seeds)),
+        "trained by code": "; ".join(sorted(trained)),
+        "evaluated by code": "; ".join(sorted(revisions)),
+        "date of evaluation": str(facts.get("date")),
+    }
+    shown |= {
+        name: str(machine[name])
+        for name in ("tensorflow", "keras", "numpy", "python", "processor")
+        if name in machine
+    }
+    threads = sorted(
+        {
+            f"{run.facts.get('machine', {}).get('intra_op_threads', '?')}"
+            for result in comparison.results
+            for run in result.runs
+        }
+    )
+    shown["threads of a training"] = ", ".join(threads)
+    if len(machines) > 1:
+        shown["note"] = "the results were not all evaluated on the same machine and versions"
+    return shown
+
+
+def _code(code: Mapping[str, Any]) -> str:
+    if not code.get("revision"):
+        return "no git checkout"
+    state = "clean" if code.get("clean") else "with uncommitted changes"
+    return f"{str(code['revision'])[:12]}, {state}"

@@ -1,0 +1,259 @@
+"""A study's TOML file as cells: a base configuration, axes, exclusions and seeds."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from tfrecon.config import (
+    SECTIONS,
+    Config,
+    Table,
+    from_tables,
+    load_toml,
+    merged,
+    read_toml,
+    with_settings,
+)
+from tfrecon.errors import UserError, did_you_mean
+from tfrecon.registry import Spec, check, check_options
+
+KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
+AXIS_KEYS = ("name", "key", "values")
+LABEL = re.compile(r"[\w.+]+(-[\w.+]+)*")
+"""Labels become names of folders."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study: `labels` by axis, `tables` its whole configuration as far as it is given.
+
+    `group` is its name without the seed.
+    """
+
+    name: str
+    group: str
+    labels: Mapping[str, str]
+    seed: int
+    tables: Table
+
+
+@dataclass(frozen=True)
+class Study:
+    """The cells in the order in which they run. `axes`: axis → its labels in the file's order."""
+
+    name: str
+    title: str
+    metric: str | None
+    axes: Mapping[str, Sequence[str]]
+    cells: Sequence[Cell]
+
+    def only(self, pattern: str | None) -> list[Cell]:
+        """The cells whose name matches a shell pattern, all of them for None.
+
+        Raises UserError where none does."""
+        if pattern is None:
+            return list(self.cells)
+        found = [cell for cell in self.cells if fnmatch.fnmatchcase(cell.name, pattern)]
+        if not found:
+            raise UserError(
+                f"no cell of study {self.name!r} matches {pattern!r}; --list shows their names, "
+                f"e.g. {self.cells[0].name!r}"
+            )
+        return found
+
+    def labels(self) -> dict[str, Mapping[str, str]]:
+        """Labels by axis of each group of cells that differ in their seed only."""
+        return {cell.group: cell.labels for cell in self.cells}
+
+
+@dataclass(frozen=True)
+class _Value:
+    label: str
+    tables: Table
+
+
+def read_study(path: str | Path, over: Table | None = None) -> Study:
+    """The study in a TOML file, with the settings of `over` on top of each cell's.
+
+    Raises UserError for a missing file, unknown keys, an axis without values or with two values of
+    one label, exclusions that name no axis or label, an empty matrix, and cells whose configuration
+    is wrong; what only the model's builder can tell is checked by `check_cells`.
+    """
+    path = Path(path)
+    tables = load_toml(path, "study")
+    for key in tables:
+        if key not in KEYS:
+            raise UserError(f"{path}: unknown key {key!r} of a study{did_you_mean(key, KEYS)}")
+    base = _with_base(path, tables)
+    axes = _axes(path, tables.get("axes"))
+    exclude = _exclusions(path, tables.get("exclude", []), axes)
+    seeds = tables.get("seeds", [merged({"fit": {"seed": 0}}, base)["fit"]["seed"]])
+    if not _is_list_of(seeds, int) or not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"{path}: seeds must be a list of different whole numbers, not {seeds!r}")
+    cells: list[Cell] = []
+    for chosen in itertools.product(*axes.values()):
+        labels = {axis: value.label for axis, value in zip(axes, chosen, strict=True)}
+        if any(all(labels[axis] in names for axis, names in rule.items()) for rule in exclude):
+            continue
+        own = base
+        for tables_of_value in (*(value.tables for value in chosen), over or {}):
+            own = with_settings(own, tables_of_value)
+        group = "-".join(labels.values())
+        for seed in seeds:
+            name = f"{group}-seed{seed}" if len(seeds) > 1 else group
+            cells.append(Cell(name, group, labels, seed, merged(own, {"fit": {"seed": seed}})))
+    if not cells:
+        raise UserError(f"{path}: every cell is excluded; remove a rule of [[exclude]]")
+    names = [cell.name for cell in cells]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: {names.count(name)} cells are called {name!r}; rename a label")
+    for cell in cells:
+        config(cell, path)
+    return Study(
+        path.stem, str(tables.get("title", path.stem)), tables.get("metric"),
+        {axis: [value.label for value in values] for axis, values in axes.items()}, cells,
+    )  # fmt: skip
+
+
+def config(cell: Cell, path: str | Path) -> Config:
+    """The cell's configuration, checked; without the defaults of its model."""
+    try:
+        return from_tables(cell.tables, f"{path}, cell {cell.name!r}")
+    except UserError as error:
+        raise _of_cell(cell, error) from None
+
+
+def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
+    """Raises UserError for names and options of models, losses, optimizers and recipes that do not
+    exist, before any cell is trained."""
+    from tfrecon.data import recipes
+    from tfrecon.losses import LOSSES
+    from tfrecon.models import DEFAULTS, check_model
+    from tfrecon.optimizers import build_optimizer
+
+    for cell in cells:
+        name = config(cell, path).model.name
+        try:
+            whole = from_tables(merged(DEFAULTS.get(name, {}), cell.tables), str(path))
+            check_model(whole.model)
+            for loss in whole.fit.loss:  # not built: some need weights that are fetched then
+                options = {key: value for key, value in loss.options.items() if key != "weight"}
+                check(Spec(loss.name, options), LOSSES, "loss")
+            build_optimizer(whole.fit, total_steps=1)
+            recipe = recipes.find(whole.data.recipe.name)
+            check_options(recipe.samples, whole.data.recipe, "recipe")
+        except UserError as error:
+            raise _of_cell(cell, error) from None
+
+
+def _of_cell(cell: Cell, error: UserError) -> UserError:
+    text = str(error)
+    return UserError(text if repr(cell.name) in text else f"cell {cell.name!r}: {text}")
+
+
+def _with_base(path: Path, tables: Table) -> Table:
+    """Sections on top of those of the configuration file that ``base`` names, if it is there."""
+    own = {section: tables[section] for section in SECTIONS if section in tables}
+    if "base" not in tables:
+        return own
+    if not isinstance(tables["base"], str):
+        raise UserError(f"{path}: base must be the path of a configuration, not {tables['base']!r}")
+    return with_settings(read_toml(path.parent / tables["base"]), own)
+
+
+def _axes(path: Path, found: Any) -> dict[str, list[_Value]]:
+    if not _is_list_of(found, dict) or not found:
+        raise UserError(
+            f"{path}: a study needs at least one axis: [[axes]] with name, values and perhaps key"
+        )
+    axes: dict[str, list[_Value]] = {}
+    for table in found:
+        for key in table:
+            if key not in AXIS_KEYS:
+                raise UserError(f"{path}: unknown key {key!r} of an axis{did_you_mean(key, AXIS_KEYS)}")
+        name, values = table.get("name"), table.get("values")
+        if not isinstance(name, str) or not name or name in axes:
+            raise UserError(f"{path}: each axis needs a name of its own, not {name!r}")
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{path}: axis {name!r} needs values, a list of at least one")
+        axes[name] = [_value(path, name, table.get("key"), one) for one in cast(list[Any], values)]
+        labels = [value.label for value in axes[name]]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise UserError(
+                    f"{path}: axis {name!r} has {labels.count(label)} values called {label!r}; "
+                    "give each a name of its own"
+                )
+    return axes
+
+
+def _value(path: Path, axis: str, key: object, given: object) -> _Value:
+    """One value of an axis. With a `key` such as ``model.decoder`` it is a Spec that is put there;
+    without, a name and what it sets: sections, and a configuration file as their ``base``."""
+    if key is not None and (not isinstance(key, str) or key.partition(".")[0] not in SECTIONS):
+        raise UserError(
+            f"{path}: the key of axis {axis!r} must be one of a configuration, such as "
+            f"model.decoder, not {key!r}"
+        )
+    if key is not None and not isinstance(given, str | dict):
+        given = {"name": str(given), "value": given}  # a number or a truth value
+    spec = Spec.parse(given, f"axes.{axis}.values")
+    if not LABEL.fullmatch(spec.name):
+        raise UserError(
+            f"{path}: {spec.name!r} of axis {axis!r} becomes part of a folder's name; use letters, "
+            "digits, _, ., + and single -"
+        )
+    if isinstance(key, str):
+        put: Any = spec.options["value"] if spec.options.keys() == {"value"} else spec.to_dict()
+        if put == {"name": spec.name}:
+            put = spec.name
+        for part in reversed(key.split(".")):
+            put = {part: put}
+        return _Value(spec.name, put)
+    own = dict(spec.options)
+    for section in own:
+        if section not in (*SECTIONS, "base"):
+            raise UserError(
+                f"{path}: value {spec.name!r} of axis {axis!r} sets {section!r}"
+                f"{did_you_mean(section, (*SECTIONS, 'base'))}"
+            )
+    return _Value(spec.name, _with_base(path, own))
+
+
+def _exclusions(
+    path: Path, found: Any, axes: Mapping[str, Sequence[_Value]]
+) -> list[dict[str, list[str]]]:
+    if not _is_list_of(found, dict):
+        raise UserError(f"{path}: [[exclude]] must be tables of axis = labels, not {found!r}")
+    rules: list[dict[str, list[str]]] = []
+    for table in cast(list[Table], found):
+        rule: dict[str, list[str]] = {}
+        for axis, given in table.items():
+            if axis not in axes:
+                raise UserError(f"{path}: [[exclude]] names axis {axis!r}{did_you_mean(axis, axes)}")
+            labels = cast(list[Any], given if isinstance(given, list) else [given])
+            known = [value.label for value in axes[axis]]
+            for label in labels:
+                if label not in known:
+                    raise UserError(
+                        f"{path}: [[exclude]] names {label!r} of axis {axis!r}"
+                        f"{did_you_mean(str(label), known)}"
+                    )
+            rule[axis] = labels
+        if not rule:
+            raise UserError(f"{path}: an empty [[exclude]] would exclude everything; remove it")
+        rules.append(rule)
+    return rules
+
+
+def _is_list_of(value: object, kind: type[Any]) -> bool:
+    if not isinstance(value, list):
+        return False
+    return all(isinstance(item, kind) for item in cast(list[object], value))

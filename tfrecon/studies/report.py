@@ -1,0 +1,91 @@
+"""What a study's cells have found: its comparison, written beside them."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tfrecon.comparison.reading import read_report
+from tfrecon.comparison.results import Comparison, Scored, compare
+from tfrecon.comparison.writing import write as write_comparison
+from tfrecon.errors import UserError, unknown
+from tfrecon.evaluation.report import data_config, evaluate_runs
+from tfrecon.studies.matrix import Study
+from tfrecon.studies.runner import result
+
+TOLERANCE = 1e-5
+"""Of a score's size: what a repeated evaluation may differ by, and what CSV files round."""
+
+
+def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison:
+    """All finished cells of a study. What is unfinished, failed or damaged is in `missing`.
+
+    Raises UserError where no cell is finished and where cells were evaluated on different images.
+    """
+    groups: dict[str, list[Scored]] = {}
+    missing: dict[str, str] = {}
+    for cell in study.cells:
+        try:
+            scored = result(cell, folder)
+        except UserError as error:
+            missing[cell.name] = str(error)
+            continue
+        if scored:
+            groups.setdefault(cell.group, []).append(scored)
+        else:
+            missing[cell.name] = failed.get(cell.name, "not finished")
+    if not groups:
+        raise UserError(
+            f"no cell of study {study.name!r} is finished in {str(folder)!r}, so there is nothing to "
+            "report; run it without --report-only"
+        )
+    return compare(
+        study.title, groups, metric=study.metric, axes=study.axes, labels=study.labels(),
+        missing=missing,
+    )  # fmt: skip
+
+
+def write(study: Study, folder: Path, failed: Mapping[str, str]) -> list[str]:
+    """Writes the report on a study into its folder and returns the summary's sentences."""
+    comparison = collect(study, folder, failed)
+    run = comparison.results[0].runs[0]
+    return write_comparison(comparison, folder, data_config(run, None, None), "test")
+
+
+def verify(study: Study, folder: Path, name: str) -> str:
+    """Evaluates a finished cell again and says that all its scores are the same.
+
+    Raises UserError, naming the largest difference, where they are not.
+    """
+    cells = {cell.name: cell for cell in study.cells}
+    if name not in cells:
+        raise unknown(f"cell of study {study.name!r}", name, cells)
+    before = result(cells[name], folder)
+    if before is None:
+        raise UserError(f"cell {name!r} has no result in {str(folder)!r} yet; train it first")
+    with tempfile.TemporaryDirectory() as temporary:
+        evaluate_runs([before.run], baselines=False, folder=Path(temporary))
+        (after,) = read_report(Path(temporary), [before.run])
+    if before.facts["data"] != after.facts["data"]:
+        raise UserError(
+            f"cell {name!r} cannot be verified: its test images have changed since its evaluation "
+            f"(fingerprint {before.facts['data']} then, {after.facts['data']} now)"
+        )
+    worst, where = 0.0, "no score"
+    for column, values in before.scores.items():
+        for id, then in values.items():
+            now = after.scores[column][id]
+            if math.isnan(then) and math.isnan(now):
+                continue
+            difference = abs(now - then) / max(abs(then), 1.0)
+            if not difference <= worst:
+                worst, where = difference, f"{column} of {id!r}: {then:.7g} then, {now:.7g} now"
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"cell {name!r} does not repeat: {where}; code and machine of both evaluations are in "
+            f"{str(before.run.path / 'report' / 'evaluation.json')!r}"
+        )
+    count = sum(len(values) for values in before.scores.values())
+    return f"{name}: all {count} scores repeat, within {worst:.1e}"

@@ -1,0 +1,169 @@
+"""Trains the cells of a study that have no result yet, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfrecon.comparison.reading import REPORT, has_report, read_report
+from tfrecon.comparison.results import Scored
+from tfrecon.config import merged
+from tfrecon.errors import UserError
+from tfrecon.evaluation import table
+from tfrecon.run import CONFIG, check_same_settings, open_run
+from tfrecon.studies.matrix import Cell
+
+OUTPUT = "output"
+"""Folder of what each cell printed."""
+
+POLL_SECONDS = 0.2
+USER_MISTAKE = 2
+
+
+@dataclass
+class _Running:
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    cores: list[int]
+    started: float
+
+
+def result(cell: Cell, folder: Path) -> Scored | None:
+    """The result of a cell in a study's folder; None where it has none yet.
+
+    Raises UserError for a damaged run or report, and where the run was trained with other settings
+    than the cell has now.
+    """
+    path = folder / cell.name
+    if not (path / CONFIG).exists():
+        return None
+    run = open_run(path)
+    from tfrecon.models import DEFAULTS
+
+    check_same_settings(merged(DEFAULTS[run.config.model.name], cell.tables), run)
+    return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
+
+
+def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
+    """Trains those of the cells that have no result, `jobs` at a time, the cores divided between
+    them; returns why cells failed, by name.
+
+    A cell that was stopped goes on where it was. One that dies of anything but a mistake in its
+    settings or data is tried a second time. Raises UserError for more jobs than cores and while
+    another process trains the same study.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if not 1 <= jobs <= len(cores):
+        raise UserError(f"--jobs must lie between 1 and the number of cores, {len(cores)}, not {jobs}")
+    free = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
+    failed: dict[str, str] = {}
+    waiting: list[Cell] = []
+    with _locked(folder):
+        for cell in cells:
+            try:
+                if result(cell, folder) is None:
+                    waiting.append(cell)
+            except UserError as error:
+                failed[cell.name] = str(error)
+                print(f"{cell.name}: {error}", file=sys.stderr)
+        done, total = len(cells) - len(waiting) - len(failed), len(cells)
+        if done:
+            print(f"{done} of {total} cells are finished already")
+        again: set[str] = set()
+        running: list[_Running] = []
+        try:
+            while waiting or running:
+                while waiting and free:
+                    running.append(_start(waiting.pop(0), folder, free.pop(0)))
+                    print(f"{running[-1].cell.name}: begun", flush=True)
+                time.sleep(POLL_SECONDS)
+                for one in [one for one in running if one.process.poll() is not None]:
+                    running.remove(one)
+                    free.append(one.cores)
+                    name, reason = one.cell.name, _failure(one, folder)
+                    minutes = (time.monotonic() - one.started) / 60
+                    if reason and one.process.returncode != USER_MISTAKE and name not in again:
+                        again.add(name)
+                        waiting.append(one.cell)
+                        print(f"{name}: {reason}; will be tried again", file=sys.stderr)
+                    elif reason:
+                        failed[name] = reason
+                        print(f"{name}: failed: {reason}", file=sys.stderr)
+                    else:
+                        done += 1
+                        said = f"{_score(one.cell, folder)}, {minutes:.1f} min"
+                        print(f"{name}: {said} [{done}/{total}]", flush=True)
+        finally:
+            for one in running:
+                one.process.kill()
+                one.process.wait()
+    return failed
+
+
+def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
+    log = folder / OUTPUT / f"{cell.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tfrecon.studies.worker", str(folder / cell.name)]
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT
+        )
+    # Before it starts a thread: threads take the cores of the one that starts them.
+    with contextlib.suppress(ProcessLookupError):
+        os.sched_setaffinity(process.pid, cores)
+    if process.stdin:  # which stays open: the cell ends when it closes
+        with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
+            process.stdin.write(json.dumps(cell.tables).encode() + b"\n")
+            process.stdin.flush()
+    return _Running(cell, process, cores, time.monotonic())
+
+
+def _failure(one: _Running, folder: Path) -> str | None:
+    """Why a process that has ended has no result; None where it has one."""
+    code = one.process.returncode
+    log = folder / OUTPUT / f"{one.cell.name}.txt"
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return f"stopped by {name}{hint}; see {log}"
+    if code:
+        errors = [line for line in lines if line.startswith("error: ")]
+        last = errors[-1].removeprefix("error: ") if errors else (lines or ["no output"])[-1]
+        return f"{' '.join(last.split())} (see {log})"
+    try:
+        return None if result(one.cell, folder) else f"ended without a report; see {log}"
+    except UserError as error:
+        return str(error)
+
+
+def _score(cell: Cell, folder: Path) -> str:
+    scored = result(cell, folder)
+    if scored is None:
+        return "no result"
+    hole = table.HOLE + "psnr"
+    values = list(scored.scores[hole if hole in scored.scores else "psnr"].values())
+    return f"{table.MEASURES['psnr'].label} {sum(values) / len(values):.2f}"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """The study's folder, held by this process alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process trains the study in {str(folder)!r}; wait for it, or stop it"
+            ) from None
+        yield

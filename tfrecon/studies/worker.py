@@ -1,0 +1,55 @@
+"""One cell of a study, trained and evaluated in a process of its own.
+
+    python -m tfrecon.studies.worker checkpoints/STUDY/CELL < CELL.json
+
+Standard input begins with a line of JSON, the cell's tables, and stays open: when the study that
+holds its other end is gone, so is the cell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+from tfrecon.cli import Parser, run, start_tensorflow
+
+
+def main() -> int:
+    """Runs the cell; returns the exit code, as the verbs do."""
+    command = Parser("studies.worker", "One cell of a study; see python -m tfrecon.study --help.")
+    command.add_argument("path")
+    return run(command, _body, None)
+
+
+def _body(arguments: argparse.Namespace) -> None:
+    tables = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_study, daemon=True).start()
+    start_tensorflow()
+    from tfrecon import training
+    from tfrecon.config import from_tables, merged
+    from tfrecon.evaluation.report import evaluate_runs
+    from tfrecon.models import DEFAULTS
+    from tfrecon.run import CONFIG, check_same_settings, open_run
+
+    path = Path(arguments.path)
+    tables = merged(DEFAULTS[from_tables(tables).model.name], tables)
+    recorded = open_run(path) if (path / CONFIG).exists() else None
+    training.set_threads(recorded.facts if recorded else None)
+    if recorded:
+        check_same_settings(tables, recorded)
+    config = recorded.config if recorded else from_tables(tables)
+    print(evaluate_runs([training.train(config, path, resume=bool(recorded))]).text)
+
+
+def _end_with_the_study() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""``python -m tfrecon.study``: a matrix of runs, trained to the end, and the report on them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfrecon.cli import Parser, run, start_tensorflow
+
+if TYPE_CHECKING:
+    from tfrecon.studies.matrix import Study
+
+RUNS = Path("checkpoints")
+
+
+def parser() -> Parser:
+    """The command's arguments."""
+    command = Parser(
+        "study",
+        "Trains every cell of a study, a matrix of runs, into checkpoints/STUDY/CELL and writes\n"
+        "checkpoints/STUDY/report.html: what won, by how much, and whether it is real.\n"
+        "Cells that are finished are kept, one that was stopped goes on, one that failed is tried\n"
+        "again; so the same command goes on with a study that was killed.",
+    )
+    command.add_argument("study", metavar="configs/studies/NAME.toml", help="the study's file")
+    command.add_argument("--root", help="folder that holds the data")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="one setting of every cell, e.g. --set fit.precision=float32 (repeatable)",
+    )  # fmt: skip
+    command.add_argument("--only", metavar="PATTERN", help="cells of such names, e.g. 'vgg16*'")
+    command.add_argument(
+        "--jobs", type=int, default=1, metavar="N",
+        help="cells at a time, each with its share of the cores (1)",
+    )  # fmt: skip
+    command.add_argument(
+        "--minutes-per-run", type=float, metavar="M", help="train each cell about this long"
+    )
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="print a line for each cell and exit")
+    what.add_argument(
+        "--report-only", action="store_true", help="train nothing, write the report on what is there"
+    )
+    what.add_argument(
+        "--verify", metavar="CELL", help="evaluate a finished cell again and compare; exit"
+    )
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run(parser(), _body, argv)
+
+
+def _body(arguments: argparse.Namespace) -> None:
+    from tfrecon.config import merged, parse_set
+    from tfrecon.studies.matrix import read_study
+
+    over = parse_set(arguments.set)
+    if arguments.root:
+        over = merged(over, {"data": {"root": arguments.root}})
+    if arguments.minutes_per_run is not None:
+        over = merged(over, {"fit": {"minutes": arguments.minutes_per_run}})
+    study = read_study(arguments.study, over)
+    cells = study.only(arguments.only)
+    if arguments.list:
+        return print("\n".join(lines(study, arguments.only)))
+    start_tensorflow()
+    from tfrecon.studies import report, runner
+    from tfrecon.studies.matrix import check_cells
+
+    folder = RUNS / study.name
+    if arguments.verify:
+        return print(report.verify(study, folder, arguments.verify))
+    failed: dict[str, str] = {}
+    if not arguments.report_only:
+        check_cells(cells, arguments.study)
+        failed = runner.train(cells, folder, arguments.jobs)
+    sentences = report.write(study, folder, failed)
+    print()
+    for sentence in sentences:
+        print(f"- {sentence}")
+    print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
+    if failed:
+        print(f"{len(failed)} of {len(cells)} cells failed; the same command tries them again")
+
+
+def lines(study: Study, pattern: str | None = None) -> list[str]:
+    """A line for each cell: its name and its labels by axis."""
+    cells = study.only(pattern)
+    width = max(len(cell.name) for cell in cells)
+    return [
+        f"{cell.name:{width}}  " + " ".join(f"{axis}={one}" for axis, one in cell.labels.items())
+        for cell in cells
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
