@@ -4,9 +4,10 @@
 
 Makes a temporary virtual environment with torch and timm (a download of several hundred MB), has
 tests/golden/make_backbones.py save random networks and their features there, reads the files here
-and prints the largest difference of each tap relative to the tap's largest value. Then the same
-arrays as torch's ``.pth``, in both formats, read without torch. Exits with 1 for a difference above
-1e-5, or any in the arrays. ``--python FILE`` uses the interpreter of an environment there already.
+and prints the largest difference of each tap relative to the tap's largest value, for ViT also at
+image sizes (H×W) to which its trained positions are resampled. Then the same arrays as torch's
+``.pth``, in both formats, read without torch. Exits with 1 for a difference above 1e-5, or any in
+the arrays. ``--python FILE`` uses the interpreter of an environment there already.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ INSTALLS = (
 )
 
 
-def differences(name: str, folder: Path) -> dict[str, float]:
+def differences(name: str, features: Path) -> dict[str, float]:
     """The largest difference of each tap, relative to the tap's largest value."""
-    with np.load(folder / f"{name}.npz") as saved:
+    with np.load(features) as saved:
         theirs = dict(saved)
     images = theirs.pop("images")
     taps = list(BACKBONES[name].taps)
     if set(taps) != set(theirs):
         raise ValueError(f"taps of {name}: {set(taps) ^ set(theirs)} on one side only")
-    model = feature_taps(name, taps, weights=str(folder / f"{name}.safetensors"))
+    model = feature_taps(name, taps, weights=str(features.with_name(f"{name}.safetensors")))
     found: dict[str, float] = {}
     for tap, ours in zip(taps, model(images), strict=True):
         expected = theirs[tap]
@@ -75,9 +76,10 @@ def main() -> int:
         print("| network | tap | relative difference |\n|---|---|---|")
         for path in sorted(folder.glob("*.safetensors")):
             name = path.stem
-            for tap, difference in differences(name, folder).items():
-                print(f"| {name} | {tap} | {difference:.1e} |", flush=True)
-                failed |= not difference <= TOLERANCE
+            for features in (path.with_suffix(".npz"), *sorted(folder.glob(f"{name} *.npz"))):
+                for tap, difference in differences(name, features).items():
+                    print(f"| {features.stem} | {tap} | {difference:.1e} |", flush=True)
+                    failed |= not difference <= TOLERANCE
             unequal = unequal_arrays(name, folder)
             print(f"| {name} | arrays of .pth, zip and legacy | {unequal} unequal |", flush=True)
             failed |= unequal > 0

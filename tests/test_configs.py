@@ -131,13 +131,12 @@ def tiny(config: Config) -> list[str]:
         if config.model.name == "inpainting_unet":
             settings += ["data.damage.name=boxes", "data.damage.size=16"]
         return settings
-    options = config.model.options
-    sources = options.get("sources")
+    sizes = ("image_size", "crop_size", "load_size", "val_size")
+    settings += [f"data.{name}=64" for name in sizes]
+    sources = config.model.options.get("sources")
     if sources is None:
         settings.append("model.weights=none")
-        settings += [f"data.{name}=64" for name in ("image_size", "crop_size", "load_size")]
-        settings.append("data.val_size=64")
-    else:  # one of them takes 224 pixels only
+    else:
         tables = (
             f'{{backbone = "{s["backbone"]}", taps = ["{s["taps"][0]}"], weights = "none"}}'
             for s in sources

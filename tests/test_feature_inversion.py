@@ -330,7 +330,7 @@ def test_wrong_options_are_refused_before_anything_is_built(options, text):
 
 @pytest.mark.parametrize(("options", "size", "text"), [
     ({"taps": ["block2"]}, 30, "sizes that work are multiples of 4, e.g. 28 or 32"),
-    ({"backbone": "vit_s16", "taps": ["block1"]}, 256, "224×224 pixels only, not 256×256"),
+    ({"backbone": "vit_s16", "taps": ["block1"]}, 100, "multiples of 16 pixels, not 100×100"),
     ({"backbone": "resnet34", "taps": ["avgpool"]}, 96, "power of two, e.g. 128 or 256"),
     ({"decoder": {"name": "residual", "width": 0}}, 32, "must be 1 or more, not 0"),
         ({"decoder": {"name": "residual", "pooling": 3}}, 32, "must be 1, 2, 4"),

@@ -37,6 +37,9 @@ NETWORKS = {
     "pvt_v2_b2": ("pvt_v2_b2.in1k", 64),
 }
 
+# Further (H,W) for networks that resample their trained positions to the grid of an image.
+OTHER_SIZES = {"vit_s16": ((64, 64), (96, 160), (256, 320))}
+
 RESNET = {"stem": "act1", **{f"layer{n}": f"layer{n}" for n in range(1, 5)},
           "avgpool": "global_pool"}  # fmt: skip
 
@@ -65,6 +68,13 @@ def modules(name: str) -> dict[str, str]:
     }[name]
 
 
+def cases(name: str) -> dict[str, tuple[int, int]]:
+    """What golden values of a network are taken of: a key, and the image's (H,W)."""
+    side = NETWORKS[name][1]
+    others = {f"{name} {size[0]}x{size[1]}": size for size in OTHER_SIZES.get(name, ())}
+    return {name: (side, side), **others}
+
+
 def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """The array called `name`: He-like kernels, and nothing one-dimensional at its usual 0 or 1."""
     noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
@@ -76,9 +86,9 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return noise * np.float32(0.1) + np.float32(len(shape) == 1 and name.endswith("weight"))
 
 
-def image(side: int) -> np.ndarray:
-    """(1,S,S,3) in [0,1]."""
-    return np.random.default_rng(side).random((1, side, side, 3), np.float32)
+def image(height: int, width: int) -> np.ndarray:
+    """(1,H,W,3) in [0,1]."""
+    return np.random.default_rng(height).random((1, height, width, 3), np.float32)
 
 
 def summary(features: np.ndarray) -> dict[str, Any]:
@@ -113,7 +123,8 @@ def network(name: str) -> tuple[Any, Any, Any]:
         model = torchvision.models.get_model(theirs.split()[1])
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     else:
-        model = timm.create_model(theirs)
+        options = {"dynamic_img_size": True} if name in OTHER_SIZES else {}
+        model = timm.create_model(theirs, **options)
         mean, std = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
     return model.eval(), mean, std
 
@@ -127,21 +138,23 @@ def features(name: str, model: Any, mean: Any, std: Any, images: np.ndarray) -> 
         return lambda module, given, output: found.update({tap: output.detach().clone().numpy()})
 
     by_name = dict(model.named_modules())
-    for tap, module in modules(name).items():
-        by_name[module].register_forward_hook(keep(tap))
+    hooks = [by_name[module].register_forward_hook(keep(tap))
+             for tap, module in modules(name).items()]  # fmt: skip
     standard = ((images - np.float32(mean)) / np.float32(std)).transpose(0, 3, 1, 2)
     trunk = getattr(model, "features", model)  # without the head, which wants 224 pixels
     with torch.no_grad():
         trunk(torch.from_numpy(standard.copy()))
-    return {tap: _grid(output) for tap, output in found.items()}
+    for hook in hooks:
+        hook.remove()
+    return {tap: _grid(output, images.shape[1] / images.shape[2]) for tap, output in found.items()}
 
 
-def _grid(output: np.ndarray) -> np.ndarray:
+def _grid(output: np.ndarray, aspect: float) -> np.ndarray:
     if output.ndim == 4:
         return output.transpose(0, 2, 3, 1)
     if output.ndim == 3:  # tokens, the class token first
-        side = math.isqrt(output.shape[1] - 1)
-        return output[:, 1:].reshape(len(output), side, side, -1)
+        rows = round(math.sqrt((output.shape[1] - 1) * aspect))
+        return output[:, 1:].reshape(len(output), rows, -1, output.shape[2])
     return output[:, None, None]
 
 
@@ -149,7 +162,7 @@ def golden() -> None:
     """Writes FILE."""
     torch, torchvision, timm, _ = packages()
     values = {}
-    for name, (_, side) in NETWORKS.items():
+    for name in NETWORKS:
         model, mean, std = network(name)
         state = {
             key: torch.from_numpy(drawn(key, tuple(value.shape)))
@@ -157,8 +170,9 @@ def golden() -> None:
             if value.is_floating_point()
         }
         model.load_state_dict(state, strict=False)
-        taps = features(name, model, mean, std, image(side))
-        values[name] = {tap: summary(value) for tap, value in taps.items()}
+        for key, size in cases(name).items():
+            taps = features(name, model, mean, std, image(*size))
+            values[key] = {tap: summary(value) for tap, value in taps.items()}
     content = {
         "tool": f"timm {timm.__version__}, torchvision {torchvision.__version__}, "
         f"torch {torch.__version__}",
@@ -185,8 +199,11 @@ def save(folder: Path) -> None:
                 value.normal_(float(value.ndim == 1 and key.endswith("weight")), 0.1)
         state = model.state_dict()
         save_file(state, folder / f"{name}.safetensors")
-        images = image(NETWORKS[name][1] if name == "vit_s16" else 128)
-        np.savez(folder / f"{name}.npz", **features(name, model, mean, std, images), images=images)
+        sizes = cases(name) if name in OTHER_SIZES else {name: (128, 128)}
+        for key, size in sizes.items():
+            images = image(*size)
+            taps = features(name, model, mean, std, images)
+            np.savez(folder / f"{key}.npz", **taps, images=images)
         torch.save(state, folder / f"{name}.pth")
         torch.save({"epoch": 3, "state_dict": state}, folder / f"{name}.legacy.pth",
                    _use_new_zipfile_serialization=False)  # fmt: skip

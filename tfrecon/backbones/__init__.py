@@ -65,7 +65,7 @@ def feature_taps(
     chosen = next(iter(backbone.weights)) if weights == DEFAULT else weights
     source = backbone.weights.get(chosen or "", next(iter(backbone.weights.values())))
     about = source.preprocessing
-    images = keras.Input((backbone.fixed_size, backbone.fixed_size, 3), name="images")
+    images = keras.Input((None, None, 3), name="images")
     x = Preprocess(about.mean, about.std, about.scale, about.order, name="preprocess")(images)
     graph = backbone.graph(x)
     model = keras.Model(images, [graph[tap] for tap in taps], name=name)
@@ -95,17 +95,13 @@ def check_image_size(name: str, taps: Sequence[str], size: int | tuple[int, int]
     """
     backbone = check_taps(name, taps, None)
     sides = (size, size) if isinstance(size, int) else size
-    fixed, multiple = backbone.fixed_size, backbone.size_multiple
+    multiple = backbone.size_multiple
     smallest = max(multiple, *(backbone.taps[tap].smallest for tap in taps))
-    if fixed is not None:
-        fits, works = sides == (fixed, fixed), f"images of {fixed}×{fixed} pixels only"
-    else:
-        fits = all(side >= smallest and side % multiple == 0 for side in sides)
-        of = f"multiples of {multiple} pixels" if multiple > 1 else f"{smallest} pixels or more"
-        works = f"sides of {of}"
-    if not fits:
+    if not all(side >= smallest and side % multiple == 0 for side in sides):
+        works = f"multiples of {multiple} pixels" if multiple > 1 else f"{smallest} pixels or more"
         raise UserError(
-            f"backbone {name!r} with {', '.join(taps)} takes {works}, not {sides[0]}×{sides[1]}"
+            f"backbone {name!r} with {', '.join(taps)} takes sides of {works}, "
+            f"not {sides[0]}×{sides[1]}"
         )
 
 

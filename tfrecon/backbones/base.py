@@ -70,15 +70,13 @@ class WeightSet:
 class Backbone:
     """A frozen network. `graph` maps a preprocessed image (B,H,W,3) to every tap by name.
 
-    The first of `weights` is the default. `fixed_size` is the only side in pixels that it takes;
-    otherwise sides are multiples of `size_multiple`.
+    The first of `weights` is the default. Sides of images are multiples of `size_multiple` pixels.
     """
 
     about: str
     taps: Mapping[str, Tap]
     graph: Callable[[Any], dict[str, Any]]
     weights: Mapping[str, WeightSet]
-    fixed_size: int | None = None
     size_multiple: int = 1
 
 

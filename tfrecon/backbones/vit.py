@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import layers, ops
 
 from tfrecon.backbones.attention import Attention
 from tfrecon.backbones.base import Backbone, Preprocessing, Tap
 from tfrecon.backbones.sources import timm
 
-IMAGE_SIZE, PATCH, WIDTH, DEPTH, HEADS = 224, 16, 384, 12, 6
-GRID = IMAGE_SIZE // PATCH
+PATCH, WIDTH, DEPTH, HEADS = 16, 384, 12, 6
+GRID = 14
+"""Patches on a side of the images that the weights were trained on, of 224 pixels."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -31,27 +33,56 @@ class ClassToken(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfrecon")
 class PositionEmbedding(keras.layers.Layer):
-    """Adds a trained vector for each place: (B,N,C) to (B,N,C)."""
+    """Adds a trained vector for each place to the tokens (B,1+h·w,C) of patches (B,h,w,C).
 
-    def build(self, shape: Any) -> None:
+    The vectors belong to a grid of 14×14; for another they are resampled, but for the class
+    token's, as timm's `resample_abs_pos_embed` does.
+    """
+
+    def build(self, tokens_shape: Any, patches_shape: Any) -> None:
         """Creates the vectors."""
-        self.pos_embed = self.add_weight(name="pos_embed", shape=(1, *shape[1:]))
+        shape = (1, 1 + GRID * GRID, tokens_shape[-1])
+        # Resampled before they are rounded to the tokens' precision.
+        self.pos_embed = self.add_weight(name="pos_embed", shape=shape, autocast=False)
 
-    def call(self, tokens: Any) -> Any:
+    def call(self, tokens: Any, patches: Any) -> Any:
         """The sum."""
-        return tokens + self.pos_embed
+        vectors: Any = self.pos_embed
+        if tuple(patches.shape[1:3]) != (GRID, GRID):
+            vectors = self._resampled(ops.shape(patches)[1:3])
+        return tokens + ops.cast(vectors, tokens.dtype)
+
+    def _resampled(self, size: Any) -> Any:
+        """The vectors (1,1+h·w,C) of a grid of `size`, (h,w) in numbers or scalar tensors."""
+        first, others = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        channels = others.shape[-1]
+        grid = ops.reshape(others, (1, GRID, GRID, channels))
+        grid = tf.image.resize(grid, tf.stack(size), "bicubic", antialias=True)
+        return ops.concatenate([first, ops.reshape(grid, (1, -1, channels))], 1)
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class PatchGrid(keras.layers.Layer):
+    """Tokens (B,1+h·w,C) without the class token, on the grid of the patches (B,h,w,C)."""
+
+    def call(self, tokens: Any, patches: Any) -> Any:
+        """(B,h,w,C)."""
+        return ops.reshape(tokens[:, 1:], ops.shape(patches))
+
+    def compute_output_shape(self, tokens_shape: Any, patches_shape: Any) -> Any:
+        """That of the patches."""
+        return patches_shape
 
 
 def vit_s16_graph(x: Any) -> dict[str, Any]:
-    """Taps ``block1`` … ``block12``: the patches' tokens on their 14×14 grid."""
-    x = layers.Conv2D(WIDTH, PATCH, PATCH, name="patch_embed.proj")(x)
-    x = layers.Reshape((GRID * GRID, WIDTH))(x)
-    x = PositionEmbedding(name="pos_embed")(ClassToken(name="cls_token")(x))
+    """Taps ``block1`` … ``block12``: the patches' tokens on their grid, 14×14 at 224 pixels."""
+    patches = layers.Conv2D(WIDTH, PATCH, PATCH, name="patch_embed.proj")(x)
+    x = ClassToken(name="cls_token")(layers.Reshape((-1, WIDTH))(patches))
+    x = PositionEmbedding(name="pos_embed")(x, patches)
     taps: dict[str, Any] = {}
     for number in range(DEPTH):
         x = _block(x, f"blocks.{number}")
-        patches = layers.Cropping1D((1, 0))(x)  # without the class token
-        taps[f"block{number + 1}"] = layers.Reshape((GRID, GRID, WIDTH))(patches)
+        taps[f"block{number + 1}"] = PatchGrid()(x, patches)
     return taps
 
 
@@ -68,7 +99,7 @@ def _block(x: Any, name: str) -> Any:
 
 VITS = {
     "vit_s16": Backbone(
-        "ViT-S/16 at 224 pixels (timm); patch tokens as a 14×14 grid, without the class token",
+        "ViT-S/16 (timm); patch tokens as a grid, without the class token; positions resampled",
         {f"block{number}": Tap(WIDTH, PATCH) for number in range(1, DEPTH + 1)},
         vit_s16_graph,
         {
@@ -77,6 +108,6 @@ VITS = {
                 Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
             )
         },
-        fixed_size=IMAGE_SIZE,
+        size_multiple=PATCH,
     ),
 }

@@ -51,7 +51,7 @@ def write(
     contents = {
         "report.html": document,
         "report.md": tables.markdown(comparison, own, ablations, said),
-        "leaderboard.csv": tables.leaderboard_csv(comparison),
+        "leaderboard.csv": tables.leaderboard_csv(comparison, own),
         "pairs.csv": tables.pairs_csv([pair for some in tested.values() for pair in some]),
         "ablations.csv": tables.ablations_csv(ablations),
     }

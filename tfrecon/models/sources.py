@@ -105,8 +105,7 @@ class Extractor:
         strides = [2**n for n, tap in zip(self.halvings, self.taps, strict=True) if tap.stride]
         self.size_multiple = math.lcm(*strides, *(backbone.size_multiple for backbone in known))
         self.smallest_size = max(tap.smallest for tap in self.taps)
-        fixed = {backbone.fixed_size for backbone in known} - {None}
-        self.fixed_size = next(iter(fixed), None if strides else image_size)
+        self.fixed_size = None if strides else image_size
         if not strides and image_size != 2**self.doublings:
             raise UserError(
                 f"from one position no doubling reaches {image_size} pixels; set data.image_size "

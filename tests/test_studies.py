@@ -1,0 +1,208 @@
+"""A study's file as cells; what is wrong with it is said before anything is trained."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tfrecon import study as verb
+from tfrecon.config import from_tables
+from tfrecon.errors import UserError
+from tfrecon.studies.matrix import config, read_study
+
+REPOSITORY = Path(__file__).parents[1]
+STUDIES = sorted((REPOSITORY / "configs" / "studies").glob("*.toml"))
+CELLS = {
+    "feature_inversion_44": 44, "resnet50_depth": 5, "restoration_faces": 5,
+    "generative_imagenette": 3, "atlas_small": 24,
+}  # fmt: skip
+
+TWO_AXES = """
+title = "Two by three"
+[data]
+recipe = "folder"
+[fit]
+epochs = 3
+[[axes]]
+name = "model"
+key = "model"
+values = ["pix2pix", { name = "residual_unet", width = 8 }]
+[[axes]]
+name = "rate"
+key = "fit.learning_rate"
+values = [0.1, 0.01, 0.001]
+"""
+
+
+def study_of(tmp_path, text, **over):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    return read_study(path, over)
+
+
+def test_the_published_studies_have_so_many_cells():
+    assert {path.stem: len(read_study(path).cells) for path in STUDIES} == CELLS
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_head_of_a_study_is_a_contract(path):
+    text = path.read_text(encoding="utf-8")
+    for word in ("command", "data", "hardware", "time", "score"):
+        assert re.search(rf"^# {word} +\S", text, re.M), word
+    assert f"python -m tfrecon.study {path.relative_to(REPOSITORY)}" in text
+
+
+def test_list_prints_one_line_a_cell(capsys):
+    path = REPOSITORY / "configs" / "studies" / "feature_inversion_44.toml"
+    assert verb.main([str(path), "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 44
+    assert lines[0].split() == [
+        "resnet34_layer1-single-frequency_aware", "features=resnet34_layer1", "fusion=single",
+        "decoder=frequency_aware",
+    ]  # fmt: skip
+    assert sum("fusion=single" in line for line in lines) == 32
+    assert verb.main([str(path), "--list", "--only", "ensemble-*-wavelet"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_cells_are_the_product_of_the_axes(tmp_path):
+    study = study_of(tmp_path, TWO_AXES, fit={"minutes": 2.0})
+    assert [cell.name for cell in study.cells][:4] == [
+        "pix2pix-0.1", "pix2pix-0.01", "pix2pix-0.001", "residual_unet-0.1",
+    ]  # fmt: skip
+    last = config(study.cells[-1], "x")
+    assert last.model.name == "residual_unet" and last.model.options == {"width": 8}
+    assert last.fit.learning_rate == 0.001
+    assert (last.fit.minutes, last.fit.epochs) == (2.0, None), "a length replaces the other"
+    assert study.cells[-1].labels == {"model": "residual_unet", "rate": "0.001"}
+    assert study.name == "own" and study.title == "Two by three"
+
+
+def test_seeds_make_cells_of_one_group(tmp_path):
+    study = study_of(tmp_path, "seeds = [3, 5]\n" + TWO_AXES)
+    assert [cell.name for cell in study.cells[:2]] == ["pix2pix-0.1-seed3", "pix2pix-0.1-seed5"]
+    assert {cell.group for cell in study.cells[:2]} == {"pix2pix-0.1"}
+    assert config(study.cells[1], "x").fit.seed == 5
+    assert len(study.cells) == 12
+
+
+def test_a_value_may_set_several_sections_and_start_from_a_file(tmp_path):
+    (tmp_path / "base.toml").write_text("[model]\nname = 'nafnet'\nwidth = 4\n[fit]\nepochs = 9\n")
+    study = study_of(
+        tmp_path,
+        """
+        [fit]
+        batch_size = 2
+        [[axes]]
+        name = "way"
+        values = [
+          { name = "filed", base = "base.toml", fit = { steps = 7 } },
+          { name = "own", model = "pix2pix", data = { image_size = 64 } },
+        ]
+        """,
+    )
+    filed, own = (config(cell, "x") for cell in study.cells)
+    assert filed.model.name == "nafnet" and (filed.fit.steps, filed.fit.epochs) == (7, None)
+    assert own.model.name == "pix2pix" and own.data.image_size == 64
+    assert filed.fit.batch_size == own.fit.batch_size == 2
+
+
+def test_exclusions_take_cells_out(tmp_path):
+    rule = '[[exclude]]\nmodel = "pix2pix"\nrate = ["0.1", "0.01"]\n'
+    names = [cell.name for cell in study_of(tmp_path, TWO_AXES + rule).cells]
+    assert names[0] == "pix2pix-0.001" and len(names) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("title", "titel"), "unknown key 'titel' of a study; did you mean 'title'?"),
+        (('key = "fit.learning_rate"', 'key = "fit.learning_rat"'), "did you mean 'learning_rate'?"),
+        (('key = "model"', 'key = "modell.name"'), "key of axis 'model' must be one of a config"),
+        (('name = "rate"', 'name = "model"'), "each axis needs a name of its own, not 'model'"),
+        (("[0.1, 0.01, 0.001]", "[]"), "axis 'rate' needs values"),
+        (("[0.1, 0.01, 0.001]", "[0.1, 0.1]"), "axis 'rate' has 2 values called '0.1'"),
+        (("[0.1, 0.01, 0.001]", '["a/b"]'), "'a/b' of axis 'rate' becomes part of a folder's name"),
+        (("[0.1, 0.01, 0.001]", '["fast"]'), "cell 'pix2pix-fast'.*learning_rate must be a number"),
+        (('name = "rate"', 'name = "rate"\nkind = 3'), "unknown key 'kind' of an axis"),
+        (("epochs = 3", "epoch = 3"), "cell 'pix2pix-0.1'.*did you mean 'epochs'?"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, change, words):
+    assert change[0] in TWO_AXES
+    with pytest.raises(UserError, match=words.replace("?", r"\?").replace("2 values", "2 values")):
+        study_of(tmp_path, TWO_AXES.replace(*change))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[[exclude]]\nmodle = "pix2pix"\n', r"names axis 'modle'; did you mean 'model'\?"),
+        ('[[exclude]]\nmodel = "pix3pix"\n', r"'pix3pix' of axis 'model'; did you mean 'pix2pix'\?"),
+        ("[[exclude]]\n", "an empty .* would exclude everything"),
+        ('[[exclude]]\nmodel = ["pix2pix", "residual_unet"]\n', "every cell is excluded"),
+    ],
+)
+def test_wrong_exclusions(tmp_path, more, words):
+    with pytest.raises(UserError, match=words):
+        study_of(tmp_path, TWO_AXES + more)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[model]\nname = 'pix2pix'\n", "needs at least one axis"),
+        ("axes = []\n", "needs at least one axis"),
+        ("seeds = [1, 1]\n" + TWO_AXES, "seeds must be a list of different whole numbers"),
+        ("base = 'gone.toml'\n" + TWO_AXES, "gone.toml' does not exist"),
+        ("base = 3\n" + TWO_AXES, "base must be the path"),
+        (TWO_AXES.replace('"model"\nkey = "model"', '"model"\nkey = "fit.loss"'), "no model"),
+        ("not toml", "study file .* is not valid TOML"),
+    ],
+)
+def test_other_files_that_are_no_study(tmp_path, text, words):
+    with pytest.raises(UserError, match=words):
+        study_of(tmp_path, text)
+
+
+def test_two_cells_of_one_name(tmp_path):
+    text = TWO_AXES.replace("[0.1, 0.01, 0.001]", '[{name = "a-b"}, {name = "b"}]').replace(
+        '["pix2pix", { name = "residual_unet", width = 8 }]', '["pix2pix", "pix2pix-a"]'
+    )
+    text = text.replace('key = "fit.learning_rate"', "").replace('key = "model"', "")
+    with pytest.raises(UserError, match="2 cells are called 'pix2pix-a-b'"):
+        study_of(tmp_path, "[model]\nname = 'pix2pix'\n" + text)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('"pix2pix"', '"pix3pix"'), "cell 'pix3pix-0.1'.*did you mean 'pix2pix'"),
+        (("width = 8", "widht = 8"), "cell 'residual_unet-0.1'.*did you mean 'width'"),
+        (('recipe = "folder"', 'recipe = "foldr"'), "cell 'pix2pix-0.1'.*did you mean 'folder'"),
+        (("epochs = 3", 'loss = "l2"'), "cell 'pix2pix-0.1': unknown loss 'l2'"),
+    ],
+)
+def test_unknown_parts_are_named_before_anything_is_trained(
+    tmp_path, capsys, monkeypatch, change, words
+):
+    path = tmp_path / "own.toml"
+    path.write_text(TWO_AXES.replace(*change))
+    monkeypatch.chdir(tmp_path)
+    assert verb.main([str(path)]) == 2
+    said = capsys.readouterr().err
+    assert re.match(f"error: .*{words}", said) and said.count("\n") == 1, said
+    assert not list(tmp_path.glob("checkpoints/**/config.json"))
+
+
+def test_a_pattern_that_matches_no_cell(tmp_path):
+    with pytest.raises(UserError, match="no cell of study 'own' matches 'vgg\\*'"):
+        study_of(tmp_path, TWO_AXES).only("vgg*")
+
+
+def test_a_cell_is_json_for_its_process(tmp_path):
+    for path in STUDIES:
+        for cell in read_study(path).cells:
+            assert from_tables(json.loads(json.dumps(cell.tables))) == config(cell, path)
