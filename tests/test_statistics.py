@@ -99,7 +99,9 @@ def shifted(by, noise=0.05, seed=0):
 
 
 def test_pairs_are_ordered_signed_and_corrected_together():
-    found = comparison_of({"low": shifted(0, seed=1), "high": shifted(2, seed=2), "middle": BASE + 1})
+    found = comparison_of(
+        {"low": shifted(0, seed=1), "high": shifted(2, seed=2), "middle": BASE + 1}
+    )
     pairs = statistics.pairs(found, "psnr")
     assert [(p.better, p.worse) for p in pairs] == [
         ("high", "middle"), ("high", "low"), ("middle", "low"),
@@ -181,7 +183,7 @@ def test_runs_on_other_images_are_refused_with_the_missing_ids():
         compare("two", {"one": [first], "other": [changed]})
     with pytest.raises(UserError, match="no finished run"):
         compare("none", {})
-    with pytest.raises(UserError, match="ranked by 'lpips_alex'.*they have psnr"):
+    with pytest.raises(UserError, match=r"ranked by 'lpips_alex'.*they have psnr"):
         compare("two", {"one": [first]}, metric="lpips_alex")
 
 

@@ -119,7 +119,7 @@ def test_exclusions_take_cells_out(tmp_path):
     ("change", "words"),
     [
         (("title", "titel"), "unknown key 'titel' of a study; did you mean 'title'?"),
-        (('key = "fit.learning_rate"', 'key = "fit.learning_rat"'), "did you mean 'learning_rate'?"),
+        (("fit.learning_rate", "fit.learning_rat"), "did you mean 'learning_rate'?"),
         (('key = "model"', 'key = "modell.name"'), "key of axis 'model' must be one of a config"),
         (('name = "rate"', 'name = "model"'), "each axis needs a name of its own, not 'model'"),
         (("[0.1, 0.01, 0.001]", "[]"), "axis 'rate' needs values"),
@@ -132,7 +132,7 @@ def test_exclusions_take_cells_out(tmp_path):
 )
 def test_what_is_wrong_is_said(tmp_path, change, words):
     assert change[0] in TWO_AXES
-    with pytest.raises(UserError, match=words.replace("?", r"\?").replace("2 values", "2 values")):
+    with pytest.raises(UserError, match=words.replace("?", r"\?")):
         study_of(tmp_path, TWO_AXES.replace(*change))
 
 
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_said(tmp_path, change, words):
     ("more", "words"),
     [
         ('[[exclude]]\nmodle = "pix2pix"\n', r"names axis 'modle'; did you mean 'model'\?"),
-        ('[[exclude]]\nmodel = "pix3pix"\n', r"'pix3pix' of axis 'model'; did you mean 'pix2pix'\?"),
+        ('[[exclude]]\nmodel = "pix3pix"\n', r"'pix3pix' of .*; did you mean 'pix2pix'\?"),
         ("[[exclude]]\n", "an empty .* would exclude everything"),
         ('[[exclude]]\nmodel = ["pix2pix", "residual_unet"]\n', "every cell is excluded"),
     ],

@@ -160,8 +160,8 @@ def read_toml(path: str | os.PathLike[str]) -> Table:
 
 
 def load_toml(path: str | os.PathLike[str], what: str) -> Table:
-    """The tables of a TOML file that is a `what`, unchecked. Raises UserError for a missing file and
-    a syntax error."""
+    """The tables of a TOML file that is a `what`, unchecked. Raises UserError for a missing file
+    and a syntax error."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

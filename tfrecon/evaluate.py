@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tfrecon.cli import Parser, model_options, run, start_tensorflow
 from tfrecon.errors import UserError
+
+if TYPE_CHECKING:
+    from tfrecon.run import Run
 
 
 def parser() -> Parser:
@@ -20,8 +25,8 @@ def parser() -> Parser:
         "a grid, a seam); over the whole image and, where there are masks, over the holes only;\n"
         "beside the damaged input and classical fills or denoisers, or, for inversions, the mean\n"
         "colour and a thumbnail; with parameters, images a second and minutes of training.\n"
-        "Writes tables and pictures into checkpoints/NAME/report or, of several runs, into\n"
-        "checkpoints/compare-NAMES.",
+        "Writes tables and pictures into checkpoints/NAME/report or, of several runs, with paired\n"
+        "tests and a page report.html, into checkpoints/compare-NAMES.",
     )
     options.add_argument(
         "runs", metavar="checkpoints/NAME", nargs="+", help="the folder of a run; several compare"
@@ -98,8 +103,31 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         pairs=arguments.pairs,
     )
     print(report.text)
+    if len(runs) > 1:
+        print("\n" + _compared(runs, report.path, arguments, options))
+        report.files.append("report.html and its tables")
     print(f"\nwritten to {report.path} (per_image.csv has a row for each image and method):")
     print(textwrap.indent(textwrap.fill(", ".join(report.files), 78), "  "))
+
+
+def _compared(
+    runs: Sequence[Run], folder: Path, arguments: argparse.Namespace, options: Mapping[str, Any]
+) -> str:
+    """Writes the page that compares `runs`, scored in `folder`; returns its summary."""
+    from tfrecon.comparison.reading import read_report
+    from tfrecon.comparison.results import compare
+    from tfrecon.comparison.writing import write
+    from tfrecon.evaluation.contenders import row_names
+    from tfrecon.evaluation.report import data_config
+
+    scored = zip(row_names(runs), read_report(folder, runs), strict=True)
+    comparison = compare(
+        "Comparison of " + ", ".join(run.name for run in runs),
+        {name: [one] for name, one in scored},
+    )
+    config = data_config(runs[0], arguments.data, arguments.root)
+    sentences = write(comparison, folder, config, arguments.split, options)
+    return "\n".join(textwrap.fill(f"- {one}", 80, subsequent_indent="  ") for one in sentences)
 
 
 def _positive(text: str) -> int:

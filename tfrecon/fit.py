@@ -11,6 +11,7 @@ from typing import Any
 
 from tfrecon.cli import Parser, run, start_tensorflow
 from tfrecon.errors import UserError
+
 RUNS = Path("checkpoints")
 
 

@@ -135,21 +135,24 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         ) from None
     if not isinstance(facts, dict) or "mask" not in facts:
         raise UserError(
-            f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask; restore it, "
-            "or delete the folder and train anew"
+            f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask; restore "
+            "it, or delete the folder and train anew"
         )
     return Run(path, config, facts)
 
 
 def check_same_settings(given: Mapping[str, Any], recorded: Run) -> None:
     """Raises UserError for the first setting on which given tables and a run that is to go on
-    differ; tables without a model are those of the run but for what they say. What the run resolved when it began (minutes, automatic precision) may be given again.
+    differ; tables without a model are those of the run but for what they say.
+
+    What the run resolved when it began (minutes, automatic precision) may be given again.
     """
     theirs = recorded.config.to_dict()
     lengths = {name for name in LENGTHS if name in given.get("fit", {})}
     base = {} if names_model(given) else theirs
     mine = from_tables(with_settings(base, given)).to_dict()
-    resolved = set(LENGTHS) if "minutes" in lengths or not lengths else set[str]()
+    solved = not any(theirs["fit"][name] for name in LENGTHS)  # it took no steps at all
+    resolved = set(LENGTHS) if "minutes" in lengths or not lengths or solved else set[str]()
     if mine["fit"]["precision"] == "auto":
         resolved.add("precision")
     for section, own in mine.items():

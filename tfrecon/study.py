@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfrecon.cli import Parser, run, start_tensorflow
+from tfrecon.errors import UserError
 
 if TYPE_CHECKING:
     from tfrecon.studies.matrix import Study
@@ -42,7 +43,7 @@ def parser() -> Parser:
     what = command.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="print a line for each cell and exit")
     what.add_argument(
-        "--report-only", action="store_true", help="train nothing, write the report on what is there"
+        "--report-only", action="store_true", help="train nothing, report on what there is"
     )
     what.add_argument(
         "--verify", metavar="CELL", help="evaluate a finished cell again and compare; exit"
@@ -85,7 +86,10 @@ def _body(arguments: argparse.Namespace) -> None:
         print(f"- {sentence}")
     print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
     if failed:
-        print(f"{len(failed)} of {len(cells)} cells failed; the same command tries them again")
+        raise UserError(
+            f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}; the report says why, "
+            "and the same command tries them again"
+        )
 
 
 def lines(study: Study, pattern: str | None = None) -> list[str]:

@@ -102,7 +102,8 @@ def train(
     facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
              "train_images": data.train_images, "val_images": len(data.val),
              "findings": data.findings,
-             "data": {"train": content_fingerprint(data.train), "val": content_fingerprint(data.val)},
+             "data": {split: content_fingerprint(samples)
+                      for split, samples in (("train", data.train), ("val", data.val))},
              "code": revision(),
              "frozen": getattr(model, "fingerprint", None),
              "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip

@@ -165,7 +165,7 @@ def _configurations(comparison: Comparison) -> str:
     if len(comparison.results) < 2:
         return ""
     configs = [
-        {"name": result.name, "config": result.runs[0].config.to_dict()}
+        {"name": result.name, "config": _without_paths(result.runs[0].config.to_dict())}
         for result in comparison.results
     ]
     options = "".join(
@@ -181,6 +181,12 @@ def _configurations(comparison: Comparison) -> str:
         '<div class="scroll" tabindex="0" role="region" aria-label="Differing keys" '
         'aria-live="polite"></div></div>' + markup.embedded_json("configs", configs)
     )
+
+
+def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lies on this machine is nobody's business, and the same for all."""
+    data = {k: v for k, v in config["data"].items() if k not in ("root", "cache_dir", "extra")}
+    return {**config, "data": data}
 
 
 def _plot(drawing: str | None, explanation: str) -> str:

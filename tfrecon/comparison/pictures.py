@@ -6,13 +6,13 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from tfrecon.comparison.page import Picture
+from tfrecon.comparison.page import Picture, Which
 from tfrecon.comparison.results import Comparison, Result, gain
-from tfrecon.comparison.sentences import label, number
+from tfrecon.comparison.sentences import label, quantity
 from tfrecon.config import DataConfig
 from tfrecon.data import pipeline, recipes
 from tfrecon.data.damage import IDENTITY
@@ -20,8 +20,6 @@ from tfrecon.inference import restorer
 
 LEADING = 3
 """Results whose pictures are shown."""
-
-Which = Literal["best", "median", "worst"]
 
 
 def leading_pictures(
@@ -70,4 +68,4 @@ def _chosen(ids: Sequence[str], result: Result, metric: str) -> dict[Which, str]
 
 def _caption(comparison: Comparison, result: Result, id: str) -> str:
     place, column = list(comparison.ids).index(id), comparison.metric
-    return f"{label(column)} {number(column, result.scores[column][place])}"
+    return f"{label(column)} {quantity(column, result.scores[column][place])}"

@@ -50,6 +50,11 @@ class Result:
     cost: Cost
     facts: Mapping[str, Any]
 
+    @property
+    def baselines(self) -> Sequence[str]:
+        """The methods without training that this result is held against."""
+        return self.facts.get("baselines", [])
+
     def mean(self, column: str) -> float:
         """Over the images that have a value; NaN where none has."""
         return mean(self.scores[column])
@@ -59,7 +64,8 @@ class Result:
 class Comparison:
     """Results, best first by the mean of `metric`, a column of theirs.
 
-    `baselines`: method → column → values. `axes`: axis → its labels in the study's order.
+    `baselines`: method → column → values, of all results; `Result.baselines` names a result's own,
+    as some depend on the run. `axes`: axis → its labels in the study's order.
     `missing`: names of cells without a result → the reason.
     """
 
@@ -108,6 +114,9 @@ def compare(
             f"the runs are to be ranked by {metric!r}, which their reports do not have; they have "
             + ", ".join(columns)
         )
+    better = table.MEASURES[metric.removeprefix(table.HOLE)].higher_is_better
+    if better is None:
+        raise UserError(f"runs cannot be ranked by {metric!r}: neither less nor more is better")
     results: list[Result] = []
     for name, scored in groups.items():
         values = {
@@ -122,11 +131,12 @@ def compare(
                 _mean_cost([one.cost for one in scored]), scored[0].facts,
             )
         )  # fmt: skip
-    better = table.MEASURES[metric.removeprefix(table.HOLE)].higher_is_better
-    results.sort(key=lambda result: _order(result.mean(metric), better))
+    results.sort(key=lambda result: _order(gain(metric, result.mean(metric))))
     baselines = {
         method: {name: np.array([own[name][id] for id in ids]) for name in columns}
-        for method, own in first.baselines.items()
+        for one in every
+        for method, own in one.baselines.items()
+        if all(name in own and own[name].keys() >= set(ids) for name in columns)
     }
     return Comparison(
         title, metric, ids, columns, results, baselines, axes or {}, missing or {}
@@ -140,17 +150,13 @@ def mean(values: Values) -> float:
 
 
 def gain(column: str, difference: float) -> float:
-    """`difference` of a column's values, turned so that more is better."""
+    """A column's value or a difference of two, turned so that more is better."""
     better = table.MEASURES[column.removeprefix(table.HOLE)].higher_is_better
     return difference if better else -difference
 
 
-def _order(value: float, higher_is_better: bool | None) -> float:
-    if math.isnan(value):
-        return math.inf
-    if higher_is_better is None:
-        return abs(value)
-    return -value if higher_is_better else value
+def _order(value: float) -> float:
+    return math.inf if math.isnan(value) else -value
 
 
 def _mean_cost(costs: Sequence[Cost]) -> Cost:

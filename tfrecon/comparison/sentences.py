@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfrecon.comparison import tables
 from tfrecon.comparison.results import Comparison, Result, gain, mean
 from tfrecon.comparison.statistics import ALPHA, LEAST_IMAGES, Ablation, Pair
-from tfrecon.evaluation import table
 
 LISTED = 5
 """Most names that a sentence lists."""
@@ -29,51 +29,48 @@ def sentences(
     return [line for line in found if line]
 
 
-def number(column: str, value: float, sign: bool = False) -> str:
-    """A value or a difference as the tables show it, with the metric's unit."""
-    measure = table.MEASURES[column.removeprefix(table.HOLE)]
-    form = measure.form
-    if sign and not form.startswith("+"):
-        form = "+" + form
-    unit = " dB" if "(dB)" in measure.label else ""
-    return format(value, form) + unit
+def quantity(column: str, value: float, signed: bool = False) -> str:
+    """A value or a difference as the tables show it, with its unit."""
+    unit = " dB" if "(dB)" in tables.label(column) else ""
+    return tables.number(column, value, signed) + unit
 
 
 def label(column: str) -> str:
-    """``PSNR``, ``PSNR of the holes``: a column in running text."""
-    plain = table.MEASURES[column.removeprefix(table.HOLE)].label.removesuffix(" (dB)")
-    return f"{plain} of the holes" if column.startswith(table.HOLE) else plain
+    """``PSNR``, ``Hole PSNR``: a column in running text."""
+    return tables.label(column).removesuffix(" (dB)")
+
+
+def _p(pair: Pair) -> str:
+    shown = tables.p_value(pair.corrected)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def _winner(comparison: Comparison, tested: Sequence[Pair]) -> str:
     best, column = comparison.results[0], comparison.metric
     said = (
         f"Of {len(comparison.results)} results on {len(comparison.ids)} images {best.name} has the "
-        f"best {label(column)}, {number(column, best.mean(column))}"
+        f"best {label(column)}, {quantity(column, best.mean(column))}"
     )
     if len(comparison.results) == 1:
         return said + "."
     second = comparison.results[1]
     pair = _of(tested, best, second)
-    by = number(column, abs(pair.difference))
+    by = quantity(column, abs(pair.difference))
     low, high = sorted((abs(pair.low), abs(pair.high)))
     if pair.low <= 0 <= pair.high:
         low, high = pair.low, pair.high
-    interval = f"95% interval {number(column, low)} to {number(column, high)}"
+    interval = f"95% interval {quantity(column, low)} to {quantity(column, high)}"
     verdict = (
-        f"the difference is real by the corrected paired test (p = {p_text(pair.corrected)})"
+        f"the difference is real by the corrected paired test ({_p(pair)})"
         if pair.is_real
-        else f"which the corrected paired test does not tell from chance (p = "
-        f"{p_text(pair.corrected)})"
+        else f"the corrected paired test does not tell it from chance ({_p(pair)})"
     )
     return f"{said}, {by} better than the next, {second.name} ({interval}); {verdict}."
 
 
 def _tied(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
     best = comparison.results[0]
-    tied = [
-        other.name for other in comparison.results[1:] if not _of(tested, best, other).is_real
-    ]
+    tied = [other.name for other in comparison.results[1:] if not _of(tested, best, other).is_real]
     if not tied:
         return []
     return [f"Not to be told apart from {best.name} at p < {ALPHA:g}: {_listed(tied)}."]
@@ -84,7 +81,7 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Ablation]) -> str:
         return ""
     column, reference = comparison.metric, rows[0].reference
     real = [row for row in rows if row.pair.is_real and gain(column, row.pair.difference) > 0]
-    parts = [f"{row.label} {number(column, -row.pair.difference, sign=True)}" for row in real]
+    parts = [f"{row.label} {quantity(column, -row.pair.difference, signed=True)}" for row in real]
     apart = [row.label for row in rows if row not in real]
     said = f"On {axis}, {reference} is best"
     if parts:
@@ -98,21 +95,26 @@ def _nothing_done(comparison: Comparison) -> str:
     """Whether each result is better than everything that needs no training."""
     column = comparison.metric
     means = {name: mean(own[column]) for name, own in comparison.baselines.items()}
-    means = {name: value for name, value in means.items() if not math.isnan(value)}
-    if not means:
+    held = 0
+    worse: list[str] = []
+    for result in comparison.results:
+        own = [name for name in result.baselines if not math.isnan(means.get(name, math.nan))]
+        if not own:
+            continue
+        held += 1
+        best = max(own, key=lambda name: gain(column, means[name]))
+        if not gain(column, result.mean(column) - means[best]) > 0:
+            worse.append(
+                f"{result.name} ({quantity(column, result.mean(column))}, {best} "
+                f"{quantity(column, means[best])})"
+            )
+    if not held:
         return ""
-    best = max(means, key=lambda name: gain(column, means[name]))
-    worse = [
-        result.name
-        for result in comparison.results
-        if not gain(column, result.mean(column) - means[best]) > 0
-    ]
-    shown = f"{best} ({number(column, means[best])})"
     if not worse:
-        return f"Every result is better than what needs no training, the best of which is {shown}."
+        return "Every result is better than each method without training that it is held against."
     return (
-        f"NO better than what needs no training, {shown}: {_listed(worse)} "
-        f"({len(worse)} of {len(comparison.results)})."
+        f"NO better than the best method without training: {_listed(worse)}; "
+        f"{len(worse)} of {held} results."
     )
 
 
@@ -152,9 +154,10 @@ def _cautions(comparison: Comparison) -> list[str]:
             for result in comparison.results
             if len(result.runs) > 1
         ]
+        most = quantity(comparison.metric, max(spreads))
         found.append(
-            f"Over the seeds of a result the mean varies by {number(comparison.metric, max(spreads))} "
-            "at most (standard deviation); differences below that may be luck."
+            f"Over the seeds of a result the mean varies by {most} at most (standard deviation); "
+            "differences below that may be luck."
         )
     if len(comparison.ids) < LEAST_IMAGES:
         found.append(
@@ -165,11 +168,6 @@ def _cautions(comparison: Comparison) -> list[str]:
             f"{len(comparison.missing)} cells have no result: {_listed(list(comparison.missing))}."
         )
     return found
-
-
-def p_text(p: float) -> str:
-    """``0.031``, ``4e-07``."""
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
 def _of(tested: Sequence[Pair], one: Result, other: Result) -> Pair:

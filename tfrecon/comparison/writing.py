@@ -74,7 +74,7 @@ def environment(comparison: Comparison) -> dict[str, str]:
     machine = facts.get("machine") or {}
     shown = {
         "data": f"{facts.get('recipe', {}).get('name')}, split {facts.get('split')!r}, "
-        f"{facts.get('images')} images of {facts.get('image_size')}×{facts.get('image_size')} pixels",
+        f"{facts.get('images')} images, {facts.get('image_size')} pixels a side",
         "data fingerprint": f"{facts.get('data')} (hash over ids and file contents)",
         "seeds": ", ".join(map(str, seeds)),
         "trained by code": "; ".join(sorted(trained)),

@@ -105,9 +105,7 @@ def csv_lines(costs: Costs) -> str:
 
 def from_csv(values: Mapping[str, float]) -> Cost:
     """The cost that `csv_lines` wrote, by the metrics' names."""
-    found: dict[str, Any] = {
-        field: values[metric] if metric in values else None for metric, field in CSV_NAMES.items()
-    }
+    found: dict[str, Any] = {field: values.get(metric) for metric, field in CSV_NAMES.items()}
     for field in ("parameters", "multiply_adds"):
         found[field] = None if found[field] is None else round(found[field])
     return Cost(**found)

@@ -22,8 +22,8 @@ def facts(
     split: str, config: DataConfig, samples: Sequence[Sample], options: Mapping[str, Any] | None,
     baselines: Sequence[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """JSON-ready: data with a hash over ids and file contents, git revision, versions, time, and the
-    rows of the table that need no training."""
+    """JSON-ready: data with a hash over ids and file contents, git revision, versions, time, and
+    the rows of the table that need no training."""
     return {
         "recipe": config.recipe.to_dict(),
         "split": split,

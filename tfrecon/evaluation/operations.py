@@ -12,8 +12,8 @@ Shape = tuple[int, ...]
 
 
 def multiply_adds(model: Any, size: int, channels: int) -> int | None:
-    """Of the convolutions and matrix products that make one image (1,size,size,channels), everything
-    that is frozen included; a loop counts as often as it runs at most.
+    """Of the convolutions and matrix products that make one image (1,size,size,channels),
+    everything that is frozen included; a loop counts as often as it runs at most.
 
     None where that cannot be told: shapes that depend on values, loops without a stated end, and
     images that the model does not take.

@@ -113,7 +113,8 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
     names = [cell.name for cell in cells]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"{path}: {names.count(name)} cells are called {name!r}; rename a label")
+            count = names.count(name)
+            raise UserError(f"{path}: {count} cells are called {name!r}; rename a label")
     for cell in cells:
         config(cell, path)
     return Study(
@@ -177,7 +178,8 @@ def _axes(path: Path, found: Any) -> dict[str, list[_Value]]:
     for table in found:
         for key in table:
             if key not in AXIS_KEYS:
-                raise UserError(f"{path}: unknown key {key!r} of an axis{did_you_mean(key, AXIS_KEYS)}")
+                near = did_you_mean(key, AXIS_KEYS)
+                raise UserError(f"{path}: unknown key {key!r} of an axis{near}")
         name, values = table.get("name"), table.get("values")
         if not isinstance(name, str) or not name or name in axes:
             raise UserError(f"{path}: each axis needs a name of its own, not {name!r}")
@@ -237,7 +239,8 @@ def _exclusions(
         rule: dict[str, list[str]] = {}
         for axis, given in table.items():
             if axis not in axes:
-                raise UserError(f"{path}: [[exclude]] names axis {axis!r}{did_you_mean(axis, axes)}")
+                near = did_you_mean(axis, axes)
+                raise UserError(f"{path}: [[exclude]] names axis {axis!r}{near}")
             labels = cast(list[Any], given if isinstance(given, list) else [given])
             known = [value.label for value in axes[axis]]
             for label in labels:

@@ -38,8 +38,8 @@ def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison
             missing[cell.name] = failed.get(cell.name, "not finished")
     if not groups:
         raise UserError(
-            f"no cell of study {study.name!r} is finished in {str(folder)!r}, so there is nothing to "
-            "report; run it without --report-only"
+            f"no cell of study {study.name!r} is finished in {str(folder)!r}, so there is nothing "
+            "to report; run it without --report-only"
         )
     return compare(
         study.title, groups, metric=study.metric, axes=study.axes, labels=study.labels(),

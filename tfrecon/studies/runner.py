@@ -63,7 +63,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
     """
     cores = sorted(os.sched_getaffinity(0))
     if not 1 <= jobs <= len(cores):
-        raise UserError(f"--jobs must lie between 1 and the number of cores, {len(cores)}, not {jobs}")
+        raise UserError(f"--jobs must lie between 1 and {len(cores)}, the cores here, not {jobs}")
     free = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
     failed: dict[str, str] = {}
     waiting: list[Cell] = []

@@ -26,7 +26,7 @@ def main() -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    tables = json.loads(sys.stdin.readline())
+    tables = json.loads(_line())
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     start_tensorflow()
     from tfrecon import training
@@ -45,8 +45,17 @@ def _body(arguments: argparse.Namespace) -> None:
     print(evaluate_runs([training.train(config, path, resume=bool(recorded))]).text)
 
 
+def _line() -> bytes:
+    """The first line of standard input, byte by byte: nothing after it may be taken."""
+    found = b""
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        found += byte
+    return found
+
+
 def _end_with_the_study() -> None:
-    while sys.stdin.buffer.read(1):
+    # Not by sys.stdin, whose lock this thread would still hold when the interpreter ends.
+    while os.read(0, 1):
         pass
     os._exit(1)
 
