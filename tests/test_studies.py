@@ -182,7 +182,9 @@ def test_two_cells_of_one_name(tmp_path):
         (('"pix2pix"', '"pix3pix"'), "cell 'pix3pix-0.1'.*did you mean 'pix2pix'"),
         (("width = 8", "widht = 8"), "cell 'residual_unet-0.1'.*did you mean 'width'"),
         (('recipe = "folder"', 'recipe = "foldr"'), "cell 'pix2pix-0.1'.*did you mean 'folder'"),
-        (("epochs = 3", 'loss = "l2"'), "cell 'pix2pix-0.1': unknown loss 'l2'"),
+        (("epochs = 3", 'loss = "l3"'), "cell 'pix2pix-0.1': unknown loss 'l3'"),
+        (('recipe = "folder"', 'recipe = "folder"\nroot = "gone"'), "cell 'pix2pix-0.1'.*'gone'"),
+        (("epochs = 3", ""), "cell 'pix2pix-0.1': recipe 'folder' needs a folder"),
     ],
 )
 def test_unknown_parts_are_named_before_anything_is_trained(

@@ -80,15 +80,14 @@ def _body(arguments: argparse.Namespace) -> None:
     if not arguments.report_only:
         check_cells(cells, arguments.study)
         failed = runner.train(cells, folder, arguments.jobs)
-    sentences = report.write(study, folder, failed)
-    print()
-    for sentence in sentences:
-        print(f"- {sentence}")
-    print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
+    if len(failed) < len(cells):
+        sentences = report.write(study, folder, failed)
+        print("\n" + "\n".join(f"- {sentence}" for sentence in sentences))
+        print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(cells)} cells failed: {', '.join(failed)}; the report says why, "
-            "and the same command tries them again"
+            f"{len(failed)} of {len(cells)} cells failed, for the reasons above: "
+            f"{', '.join(failed)}; the same command tries them again"
         )
 
 

@@ -20,7 +20,7 @@ NOTES = {
     "counted.",
     "GMAC": "GMAC: 10⁹ multiply-adds of convolutions and matrix products for one image, frozen "
     "networks included; an ensemble's are those of one of its members.",
-    "images/s": "images/s: the median over batches, with all of the machine's cores.",
+    "images/s": "images/s: the median over batches, with all cores that the process had.",
     "train minutes": "train minutes: wall time, validations included.",
     "train GiB": "train GiB: the most memory that training held at once.",
     "KID ×1000": "KID: kernel distance of the whole set, of a large one an even sample, to the "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ from tfrecon.config import (
     with_settings,
 )
 from tfrecon.errors import UserError, did_you_mean
-from tfrecon.registry import Spec, check, check_options
+from tfrecon.registry import Spec, check
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
 AXIS_KEYS = ("name", "key", "values")
@@ -125,38 +126,46 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
 
 def config(cell: Cell, path: str | Path) -> Config:
     """The cell's configuration, checked; without the defaults of its model."""
-    try:
+    with _naming(cell):
         return from_tables(cell.tables, f"{path}, cell {cell.name!r}")
-    except UserError as error:
-        raise _of_cell(cell, error) from None
 
 
 def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     """Raises UserError for names and options of models, losses, optimizers and recipes that do not
-    exist, before any cell is trained."""
+    exist, and for data that is not there, before any cell is trained."""
     from tfrecon.data import recipes
     from tfrecon.losses import LOSSES
     from tfrecon.models import DEFAULTS, check_model
     from tfrecon.optimizers import build_optimizer
 
+    places: dict[str, tuple[Cell, Config]] = {}
     for cell in cells:
-        name = config(cell, path).model.name
-        try:
+        with _naming(cell):
+            name = config(cell, path).model.name
             whole = from_tables(merged(DEFAULTS.get(name, {}), cell.tables), str(path))
             check_model(whole.model)
             for loss in whole.fit.loss:  # not built: some need weights that are fetched then
                 options = {key: value for key, value in loss.options.items() if key != "weight"}
                 check(Spec(loss.name, options), LOSSES, "loss")
             build_optimizer(whole.fit, total_steps=1)
-            recipe = recipes.find(whole.data.recipe.name)
-            check_options(recipe.samples, whole.data.recipe, "recipe")
-        except UserError as error:
-            raise _of_cell(cell, error) from None
+            recipes.find(whole.data.recipe.name)
+            places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
+    for cell, whole in places.values():
+        with _naming(cell):
+            root = Path(whole.data.root) if whole.data.root else None
+            recipes.samples(whole.data.recipe, root, "train")
 
 
-def _of_cell(cell: Cell, error: UserError) -> UserError:
-    text = str(error)
-    return UserError(text if repr(cell.name) in text else f"cell {cell.name!r}: {text}")
+@contextlib.contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Puts the cell's name before a UserError that lacks it."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        raise UserError(
+            text if repr(cell.name) in text else f"cell {cell.name!r}: {text}"
+        ) from None
 
 
 def _with_base(path: Path, tables: Table) -> Table:

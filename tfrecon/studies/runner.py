@@ -89,6 +89,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
                 for one in [one for one in running if one.process.poll() is not None]:
                     running.remove(one)
                     free.append(one.cores)
+                    _close(one)
                     name, reason = one.cell.name, _failure(one, folder)
                     minutes = (time.monotonic() - one.started) / 60
                     if reason and one.process.returncode != USER_MISTAKE and name not in again:
@@ -106,6 +107,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
             for one in running:
                 one.process.kill()
                 one.process.wait()
+                _close(one)
     return failed
 
 
@@ -125,6 +127,12 @@ def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
             process.stdin.write(json.dumps(cell.tables).encode() + b"\n")
             process.stdin.flush()
     return _Running(cell, process, cores, time.monotonic())
+
+
+def _close(one: _Running) -> None:
+    if one.process.stdin:
+        with contextlib.suppress(BrokenPipeError):
+            one.process.stdin.close()
 
 
 def _failure(one: _Running, folder: Path) -> str | None:

@@ -1,0 +1,193 @@
+"""Studies as a user runs them: killed, gone on with, failing, verified; and all 44 cells."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fakes
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrecon.config import from_tables, merged
+from tfrecon.models import DEFAULTS, build_model
+from tfrecon.preparation import compile_model
+from tfrecon.studies.matrix import read_study
+
+REPOSITORY = Path(__file__).parents[1]
+
+STUDY = """
+title = "Two widths of a small network"
+[data]
+recipe = "folder"
+damage = "gaussian_noise"
+image_size = 32
+crop_size = 32
+load_size = 32
+[fit]
+steps = 6
+steps_per_epoch = 3
+batch_size = 2
+loss = "l1"
+checkpoint_seconds = 0
+precision = "float32"
+[[axes]]
+name = "width"
+key = "model"
+values = [{ name = "residual_unet", width = 4 }, { name = "nafnet", width = 4 }]
+[[axes]]
+name = "size"
+key = "data.val_size"
+values = [32]
+"""
+BAD = (
+    STUDY
+    + """
+[[axes]]
+name = "crop"
+values = [{ name = "whole" }, { name = "odd", data = { crop_size = 30 } }]
+"""
+)
+
+
+def command(here, *extra):
+    return [sys.executable, "-m", "tfrecon.study", str(here / "own.toml"), *extra]
+
+
+def study(here, *extra):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        command(here, *extra), cwd=here, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture
+def here(tmp_path):
+    fakes.photo_folder(tmp_path / "photos", 20)
+    (tmp_path / "own.toml").write_text(STUDY.replace('"folder"', '"folder"\nroot = "photos"'))
+    return tmp_path
+
+
+def processes_of(folder):
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"tfrecon.studies.worker" in words and str(folder).encode() in b" ".join(words):
+            found.append(path)
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    folder = here / "checkpoints" / "own"
+    first = subprocess.Popen(command(here), cwd=here, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list(folder.glob("*/state.npz")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    locked = study(here)
+    assert locked.returncode == 2 and "another process trains the study" in locked.stderr
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert list(folder.glob("*/state.npz")), "it was killed in the middle of its first cell"
+    assert not (folder / "report.html").exists()
+    while processes_of("own/") and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not processes_of("own/"), "its cells end with it"
+
+    done = study(here, "--jobs", "2" if len(os.sched_getaffinity(0)) > 1 else "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "residual_unet-32" in done.stdout and "[2/2]" in done.stdout
+    for name in ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv"):
+        assert (folder / name).stat().st_size, name
+    with (folder / "leaderboard.csv").open() as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert {"residual_unet-32", "nafnet-32", "damaged input"} <= set(rows)
+    assert float(rows["nafnet-32"]["multiply_adds"]) > 0
+    assert float(rows["nafnet-32"]["train_memory_gib"]) > 0
+
+    weights = {path: path.stat().st_mtime_ns for path in folder.glob("*/best.npz")}
+    again = study(here)
+    assert again.returncode == 0 and "2 of 2 cells are finished already" in again.stdout
+    assert weights == {path: path.stat().st_mtime_ns for path in folder.glob("*/best.npz")}
+
+    verified = study(here, "--verify", "nafnet-32")
+    assert verified.returncode == 0, verified.stderr
+    assert "nafnet-32: all" in verified.stdout and "repeat" in verified.stdout
+    scores = folder / "nafnet-32" / "report" / "per_image.csv"
+    lines = scores.read_text().splitlines()
+    head, one = lines[0].split(","), lines[1].split(",")
+    one[head.index("psnr")] = "31.5"
+    scores.write_text("\n".join([lines[0], ",".join(one), *lines[2:]]) + "\n")
+    tampered = study(here, "--verify", "nafnet-32")
+    assert tampered.returncode == 2 and "does not repeat: psnr" in tampered.stderr
+
+    (folder / "nafnet-32" / "run.json").write_text("{")
+    damaged = study(here, "--report-only")
+    assert damaged.returncode == 0, damaged.stderr
+    assert "1 cells have no result: nafnet-32" in damaged.stdout
+    assert "holds a damaged run" in (folder / "report.html").read_text()
+
+    (here / "own.toml").write_text(
+        (here / "own.toml").read_text().replace("steps = 6", "steps = 9")
+    )
+    changed = study(here, "--report-only")
+    assert changed.returncode == 2 and "no cell of study 'own' is finished" in changed.stderr
+
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+
+    board = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    assert {"residual_unet-32/logs", "nafnet-32/logs"} <= set(board.Runs())
+
+
+@pytest.mark.slow
+def test_a_failing_cell_does_not_stop_the_others(here):
+    text = BAD.replace('"folder"', '"folder"\nroot = "photos"')
+    (here / "own.toml").write_text(text)
+    done = study(here, "--only", "residual_unet-*")
+    assert done.returncode == 2
+    assert "error: 1 of 2 cells failed: residual_unet-32-odd" in done.stderr
+    assert "residual_unet-32-odd: failed: data.crop_size must be a multiple of" in done.stderr
+    assert "residual_unet-32-whole: PSNR" in done.stdout
+    page = (here / "checkpoints" / "own" / "report.html").read_text()
+    assert "data.crop_size must be a multiple of" in page, "the report says why"
+
+
+def without_weights(model):
+    found = {**model, "weights": "none"} if "sources" not in model else dict(model)
+    if "sources" in found:
+        found["sources"] = [{**source, "weights": "none"} for source in found["sources"]]
+    return found
+
+
+FORTY_FOUR = read_study(REPOSITORY / "configs" / "studies" / "feature_inversion_44.toml").cells
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", FORTY_FOUR, ids=lambda cell: cell.name)
+def test_each_of_the_44_cells_builds_and_takes_a_step(cell):
+    tables = json.loads(json.dumps(cell.tables))
+    tables["model"] = without_weights(tables["model"])
+    tables["fit"] |= {"loss": "mse", "batch_size": 2}  # LPIPS needs its weights
+    config = from_tables(merged(DEFAULTS["feature_inversion"], tables))
+    keras.backend.clear_session()
+    model = build_model(config.model, image_size=64, mask=False, seed=0)
+    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    model.adapt([images], len(images))
+    compile_model(model, config.fit, 10, tf.distribute.get_strategy())
+    before = [np.asarray(variable) for variable in model.trainable_variables]
+    logs = model.train_on_batch(images, images, return_dict=True)
+    assert np.isfinite(logs["loss"])
+    after = [np.asarray(variable) for variable in model.trainable_variables]
+    moved = sum(not np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    assert moved > len(before) / 2, "a step moves most of its variables"
+    assert model(images).shape == images.shape
