@@ -366,6 +366,7 @@ def test_a_taken_name(refuses, copied, here):
     [
         (("--set", "fit.ema_decay=0.5"), "has fit.ema_decay = 0.0, not 0.5"),
         (("--steps", "9"), "has fit.steps = 5, not 9"),
+        (("--minutes", "3"), "has fit.minutes = None, not 3"),
         (("--set", "fit.precision=bfloat16"), "has fit.precision = 'float32', not 'bfloat16'"),
         ((*PIX2PIX, "--root", "photos", *TINY, "--set", "model.dropout=0.1"), "model.dropout"),
         (("--model", "unet"), "has"),
@@ -380,7 +381,7 @@ def test_a_resumed_run_may_be_given_its_settings_again(life):
     run = open_run(life.run)
     given = fit.tables(fit.parser().parse_args(["--set", "fit.steps=5", "--data", "folder"]))
     check_same_settings(given, run)
-    for text in ("fit.minutes=3", "fit.precision=auto", "model.base_filters=4", "fit.seed=0"):
+    for text in ("fit.precision=auto", "model.base_filters=4", "fit.seed=0"):
         check_same_settings(fit.tables(fit.parser().parse_args(["--set", text])), run)
 
 

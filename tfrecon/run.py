@@ -141,11 +141,17 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     return Run(path, config, facts)
 
 
-def check_same_settings(given: Mapping[str, Any], recorded: Run) -> None:
+SAME_SETTINGS_REMEDY = "go on with --run and --resume alone, or start another --run"
+
+
+def check_same_settings(
+    given: Mapping[str, Any], recorded: Run, remedy: str = SAME_SETTINGS_REMEDY
+) -> None:
     """Raises UserError for the first setting on which given tables and a run that is to go on
     differ; tables without a model are those of the run but for what they say.
 
-    What the run resolved when it began (minutes, automatic precision) may be given again.
+    What the run resolved when it began (minutes, automatic precision) may be given again. `remedy`
+    ends the sentence.
     """
     theirs = recorded.config.to_dict()
     lengths = {name for name in LENGTHS if name in given.get("fit", {})}
@@ -155,13 +161,15 @@ def check_same_settings(given: Mapping[str, Any], recorded: Run) -> None:
     resolved = set(LENGTHS) if "minutes" in lengths or not lengths or solved else set[str]()
     if mine["fit"]["precision"] == "auto":
         resolved.add("precision")
+    if "minutes" in lengths and "minutes" in recorded.facts and not solved:
+        theirs["fit"]["minutes"] = recorded.facts["minutes"]
+        resolved -= {"minutes"}
     for section, own in mine.items():
         for key in sorted((own.keys() | theirs[section].keys()) - resolved):
             if own.get(key) != theirs[section].get(key):
                 raise UserError(
                     f"run {str(recorded.path)!r} has {section}.{key} = "
-                    f"{theirs[section].get(key)!r}, not {own.get(key)!r}; "
-                    "go on with --run and --resume alone, or start another --run"
+                    f"{theirs[section].get(key)!r}, not {own.get(key)!r}; {remedy}"
                 )
 
 

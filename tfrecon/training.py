@@ -61,6 +61,7 @@ def train(
     got; its weights are taken back. Raises UserError for a bad configuration or bad data, before
     the first step and before anything is written.
     """
+    minutes = config.fit.minutes  # as asked for: the config will hold the steps that they are
     check_model(config.model)  # the names and options, before thousands of files are read
     losses.mixture(config.fit.loss)
     build_optimizer(config.fit, total_steps=1)
@@ -99,14 +100,22 @@ def train(
     if config.fit.minutes is not None:
         config = with_measured_steps(config, data, model, strategy, steps_per_epoch)
     total = _total_steps(config.fit, steps_per_epoch) if model.trainable_variables else 0
-    facts = {"mask": data.mask, "steps": total, "steps_per_epoch": steps_per_epoch,
-             "train_images": data.train_images, "val_images": len(data.val),
-             "findings": data.findings,
-             "data": {split: content_fingerprint(samples)
-                      for split, samples in (("train", data.train), ("val", data.val))},
-             "code": revision(),
-             "frozen": getattr(model, "fingerprint", None),
-             "replicas": strategy.num_replicas_in_sync, "machine": machine()}  # fmt: skip
+    facts = {
+        "mask": data.mask,
+        "minutes": minutes,
+        "steps": total,
+        "steps_per_epoch": steps_per_epoch,
+        "train_images": data.train_images,
+        "val_images": len(data.val),
+        "findings": data.findings,
+        "data": {
+            "train": content_fingerprint(data.train), "val": content_fingerprint(data.val)
+        },
+        "code": revision(),
+        "frozen": getattr(model, "fingerprint", None),
+        "replicas": strategy.num_replicas_in_sync,
+        "machine": machine(),
+    }  # fmt: skip
     run = Run(path, config, facts)
     compile_model(model, config.fit, total, strategy)
     images.remove_leftovers(path)

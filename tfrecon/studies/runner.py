@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tfrecon.comparison.reading import REPORT, has_report, read_report
 from tfrecon.comparison.results import Scored
-from tfrecon.config import merged
+from tfrecon.config import from_tables, merged
 from tfrecon.errors import UserError
 from tfrecon.evaluation import table
 from tfrecon.run import CONFIG, check_same_settings, open_run
@@ -24,6 +24,8 @@ from tfrecon.studies.matrix import Cell
 
 OUTPUT = "output"
 """Folder of what each cell printed."""
+
+REMEDY = "delete its folder to train the cell anew, or take the setting back"
 
 POLL_SECONDS = 0.2
 USER_MISTAKE = 2
@@ -49,7 +51,8 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     run = open_run(path)
     from tfrecon.models import DEFAULTS
 
-    check_same_settings(merged(DEFAULTS[run.config.model.name], cell.tables), run)
+    tables = merged(DEFAULTS[from_tables(cell.tables).model.name], cell.tables)
+    check_same_settings(tables, run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 
