@@ -1,8 +1,10 @@
 """Studies as a user runs them: killed, gone on with, failing, verified; and all 44 cells."""
 
 import csv
+import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecon import checkpoint
 from tfrecon.config import from_tables, merged
 from tfrecon.models import DEFAULTS, build_model
 from tfrecon.preparation import compile_model
@@ -31,8 +34,8 @@ image_size = 32
 crop_size = 32
 load_size = 32
 [fit]
-steps = 6
-steps_per_epoch = 3
+steps = 40
+steps_per_epoch = 20
 batch_size = 2
 loss = "l1"
 checkpoint_seconds = 0
@@ -74,39 +77,68 @@ def here(tmp_path):
     return tmp_path
 
 
-def processes_of(folder):
+def processes_in(folder):
+    """Cells that run with `folder` as their working folder."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = path.read_bytes().split(b"\0")
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            if b"tfrecon.studies.worker" in words and (path / "cwd").resolve() == folder:
+                found.append(path)
         except OSError:
             continue
-        if b"tfrecon.studies.worker" in words and str(folder).encode() in b" ".join(words):
-            found.append(path)
     return found
+
+
+def killed_once(here, until):
+    """Starts the study and kills it, and it alone, as soon as a file like `until` is there."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    first = subprocess.Popen(command(here), cwd=here, env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not list(here.glob(f"checkpoints/own/*/{until}")):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.02)
+    lock = (here / "checkpoints" / "own" / ".lock").open("w")
+    with lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    while processes_in(here):
+        assert time.monotonic() < deadline, "its cells end with it"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_study_killed_before_its_first_checkpoint_goes_on(here):
+    text = (here / "own.toml").read_text()
+    text = text.replace("steps = 40", "minutes = 0.02").replace("_seconds = 0", "_seconds = 900")
+    (here / "own.toml").write_text(text.replace("steps_per_epoch = 20", "steps_per_epoch = 100000"))
+    killed_once(here, "config.json")
+    assert not list(here.glob("checkpoints/own/*/state.npz"))
+    done = study(here)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[2/2]" in done.stdout
+    assert study(here).returncode == 0, "the minutes that it was given are still known"
+    other = study(here, "--minutes-per-run", "3", "--report-only")
+    assert other.returncode == 2
+    assert "has fit.minutes = 0.02, not 3.0; give the same --root, --set" in other.stderr
 
 
 @pytest.mark.slow
 def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     folder = here / "checkpoints" / "own"
-    first = subprocess.Popen(command(here), cwd=here, env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
-    while not list(folder.glob("*/state.npz")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    locked = study(here)
-    assert locked.returncode == 2 and "another process trains the study" in locked.stderr
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    assert list(folder.glob("*/state.npz")), "it was killed in the middle of its first cell"
+    killed_once(here, "state.npz")
+    (cut,) = folder.glob("*/state.npz")
+    reached = checkpoint.load_note(cut)["step"]
+    assert 0 < reached < 40, "it was killed in the middle of its first cell"
     assert not (folder / "report.html").exists()
-    while processes_of("own/") and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not processes_of("own/"), "its cells end with it"
 
     done = study(here, "--jobs", "2" if len(os.sched_getaffinity(0)) > 1 else "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "residual_unet-32" in done.stdout and "[2/2]" in done.stdout
+    log = (folder / "output" / f"{cut.parent.name}.txt").read_text()
+    assert re.search(r"\d+/40", log.split("run checkpoints")[-1])
+    assert " 0/40" not in log.split("run checkpoints")[-1], "it went on where it was"
     for name in ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv"):
         assert (folder / name).stat().st_size, name
     with (folder / "leaderboard.csv").open() as file:
@@ -134,14 +166,15 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
     (folder / "nafnet-32" / "run.json").write_text("{")
     damaged = study(here, "--report-only")
     assert damaged.returncode == 0, damaged.stderr
-    assert "1 cells have no result: nafnet-32" in damaged.stdout
+    assert "Without a result: nafnet-32 (1)." in damaged.stdout
     assert "holds a damaged run" in (folder / "report.html").read_text()
 
     (here / "own.toml").write_text(
-        (here / "own.toml").read_text().replace("steps = 6", "steps = 9")
+        (here / "own.toml").read_text().replace("steps = 40", "steps = 50")
     )
     changed = study(here, "--report-only")
-    assert changed.returncode == 2 and "no cell of study 'own' is finished" in changed.stderr
+    assert changed.returncode == 2
+    assert "has fit.steps = 40, not 50; give the same" in changed.stderr
 
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 

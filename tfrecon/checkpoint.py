@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,29 @@ def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any
 
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """The arrays and the note of a file. Raises UserError for a missing or damaged one."""
+    with _opened(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+        return arrays, json.loads(arrays.pop(NOTE).tobytes())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         # Opened here: np.load leaves a file open that turns out to be damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        return arrays, json.loads(arrays.pop(NOTE).tobytes())
+            yield archive
     except FileNotFoundError:
         raise UserError(f"checkpoint {str(path)!r} does not exist") from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(
             f"checkpoint {str(path)!r} is damaged; remove it and train again"
         ) from error
+
+
+def load_note(path: Path) -> dict[str, Any]:
+    """The note alone, without reading the arrays; raises what `load` raises."""
+    with _opened(path) as archive:
+        return json.loads(archive[NOTE].tobytes())
 
 
 def assign(

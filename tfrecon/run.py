@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,8 @@ class Run:
 
     def save(self) -> None:
         """Writes config and facts."""
-        for name, content in ((CONFIG, self.config.to_dict()), (FACTS, self.facts)):
+        # The configuration last: a folder that has it is a run.
+        for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
             with images.replacing(self.path / name) as temporary:
                 temporary.write_text(json.dumps(content, indent=2) + "\n")
 
@@ -157,7 +157,7 @@ def check_same_settings(
     lengths = {name for name in LENGTHS if name in given.get("fit", {})}
     base = {} if names_model(given) else theirs
     mine = from_tables(with_settings(base, given)).to_dict()
-    solved = not any(theirs["fit"][name] for name in LENGTHS)  # it took no steps at all
+    solved = recorded.facts.get("steps") == 0  # and not trained: no length means anything
     resolved = set(LENGTHS) if "minutes" in lengths or not lengths or solved else set[str]()
     if mine["fit"]["precision"] == "auto":
         resolved.add("precision")
@@ -188,13 +188,15 @@ def taken(path: Path) -> dict[str, float]:
 
 
 def peak_memory_gib() -> float:
-    """The most memory that this process has held at once; 0 where the system does not tell."""
+    """The most memory that this process has held at once; 0 where the system does not tell.
+
+    Not by getrusage, whose figure begins at that of the process that started this one."""
     try:
-        import resource
-    except ImportError:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
         return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if sys.platform == "darwin" else 2**20)
+    peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return peaks[0] / 2**20 if peaks else 0.0
 
 
 def revision() -> dict[str, Any]:

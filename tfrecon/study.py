@@ -12,7 +12,7 @@ from tfrecon.cli import Parser, run, start_tensorflow
 from tfrecon.errors import UserError
 
 if TYPE_CHECKING:
-    from tfrecon.studies.matrix import Study
+    from tfrecon.studies.matrix import Cell
 
 RUNS = Path("checkpoints")
 
@@ -68,8 +68,10 @@ def _body(arguments: argparse.Namespace) -> None:
     study = read_study(arguments.study, over)
     cells = study.only(arguments.only)
     if arguments.list:
-        return print("\n".join(lines(study, arguments.only)))
+        return print("\n".join(lines(cells)))
     start_tensorflow()
+    import tensorflow as tf
+
     from tfrecon.studies import report, runner
     from tfrecon.studies.matrix import check_cells
 
@@ -78,6 +80,7 @@ def _body(arguments: argparse.Namespace) -> None:
         return print(report.verify(study, folder, arguments.verify))
     failed: dict[str, str] = {}
     if not arguments.report_only:
+        tf.config.set_visible_devices([], "GPU")  # they are for the cells
         check_cells(cells, arguments.study)
         failed = runner.train(cells, folder, arguments.jobs)
     if len(failed) < len(cells):
@@ -91,9 +94,8 @@ def _body(arguments: argparse.Namespace) -> None:
         )
 
 
-def lines(study: Study, pattern: str | None = None) -> list[str]:
+def lines(cells: Sequence[Cell]) -> list[str]:
     """A line for each cell: its name and its labels by axis."""
-    cells = study.only(pattern)
     width = max(len(cell.name) for cell in cells)
     return [
         f"{cell.name:{width}}  " + " ".join(f"{axis}={one}" for axis, one in cell.labels.items())

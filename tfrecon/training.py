@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import sys
 import time
@@ -25,6 +26,7 @@ from tfrecon.models import build_model, check_model
 from tfrecon.optimizers import build_optimizer
 from tfrecon.preparation import compile_model, probe_text, with_measured_steps
 from tfrecon.run import (
+    FACTS,
     STATE,
     Run,
     changes,
@@ -62,6 +64,8 @@ def train(
     the first step and before anything is written.
     """
     minutes = config.fit.minutes  # as asked for: the config will hold the steps that they are
+    if resume and minutes is None and (path / FACTS).is_file():
+        minutes = open_run(path).facts.get("minutes")
     check_model(config.model)  # the names and options, before thousands of files are read
     losses.mixture(config.fit.loss)
     build_optimizer(config.fit, total_steps=1)
@@ -109,7 +113,8 @@ def train(
         "val_images": len(data.val),
         "findings": data.findings,
         "data": {
-            "train": content_fingerprint(data.train), "val": content_fingerprint(data.val)
+            "train": content_fingerprint([*data.train, *itertools.chain(*data.extra)]),
+            "val": content_fingerprint(data.val),
         },
         "code": revision(),
         "frozen": getattr(model, "fingerprint", None),
@@ -164,8 +169,8 @@ def _check_data(recorded: Run, run: Run) -> None:
     then, now = recorded.facts.get("data"), run.facts["data"]
     if then not in (None, now):
         raise UserError(
-            f"run {str(run.path)!r} cannot go on: the contents of its files have changed since it "
-            "began; restore them, or start another --run"
+            f"run {str(run.path)!r} cannot go on: its images have changed since it began, in their "
+            "contents, names or order; restore them, or start another --run"
         )
 
 

@@ -16,6 +16,8 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 """Lets the page load nothing that is not in it."""
 
 
+PLACES = ("root", "cache_dir")
+
 Which = Literal["best", "median", "worst"]
 
 
@@ -185,7 +187,10 @@ def _configurations(comparison: Comparison) -> str:
 
 def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """Where the data lies on this machine is nobody's business, and the same for all."""
-    data = {k: v for k, v in config["data"].items() if k not in ("root", "cache_dir", "extra")}
+    data = {key: value for key, value in config["data"].items() if key not in PLACES}
+    data["extra"] = [
+        {key: value for key, value in extra.items() if key not in PLACES} for extra in data["extra"]
+    ]
     return {**config, "data": data}
 
 

@@ -72,8 +72,6 @@ def ablations(found: Mapping[str, Sequence[Ablation]]) -> str:
     """One table an axis, the reference as its first row."""
     shown: list[str] = []
     for axis, own in found.items():
-        if not own:
-            continue
         column = own[0].pair.column
         heads = [
             Head(_capital(axis)), Head(f"{tables.label(column)}: difference", "high"),

@@ -16,6 +16,8 @@ from tfrecon.comparison.sentences import label, quantity
 from tfrecon.config import DataConfig
 from tfrecon.data import pipeline, recipes
 from tfrecon.data.damage import IDENTITY
+from tfrecon.data.store import content_fingerprint
+from tfrecon.errors import UserError
 from tfrecon.inference import restorer
 
 LEADING = 3
@@ -29,6 +31,9 @@ def leading_pictures(
     where they or the images are not."""
     root = Path(config.root) if config.root else None
     samples = {sample.id: sample for sample in recipes.samples(config.recipe, root, split)}
+    evaluated = [samples[id] for id in comparison.ids if id in samples]
+    if content_fingerprint(evaluated) != comparison.results[0].facts.get("data"):
+        raise UserError("the images have changed since they were scored; evaluate the runs again")
     config = dataclasses.replace(config, cache="none")
     found: list[Picture] = []
     for result in comparison.results[:LEADING]:

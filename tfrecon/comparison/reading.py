@@ -17,8 +17,14 @@ REPORT = "report"
 
 
 def has_report(run: Run) -> bool:
-    """Whether the run has been evaluated on its own test split."""
-    return (run.path / REPORT / facts.FILE).is_file()
+    """Whether the run was evaluated on its own test split after the end of its training."""
+    try:
+        about = json.loads((run.path / REPORT / facts.FILE).read_text(encoding="utf-8"))
+        return all(one["trained"] for one in about["runs"].values())
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True  # `read_report` says what is wrong with it
 
 
 def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
@@ -41,12 +47,16 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
             for line in csv.DictReader(file):
                 if line["region"] == "method":
                     paid.setdefault(line["method"], {})[line["metric"]] = float(line["mean"])
+        for own in by_method.values():
+            for column, values in own.items():
+                if len(values) != about["images"]:
+                    raise ValueError(f"{column} of {len(values)} of {about['images']} images")
         baselines = {name: by_method[name] for name in about["baselines"]}
         return [
             Scored(run, by_method[row], baselines, costs.from_csv(paid[row]), {**about, **own})
             for run, (row, own) in zip(runs, own_facts.items(), strict=True)
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(
             f"the report in {str(folder)!r} cannot be read ({type(error).__name__}: {error}); make "
             f"it anew with python -m tfrecon.evaluate {' '.join(str(run.path) for run in runs)}"

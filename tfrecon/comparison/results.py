@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,10 +77,8 @@ class Comparison:
     baselines: Mapping[str, Mapping[str, Values]]
     axes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, list[str]])
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    def result(self, name: str) -> Result:
-        """The result of that name."""
-        return next(result for result in self.results if result.name == name)
+    dropped: Sequence[str] = ()
+    """Columns that some results have and others lack."""
 
 
 def compare(
@@ -106,9 +104,7 @@ def compare(
     for one in every:
         _check_same_images(first, one)
     columns = [name for name in first.scores if all(name in one.scores for one in every)]
-    if metric is None:
-        hole = table.HOLE + "psnr"
-        metric = hole if hole in columns else "psnr"
+    metric = metric or default_metric(columns)
     if metric not in columns:
         raise UserError(
             f"the runs are to be ranked by {metric!r}, which their reports do not have; they have "
@@ -138,9 +134,16 @@ def compare(
         for method, own in one.baselines.items()
         if all(name in own and own[name].keys() >= set(ids) for name in columns)
     }
+    dropped = sorted({name for one in every for name in one.scores} - set(columns))
     return Comparison(
-        title, metric, ids, columns, results, baselines, axes or {}, missing or {}
-    )  # fmt: skip
+        title, metric, ids, columns, results, baselines, axes or {}, missing or {}, dropped
+    )
+
+
+def default_metric(columns: Iterable[str]) -> str:
+    """PSNR, of the holes where they have a column."""
+    hole = table.HOLE + "psnr"
+    return hole if hole in columns else "psnr"
 
 
 def mean(values: Values) -> float:
@@ -181,7 +184,7 @@ def _check_same_images(first: Scored, other: Scored) -> None:
                 f"image: {run.name!r} lacks {', '.join(map(repr, absent[:LISTED]))}{more}; "
                 "evaluate both on the same split"
             )
-    for key in ("data", "image_size", "damage", "resize", "split"):
+    for key in ("data", "image_size", "val_size", "damage", "resize", "split"):
         if first.facts.get(key) != other.facts.get(key):
             raise UserError(
                 f"{names} were evaluated on images that differ in {key}: "

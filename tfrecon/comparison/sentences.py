@@ -9,7 +9,7 @@ import numpy as np
 
 from tfrecon.comparison import tables
 from tfrecon.comparison.results import Comparison, Result, gain, mean
-from tfrecon.comparison.statistics import ALPHA, LEAST_IMAGES, Ablation, Pair
+from tfrecon.comparison.statistics import ALPHA, Ablation, Pair
 
 LISTED = 5
 """Most names that a sentence lists."""
@@ -25,7 +25,7 @@ def sentences(
     found += [line for axis, rows in ablations.items() if (line := _axis(comparison, axis, rows))]
     found.append(_nothing_done(comparison))
     found += _cheaper(comparison, tested)
-    found += _cautions(comparison)
+    found += _cautions(comparison, tested)
     return [line for line in found if line]
 
 
@@ -47,25 +47,34 @@ def _p(pair: Pair) -> str:
 
 def _winner(comparison: Comparison, tested: Sequence[Pair]) -> str:
     best, column = comparison.results[0], comparison.metric
+    if math.isnan(best.mean(column)):
+        return f"No result has a {label(column)}: no image has a value."
+    if len(comparison.results) == 1:
+        shown = quantity(column, best.mean(column))
+        return f"{best.name} is the only result: {label(column)} {shown}."
     said = (
         f"Of {len(comparison.results)} results on {len(comparison.ids)} images {best.name} has the "
         f"best {label(column)}, {quantity(column, best.mean(column))}"
     )
-    if len(comparison.results) == 1:
-        return said + "."
     second = comparison.results[1]
     pair = _of(tested, best, second)
-    by = quantity(column, abs(pair.difference))
-    low, high = sorted((abs(pair.low), abs(pair.high)))
-    if pair.low <= 0 <= pair.high:
-        low, high = pair.low, pair.high
+    by, low, high = (gain(column, one) for one in (pair.difference, pair.low, pair.high))
+    low, high = sorted((low, high))
     interval = f"95% interval {quantity(column, low)} to {quantity(column, high)}"
     verdict = (
         f"the difference is real by the corrected paired test ({_p(pair)})"
         if pair.is_real
         else f"the corrected paired test does not tell it from chance ({_p(pair)})"
     )
-    return f"{said}, {by} better than the next, {second.name} ({interval}); {verdict}."
+    if pair.is_real and pair.effect < 0:
+        verdict = (
+            f"but on most images {second.name} is the better, which is real by the corrected "
+            f"paired test ({_p(pair)}): few images decide the mean"
+        )
+    return (
+        f"{said}, {quantity(column, by)} better than the next, {second.name} ({interval}); "
+        f"{verdict}."
+    )
 
 
 def _tied(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
@@ -80,15 +89,32 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Ablation]) -> str:
     if not rows:
         return ""
     column, reference = comparison.metric, rows[0].reference
-    real = [row for row in rows if row.pair.is_real and gain(column, row.pair.difference) > 0]
-    parts = [f"{row.label} {quantity(column, -row.pair.difference, signed=True)}" for row in real]
-    apart = [row.label for row in rows if row not in real]
-    said = f"On {axis}, {reference} is best"
-    if parts:
-        said += f"; against it, with all else equal: {_listed(parts)}"
+    worse = [row for row in rows if row.pair.is_real and gain(column, row.pair.difference) > 0]
+    better = [row for row in rows if row.pair.is_real and row not in worse]
+    apart = [row.label for row in rows if not row.pair.is_real]
+    absent = [
+        label
+        for label in comparison.axes[axis]
+        if label != reference and label not in [row.label for row in rows]
+    ]
+
+    def shown(some: Sequence[Ablation]) -> str:
+        return _listed(
+            [f"{row.label} {quantity(column, -row.pair.difference, signed=True)}" for row in some]
+        )
+
+    parts = [f"On {axis}, with all else equal, against {reference}"]
+    if not better:
+        parts = [f"On {axis}, {reference} is best with all else equal"]
+    if worse:
+        parts.append(f"worse: {shown(worse)}")
+    if better:
+        parts.append(f"better: {shown(better)}")
     if apart:
-        said += f"; not to be told apart from it: {_listed(apart)}"
-    return said + "."
+        parts.append(f"not to be told apart from it: {_listed(apart)}")
+    if absent:
+        parts.append(f"not compared, as no result agrees with it in all else: {_listed(absent)}")
+    return "; ".join(parts) + "."
 
 
 def _nothing_done(comparison: Comparison) -> str:
@@ -111,9 +137,12 @@ def _nothing_done(comparison: Comparison) -> str:
     if not held:
         return ""
     if not worse:
-        return "Every result is better than each method without training that it is held against."
+        return (
+            f"By {label(column)} every result is better than each method without training that it "
+            "is held against."
+        )
     return (
-        f"NO better than the best method without training: {_listed(worse)}; "
+        f"By {label(column)} NO better than the best method without training: {_listed(worse)}; "
         f"{len(worse)} of {held} results."
     )
 
@@ -121,7 +150,7 @@ def _nothing_done(comparison: Comparison) -> str:
 def _cheaper(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
     """The result with fewest multiply-adds among those that cannot be told from the best."""
     best = comparison.results[0]
-    if best.cost.multiply_adds is None:
+    if best.cost.multiply_adds is None or _too_few(comparison, tested):
         return []
     as_good = [
         other
@@ -135,20 +164,20 @@ def _cheaper(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
     least = min(as_good, key=lambda other: other.cost.multiply_adds or 0)
     share = (least.cost.multiply_adds or 0) / best.cost.multiply_adds
     return [
-        f"{least.name} is as good as the best by the test and takes {share:.0%} of its "
+        f"{least.name} cannot be told from the best and takes {100 * share:.2g}% of its "
         "multiply-adds."
     ]
 
 
-def _cautions(comparison: Comparison) -> list[str]:
+def _cautions(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
     found: list[str] = []
     seeds = {len(result.runs) for result in comparison.results}
-    if seeds == {1}:
+    if 1 in seeds:
         found.append(
-            "Each result is one training with one seed: the tests say that results differ on these "
-            "images, not that another seed would give the same order."
+            "A result of one seed is one training: the tests say that results differ on these "
+            "images, not that other seeds would give the same order."
         )
-    else:
+    if seeds != {1}:
         spreads = [
             float(np.std(result.seed_means[comparison.metric], ddof=1))
             for result in comparison.results
@@ -156,18 +185,29 @@ def _cautions(comparison: Comparison) -> list[str]:
         ]
         most = quantity(comparison.metric, max(spreads))
         found.append(
-            f"Over the seeds of a result the mean varies by {most} at most (standard deviation); "
-            "differences below that may be luck."
+            f"Over the seeds of a result the mean varies by {most} at most (standard deviation): "
+            "differences of about that size may be luck, whatever the tests say."
         )
-    if len(comparison.ids) < LEAST_IMAGES:
+    if _too_few(comparison, tested):
         found.append(
-            f"With {len(comparison.ids)} images no difference can reach p < {ALPHA:g}: take more."
+            f"With {_images(comparison)} images and {len(tested)} pairs of results no difference "
+            f"can reach p < {ALPHA:g}: take more images, or fewer results."
         )
     if comparison.missing:
         found.append(
-            f"{len(comparison.missing)} cells have no result: {_listed(list(comparison.missing))}."
+            f"Without a result: {_listed(list(comparison.missing))} ({len(comparison.missing)})."
         )
     return found
+
+
+def _images(comparison: Comparison) -> int:
+    """The images that have a value of the metric."""
+    return int((~np.isnan(comparison.results[0].scores[comparison.metric])).sum())
+
+
+def _too_few(comparison: Comparison, tested: Sequence[Pair]) -> bool:
+    """Whether even a difference of one sign on every image could not pass the corrected test."""
+    return bool(tested) and 2.0 ** (1 - _images(comparison)) * len(tested) >= ALPHA
 
 
 def _of(tested: Sequence[Pair], one: Result, other: Result) -> Pair:

@@ -20,9 +20,6 @@ from tfrecon.evaluation import table
 ALPHA = 0.05
 """Corrected p-values below this count as a difference."""
 
-LEAST_IMAGES = 6
-"""Of fewer differing images no two-sided signed-rank test can reach p < 0.05."""
-
 
 @dataclass(frozen=True)
 class Pair:

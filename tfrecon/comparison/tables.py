@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -237,9 +238,22 @@ def markdown(
         paid = cost[line.name] if line.result else [costs.EMPTY] * len(heads)
         rows.append([rank, _plain(line.name), line.groups, *shown, *paid])
     blocks += ["", "## Leaderboard", "", _rows(rows)]
+    if tested := notable_pairs(comparison, pairs):
+        blocks += ["", "## Paired tests", ""]
+        rows = [
+            ["better", "worse", f"{label(comparison.metric)}: difference", "p (Holm)", "effect"]
+        ]
+        for pair in tested:
+            spread = interval(pair.column, pair.low, pair.high, signed=True)
+            rows.append(
+                [
+                    _plain(pair.better), _plain(pair.worse),
+                    f"{number(pair.column, pair.difference, signed=True)} {spread}",
+                    p_value(pair.corrected), effect(pair.effect),
+                ]
+            )  # fmt: skip
+        blocks.append(_rows(rows))
     for axis, own in ablations.items():
-        if not own:
-            continue
         blocks += ["", f"## {_plain(axis)}, against {_plain(own[0].reference)}", ""]
         rows = [
             ["label", f"{label(own[0].pair.column)}: difference", "p (Holm)", "effect", "cells"]
@@ -255,6 +269,14 @@ def markdown(
             )  # fmt: skip
         blocks.append(_rows(rows))
     return "\n".join(blocks) + "\n"
+
+
+def notable_pairs(comparison: Comparison, pairs: Sequence[Pair]) -> list[Pair]:
+    """Of the metric that ranks: neighbours in rank, then the winner against each of the others."""
+    order = [result.name for result in comparison.results]
+    wanted = [*itertools.pairwise(order), *((order[0], other) for other in order[2:])]
+    own = {(p.better, p.worse): p for p in pairs if p.column == comparison.metric}
+    return [own[two] for two in wanted if two in own]
 
 
 def _cells(

@@ -17,6 +17,7 @@ from tfrecon.errors import UserError
 from tfrecon.evaluation import costs
 from tfrecon.evaluation import table as evaluation_table
 
+THREADS = ("intra_op_threads", "inter_op_threads")
 FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
 
 
@@ -39,6 +40,7 @@ def write(
     }
     said = plain.sentences(comparison, own, ablations)
     notes = [*costs.notes({result.name: result.cost for result in comparison.results})]
+    notes += [f"{name} is left out: not every result has it." for name in comparison.dropped]
     try:
         pictures = leading_pictures(comparison, config, split, options or {})
     except (UserError, OSError) as error:
@@ -65,7 +67,11 @@ def environment(comparison: Comparison) -> dict[str, str]:
     """What the numbers depend on: data, seeds, code, versions, machine."""
     first = comparison.results[0]
     facts = first.facts
-    machines = {str(result.facts.get("machine")) for result in comparison.results}
+    machines, threads = set[str](), set[str]()
+    for result in comparison.results:
+        own = dict(result.facts.get("machine") or {})
+        threads.add(str([own.pop(name, "?") for name in THREADS]))
+        machines.add(str(own))
     revisions = {_code(result.facts.get("code") or {}) for result in comparison.results}
     trained = {
         _code(run.facts.get("code") or {}) for result in comparison.results for run in result.runs
@@ -86,21 +92,27 @@ def environment(comparison: Comparison) -> dict[str, str]:
         for name in ("tensorflow", "keras", "numpy", "python", "processor")
         if name in machine
     }
-    threads = sorted(
-        {
-            f"{run.facts.get('machine', {}).get('intra_op_threads', '?')}"
-            for result in comparison.results
-            for run in result.runs
-        }
-    )
-    shown["threads of a training"] = ", ".join(threads)
+    runs = [run for result in comparison.results for run in result.runs]
+    used = {str(run.facts.get("machine", {}).get("intra_op_threads", "?")) for run in runs}
+    shown["threads of a training"] = ", ".join(sorted(used))
+    seen = {str((run.facts.get("data") or {}).get("train", "not recorded")) for run in runs}
+    shown["training photos"] = ", ".join(sorted(seen)) + " (hash over ids and file contents)"
+    if len(seen) > 1:
+        shown["caution: training photos"] = "not all results were trained on the same photos"
     if len(machines) > 1:
-        shown["note"] = "the results were not all evaluated on the same machine and versions"
+        shown["caution: machine"] = (
+            "not all results were evaluated on the same machine and versions"
+        )
+    if len(threads) > 1:
+        shown["caution: threads"] = "results had different shares of the cores: images/s of them "
+        shown["caution: threads"] += "cannot be compared"
     return shown
 
 
 def _code(code: Mapping[str, Any]) -> str:
     if not code.get("revision"):
-        return "no git checkout"
-    state = "clean" if code.get("clean") else "with uncommitted changes"
+        return "of no known git revision"
+    state = {True: "clean", False: "with uncommitted changes"}.get(
+        code.get("clean"), "unknown state"
+    )
     return f"{str(code['revision'])[:12]}, {state}"

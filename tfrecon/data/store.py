@@ -193,11 +193,14 @@ def content_fingerprint(samples: Sequence[Sample]) -> str:
     """A hash over the ids, regions, boxes and file contents of samples, in order; the same wherever
     the files lie."""
     digest = hashlib.blake2b(digest_size=16)
+    contents: dict[Path, bytes] = {}  # several samples may be regions of one file
     for sample in samples:
         digest.update(repr((sample.id, sample.boxes, sample.region, sample.resize_input)).encode())
         for path in sample.files:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
+            if path not in contents:
+                with path.open("rb") as file:
+                    contents[path] = hashlib.file_digest(file, "blake2b").digest()
+            digest.update(contents[path])
     return digest.hexdigest()
 
 

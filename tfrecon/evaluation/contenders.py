@@ -69,17 +69,19 @@ def of_run(
     where the best weights, which the first row has, are of another step. Raises UserError for a run
     without an average and for draws of a model that makes one answer.
     """
-    found = {name: _contender(run, model)}
+    size, channels = run.config.data.image_size, 4 if run.has_mask else 3
+    counted = multiply_adds(model, size, channels)
+    found = {name: _contender(run, model, counted)}
     if ensemble:
-        found[name + ENSEMBLE] = _contender(run, model, self_ensemble)
+        found[name + ENSEMBLE] = _contender(run, model, counted, self_ensemble)
     if tile:
         overlap = tile // TILE_OVERLAP
         found[name + TILES] = _contender(
-            run, model, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
+            run, model, counted, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
         )
     for draw in range(1, draws + 1):
         drawn = run.load_model({**(options or {}), "draw": draw})
-        found[f"{name}{DRAW}{draw}"] = _contender(run, drawn)
+        found[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
     if compare_ema:
         if not run.config.fit.ema_decay:
             raise UserError(
@@ -91,26 +93,25 @@ def of_run(
         if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
             last = run.load_model(options)
             checkpoint.assign(path, arrays, {"average": inference_variables(last)})
-            found[name + LAST] = _contender(run, last)
+            found[name + LAST] = _contender(run, last, counted)
         raw = run.load_model(options)
         checkpoint.assign(path, arrays, {"model": kept_variables(raw)})
-        found[name + RAW] = _contender(run, raw)
+        found[name + RAW] = _contender(run, raw, counted)
     return found
 
 
-def _contender(run: Run, model: Any, around: Callable[[Any], Any] | None = None) -> Contender:
-    """`model` as a row, inside `around`, the mask going in only if the run has one."""
+def _contender(
+    run: Run, model: Any, counted: int | None, around: Callable[[Any], Any] | None = None
+) -> Contender:
+    """`model`, whose multiply-adds are `counted`, as a row, inside `around`; the mask goes in only
+    if the run has one."""
     restore = around(restorer(model)) if around else restorer(model)
 
     def apply(batch: pipeline.Batch) -> Any:
         return restore(np.asarray(pipeline.model_input(batch) if run.has_mask else batch["input"]))
 
     parameters = sum(int(np.prod(variable.shape)) for variable in inference_variables(model))
-    size, channels = run.config.data.image_size, 4 if run.has_mask else 3
-    return Contender(
-        apply, parameters, run.train_minutes, multiply_adds(model, size, channels),
-        run.train_memory_gib,
-    )  # fmt: skip
+    return Contender(apply, parameters, run.train_minutes, counted, run.train_memory_gib)
 
 
 def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon import images
+from tfrecon import checkpoint, images
 from tfrecon.backbones import BACKBONES
 from tfrecon.config import DataConfig
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import content_fingerprint
-from tfrecon.run import Run, machine, revision
+from tfrecon.run import STATE, Run, machine, revision
 
 FILE = "evaluation.json"
 
@@ -42,9 +42,9 @@ def facts(
 
 
 def run_facts(run: Run, model: Any) -> dict[str, Any]:
-    """Of one run: its folder and, for an inversion, its taps and how many feature values it keeps
-    of each pixel (three would be as many as the image has)."""
-    found: dict[str, Any] = {"path": str(run.path)}
+    """Of one run: whether its training had ended and, for an inversion, its taps and how many
+    feature values it keeps of each pixel (three would be as many as the image has)."""
+    found: dict[str, Any] = {"trained": is_trained(run)}
     if not hasattr(model, "extractor"):
         return found
     taps: list[dict[str, Any]] = []
@@ -59,6 +59,14 @@ def run_facts(run: Run, model: Any) -> dict[str, Any]:
     size = run.config.data.image_size
     kept = sum(tap["channels"] / (tap["stride"] or size) ** 2 for tap in taps)
     return {**found, "taps": taps, "values_per_pixel": kept}
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the run's training has come to its end, so that its weights are its last."""
+    if not (run.path / STATE).is_file():
+        return False
+    note = checkpoint.load_note(run.path / STATE)
+    return bool(note["stopped"]) or note["step"] >= run.facts["steps"]
 
 
 def write(folder: Path, common: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -27,7 +27,7 @@ def multiply_adds(model: Any, size: int, channels: int) -> int | None:
     try:
         graph = answer.get_concrete_function(specification).graph
         return _graph(graph.as_graph_def(add_shapes=True))
-    except (_Unknown, ValueError, tf.errors.InvalidArgumentError):
+    except (_Unknown, KeyError, TypeError, ValueError, tf.errors.InvalidArgumentError):
         return None
 
 

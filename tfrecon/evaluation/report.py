@@ -119,9 +119,6 @@ def evaluate_runs(
         about.append(table.NO_LPIPS)
     verdicts = _verdicts(cells, found.costs, names, list(untrained))
     text = _write_summaries(folder, cells, found.costs, about, verdicts)
-    of_runs = {n: facts.run_facts(*one) for n, *one in zip(names, runs, models, strict=True)}
-    about_all = facts.facts(split, config, samples, options, list(untrained))
-    facts.write(folder, about_all, of_runs)
     ranked = _ranked(found.rows, names[0], table.psnr_column(cells))
     shown = {name: trained[name].apply for name in names}
     what = "hole PSNR" if masked else "PSNR"
@@ -133,6 +130,10 @@ def evaluate_runs(
     if hasattr(models[0], "tap_maps") and len(runs) == 1:
         files.append("features.png")
         gallery.write_features(folder / "features.png", samples, config, models[0].tap_maps)
+    # Last: a report that has it is whole.
+    of_runs = {n: facts.run_facts(*one) for n, *one in zip(names, runs, models, strict=True)}
+    about_all = facts.facts(split, config, samples, options, list(untrained))
+    facts.write(folder, about_all, of_runs)
     return Report(folder, text, cells, verdicts, files)
 
 

@@ -15,6 +15,7 @@ from tfrecon.config import (
     SECTIONS,
     Config,
     Table,
+    check_sections,
     from_tables,
     load_toml,
     merged,
@@ -22,12 +23,19 @@ from tfrecon.config import (
     with_settings,
 )
 from tfrecon.errors import UserError, did_you_mean
+from tfrecon.evaluation.table import HOLE, MEASURES
 from tfrecon.registry import Spec, check
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
 AXIS_KEYS = ("name", "key", "values")
-LABEL = re.compile(r"[\w.+]+(-[\w.+]+)*")
+LABEL = re.compile(r"\w[\w.+]*(-[\w.+]+)*")
 """Labels become names of folders."""
+
+OUTPUT = "output"
+"""Folder of what each cell printed, beside the cells."""
+
+SAME_IMAGES = ("recipe", "root", "image_size", "damage", "resize", "val_size")
+"""Settings of [data] on which it depends which pixels a cell is tested on."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,6 @@ class Cell:
     name: str
     group: str
     labels: Mapping[str, str]
-    seed: int
     tables: Table
 
 
@@ -94,9 +101,10 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
     base = _with_base(path, tables)
     axes = _axes(path, tables.get("axes"))
     exclude = _exclusions(path, tables.get("exclude", []), axes)
-    seeds = tables.get("seeds", [merged({"fit": {"seed": 0}}, base)["fit"]["seed"]])
-    if not _is_list_of(seeds, int) or not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"{path}: seeds must be a list of different whole numbers, not {seeds!r}")
+    _check_metric(path, tables.get("metric"))
+    seeds = tables.get("seeds")
+    if seeds is not None:
+        _check_seeds(path, seeds, axes)
     cells: list[Cell] = []
     for chosen in itertools.product(*axes.values()):
         labels = {axis: value.label for axis, value in zip(axes, chosen, strict=True)}
@@ -106,9 +114,11 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
         for tables_of_value in (*(value.tables for value in chosen), over or {}):
             own = with_settings(own, tables_of_value)
         group = "-".join(labels.values())
-        for seed in seeds:
-            name = f"{group}-seed{seed}" if len(seeds) > 1 else group
-            cells.append(Cell(name, group, labels, seed, merged(own, {"fit": {"seed": seed}})))
+        if seeds is None:
+            cells.append(Cell(group, group, labels, own))
+        for seed in seeds or []:
+            seeded = merged(own, {"fit": {"seed": seed}})
+            cells.append(Cell(f"{group}-seed{seed}", group, labels, seeded))
     if not cells:
         raise UserError(f"{path}: every cell is excluded; remove a rule of [[exclude]]")
     names = [cell.name for cell in cells]
@@ -116,8 +126,16 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
         if names.count(name) > 1:
             count = names.count(name)
             raise UserError(f"{path}: {count} cells are called {name!r}; rename a label")
+        if name == OUTPUT:
+            raise UserError(f"{path}: no cell can be called {OUTPUT!r}; rename a label")
+    known: dict[str, str] = {}
     for cell in cells:
-        config(cell, path)
+        same = known.setdefault(repr(config(cell, path).to_dict()), cell.name)
+        if same != cell.name:
+            raise UserError(
+                f"{path}: cells {same!r} and {cell.name!r} have the same settings; take the one "
+                "out, or the --set that makes them equal"
+            )
     return Study(
         path.stem, str(tables.get("title", path.stem)), tables.get("metric"),
         {axis: [value.label for value in values] for axis, values in axes.items()}, cells,
@@ -132,13 +150,15 @@ def config(cell: Cell, path: str | Path) -> Config:
 
 def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     """Raises UserError for names and options of models, losses, optimizers and recipes that do not
-    exist, and for data that is not there, before any cell is trained."""
+    exist, for data that is not there, and for cells that would be tested on different pixels,
+    before any cell is trained."""
     from tfrecon.data import recipes
     from tfrecon.losses import LOSSES
     from tfrecon.models import DEFAULTS, check_model
     from tfrecon.optimizers import build_optimizer
 
     places: dict[str, tuple[Cell, Config]] = {}
+    tested: dict[str, Config] = {}
     for cell in cells:
         with _naming(cell):
             name = config(cell, path).model.name
@@ -149,11 +169,49 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
                 check(Spec(loss.name, options), LOSSES, "loss")
             build_optimizer(whole.fit, total_steps=1)
             recipes.find(whole.data.recipe.name)
+            tested[cell.name] = whole
             places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
+    _check_same_images([*tested.items()])
     for cell, whole in places.values():
         with _naming(cell):
             root = Path(whole.data.root) if whole.data.root else None
             recipes.samples(whole.data.recipe, root, "train")
+
+
+def _check_same_images(tested: Sequence[tuple[str, Config]]) -> None:
+    first, data = tested[0][0], tested[0][1].data
+    for name, whole in tested[1:]:
+        for key in SAME_IMAGES:
+            then, now = getattr(data, key), getattr(whole.data, key)
+            if key == "val_size":  # what it is where it is not given
+                then, now = then or data.image_size, now or whole.data.image_size
+            if then != now:
+                raise UserError(
+                    f"cells {first!r} and {name!r} would be tested on different images: data.{key} "
+                    f"is {then!r} and {now!r}; give all cells the same"
+                )
+
+
+def _check_metric(path: Path, metric: object) -> None:
+    ranking = [name for name, measure in MEASURES.items() if measure.higher_is_better is not None]
+    known = [*ranking, *(HOLE + name for name in ranking)]
+    if metric is not None and metric not in known:
+        raise UserError(
+            f"{path}: metric must be one that can rank, not {metric!r}"
+            f"{did_you_mean(str(metric), known)}"
+        )
+
+
+def _check_seeds(path: Path, seeds: object, axes: Mapping[str, Sequence[_Value]]) -> None:
+    if (
+        not _is_list_of(seeds, int)
+        or not seeds
+        or len(set(cast(list[int], seeds))) < len(cast(list[int], seeds))
+    ):
+        raise UserError(f"{path}: seeds must be a list of different whole numbers, not {seeds!r}")
+    for axis, values in axes.items():
+        if any("seed" in value.tables.get("fit", {}) for value in values):
+            raise UserError(f"{path}: axis {axis!r} sets fit.seed, and so does seeds; keep one")
 
 
 @contextlib.contextmanager
@@ -171,6 +229,7 @@ def _naming(cell: Cell) -> Iterator[None]:
 def _with_base(path: Path, tables: Table) -> Table:
     """Sections on top of those of the configuration file that ``base`` names, if it is there."""
     own = {section: tables[section] for section in SECTIONS if section in tables}
+    check_sections(own, str(path))
     if "base" not in tables:
         return own
     if not isinstance(tables["base"], str):

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from tfrecon.comparison.reading import read_report
 from tfrecon.comparison.results import Comparison, Scored, compare
 from tfrecon.comparison.writing import write as write_comparison
@@ -14,9 +16,12 @@ from tfrecon.errors import UserError, unknown
 from tfrecon.evaluation.report import data_config, evaluate_runs
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result
+from tfrecon.training import set_threads
 
 TOLERANCE = 1e-5
-"""Of a score's size: what a repeated evaluation may differ by, and what CSV files round."""
+"""Of a column's mean size: what a repeated evaluation may differ by, and what CSV files round."""
+
+UNFINISHED = "not finished"
 
 
 def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison:
@@ -35,11 +40,12 @@ def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison
         if scored:
             groups.setdefault(cell.group, []).append(scored)
         else:
-            missing[cell.name] = failed.get(cell.name, "not finished")
+            missing[cell.name] = failed.get(cell.name, UNFINISHED)
     if not groups:
+        known = [f"{name}: {why}" for name, why in missing.items() if why != UNFINISHED]
         raise UserError(
-            f"no cell of study {study.name!r} is finished in {str(folder)!r}, so there is nothing "
-            "to report; run it without --report-only"
+            f"no cell of study {study.name!r} has a result in {str(folder)!r}, so there is nothing "
+            "to report; " + (known[0] if known else "run it without --report-only")
         )
     return compare(
         study.title, groups, metric=study.metric, axes=study.axes, labels=study.labels(),
@@ -65,6 +71,7 @@ def verify(study: Study, folder: Path, name: str) -> str:
     before = result(cells[name], folder)
     if before is None:
         raise UserError(f"cell {name!r} has no result in {str(folder)!r} yet; train it first")
+    set_threads(before.run.facts)  # sums depend on them
     with tempfile.TemporaryDirectory() as temporary:
         evaluate_runs([before.run], baselines=False, folder=Path(temporary))
         (after,) = read_report(Path(temporary), [before.run])
@@ -75,11 +82,17 @@ def verify(study: Study, folder: Path, name: str) -> str:
         )
     worst, where = 0.0, "no score"
     for column, values in before.scores.items():
+        if column not in after.scores:
+            raise UserError(
+                f"cell {name!r} cannot be verified: {column} can no longer be computed here; put "
+                "the weights that it needs into $TFRECON_WEIGHTS"
+            )
+        size = float(np.nanmean(np.abs(list(values.values())))) or 1.0
         for id, then in values.items():
             now = after.scores[column][id]
             if math.isnan(then) and math.isnan(now):
                 continue
-            difference = abs(now - then) / max(abs(then), 1.0)
+            difference = abs(now - then) / size
             if not difference <= worst:
                 worst, where = difference, f"{column} of {id!r}: {then:.7g} then, {now:.7g} now"
     if not worst <= TOLERANCE:

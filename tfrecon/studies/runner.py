@@ -14,18 +14,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from tfrecon.comparison import tables
 from tfrecon.comparison.reading import REPORT, has_report, read_report
-from tfrecon.comparison.results import Scored
+from tfrecon.comparison.results import Scored, default_metric, mean
 from tfrecon.config import from_tables, merged
 from tfrecon.errors import UserError
-from tfrecon.evaluation import table
-from tfrecon.run import CONFIG, check_same_settings, open_run
-from tfrecon.studies.matrix import Cell
+from tfrecon.run import STATE, check_same_settings, open_run
+from tfrecon.studies.matrix import OUTPUT, Cell
 
-OUTPUT = "output"
-"""Folder of what each cell printed."""
+REMEDY = (
+    "give the same --root, --set and --minutes-per-run as before, or delete its folder to train "
+    "the cell anew"
+)
 
-REMEDY = "delete its folder to train the cell anew, or take the setting back"
+INDIFFERENT = {
+    "data": ("root", "cache", "cache_dir", "feature_cache_gib"), "fit": ("checkpoint_seconds",)
+}  # fmt: skip
+"""Settings that do not change a result: a finished cell need not be given them again."""
 
 POLL_SECONDS = 0.2
 USER_MISTAKE = 2
@@ -37,6 +44,9 @@ class _Running:
     process: subprocess.Popen[bytes]
     cores: list[int]
     started: float
+    log: Path
+    said_before: int
+    """Bytes of the log that earlier attempts wrote."""
 
 
 def result(cell: Cell, folder: Path) -> Scored | None:
@@ -46,13 +56,16 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     than the cell has now.
     """
     path = folder / cell.name
-    if not (path / CONFIG).exists():
+    if not (path / STATE).is_file():
         return None
-    run = open_run(path)
     from tfrecon.models import DEFAULTS
 
-    tables = merged(DEFAULTS[from_tables(cell.tables).model.name], cell.tables)
-    check_same_settings(tables, run, REMEDY)
+    run = open_run(path)
+    theirs = run.config.to_dict()
+    known = {section: {key: theirs[section][key] for key in keys}
+             for section, keys in INDIFFERENT.items()}  # fmt: skip
+    defaults = DEFAULTS.get(from_tables(cell.tables).model.name, {})
+    check_same_settings(merged(merged(defaults, known), cell.tables), run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 
@@ -117,10 +130,12 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
 def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
     log = folder / OUTPUT / f"{cell.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
+    said_before = log.stat().st_size if log.exists() else 0
+    environment = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # cells share a GPU
     command = [sys.executable, "-m", "tfrecon.studies.worker", str(folder / cell.name)]
     with log.open("ab") as file:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT
+            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
         )
     # Before it starts a thread: threads take the cores of the one that starts them.
     with contextlib.suppress(ProcessLookupError):
@@ -129,7 +144,7 @@ def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
         with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
             process.stdin.write(json.dumps(cell.tables).encode() + b"\n")
             process.stdin.flush()
-    return _Running(cell, process, cores, time.monotonic())
+    return _Running(cell, process, cores, time.monotonic(), log, said_before)
 
 
 def _close(one: _Running) -> None:
@@ -141,8 +156,9 @@ def _close(one: _Running) -> None:
 def _failure(one: _Running, folder: Path) -> str | None:
     """Why a process that has ended has no result; None where it has one."""
     code = one.process.returncode
-    log = folder / OUTPUT / f"{one.cell.name}.txt"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    log = one.log
+    said = log.read_bytes()[one.said_before :].decode(errors="replace")
+    lines = [line for line in said.splitlines() if line.strip()]
     if code < 0:
         name = signal.Signals(-code).name
         hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
@@ -161,9 +177,9 @@ def _score(cell: Cell, folder: Path) -> str:
     scored = result(cell, folder)
     if scored is None:
         return "no result"
-    hole = table.HOLE + "psnr"
-    values = list(scored.scores[hole if hole in scored.scores else "psnr"].values())
-    return f"{table.MEASURES['psnr'].label} {sum(values) / len(values):.2f}"
+    column = default_metric(scored.scores)
+    values = np.array(list(scored.scores[column].values()))
+    return f"{tables.label(column)} {tables.number(column, mean(values))}"
 
 
 @contextlib.contextmanager

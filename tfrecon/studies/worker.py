@@ -33,11 +33,11 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.config import from_tables, merged
     from tfrecon.evaluation.report import evaluate_runs
     from tfrecon.models import DEFAULTS
-    from tfrecon.run import CONFIG, check_same_settings, open_run
+    from tfrecon.run import STATE, check_same_settings, open_run
 
     path = Path(arguments.path)
     tables = merged(DEFAULTS[from_tables(tables).model.name], tables)
-    recorded = open_run(path) if (path / CONFIG).exists() else None
+    recorded = open_run(path) if (path / STATE).is_file() else None  # before, it starts anew
     training.set_threads(recorded.facts if recorded else None)
     if recorded:
         check_same_settings(tables, recorded)
