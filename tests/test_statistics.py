@@ -106,8 +106,9 @@ def test_pairs_are_ordered_signed_and_corrected_together():
     assert [(p.better, p.worse) for p in pairs] == [
         ("high", "middle"), ("high", "low"), ("middle", "low"),
     ]  # fmt: skip
+    scores = {result.name: result.scores["psnr"] for result in found.results}
     for pair in pairs:
-        own = found.result(pair.better).scores["psnr"] - found.result(pair.worse).scores["psnr"]
+        own = scores[pair.better] - scores[pair.worse]
         assert pair.difference == pytest.approx(own.mean())
         assert pair.low < pair.difference < pair.high
         assert pair.p == pytest.approx(stats.wilcoxon(own).pvalue)

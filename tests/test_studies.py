@@ -8,8 +8,9 @@ import pytest
 
 from tfrecon import study as verb
 from tfrecon.config import from_tables
+from tfrecon.data import recipes
 from tfrecon.errors import UserError
-from tfrecon.studies.matrix import config, read_study
+from tfrecon.studies.matrix import check_cells, config, read_study
 
 REPOSITORY = Path(__file__).parents[1]
 STUDIES = sorted((REPOSITORY / "configs" / "studies").glob("*.toml"))
@@ -88,6 +89,33 @@ def test_seeds_make_cells_of_one_group(tmp_path):
     assert len(study.cells) == 12
 
 
+def test_a_seed_is_an_axis_or_a_repeat_and_never_lost(tmp_path):
+    text = TWO_AXES.replace("fit.learning_rate", "fit.seed").replace("[0.1, 0.01, 0.001]", "[4, 7]")
+    study = study_of(tmp_path, text)
+    assert [config(cell, "x").fit.seed for cell in study.cells] == [4, 7, 4, 7]
+    with pytest.raises(UserError, match=r"axis 'rate' sets fit\.seed, and so does seeds"):
+        study_of(tmp_path, "seeds = [0]\n" + text)
+    one = study_of(tmp_path, "seeds = [0]\n" + TWO_AXES)
+    assert one.cells[0].name == "pix2pix-0.1-seed0", "more seeds later rename nothing"
+    assert config(study_of(tmp_path, TWO_AXES, fit={"seed": 9}).cells[0], "x").fit.seed == 9
+
+
+def test_cells_of_other_test_images_are_refused_before_anything_is_trained(tmp_path):
+    text = TWO_AXES.replace("fit.learning_rate", "data.image_size").replace(
+        "0.1, 0.01, 0.001", "64"
+    )
+    text = text.replace("[64]", "[64, 128]").replace('"folder"', '"demo"')
+    study = study_of(tmp_path, text)
+    with pytest.raises(UserError, match=r"'pix2pix-64' and 'pix2pix-128' would be tested on diff"):
+        check_cells(study.cells, "x")
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_cells_of_a_published_study_are_tested_on_the_same_images(path, monkeypatch):
+    monkeypatch.setattr(recipes, "samples", lambda spec, root, split: [])
+    check_cells(read_study(path).cells, path)
+
+
 def test_a_value_may_set_several_sections_and_start_from_a_file(tmp_path):
     (tmp_path / "base.toml").write_text("[model]\nname = 'nafnet'\nwidth = 4\n[fit]\nepochs = 9\n")
     study = study_of(
@@ -118,6 +146,13 @@ def test_exclusions_take_cells_out(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (
+            ('title = "Two by three"', 'metric = "psnrr"'),
+            "metric must be one that can rank.*'psnr'",
+        ),
+        (('title = "Two by three"', 'metric = "checkerboard"'), "metric must be one that can rank"),
+        (("[0.1, 0.01, 0.001]", '[".."]'), "'..' of axis 'rate' becomes part of a folder's name"),
+        (("[0.1, 0.01, 0.001]", "[0.1, { name = 'same', value = 0.1 }]"), "have the same settings"),
         (("title", "titel"), "unknown key 'titel' of a study; did you mean 'title'?"),
         (("fit.learning_rate", "fit.learning_rat"), "did you mean 'learning_rate'?"),
         (('key = "model"', 'key = "modell.name"'), "key of axis 'model' must be one of a config"),
@@ -158,6 +193,7 @@ def test_wrong_exclusions(tmp_path, more, words):
         ("seeds = [1, 1]\n" + TWO_AXES, "seeds must be a list of different whole numbers"),
         ("base = 'gone.toml'\n" + TWO_AXES, "gone.toml' does not exist"),
         ("base = 3\n" + TWO_AXES, "base must be the path"),
+        ("fit = 3\n" + TWO_AXES.replace("[fit]\nepochs = 3", ""), r"\[fit\] must be a table"),
         (TWO_AXES.replace('"model"\nkey = "model"', '"model"\nkey = "fit.loss"'), "no model"),
         ("not toml", "study file .* is not valid TOML"),
     ],
