@@ -18,6 +18,7 @@ import numpy as np
 from tfrecon.cli import model_options
 from tfrecon.data import pipeline, recipes
 from tfrecon.inference import restorer
+from tfrecon.metrics.kid import kid, kid_at_hand, kid_features
 from tfrecon.metrics.lpips import metrics_at_hand
 from tfrecon.run import open_run
 
@@ -57,6 +58,10 @@ def main() -> int:
                 f"{label} {in_batches(metric, truth, answer).mean():.4f}"
                 for label, metric in metrics.items()
             )
+            if kid_at_hand(data.image_size):
+                look = kid_features()
+                distance = kid(in_batches(look, truth), in_batches(look, answer))
+                shown += f", KID ×1000 {1000 * distance:.0f}"
             print(f"{run.name}, {name}: {shown}", flush=True)
     return 0
 
