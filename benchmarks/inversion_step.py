@@ -54,12 +54,12 @@ def ours(start: Path) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon import config, preparation, run, training
+    from tfrecon import config, preparation, run
     from tfrecon.models import DEFAULTS
     from tfrecon.models.feature_inversion import feature_inversion
     from tfrecon.precision import POLICIES
 
-    training.set_threads()
+    run.set_threads()
     keras.config.set_dtype_policy(POLICIES["bfloat16"])
     tables = config.merged(
         {"model": "feature_inversion", **DEFAULTS["feature_inversion"]},

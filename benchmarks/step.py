@@ -172,9 +172,9 @@ def main() -> int:
     import keras
     import tensorflow as tf
 
-    from tfrecon import run, training
+    from tfrecon import run
 
-    training.set_threads()
+    run.set_threads()
     machine = run.machine()
     print(
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {platform.machine()}, "

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecon.comparison import statistics
+from tfrecon.comparison import statistics, tables
 from tfrecon.comparison.page import Picture
-from tfrecon.comparison.results import Comparison, Result
+from tfrecon.comparison.results import Comparison, Result, Scored, compare
 from tfrecon.config import from_tables
 from tfrecon.evaluation.costs import Cost
 from tfrecon.run import Run
@@ -110,8 +110,10 @@ def made_up_pictures(comparison: Comparison, leading: int = 2, damaged: bool = F
 
 def page_arguments(comparison: Comparison, damaged: bool = False) -> dict:
     """Keyword arguments of `page`."""
+    pairs = statistics.pairs(comparison, comparison.metric)
     return {
-        "pairs": statistics.pairs(comparison, comparison.metric),
+        "lines": tables.leaderboard(comparison, pairs),
+        "pairs": pairs,
         "ablations": {axis: statistics.ablations(comparison, axis) for axis in comparison.axes},
         "sentences": [
             f"{comparison.results[0].name} is best by PSNR.",
@@ -121,3 +123,23 @@ def page_arguments(comparison: Comparison, damaged: bool = False) -> dict:
         "pictures": made_up_pictures(comparison, damaged=damaged),
         "environment": {"tensorflow": "2.21.0", "processor": "an example processor at 2 GHz"},
     }
+
+
+BASE = np.random.default_rng(6).normal(25, 3, 40)
+
+
+def shifted(by, noise=0.05, seed=0):
+    return BASE + by + np.random.default_rng(seed).normal(0, noise, len(BASE))
+
+
+def scored(name, values, column="psnr", facts=None, ids=None, seed=0):
+    config = from_tables({"model": "pix2pix", "fit": {"seed": seed}})
+    ids = ids or [f"image {i}" for i in range(len(values))]
+    own = {column: dict(zip(ids, map(float, values), strict=True))}
+    cost = Cost(5, 0.1, 2.0 + seed, None, 7, 1.0)
+    return Scored(Run(Path(name), config, {"mask": False}), own, {}, cost, facts or {"data": "x"})
+
+
+def comparison_of(values, column="psnr", **options):
+    groups = {name: [scored(name, own, column)] for name, own in values.items()}
+    return compare("made up", groups, metric=column, **options)

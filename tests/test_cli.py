@@ -562,7 +562,7 @@ def test_python_m_gives_the_exit_code(here):
 def test_thread_counts_of_a_run_are_restored_and_a_started_tensorflow_is_left_alone():
     code = (
         "from tfrecon.run import machine\n"
-        "from tfrecon.training import set_threads\n"
+        "from tfrecon.run import set_threads\n"
         "for intra, inter in ((3, 1), (2, 2)):\n"
         "    set_threads({'machine': {'intra_op_threads': intra, 'inter_op_threads': inter}})\n"
         "    now = machine()\n"  # starts TensorFlow

@@ -16,6 +16,7 @@ from made_up_comparison import made_up, page_arguments
 
 from tfrecon.comparison import atlas, plots, statistics, svg, tables
 from tfrecon.comparison.page import page
+from tfrecon.comparison.results import badness
 from tfrecon.config import from_tables
 from tfrecon.evaluation import table
 from tfrecon.evaluation.costs import Cost
@@ -139,8 +140,8 @@ def test_less_is_better_runs_backwards_and_the_leader_stays_on_top(comparison):
     assert means == sorted(means) and len(lines) == 14
     assert [line.rank for line in lines if line.rank] == list(range(1, 13))
     assert tables.ordered_columns(by_lpips)[:3] == ["lpips_alex", "psnr", "ssim"]
-    assert tables.badness("seam", -0.2) == tables.badness("seam", 0.2)
-    assert tables.badness("psnr", math.nan) == math.inf
+    assert badness("seam", -0.2) == badness("seam", 0.2)
+    assert badness("psnr", math.nan) == math.inf
     assert "LPIPS alex" in texts(figures(by_lpips)["depth"])
 
 
@@ -152,7 +153,14 @@ def test_what_is_not_there_is_not_drawn(tmp_path):
     drawn = figures(alone)
     assert [name for name, drawing in drawn.items() if drawing] == ["rank", "distributions"]
     document = page(
-        alone, pairs=[], ablations={}, sentences=["One."], notes=[], pictures=[], environment={}
+        alone,
+        lines=tables.leaderboard(alone, []),
+        pairs=[],
+        ablations={},
+        sentences=["One."],
+        notes=[],
+        pictures=[],
+        environment={},
     )
     sections = [own["id"] for tag, own in Elements(document).found if tag == "section"]
     assert sections == ["summary", "leaderboard", "ranks", "distributions"]
@@ -207,7 +215,11 @@ def test_names_are_escaped_and_data_ends_no_script(comparison, tmp_path):
     for drawing in figures(changed).values():
         assert drawing and ElementTree.fromstring(drawing) is not None
     markdown = tables.markdown(
-        changed, arguments["pairs"], arguments["ablations"], arguments["sentences"]
+        changed,
+        arguments["lines"],
+        arguments["pairs"],
+        arguments["ablations"],
+        arguments["sentences"],
     )
     assert "<b>" not in markdown and "\\|$x$" in markdown
 
@@ -230,10 +242,12 @@ def cells(document, section):
 def test_csv_markdown_and_page_agree(comparison, document):
     arguments = page_arguments(comparison)
     pairs, ablations = arguments["pairs"], arguments["ablations"]
-    rows = read(tables.leaderboard_csv(comparison, pairs))
+    rows = read(tables.leaderboard_csv(comparison, arguments["lines"]))
     assert len(rows) == 14 and rows[0]["rank"] == "1" and rows[0]["tap"] == "resnet50 conv2"
     assert [row["rank"] for row in rows if row["name"] == "blur"] == [""]
-    markdown = tables.markdown(comparison, pairs, ablations, arguments["sentences"])
+    markdown = tables.markdown(
+        comparison, arguments["lines"], pairs, ablations, arguments["sentences"]
+    )
     shown = cells(document, "leaderboard")
     for row, line in zip(rows, shown, strict=True):
         mean, low, high = (float(row[f"psnr_{part}"]) for part in ("mean", "low95", "high95"))

@@ -1,29 +1,18 @@
 """The table against known cases, the baselines, and whole reports on made-up runs."""
 
-import csv
-import dataclasses
 import math
-from pathlib import Path
-from typing import Any
 
-import keras
 import numpy as np
 import pytest
+from fake_runs import contest_run, fake_run, read_csv
 from fakes import animals_contest
 from PIL import Image
 
 from tfrecon import evaluate, images
-from tfrecon.comparison.reading import read_report
-from tfrecon.comparison.results import compare
-from tfrecon.comparison.writing import write
-from tfrecon.config import from_tables
 from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines, denoisers, gallery, pictures, scoring, table
-from tfrecon.evaluation.baselines import BIHARMONIC
-from tfrecon.evaluation.costs import from_csv
 from tfrecon.evaluation.report import data_config, evaluate_runs, report_name
 from tfrecon.metrics import METRICS, artefacts, kid
-from tfrecon.run import Run
 
 
 def rows(method, values):
@@ -176,37 +165,6 @@ def test_pictures_of_different_images_have_different_names():
     assert list(names.values()) == ["a.v1", "a.v2", "a", "a-2", "a_b", "a_b-2", "b_c", "a-2-2"]
 
 
-@dataclasses.dataclass(frozen=True)
-class FakeRun(Run):
-    """A run whose model returns a fixed function of its input."""
-
-    restore: Any = None
-
-    def load_model(self, options=None):
-        channels = 4 if self.has_mask else 3
-        inputs = keras.Input((None, None, channels))
-        model: Any = keras.Model(inputs, keras.layers.Lambda(self.restore)(inputs))
-        model.size_multiple = 1
-        return model
-
-
-def fake_run(folder: Path, restore, *, mask=True, name="fake", **data) -> Run:
-    config = from_tables({"model": "pix2pix", "data": {"image_size": 64, **data}})
-    run = FakeRun(folder / "checkpoints" / name, config, {"mask": mask}, restore)
-    run.path.mkdir(parents=True)
-    return run
-
-
-def contest_run(folder: Path, restore, **options) -> Run:
-    root = animals_contest(folder / "contest", count=3)
-    return fake_run(folder, restore, recipe="animals_inpainting", root=str(root), **options)
-
-
-def read_csv(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
     run = contest_run(tmp_path, lambda x: x[..., :3])
     report = evaluate_runs([run], split="train", batch_size=3)
@@ -304,37 +262,6 @@ def test_several_runs_stand_in_one_table(tmp_path):
     markdown = (report.path / "summary.md").read_text(encoding="utf-8")
     assert "| method | parameters | GMAC | images/s | train minutes | " in markdown
     assert images.header(report.path / "best.png").width > 4 * 64
-
-    scored = read_report(report.path, [grey, same])
-    found = compare("two", {one.run.name: [one] for one in scored})
-    assert found.metric == "hole_psnr" and [r.name for r in found.results] == ["grey", "same"]
-    assert found.results[0].cost == report_cost(costs, "grey")
-    assert set(found.baselines) == {"damaged input", *baselines.fills(jpeg=True)} - {BIHARMONIC}
-    sentences = write(found, report.path, data_config(grey, None, None), "train")
-    assert sentences[0].startswith("Of 2 results on 10 images grey has the best Hole PSNR")
-    assert any("Hole PSNR NO better than the best method without" in line for line in sentences)
-    page = (report.path / "report.html").read_text(encoding="utf-8")
-    assert page.count('type="range"') == 6, "best, median and worst of each"
-
-
-def report_cost(costs, name):
-    values = {metric: float(value) for (row, metric), value in costs.items() if row == name}
-    known = ("parameters", "multiply_adds", "seconds_per_image", "train_minutes", "kid")
-    return from_csv({metric: value for metric, value in values.items() if metric in known})
-
-
-def test_a_damaged_report_is_named(tmp_path):
-    run = contest_run(tmp_path, lambda x: x[..., :3])
-    report = evaluate_runs([run], split="train", slow=False)
-    (whole,) = read_report(report.path, [run])
-    assert len(whole.scores["psnr"]) == 10 and whole.facts["split"] == "train"
-    assert len(whole.facts["data"]) == 32 and whole.facts["code"].keys() == {"revision", "clean"}
-    for name in ("evaluation.json", "per_image.csv", "summary.csv"):
-        text = (report.path / name).read_text(encoding="utf-8")
-        (report.path / name).write_text(text[: len(text) // 2] + "\x00,,,,")
-        with pytest.raises(UserError, match=r"cannot be read .*tfrecon\.evaluate"):
-            read_report(report.path, [run])
-        (report.path / name).write_text(text)
 
 
 def test_kid_looks_at_an_even_sample(tmp_path, monkeypatch):

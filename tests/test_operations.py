@@ -42,9 +42,9 @@ class Loops(keras.Model):
     def __init__(self, stated):
         super().__init__()
         self.stated, self.convolution = stated, layers.Conv2D(3, 3, padding="same")
+        self.convolution.build((None, 16, 16, 3))  # a loop's body creates no variable
 
     def call(self, x, training=False):
-        self.convolution(x)
         return tf.while_loop(
             lambda index, _: index < 3, lambda index, x: (index + 1, self.convolution(x)),
             (tf.constant(0), x), maximum_iterations=3 if self.stated else None,
@@ -52,7 +52,7 @@ class Loops(keras.Model):
 
 
 def test_a_loop_counts_as_often_as_it_runs():
-    assert multiply_adds(Loops(stated=True), 16, 3) in (3 * 16 * 16 * 3 * 27, 4 * 16 * 16 * 3 * 27)
+    assert multiply_adds(Loops(stated=True), 16, 3) == 3 * 16 * 16 * 3 * 27
     assert multiply_adds(Loops(stated=False), 16, 3) is None
 
 

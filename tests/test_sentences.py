@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_statistics import BASE, comparison_of, scored, shifted
+from made_up_comparison import BASE, comparison_of, scored, shifted
 
 from tfrecon.comparison import statistics
 from tfrecon.comparison.results import compare

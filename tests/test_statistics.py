@@ -1,31 +1,14 @@
 """Paired tests against SciPy and by hand, rank groups, ablations, and the bootstrap's coverage."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from made_up_comparison import BASE, comparison_of, scored, shifted
 from scipy import stats
 
 from tfrecon.comparison import statistics
-from tfrecon.comparison.results import Scored, compare, mean
-from tfrecon.config import from_tables
+from tfrecon.comparison.results import compare, mean
 from tfrecon.errors import UserError
 from tfrecon.evaluation import table
-from tfrecon.evaluation.costs import Cost
-from tfrecon.run import Run
-
-
-def scored(name, values, column="psnr", facts=None, ids=None, seed=0):
-    config = from_tables({"model": "pix2pix", "fit": {"seed": seed}})
-    ids = ids or [f"image {i}" for i in range(len(values))]
-    own = {column: dict(zip(ids, map(float, values), strict=True))}
-    cost = Cost(5, 0.1, 2.0 + seed, None, 7, 1.0)
-    return Scored(Run(Path(name), config, {"mask": False}), own, {}, cost, facts or {"data": "x"})
-
-
-def comparison_of(values, column="psnr", **options):
-    groups = {name: [scored(name, own, column)] for name, own in values.items()}
-    return compare("made up", groups, metric=column, **options)
 
 
 def test_wilcoxon_is_scipys_of_the_two_samples():
@@ -91,13 +74,6 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
     assert 0.91 <= covered <= 0.98, covered
 
 
-BASE = np.random.default_rng(6).normal(25, 3, 40)
-
-
-def shifted(by, noise=0.05, seed=0):
-    return BASE + by + np.random.default_rng(seed).normal(0, noise, len(BASE))
-
-
 def test_pairs_are_ordered_signed_and_corrected_together():
     found = comparison_of(
         {"low": shifted(0, seed=1), "high": shifted(2, seed=2), "middle": BASE + 1}
@@ -133,7 +109,10 @@ def test_images_without_a_value_are_left_out_of_a_pair():
 
 def test_groups_join_neighbours_of_which_no_two_are_told_apart():
     def pair(one, other, corrected):
-        return statistics.Pair(one, other, "psnr", 9, 1, 0, 2, 0.01, corrected, 0.5)
+        return statistics.Pair(
+            better=one, worse=other, column="psnr", n=9, difference=1, low=0, high=2, p=0.01,
+            corrected=corrected, effect=0.5,
+        )  # fmt: skip
 
     tested = [
         pair("a", "b", 0.9), pair("b", "c", 0.2), pair("c", "d", 0.001),
@@ -167,11 +146,11 @@ def test_ablation_compares_what_differs_in_one_axis_only():
     by_label = {row.label: row for row in statistics.ablations(found, "tap")}
     assert set(by_label) == {"vgg", "alex"} and by_label["vgg"].reference == "squeeze"
     assert by_label["vgg"].cells == 1, "squeeze has the linear decoder only"
-    assert by_label["vgg"].pair.difference == pytest.approx(9, abs=0.1)
+    assert by_label["vgg"].difference == pytest.approx(-9, abs=0.1)
     (row,) = statistics.ablations(found, "decoder")
     # By all cells linear has the better mean; where both exist residual gains 2 and 1 dB.
     assert (row.reference, row.cells) == ("residual", 2)
-    assert row.pair.difference == pytest.approx(1.5, abs=0.1)
+    assert row.difference == pytest.approx(-1.5, abs=0.1)
 
 
 def test_runs_on_other_images_are_refused_with_the_missing_ids():

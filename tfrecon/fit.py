@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.config import from_tables, merged, names_model
-    from tfrecon.run import check_same_settings, open_run
+    from tfrecon.run import check_same_settings, open_run, set_threads
 
     if arguments.list:
         return _list(arguments.list)
@@ -86,7 +86,7 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon import training
     from tfrecon.models import DEFAULTS
 
-    training.set_threads(recorded.facts if recorded else None)
+    set_threads(recorded.facts if recorded else None)
     if names_model(given):
         given = merged(DEFAULTS.get(from_tables(given).model.name, {}), given)
     if recorded:

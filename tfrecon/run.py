@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -46,13 +47,13 @@ class Run:
     def train_minutes(self) -> float | None:
         """Wall time of its training up to the last checkpoint, validations included, pauses not;
         None where the run has no record of it."""
-        seconds = taken(self.path)["train_seconds"]
+        seconds = resources_used(self.path)["train_seconds"]
         return seconds / 60 if seconds else None
 
     @property
     def train_memory_gib(self) -> float | None:
         """The most memory that its training's process held at once; None where not recorded."""
-        return taken(self.path)["peak_memory_gib"] or None
+        return resources_used(self.path)["peak_memory_gib"] or None
 
     def save(self) -> None:
         """Writes config and facts."""
@@ -178,7 +179,7 @@ def inference_variables(model: Any) -> list[Any]:
     return list(getattr(model, "inference_variables", model.weights))
 
 
-def taken(path: Path) -> dict[str, float]:
+def resources_used(path: Path) -> dict[str, float]:
     """What the run in a folder has recorded in `TIME`, 0 where there is nothing."""
     try:
         recorded = json.loads((path / TIME).read_text(encoding="utf-8"))
@@ -234,6 +235,27 @@ def machine() -> dict[str, Any]:
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
     }
+
+
+def set_threads(facts: Mapping[str, Any] | None = None) -> None:
+    """Fixes the thread counts, before TensorFlow starts: those of a recorded run, else all cores.
+
+    Sums depend on them, so a run that goes on must have the counts that it began with.
+    """
+    import tensorflow as tf
+
+    recorded = (facts or {}).get("machine", {})
+    cores = len(os.sched_getaffinity(0))
+    intra = int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
+    inter = int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
+    # TensorFlow refuses once it has started: `machine` records the counts that it then has.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(
+            recorded.get("intra_op_threads", intra)
+        )
+        tf.config.threading.set_inter_op_parallelism_threads(
+            recorded.get("inter_op_threads", inter)
+        )
 
 
 def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

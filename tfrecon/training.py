@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -307,22 +304,3 @@ def _total_steps(fit: FitConfig, steps_per_epoch: int) -> int:
     if fit.steps is not None:
         return fit.steps
     return (fit.epochs or DEFAULT_EPOCHS) * steps_per_epoch
-
-
-def set_threads(facts: Mapping[str, Any] | None = None) -> None:
-    """Fixes the thread counts, before TensorFlow starts: those of a recorded run, else all cores.
-
-    Sums depend on them, so a run that goes on must have the counts that it began with.
-    """
-    recorded = (facts or {}).get("machine", {})
-    cores = len(os.sched_getaffinity(0))
-    intra = int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
-    inter = int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
-    # TensorFlow refuses once it has started: `machine` records the counts that it then has.
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(
-            recorded.get("intra_op_threads", intra)
-        )
-        tf.config.threading.set_inter_op_parallelism_threads(
-            recorded.get("inter_op_threads", inter)
-        )

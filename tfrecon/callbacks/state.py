@@ -14,7 +14,7 @@ from tfrecon import checkpoint, images
 from tfrecon.callbacks.ema import MovingAverage
 from tfrecon.callbacks.progress import History
 from tfrecon.errors import UserError
-from tfrecon.run import BEST, STATE, TIME, inference_variables, peak_memory_gib, taken
+from tfrecon.run import BEST, STATE, TIME, inference_variables, peak_memory_gib, resources_used
 
 COUNTERS = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
@@ -59,7 +59,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._running = {name: array for name, array in arrays.items() if "running/" in name}
         self.step, self.best, self.stopped = note["step"], note["best"], note["stopped"]
         self._counts = note["counters"]
-        before = taken(self.path)
+        before = resources_used(self.path)
         self._before, self._peak = before["train_seconds"], before["peak_memory_gib"]
         self.history.rows, self.history.step = note["history"], self.step
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tfrecon.comparison import svg
 from tfrecon.comparison.plots import metric_axis
-from tfrecon.comparison.results import Comparison, Result
-from tfrecon.comparison.tables import badness, label, number
+from tfrecon.comparison.results import Comparison, Result, badness
+from tfrecon.comparison.tables import label, number
 
 IMAGE_VALUES = 3
 """Values of each pixel of the image itself: red, green and blue."""

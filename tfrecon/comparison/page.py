@@ -38,6 +38,7 @@ class Picture:
 def page(
     comparison: Comparison,
     *,
+    lines: Sequence[tables.Line],
     pairs: Sequence[Pair],
     ablations: Mapping[str, Sequence[Ablation]],
     sentences: Sequence[str],
@@ -45,14 +46,15 @@ def page(
     pictures: Sequence[Picture],
     environment: Mapping[str, str],
 ) -> str:
-    """The document. Sections without content are left out; `environment`: name → version or fact.
+    """The document; `lines` are those of `tables.leaderboard`, `environment`: name → version or
+    fact. Sections without content are left out.
 
     `pairs` may hold several columns; the page shows those of the metric that ranks.
     """
     own = [pair for pair in pairs if pair.column == comparison.metric]
     sections = [
         ("summary", "Summary", markup.bullets(sentences)),
-        ("leaderboard", "Leaderboard", page_tables.leaderboard(comparison, own)),
+        ("leaderboard", "Leaderboard", page_tables.leaderboard(comparison, lines)),
         ("ranks", "Ranks", _ranks(comparison, own)),
         ("ablations", "Ablations", page_tables.ablations(ablations)),
         ("tests", "Paired tests", page_tables.tests(comparison, own)),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 from tfrecon.comparison import markup, tables
 from tfrecon.comparison.markup import Field, Head, text
-from tfrecon.comparison.results import Comparison
+from tfrecon.comparison.results import Comparison, badness
 from tfrecon.comparison.statistics import ALPHA, Ablation, Pair
 from tfrecon.evaluation import costs, table
 
@@ -16,15 +15,14 @@ MOST_PAIRS = 25
 """Lines of each table of paired tests."""
 
 
-def leaderboard(comparison: Comparison, pairs: Sequence[Pair]) -> str:
+def leaderboard(comparison: Comparison, lines: Sequence[tables.Line]) -> str:
     """The sortable leaderboard, baselines in grey at their place."""
-    lines = tables.leaderboard(comparison, pairs)
     lead = tables.leading_columns(comparison)
     others = [name for name in tables.ordered_columns(comparison) if name not in lead]
     cost_heads, paid = costs.cells({line.name: line.cost for line in lines if line.result})
     seeds = any(len(result.runs) > 1 for result in comparison.results)
     best = {
-        name: min(tables.badness(name, one.cells[name].mean) for one in lines if one.result)
+        name: min(badness(name, one.cells[name].mean) for one in lines if one.result)
         for name in comparison.columns
     }
 
@@ -34,7 +32,7 @@ def leaderboard(comparison: Comparison, pairs: Sequence[Pair]) -> str:
     def shown(line: tables.Line, name: str) -> Field:
         cell = line.cells[name]
         mean = tables.number(name, cell.mean)
-        if line.result and tables.badness(name, cell.mean) == best[name]:
+        if line.result and badness(name, cell.mean) == best[name]:
             mean = f"<strong>{mean}</strong>"
         spread = tables.interval(name, cell.low, cell.high)
         value = abs(cell.mean) if measure(name).higher_is_better is None else cell.mean
@@ -72,7 +70,7 @@ def ablations(found: Mapping[str, Sequence[Ablation]]) -> str:
     """One table an axis, the reference as its first row."""
     shown: list[str] = []
     for axis, own in found.items():
-        column = own[0].pair.column
+        column = own[0].column
         heads = [
             Head(_capital(axis)), Head(f"{tables.label(column)}: difference", "high"),
             Head("p (Holm)", "low"), Head("Effect", "high"), Head("Cells", "high"),
@@ -84,7 +82,7 @@ def ablations(found: Mapping[str, Sequence[Ablation]]) -> str:
                 row.label, _difference(column, row.difference, row.low, row.high),
                 tables.p_value(row.corrected), tables.effect(row.effect), str(row.cells),
             ]
-            for row in tables.differences(own)
+            for row in own
         ]  # fmt: skip
         caption = (
             f"{_capital(axis)}: each label less {own[0].reference}, over images averaged across "
@@ -96,21 +94,22 @@ def ablations(found: Mapping[str, Sequence[Ablation]]) -> str:
 
 def tests(comparison: Comparison, pairs: Sequence[Pair]) -> str:
     """Neighbours in rank, and the winner against each."""
-    by_names = {frozenset((pair.better, pair.worse)): pair for pair in pairs}
-    order = [result.name for result in comparison.results]
-    neighbours = [by_names.get(frozenset(two)) for two in itertools.pairwise(order)]
-    winner = [by_names.get(frozenset((order[0], other))) for other in order[2:]]
     column = comparison.metric
     heads = [
         Head("Better"), Head("Worse"), Head(f"{tables.label(column)}: difference", "high"),
         Head("p (Holm)", "low"), Head("Effect", "high"), Head("Images", "high"), Head("Told apart"),
     ]  # fmt: skip
     shown: list[str] = []
-    for caption, chosen in (
-        ("Neighbours in rank: Wilcoxon's signed-rank test over images.", neighbours),
-        (f"{order[0]} against each of the others.", winner),
+    for caption, known in (
+        (
+            "Neighbours in rank: Wilcoxon's signed-rank test over images.",
+            tables.neighbours(comparison, pairs),
+        ),
+        (
+            f"{comparison.results[0].name} against each of the others.",
+            tables.against_winner(comparison, pairs),
+        ),
     ):
-        known = [pair for pair in chosen if pair]
         if len(known) > MOST_PAIRS:
             caption += f" The first {MOST_PAIRS} of {len(known)}."
         rows: list[markup.Row] = [

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tfrecon.comparison import svg
-from tfrecon.comparison.results import Comparison, Values
+from tfrecon.comparison.results import Comparison, Values, badness
 from tfrecon.comparison.statistics import Pair
-from tfrecon.comparison.tables import badness, label, number
+from tfrecon.comparison.tables import label, number
 from tfrecon.evaluation import table
 from tfrecon.evaluation.costs import Cost
 from tfrecon.run import Run

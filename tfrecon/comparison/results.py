@@ -127,7 +127,7 @@ def compare(
                 _mean_cost([one.cost for one in scored]), scored[0].facts,
             )
         )  # fmt: skip
-    results.sort(key=lambda result: _order(gain(metric, result.mean(metric))))
+    results.sort(key=lambda result: badness(metric, result.mean(metric)))
     baselines = {
         method: {name: np.array([own[name][id] for id in ids]) for name in columns}
         for one in every
@@ -158,8 +158,13 @@ def gain(column: str, difference: float) -> float:
     return difference if better else -difference
 
 
-def _order(value: float) -> float:
-    return math.inf if math.isnan(value) else -value
+def badness(column: str, value: float) -> float:
+    """A column's value turned so that less is better; infinite for NaN. Of a column whose best is 0
+    the distance from it."""
+    better = table.MEASURES[column.removeprefix(table.HOLE)].higher_is_better
+    if math.isnan(value):
+        return math.inf
+    return abs(value) if better is None else -value if better else value
 
 
 def _mean_cost(costs: Sequence[Cost]) -> Cost:

@@ -89,9 +89,9 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Ablation]) -> str:
     if not rows:
         return ""
     column, reference = comparison.metric, rows[0].reference
-    worse = [row for row in rows if row.pair.is_real and gain(column, row.pair.difference) > 0]
-    better = [row for row in rows if row.pair.is_real and row not in worse]
-    apart = [row.label for row in rows if not row.pair.is_real]
+    worse = [row for row in rows if row.is_real and gain(column, row.difference) < 0]
+    better = [row for row in rows if row.is_real and row not in worse]
+    apart = [row.label for row in rows if not row.is_real]
     absent = [
         label
         for label in comparison.axes[axis]
@@ -100,7 +100,7 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Ablation]) -> str:
 
     def shown(some: Sequence[Ablation]) -> str:
         return _listed(
-            [f"{row.label} {quantity(column, -row.pair.difference, signed=True)}" for row in some]
+            [f"{row.label} {quantity(column, row.difference, signed=True)}" for row in some]
         )
 
     parts = [f"On {axis}, with all else equal, against {reference}"]

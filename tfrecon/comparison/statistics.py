@@ -8,30 +8,28 @@ neighbours in rank that cannot be told apart (drawn as in Demšar 2006).
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tfrecon.comparison.results import Comparison, Result, Values, gain, mean
+from tfrecon.comparison.results import Comparison, Result, Values, badness, gain, mean
 from tfrecon.evaluation import table
 
 ALPHA = 0.05
 """Corrected p-values below this count as a difference."""
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two results, the better of the means first, on one column over the `n` images that both have.
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A paired test on one column over the `n` images that both sides have.
 
-    `difference`: mean of the first less the second, in the column's unit, with the ends of its 95%
-    bootstrap interval over images. `p`: two-sided, `corrected`: with Holm over all pairs of the
-    table. `effect`: share of rank sums in favour of the first less that of the second, -1 to 1.
+    `difference`: mean of the first side less the second, in the column's unit, with the ends of its
+    95% bootstrap interval over images. `p`: two-sided, `corrected`: with Holm over all tests of the
+    table. `effect`: share of rank sums in favour of the first side less that of the second, -1 to
+    1, where the better value is in favour, more or less.
     """
 
-    better: str
-    worse: str
     column: str
     n: int
     difference: float
@@ -47,18 +45,23 @@ class Pair:
         return self.corrected < ALPHA
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pair(Difference):
+    """Two results, the better of the means first: `better` less `worse`."""
+
+    better: str
+    worse: str
+
+
 def pairs(comparison: Comparison, column: str) -> list[Pair]:
     """Every pair of results on a column, ordered by the mean of that column."""
-    order = sorted(
-        comparison.results, key=lambda result: -_finite(gain(column, result.mean(column)))
-    )
-    return _tested(
-        column,
-        [
-            (one.name, other.name, one.scores[column], other.scores[column])
-            for one, other in itertools.combinations(order, 2)
-        ],
-    )
+    order = sorted(comparison.results, key=lambda result: badness(column, result.mean(column)))
+    two = list(itertools.combinations(order, 2))
+    tested = _tested(column, [(one.scores[column], other.scores[column]) for one, other in two])
+    return [
+        Pair(better=one.name, worse=other.name, **vars(test))
+        for (one, other), test in zip(two, tested, strict=True)
+    ]
 
 
 def groups(order: Sequence[str], tested: Sequence[Pair]) -> list[tuple[int, int]]:
@@ -77,16 +80,15 @@ def groups(order: Sequence[str], tested: Sequence[Pair]) -> list[tuple[int, int]
     return found
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """What one label of an axis does against the axis's best: `pair` over images, each the mean
-    over the `cells` pairs of results that agree on all other axes."""
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Difference):
+    """What one label of an axis does against the axis's best: `label` less `reference` over images,
+    each the mean over the `cells` pairs of results that agree on all other axes."""
 
     axis: str
     label: str
     reference: str
     cells: int
-    pair: Pair
 
 
 def ablations(comparison: Comparison, axis: str) -> list[Ablation]:
@@ -99,21 +101,19 @@ def ablations(comparison: Comparison, axis: str) -> list[Ablation]:
     if not by_label:
         return []
     reference = max(by_label, key=lambda label: _standing(column, label, by_label))
-    rows: list[tuple[str, int]] = []
-    sides: list[tuple[str, str, Values, Values]] = []
-    for label, own in by_label.items():
-        shared = [rest for rest in own if rest in by_label[reference]]
-        if label == reference or not shared:
-            continue
-        best, other = (
-            np.mean([side[rest].scores[column] for rest in shared], axis=0)
-            for side in (by_label[reference], own)
+    best = by_label.pop(reference)
+    shared = {label: [rest for rest in own if rest in best] for label, own in by_label.items()}
+    shared = {label: rests for label, rests in shared.items() if rests}
+    sides = [
+        tuple(
+            np.mean([side[rest].scores[column] for rest in rests], axis=0)
+            for side in (by_label[label], best)
         )
-        rows.append((label, len(shared)))
-        sides.append((reference, label, best, other))
+        for label, rests in shared.items()
+    ]
     return [
-        Ablation(axis, label, reference, cells, pair)
-        for (label, cells), pair in zip(rows, _tested(column, sides), strict=True)
+        Ablation(axis=axis, label=label, reference=reference, cells=len(rests), **vars(test))
+        for (label, rests), test in zip(shared.items(), _tested(column, sides), strict=True)
     ]
 
 
@@ -150,20 +150,20 @@ def rank_biserial(differences: Values) -> float:
     return float((ranks * np.sign(known)).sum() / ranks.sum())
 
 
-def _tested(column: str, sides: Sequence[tuple[str, str, Values, Values]]) -> list[Pair]:
-    """Each (better, worse, values, values) as a pair, p-values corrected together."""
+def _tested(column: str, sides: Sequence[tuple[Values, ...]]) -> list[Difference]:
+    """The tests of pairs of values, p-values corrected together."""
     if not sides:
         return []
-    differences = np.stack([first - second for _, _, first, second in sides], axis=1)
+    differences = np.stack([first - second for first, second in sides], axis=1)
     lows, highs = table.bootstrap(differences)
     p_values = [wilcoxon(own) for own in differences.T]
     return [
-        Pair(
-            better, worse, column, int((~np.isnan(own)).sum()), mean(own), float(low),
-            float(high), p, corrected, rank_biserial(gain(column, 1) * own),
+        Difference(
+            column=column, n=int((~np.isnan(own)).sum()), difference=mean(own), low=float(low),
+            high=float(high), p=p, corrected=corrected, effect=rank_biserial(gain(column, 1) * own),
         )
-        for (better, worse, _, _), own, low, high, p, corrected in zip(
-            sides, differences.T, lows, highs, p_values, holm(p_values), strict=True
+        for own, low, high, p, corrected in zip(
+            differences.T, lows, highs, p_values, holm(p_values), strict=True
         )
     ]  # fmt: skip
 
@@ -191,8 +191,6 @@ def _standing(
         shared = [rest for rest in own if rest in theirs and other != label]
         more = sum(own[rest] - gain(column, theirs[rest].mean(column)) for rest in shared)
         wins += more > 0
-    return wins, sum(map(_finite, own.values())) / len(own)
-
-
-def _finite(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
+    return wins, -sum(badness(column, one.mean(column)) for one in by_label[label].values()) / len(
+        own
+    )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrecon.comparison import statistics
-from tfrecon.comparison.results import Comparison, Result, Values, mean
-from tfrecon.comparison.statistics import Ablation, Pair
+from tfrecon.comparison.results import Comparison, Result, Values, badness, mean
+from tfrecon.comparison.statistics import Ablation, Difference, Pair
 from tfrecon.evaluation import costs, table
 from tfrecon.evaluation.costs import Cost
 
@@ -67,7 +67,7 @@ def groups(comparison: Comparison, pairs: Sequence[Pair]) -> list[tuple[int, int
     own = [pair for pair in pairs if pair.column == comparison.metric]
     if not own:
         return []
-    return statistics.groups([result.name for result in comparison.results], own)
+    return statistics.groups(_names(comparison), own)
 
 
 def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
@@ -84,14 +84,6 @@ def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
         for place in range(first, last + 1):
             letters[place].append(letter)
     return [" ".join(own) for own in letters]
-
-
-def badness(column: str, value: float) -> float:
-    """Less is better, whatever the column; infinite for NaN."""
-    better = table.MEASURES[column.removeprefix(table.HOLE)].higher_is_better
-    if math.isnan(value):
-        return math.inf
-    return abs(value) if better is None else -value if better else value
 
 
 def leading_columns(comparison: Comparison) -> list[str]:
@@ -138,47 +130,17 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A label of an axis less the axis's best, `reference`, in the column's unit with its 95%
-    interval; `effect` is negative where the label is the worse one."""
-
-    label: str
-    reference: str
-    column: str
-    cells: int
-    n: int
-    difference: float
-    low: float
-    high: float
-    p: float
-    corrected: float
-    effect: float
-
-
-def differences(ablations: Iterable[Ablation]) -> list[Difference]:
-    """Ablations turned to read label less reference."""
-    return [
-        Difference(
-            one.label, one.reference, one.pair.column, one.cells, one.pair.n,
-            -one.pair.difference, -one.pair.high, -one.pair.low, one.pair.p, one.pair.corrected,
-            -one.pair.effect,
-        )
-        for one in ablations
-    ]  # fmt: skip
-
-
-def leaderboard_csv(comparison: Comparison, pairs: Sequence[Pair]) -> str:
-    """One line a result or baseline: rank, groups, labels by axis, every column's statistics and
-    the costs, under the names that the reports' ``summary.csv`` has for them."""
+def leaderboard_csv(comparison: Comparison, lines: Sequence[Line]) -> str:
+    """`leaderboard` as a file: one line a result or baseline with rank, groups, labels by axis,
+    every column's statistics and the costs, under the names that ``summary.csv`` has for them."""
     axes, statistic = list(comparison.axes), ("mean", "std", "low95", "high95")
     head = ["rank", "name", "groups", *axes, "seeds", "seed_std"]
     head += [f"{name}_{part}" for name in comparison.columns for part in statistic]
-    lines: list[list[object]] = [[*head, *costs.CSV_NAMES]]
-    for line in leaderboard(comparison, pairs):
+    rows: list[list[object]] = [[*head, *costs.CSV_NAMES]]
+    for line in lines:
         labels = line.result.labels if line.result else {}
         cells = [line.cells[name] for name in comparison.columns]
-        lines.append(
+        rows.append(
             [
                 line.rank, line.name, line.groups, *(labels.get(axis) for axis in axes),
                 len(line.result.runs) if line.result else None, line.seed_std,
@@ -186,7 +148,7 @@ def leaderboard_csv(comparison: Comparison, pairs: Sequence[Pair]) -> str:
                 *(getattr(line.cost, field) for field in costs.CSV_NAMES.values()),
             ]
         )  # fmt: skip
-    return _csv(lines)
+    return _csv(rows)
 
 
 TEST = ("n", "difference", "low95", "high95", "p", "p_holm", "rank_biserial")
@@ -206,26 +168,27 @@ def pairs_csv(pairs: Sequence[Pair]) -> str:
 
 
 def ablations_csv(ablations: Mapping[str, Sequence[Ablation]]) -> str:
-    """One line a label of an axis but its best: label less reference, as `differences` turns it."""
+    """One line a label of an axis but its best: label less reference."""
     lines = [
         [
             axis, row.label, row.reference, row.column, row.cells, row.n, row.difference, row.low,
             row.high, row.p, row.corrected, row.effect,
         ]
         for axis, own in ablations.items()
-        for row in differences(own)
+        for row in own
     ]  # fmt: skip
     return _csv([["axis", "label", "reference", "metric", "cells", *TEST], *lines])
 
 
 def markdown(
     comparison: Comparison,
+    lines: Sequence[Line],
     pairs: Sequence[Pair],
     ablations: Mapping[str, Sequence[Ablation]],
     sentences: Sequence[str],
 ) -> str:
-    """Sentences, leaderboard and ablations."""
-    lines, columns = leaderboard(comparison, pairs), ordered_columns(comparison)
+    """Sentences, leaderboard, notable tests and ablations."""
+    columns = ordered_columns(comparison)
     heads, cost = costs.cells({line.name: line.cost for line in lines if line.result})
     blocks = [f"# {_plain(comparison.title)}", *(f"- {_plain(one)}" for one in sentences)]
     rows = [["", "result", "group", *(label(name, arrow=True) for name in columns), *heads]]
@@ -238,45 +201,48 @@ def markdown(
         paid = cost[line.name] if line.result else [costs.EMPTY] * len(heads)
         rows.append([rank, _plain(line.name), line.groups, *shown, *paid])
     blocks += ["", "## Leaderboard", "", _rows(rows)]
-    if tested := notable_pairs(comparison, pairs):
+    tested = [*neighbours(comparison, pairs), *against_winner(comparison, pairs)]
+    if tested:
         blocks += ["", "## Paired tests", ""]
         rows = [
             ["better", "worse", f"{label(comparison.metric)}: difference", "p (Holm)", "effect"]
         ]
-        for pair in tested:
-            spread = interval(pair.column, pair.low, pair.high, signed=True)
-            rows.append(
-                [
-                    _plain(pair.better), _plain(pair.worse),
-                    f"{number(pair.column, pair.difference, signed=True)} {spread}",
-                    p_value(pair.corrected), effect(pair.effect),
-                ]
-            )  # fmt: skip
+        rows += [[_plain(pair.better), _plain(pair.worse), *_test(pair)] for pair in tested]
         blocks.append(_rows(rows))
     for axis, own in ablations.items():
         blocks += ["", f"## {_plain(axis)}, against {_plain(own[0].reference)}", ""]
-        rows = [
-            ["label", f"{label(own[0].pair.column)}: difference", "p (Holm)", "effect", "cells"]
-        ]
-        for row in differences(own):
-            spread = interval(row.column, row.low, row.high, signed=True)
-            rows.append(
-                [
-                    _plain(row.label),
-                    f"{number(row.column, row.difference, signed=True)} {spread}",
-                    p_value(row.corrected), effect(row.effect), str(row.cells),
-                ]
-            )  # fmt: skip
+        rows = [["label", f"{label(own[0].column)}: difference", "p (Holm)", "effect", "cells"]]
+        rows += [[_plain(row.label), *_test(row), str(row.cells)] for row in own]
         blocks.append(_rows(rows))
     return "\n".join(blocks) + "\n"
 
 
-def notable_pairs(comparison: Comparison, pairs: Sequence[Pair]) -> list[Pair]:
-    """Of the metric that ranks: neighbours in rank, then the winner against each of the others."""
-    order = [result.name for result in comparison.results]
-    wanted = [*itertools.pairwise(order), *((order[0], other) for other in order[2:])]
+def neighbours(comparison: Comparison, pairs: Sequence[Pair]) -> list[Pair]:
+    """Of the metric that ranks: each result and the next."""
+    return _of(comparison, pairs, itertools.pairwise(_names(comparison)))
+
+
+def against_winner(comparison: Comparison, pairs: Sequence[Pair]) -> list[Pair]:
+    """Of the metric that ranks: the winner and each result but the next."""
+    first, *others = _names(comparison)
+    return _of(comparison, pairs, ((first, other) for other in others[1:]))
+
+
+def _names(comparison: Comparison) -> list[str]:
+    return [result.name for result in comparison.results]
+
+
+def _of(
+    comparison: Comparison, pairs: Sequence[Pair], wanted: Iterable[tuple[str, str]]
+) -> list[Pair]:
     own = {(p.better, p.worse): p for p in pairs if p.column == comparison.metric}
     return [own[two] for two in wanted if two in own]
+
+
+def _test(test: Difference) -> list[str]:
+    spread = interval(test.column, test.low, test.high, signed=True)
+    shown = f"{number(test.column, test.difference, signed=True)} {spread}"
+    return [shown, p_value(test.corrected), effect(test.effect)]
 
 
 def _cells(

@@ -38,6 +38,7 @@ def write(
     ablations = {
         axis: rows for axis in comparison.axes if (rows := statistics.ablations(comparison, axis))
     }
+    lines = tables.leaderboard(comparison, own)
     said = plain.sentences(comparison, own, ablations)
     notes = [*costs.notes({result.name: result.cost for result in comparison.results})]
     notes += [f"{name} is left out: not every result has it." for name in comparison.dropped]
@@ -47,13 +48,13 @@ def write(
         pictures = []
         notes.append(f"Pictures are left out: {error}.")
     document = page(
-        comparison, pairs=own, ablations=ablations, sentences=said, notes=notes, pictures=pictures,
-        environment=environment(comparison),
+        comparison, lines=lines, pairs=own, ablations=ablations, sentences=said, notes=notes,
+        pictures=pictures, environment=environment(comparison),
     )  # fmt: skip
     contents = {
         "report.html": document,
-        "report.md": tables.markdown(comparison, own, ablations, said),
-        "leaderboard.csv": tables.leaderboard_csv(comparison, own),
+        "report.md": tables.markdown(comparison, lines, own, ablations, said),
+        "leaderboard.csv": tables.leaderboard_csv(comparison, lines),
         "pairs.csv": tables.pairs_csv([pair for some in tested.values() for pair in some]),
         "ablations.csv": tables.ablations_csv(ablations),
     }

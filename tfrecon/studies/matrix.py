@@ -5,32 +5,25 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tfrecon.config import (
-    SECTIONS,
     Config,
     Table,
-    check_sections,
     from_tables,
     load_toml,
     merged,
-    read_toml,
     with_settings,
 )
 from tfrecon.errors import UserError, did_you_mean
 from tfrecon.evaluation.table import HOLE, MEASURES
 from tfrecon.registry import Spec, check
+from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, with_base
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
-AXIS_KEYS = ("name", "key", "values")
-LABEL = re.compile(r"\w[\w.+]*(-[\w.+]+)*")
-"""Labels become names of folders."""
-
 OUTPUT = "output"
 """Folder of what each cell printed, beside the cells."""
 
@@ -80,12 +73,6 @@ class Study:
         return {cell.group: cell.labels for cell in self.cells}
 
 
-@dataclass(frozen=True)
-class _Value:
-    label: str
-    tables: Table
-
-
 def read_study(path: str | Path, over: Table | None = None) -> Study:
     """The study in a TOML file, with the settings of `over` on top of each cell's.
 
@@ -98,9 +85,9 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
     for key in tables:
         if key not in KEYS:
             raise UserError(f"{path}: unknown key {key!r} of a study{did_you_mean(key, KEYS)}")
-    base = _with_base(path, tables)
-    axes = _axes(path, tables.get("axes"))
-    exclude = _exclusions(path, tables.get("exclude", []), axes)
+    base = with_base(path, tables)
+    axes = read_axes(path, tables.get("axes"))
+    exclude = read_exclusions(path, tables.get("exclude", []), axes)
     _check_metric(path, tables.get("metric"))
     seeds = tables.get("seeds")
     if seeds is not None:
@@ -202,12 +189,8 @@ def _check_metric(path: Path, metric: object) -> None:
         )
 
 
-def _check_seeds(path: Path, seeds: object, axes: Mapping[str, Sequence[_Value]]) -> None:
-    if (
-        not _is_list_of(seeds, int)
-        or not seeds
-        or len(set(cast(list[int], seeds))) < len(cast(list[int], seeds))
-    ):
+def _check_seeds(path: Path, seeds: Any, axes: Mapping[str, Sequence[Value]]) -> None:
+    if not is_list_of(seeds, int) or not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: seeds must be a list of different whole numbers, not {seeds!r}")
     for axis, values in axes.items():
         if any("seed" in value.tables.get("fit", {}) for value in values):
@@ -224,107 +207,3 @@ def _naming(cell: Cell) -> Iterator[None]:
         raise UserError(
             text if repr(cell.name) in text else f"cell {cell.name!r}: {text}"
         ) from None
-
-
-def _with_base(path: Path, tables: Table) -> Table:
-    """Sections on top of those of the configuration file that ``base`` names, if it is there."""
-    own = {section: tables[section] for section in SECTIONS if section in tables}
-    check_sections(own, str(path))
-    if "base" not in tables:
-        return own
-    if not isinstance(tables["base"], str):
-        raise UserError(f"{path}: base must be the path of a configuration, not {tables['base']!r}")
-    return with_settings(read_toml(path.parent / tables["base"]), own)
-
-
-def _axes(path: Path, found: Any) -> dict[str, list[_Value]]:
-    if not _is_list_of(found, dict) or not found:
-        raise UserError(
-            f"{path}: a study needs at least one axis: [[axes]] with name, values and perhaps key"
-        )
-    axes: dict[str, list[_Value]] = {}
-    for table in found:
-        for key in table:
-            if key not in AXIS_KEYS:
-                near = did_you_mean(key, AXIS_KEYS)
-                raise UserError(f"{path}: unknown key {key!r} of an axis{near}")
-        name, values = table.get("name"), table.get("values")
-        if not isinstance(name, str) or not name or name in axes:
-            raise UserError(f"{path}: each axis needs a name of its own, not {name!r}")
-        if not isinstance(values, list) or not values:
-            raise UserError(f"{path}: axis {name!r} needs values, a list of at least one")
-        axes[name] = [_value(path, name, table.get("key"), one) for one in cast(list[Any], values)]
-        labels = [value.label for value in axes[name]]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise UserError(
-                    f"{path}: axis {name!r} has {labels.count(label)} values called {label!r}; "
-                    "give each a name of its own"
-                )
-    return axes
-
-
-def _value(path: Path, axis: str, key: object, given: object) -> _Value:
-    """One value of an axis. With a `key` such as ``model.decoder`` it is a Spec that is put there;
-    without, a name and what it sets: sections, and a configuration file as their ``base``."""
-    if key is not None and (not isinstance(key, str) or key.partition(".")[0] not in SECTIONS):
-        raise UserError(
-            f"{path}: the key of axis {axis!r} must be one of a configuration, such as "
-            f"model.decoder, not {key!r}"
-        )
-    if key is not None and not isinstance(given, str | dict):
-        given = {"name": str(given), "value": given}  # a number or a truth value
-    spec = Spec.parse(given, f"axes.{axis}.values")
-    if not LABEL.fullmatch(spec.name):
-        raise UserError(
-            f"{path}: {spec.name!r} of axis {axis!r} becomes part of a folder's name; use letters, "
-            "digits, _, ., + and single -"
-        )
-    if isinstance(key, str):
-        put: Any = spec.options["value"] if spec.options.keys() == {"value"} else spec.to_dict()
-        if put == {"name": spec.name}:
-            put = spec.name
-        for part in reversed(key.split(".")):
-            put = {part: put}
-        return _Value(spec.name, put)
-    own = dict(spec.options)
-    for section in own:
-        if section not in (*SECTIONS, "base"):
-            raise UserError(
-                f"{path}: value {spec.name!r} of axis {axis!r} sets {section!r}"
-                f"{did_you_mean(section, (*SECTIONS, 'base'))}"
-            )
-    return _Value(spec.name, _with_base(path, own))
-
-
-def _exclusions(
-    path: Path, found: Any, axes: Mapping[str, Sequence[_Value]]
-) -> list[dict[str, list[str]]]:
-    if not _is_list_of(found, dict):
-        raise UserError(f"{path}: [[exclude]] must be tables of axis = labels, not {found!r}")
-    rules: list[dict[str, list[str]]] = []
-    for table in cast(list[Table], found):
-        rule: dict[str, list[str]] = {}
-        for axis, given in table.items():
-            if axis not in axes:
-                near = did_you_mean(axis, axes)
-                raise UserError(f"{path}: [[exclude]] names axis {axis!r}{near}")
-            labels = cast(list[Any], given if isinstance(given, list) else [given])
-            known = [value.label for value in axes[axis]]
-            for label in labels:
-                if label not in known:
-                    raise UserError(
-                        f"{path}: [[exclude]] names {label!r} of axis {axis!r}"
-                        f"{did_you_mean(str(label), known)}"
-                    )
-            rule[axis] = labels
-        if not rule:
-            raise UserError(f"{path}: an empty [[exclude]] would exclude everything; remove it")
-        rules.append(rule)
-    return rules
-
-
-def _is_list_of(value: object, kind: type[Any]) -> bool:
-    if not isinstance(value, list):
-        return False
-    return all(isinstance(item, kind) for item in cast(list[object], value))

@@ -14,9 +14,9 @@ from tfrecon.comparison.results import Comparison, Scored, compare
 from tfrecon.comparison.writing import write as write_comparison
 from tfrecon.errors import UserError, unknown
 from tfrecon.evaluation.report import data_config, evaluate_runs
+from tfrecon.run import set_threads
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result
-from tfrecon.training import set_threads
 
 TOLERANCE = 1e-5
 """Of a column's mean size: what a repeated evaluation may differ by, and what CSV files round."""

@@ -30,7 +30,7 @@ REMEDY = (
 )
 
 INDIFFERENT = {
-    "data": ("root", "cache", "cache_dir", "feature_cache_gib"), "fit": ("checkpoint_seconds",)
+    "data": ("root", "cache", "cache_dir"), "fit": ("checkpoint_seconds",)
 }  # fmt: skip
 """Settings that do not change a result: a finished cell need not be given them again."""
 

@@ -33,15 +33,14 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.config import from_tables, merged
     from tfrecon.evaluation.report import evaluate_runs
     from tfrecon.models import DEFAULTS
-    from tfrecon.run import STATE, check_same_settings, open_run
+    from tfrecon.run import STATE, open_run, set_threads
 
     path = Path(arguments.path)
-    tables = merged(DEFAULTS[from_tables(tables).model.name], tables)
     recorded = open_run(path) if (path / STATE).is_file() else None  # before, it starts anew
-    training.set_threads(recorded.facts if recorded else None)
-    if recorded:
-        check_same_settings(tables, recorded)
-    config = recorded.config if recorded else from_tables(tables)
+    set_threads(recorded.facts if recorded else None)
+    # That a run's settings are still the cell's has been seen before it is begun (runner.result).
+    defaults = DEFAULTS.get(from_tables(tables).model.name, {})
+    config = recorded.config if recorded else from_tables(merged(defaults, tables))
     print(evaluate_runs([training.train(config, path, resume=bool(recorded))]).text)
 
 

@@ -1,0 +1,59 @@
+"""Reports read back from their files, and compared as `evaluate RUN RUN` does it."""
+
+import pytest
+from fake_runs import contest_run, fake_run, read_csv
+from fakes import animals_contest
+
+from tfrecon.comparison.reading import read_report
+from tfrecon.comparison.results import compare
+from tfrecon.comparison.writing import write
+from tfrecon.errors import UserError
+from tfrecon.evaluation import baselines
+from tfrecon.evaluation.costs import from_csv
+from tfrecon.evaluation.report import data_config, evaluate_runs
+
+
+def test_what_was_written_is_read_and_compared(tmp_path):
+    root = str(animals_contest(tmp_path / "contest", count=3))
+    data = {"recipe": "animals_inpainting", "root": root}
+    grey = fake_run(tmp_path, lambda x: 0 * x[..., :3] + 0.5, name="grey", **data)
+    same = fake_run(tmp_path, lambda x: x[..., :3], name="same", **data)
+    (same.path / "time.json").write_text('{"train_seconds": 90, "peak_memory_gib": 2.5}')
+    report = evaluate_runs([grey, same], split="train", slow=False)
+    scored = read_report(report.path, [grey, same])
+    found = compare("two", {one.run.name: [one] for one in scored})
+    assert found.metric == "hole_psnr" and [r.name for r in found.results] == ["grey", "same"]
+    fills = {"damaged input", *baselines.fills(jpeg=True)} - {baselines.BIHARMONIC}
+    assert set(found.baselines) == fills
+    costs = {
+        line["metric"]: float(line["mean"])
+        for line in read_csv(report.path / "summary.csv")
+        if line["method"] == "same" and line["region"] == "method"
+    }
+    cost = found.results[1].cost
+    assert cost == from_csv(costs)
+    assert (cost.train_minutes, cost.memory_gib, cost.parameters) == (1.5, 2.5, 0)
+
+    sentences = write(found, report.path, data_config(grey, None, None), "train")
+    assert sentences[0].startswith("Of 2 results on 10 images grey has the best Hole PSNR")
+    assert any("Hole PSNR NO better than the best method without" in line for line in sentences)
+    page = (report.path / "report.html").read_text(encoding="utf-8")
+    assert page.count('type="range"') == 6, "best, median and worst of each"
+
+
+def test_a_damaged_report_is_named(tmp_path):
+    run = contest_run(tmp_path, lambda x: x[..., :3])
+    report = evaluate_runs([run], split="train", slow=False)
+    (whole,) = read_report(report.path, [run])
+    assert len(whole.scores["psnr"]) == 10 and whole.facts["split"] == "train"
+    assert len(whole.facts["data"]) == 32 and whole.facts["code"].keys() == {"revision", "clean"}
+    for name in ("evaluation.json", "per_image.csv", "summary.csv"):
+        text = (report.path / name).read_text(encoding="utf-8")
+        (report.path / name).write_text(text[: len(text) // 2] + "\x00,,,,")
+        with pytest.raises(UserError, match=r"cannot be read .*tfrecon\.evaluate"):
+            read_report(report.path, [run])
+        (report.path / name).write_text(text)
+    rows = (report.path / "per_image.csv").read_text(encoding="utf-8").splitlines()
+    (report.path / "per_image.csv").write_text("\n".join(rows[:-1]) + "\n")
+    with pytest.raises(UserError, match="of 9 of 10 images"):
+        read_report(report.path, [run])

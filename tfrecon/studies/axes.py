@@ -1,0 +1,134 @@
+"""What the file of a study says of its axes: labels and settings, and which combinations to leave
+out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from tfrecon.config import SECTIONS, Table, check_sections, read_toml, with_settings
+from tfrecon.errors import UserError, did_you_mean
+from tfrecon.registry import Spec
+
+AXIS_KEYS = ("name", "key", "values")
+LABEL = re.compile(r"\w[\w.+]*(-[\w.+]+)*")
+"""Labels become names of folders."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of an axis: its label and the settings that it stands for."""
+
+    label: str
+    tables: Table
+
+
+def with_base(path: Path, tables: Table) -> Table:
+    """Sections on top of those of the configuration file that ``base`` names, if it is there."""
+    own = {section: tables[section] for section in SECTIONS if section in tables}
+    check_sections(own, str(path))
+    if "base" not in tables:
+        return own
+    if not isinstance(tables["base"], str):
+        raise UserError(f"{path}: base must be the path of a configuration, not {tables['base']!r}")
+    return with_settings(read_toml(path.parent / tables["base"]), own)
+
+
+def read_axes(path: Path, found: Any) -> dict[str, list[Value]]:
+    """The axes by name. Raises UserError for what is wrong with any."""
+    if not is_list_of(found, dict) or not found:
+        raise UserError(
+            f"{path}: a study needs at least one axis: [[axes]] with name, values and perhaps key"
+        )
+    axes: dict[str, list[Value]] = {}
+    for table in found:
+        for key in table:
+            if key not in AXIS_KEYS:
+                near = did_you_mean(key, AXIS_KEYS)
+                raise UserError(f"{path}: unknown key {key!r} of an axis{near}")
+        name, values = table.get("name"), table.get("values")
+        if not isinstance(name, str) or not name or name in axes:
+            raise UserError(f"{path}: each axis needs a name of its own, not {name!r}")
+        if not isinstance(values, list) or not values:
+            raise UserError(f"{path}: axis {name!r} needs values, a list of at least one")
+        axes[name] = [_value(path, name, table.get("key"), one) for one in cast(list[Any], values)]
+        labels = [value.label for value in axes[name]]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise UserError(
+                    f"{path}: axis {name!r} has {labels.count(label)} values called {label!r}; "
+                    "give each a name of its own"
+                )
+    return axes
+
+
+def _value(path: Path, axis: str, key: object, given: object) -> Value:
+    """One value of an axis. With a `key` such as ``model.decoder`` it is a Spec that is put there;
+    without, a name and what it sets: sections, and a configuration file as their ``base``."""
+    if key is not None and (not isinstance(key, str) or key.partition(".")[0] not in SECTIONS):
+        raise UserError(
+            f"{path}: the key of axis {axis!r} must be one of a configuration, such as "
+            f"model.decoder, not {key!r}"
+        )
+    if key is not None and not isinstance(given, str | dict):
+        given = {"name": str(given), "value": given}  # a number or a truth value
+    spec = Spec.parse(given, f"axes.{axis}.values")
+    if not LABEL.fullmatch(spec.name):
+        raise UserError(
+            f"{path}: {spec.name!r} of axis {axis!r} becomes part of a folder's name; use letters, "
+            "digits, _, ., + and single -"
+        )
+    if isinstance(key, str):
+        put: Any = spec.options["value"] if spec.options.keys() == {"value"} else spec.to_dict()
+        if put == {"name": spec.name}:
+            put = spec.name
+        for part in reversed(key.split(".")):
+            put = {part: put}
+        return Value(spec.name, put)
+    own = dict(spec.options)
+    for section in own:
+        if section not in (*SECTIONS, "base"):
+            raise UserError(
+                f"{path}: value {spec.name!r} of axis {axis!r} sets {section!r}"
+                f"{did_you_mean(section, (*SECTIONS, 'base'))}"
+            )
+    return Value(spec.name, with_base(path, own))
+
+
+def read_exclusions(
+    path: Path, found: Any, axes: Mapping[str, Sequence[Value]]
+) -> list[dict[str, list[str]]]:
+    """The rules, axis → labels: what all of a rule's axes match is left out. Raises UserError for
+    names that no axis has."""
+    if not is_list_of(found, dict):
+        raise UserError(f"{path}: [[exclude]] must be tables of axis = labels, not {found!r}")
+    rules: list[dict[str, list[str]]] = []
+    for table in cast(list[Table], found):
+        rule: dict[str, list[str]] = {}
+        for axis, given in table.items():
+            if axis not in axes:
+                near = did_you_mean(axis, axes)
+                raise UserError(f"{path}: [[exclude]] names axis {axis!r}{near}")
+            labels = cast(list[Any], given if isinstance(given, list) else [given])
+            known = [value.label for value in axes[axis]]
+            for label in labels:
+                if label not in known:
+                    raise UserError(
+                        f"{path}: [[exclude]] names {label!r} of axis {axis!r}"
+                        f"{did_you_mean(str(label), known)}"
+                    )
+            rule[axis] = labels
+        if not rule:
+            raise UserError(f"{path}: an empty [[exclude]] would exclude everything; remove it")
+        rules.append(rule)
+    return rules
+
+
+def is_list_of(value: object, kind: type[Any]) -> bool:
+    """Whether `value` is a list of nothing but `kind`."""
+    if not isinstance(value, list):
+        return False
+    return all(isinstance(item, kind) for item in cast(list[object], value))
