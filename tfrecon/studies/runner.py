@@ -32,7 +32,7 @@ REMEDY = (
 INDIFFERENT = {
     "data": ("root", "cache", "cache_dir"), "fit": ("checkpoint_seconds",)
 }  # fmt: skip
-"""Settings that do not change a result: a finished cell need not be given them again."""
+"""Settings that do not change a result: those of a cell that is there stay as they are."""
 
 POLL_SECONDS = 0.2
 USER_MISTAKE = 2
@@ -65,7 +65,7 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     known = {section: {key: theirs[section][key] for key in keys}
              for section, keys in INDIFFERENT.items()}  # fmt: skip
     defaults = DEFAULTS.get(from_tables(cell.tables).model.name, {})
-    check_same_settings(merged(merged(defaults, known), cell.tables), run, REMEDY)
+    check_same_settings(merged(merged(defaults, cell.tables), known), run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 
