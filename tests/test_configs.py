@@ -125,6 +125,8 @@ def tiny(config: Config) -> list[str]:
         sizes = [f"data.{name}=64" for name in ("image_size", "load_size")]
         weights = ["model.weights=none"] if config.model.name != "autoencoder" else []
         settings += [*sizes, *weights, "model.width=8"]
+        if config.model.name == "diffusion" and config.data.recipe.name == "demo":
+            settings += ["data.damage.name=boxes", "data.damage.size=16"]
         return [*settings, "fit.batch_size=2", "fit.loss=l1"]
     if config.model.name != "feature_inversion":
         width = "base_filters" if config.model.name in ("skip_vae", "restoration_gan") else "width"
@@ -147,22 +149,31 @@ def tiny(config: Config) -> list[str]:
     return [*settings, "fit.loss=mse", "fit.batch_size=2"]
 
 
+def fit(path: Path, folder: Path, run: str) -> subprocess.CompletedProcess[str]:
+    """Two steps of a small version of the configuration, as a user runs it, inside `folder`."""
+    config = read(path)
+    root = DATA[config.data.recipe.name](folder / "photos")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # the verb silences TensorFlow
+    return subprocess.run(
+        [
+            sys.executable, "-m", "tfrecon.fit", "--config", str(path), "--root", str(root),
+            "--run", run, "--steps", "2",
+            *(part for setting in tiny(config) for part in ("--set", setting)),
+        ],
+        cwd=folder, env=environment,
+        capture_output=True, text=True,
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 @every_config
 def test_it_trains(path, tmp_path):
     config = read(path)
-    root = DATA[config.data.recipe.name](tmp_path / "photos")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)  # as a user runs it: the verb silences TensorFlow
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "tfrecon.fit", "--config", str(path), "--root", str(root),
-            "--run", str(tmp_path / "run"), "--steps", "2",
-            *(part for setting in tiny(config) for part in ("--set", setting)),
-        ],
-        cwd=tmp_path, env=environment,
-        capture_output=True, text=True,
-    )  # fmt: skip
+    if autoencoder := config.model.options.get("autoencoder"):
+        done = fit(REPOSITORY / "configs/autoencoder/demo.toml", tmp_path, autoencoder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = fit(path, tmp_path, str(tmp_path / "run"))
     assert done.returncode == 0, done.stdout + done.stderr
     masked = config.data.recipe.name in ("animals_inpainting", "demo")
     inversion = config.data.damage is not None and config.data.damage.name == "identity"

@@ -15,6 +15,7 @@ from tfrecon import checkpoint, training
 from tfrecon.config import from_tables
 from tfrecon.errors import UserError
 from tfrecon.evaluation.report import evaluate_runs
+from tfrecon.evaluation.table import find
 from tfrecon.inference import open_export
 from tfrecon.losses import mixture
 from tfrecon.models.autoencoder import autoencoder
@@ -161,6 +162,16 @@ def test_the_reconstruction_of_an_autoencoder_is_without_its_kl():
     assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
+def test_an_autoencoder_comes_back_from_images_far_out_of_range():
+    x = photos(4)
+    model = autoencoder(image_size=32, width=8, depth=1, discriminator_filters=4, seed=0)
+    head = model.decoder.get_layer("head")
+    head.bias.assign(tf.fill(head.bias.shape, 50.0))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.abs(model(x, training=True) - x))
+    np.testing.assert_allclose(tape.gradient(loss, head.bias.value), np.full(12, 1 / 12), rtol=1e-3)
+
+
 def test_diffusion_in_the_latents_of_a_run(still, encoder_run):
     folder = str(encoder_run.path)
     model = diffusion(**SMALL, **FEATURES, autoencoder=folder)
@@ -188,7 +199,8 @@ def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, enco
         "data": {"recipe": "folder", "root": encoder_run.config.data.root, "image_size": 32,
                  "damage": "identity"},
         "fit": {"steps": 8, "batch_size": 4, "steps_per_epoch": 3, "monitor": "val_loss",
-                "ema_decay": 0.9, "checkpoint_seconds": 0},
+                "ema_decay": 0.9, "checkpoint_seconds": 0,
+                "precision": "bfloat16"},
     }  # fmt: skip
     config = from_tables(tables)
     whole = training.train(config, tmp_path / "whole")
@@ -199,7 +211,12 @@ def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, enco
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
     report = evaluate_runs([whole], draws=2, slow=False)
     rows = {cell.method for cell in report.summary}
-    assert {"diffusion", "diffusion, draw 1", "diffusion, draw 2"} <= rows
+    bound = "diffusion, its autoencoder"
+    assert {"diffusion", "diffusion, draw 1", "diffusion, draw 2", bound} <= rows
+    own = evaluate_runs([encoder_run], slow=False)
+    expected = find(own.summary, "autoencoder", "psnr").mean
+    assert find(report.summary, bound, "psnr").mean == pytest.approx(expected, abs=1e-3)
+    assert f"{bound}: the truth through it, {expected:.2f} dB" in "\n".join(report.verdicts)
     assert any(line.startswith("diffusion over 2 draws: PSNR (dB) ") for line in report.verdicts)
     assert all(difference.restore < 1e-4 for difference in export_run(whole, tmp_path / "export"))
     export, model = open_export(tmp_path / "export"), whole.load_model()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfrecon import checkpoint
 from tfrecon.callbacks.state import kept_variables
@@ -14,10 +15,10 @@ from tfrecon.data import pipeline
 from tfrecon.errors import UserError
 from tfrecon.evaluation import baselines, denoisers
 from tfrecon.evaluation.operations import multiply_adds
-from tfrecon.inference import restore_tiled, restorer, self_ensemble
+from tfrecon.inference import restore_any_size, restore_tiled, restorer, self_ensemble
 from tfrecon.run import BEST, STATE, Run, inference_variables
 
-ENSEMBLE, TILES, DRAW = ", ×8 ensemble", ", in tiles", ", draw "
+ENSEMBLE, TILES, DRAW, BOUND = ", ×8 ensemble", ", in tiles", ", draw ", ", its autoencoder"
 RAW, LAST = ", without EMA", ", last step"
 """What the names of a run's further rows end with."""
 
@@ -63,7 +64,8 @@ def of_run(
     *, ensemble: bool, compare_ema: bool, draws: int, tile: int | None,
 ) -> Contenders:  # fmt: skip
     """The row of the run's loaded `model`, called `name`, and those of its ensemble, of the
-    same in tiles of `tile` pixels, of its averages and of `draws` samples.
+    same in tiles of `tile` pixels, of its averages and of `draws` samples. A diffusion in latents
+    has a row of the truth through its autoencoder, which bounds its own.
 
     With `compare_ema` the last step's raw weights are a row, and the last step's averaged ones too
     where the best weights, which the first row has, are of another step. Raises UserError for a run
@@ -82,6 +84,8 @@ def of_run(
     for draw in range(1, draws + 1):
         drawn = run.load_model({**(options or {}), "draw": draw})
         found[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
+    if getattr(model, "is_latent", False):
+        found[name + BOUND] = _bound(run, model)
     if compare_ema:
         if not run.config.fit.ema_decay:
             raise UserError(
@@ -112,6 +116,21 @@ def _contender(
 
     parameters = sum(int(np.prod(variable.shape)) for variable in inference_variables(model))
     return Contender(apply, parameters, run.train_minutes, counted, run.train_memory_gib)
+
+
+def _bound(run: Run, model: Any) -> Contender:
+    """The truth through the autoencoder of a diffusion."""
+
+    def through(both: Any) -> Any:
+        return model.bound(both[..., :-3], both[..., -3:])
+
+    graph = tf.function(lambda both: restore_any_size(model, both, through), reduce_retracing=True)
+
+    def apply(batch: pipeline.Batch) -> Any:
+        x = pipeline.model_input(batch) if run.has_mask else batch["input"]
+        return graph(tf.concat([x, batch["target"]], axis=-1)).numpy()
+
+    return Contender(apply, is_timed=False)
 
 
 def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:

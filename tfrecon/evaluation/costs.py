@@ -141,6 +141,12 @@ def spread(summary: table.Summary, name: str, draws: Sequence[str]) -> str:
     return f"{name} over {len(draws)} draws: {', '.join(shown)}."
 
 
+def bound(summary: table.Summary, bounded: str) -> str:
+    """What the row of the truth through an autoencoder is."""
+    score = table.find(summary, bounded, table.psnr_column(summary)).mean
+    return f"{bounded}: the truth through it, {score:.2f} dB, which a perfect sample would have."
+
+
 def ranking(summary: table.Summary, names: Sequence[str]) -> str:
     """The methods by PSNR, of the holes where there are any."""
     scores = {name: table.find(summary, name, table.psnr_column(summary)).mean for name in names}

@@ -74,9 +74,10 @@ def evaluate_runs(
     samples that a generative model makes (`draws`), and images put together from blended tiles of
     so many pixels (`tile`). `options` are put on top of the models', for those that matter at
     inference only; `limit` scores the first images only; so many `pairs` of the first run are
-    written as files of their own. Images are streamed, none is kept. The folder is ``report``
-    inside the run's, or ``report-…`` named after what differs from the run's own test; that of
-    several runs is ``compare-NAMES`` beside the first, unless `folder` names one.
+    written as files of their own. A diffusion in latents has a row of its autoencoder's own. Images
+    are streamed, none is kept. The folder is ``report`` inside the run's, or ``report-…`` named
+    after what differs from the run's own test; that of several runs is ``compare-NAMES`` beside the
+    first, unless `folder` names one.
 
     Raises UserError for runs of different data or image sizes, a split without truth, data without
     the masks that a model needs, and unreadable images unless `skip_unreadable`.
@@ -170,8 +171,8 @@ def _run_names(runs: Sequence[Run]) -> str:
 def _verdicts(
     cells: table.Summary, paid: costs.Costs, names: Sequence[str], untrained: Sequence[str]
 ) -> list[str]:
-    """Plain sentences: each run against what needs no training, the order of the runs, and what
-    ensembles and averages gain."""
+    """Plain sentences: each run against what needs no training, the order of the runs, what
+    ensembles and averages gain, and what bounds a diffusion."""
     found = [line for name in names for line in table.verdicts(cells, name, untrained)]
     if len(names) > 1:
         found.append(costs.ranking(cells, names))
@@ -186,6 +187,8 @@ def _verdicts(
         samples = [other for other in paid if other.startswith(name + contenders.DRAW)]
         if samples:
             found.append(costs.spread(cells, name, samples))
+        if name + contenders.BOUND in paid:
+            found.append(costs.bound(cells, name + contenders.BOUND))
     return found
 
 

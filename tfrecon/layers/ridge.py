@@ -40,8 +40,10 @@ class Standardise(keras.layers.Layer):
         self.mean = self.add_weight(shape=shape, initializer="zeros", name="mean")
         self.deviation = self.add_weight(shape=shape, initializer="ones", name="deviation")
 
-    def call(self, features: Any) -> Any:
-        """(B,h,w,C) to the same shape."""
+    def call(self, features: Any, inverse: bool = False) -> Any:
+        """(B,h,w,C) to the same shape; `inverse` goes back."""
+        if inverse:
+            return features * self.deviation + self.mean
         return (features - self.mean) / self.deviation
 
 

@@ -87,7 +87,7 @@ class Autoencoder(AdversarialModel):
 
     @property
     def decoder(self) -> keras.Model:
-        """Latents (B,h,w,C) to images (B,8h,8w,3) in [0,1]."""
+        """Latents (B,h,w,C) to images (B,8h,8w,3) around [0,1], not clipped."""
         return self.generator.get_layer("decoder")
 
     def judged(self, x: Any, image: Any) -> Any:

@@ -153,7 +153,20 @@ class Diffusion(Supervised):
             return self.estimates(noisy, condition, t)
 
         sample = sampler(denoise, self.schedule, noise, self.options["steps"])
-        image = tf.clip_by_value(self.space.decode(sample), 0.0, 1.0)
+        return self._composed(x, tf.clip_by_value(self.space.decode(sample), 0.0, 1.0))
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether it takes place in the latents of an autoencoder."""
+        return bool(self.space.frozen)
+
+    def bound(self, x: Any, y: Any) -> Any:
+        """What samples could be at best: the true images `y` (B,H,W,3) through the autoencoder,
+        inside the holes of `x` only where it has a mask."""
+        image = tf.clip_by_value(self.space.decode(self.space.encode(y)), 0.0, 1.0)
+        return self._composed(x, image)
+
+    def _composed(self, x: Any, image: Any) -> Any:
         if not self.has_mask:
             return image
         return x[..., :3] * (1 - x[..., 3:]) + image * x[..., 3:]

@@ -90,7 +90,7 @@ class Latents(Space):
 
     def decode(self, points: Any) -> Any:
         """(B,h,w,C) to (B,8h,8w,3)."""
-        raw = points * self.statistics.deviation + self.statistics.mean
+        raw = self.statistics(points, inverse=True)
         return tf.cast(self.decoder(raw, training=False), tf.float32)
 
     def watch(self, batches: Iterable[Any]) -> Iterator[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 
 from tfrecon.layers.depth_to_space import DepthToSpace
-from tfrecon.layers.ranges import FromSigned, ToSigned
+from tfrecon.layers.ranges import ToSigned
 from tfrecon.layers.space_to_depth import SpaceToDepth
-from tfrecon.networks.blocks import convolution, residual_blocks, seeded
+from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded
 
 ACTIVATION = "leaky_relu"
 STAGES = 3
@@ -41,7 +41,11 @@ def encoder_network(
 def decoder_network(
     *, latent_channels: int, width: int, depth: int, seed: int | None
 ) -> keras.Model:
-    """The latent (B,h,w,C) to images (B,8h,8w,3) in [0,1], float32: the encoder's mirror image."""
+    """The latent (B,h,w,C) to images (B,8h,8w,3), float32: the encoder's mirror image.
+
+    Linear at its end: behind a tanh one bad step can saturate every pixel, and no gradient leads
+    back.
+    """
     start = seeded(seed)
     latent = keras.Input((None, None, latent_channels), name="latent")
     x = convolution(latent, width << (STAGES - 1), 3, start, "enter")
@@ -50,7 +54,4 @@ def decoder_network(
         if stage:
             x = convolution(x, 4 * (width << (stage - 1)), 1, start, f"widen{stage}")
             x = DepthToSpace(name=f"up{stage}")(x)
-    x = convolution(x, 12, 3, start, "head", scale=0.1, dtype="float32")
-    x = keras.layers.Activation("tanh", dtype="float32", name="range")(x)
-    x = DepthToSpace(dtype="float32", name="pixels")(x)
-    return keras.Model(latent, FromSigned(name="image")(x), name="decoder")
+    return keras.Model(latent, pixels(x, 1, start), name="decoder")
