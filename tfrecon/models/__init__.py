@@ -114,7 +114,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
             "batch_size": 8,
             "steps_per_epoch": 200,
             "loss": "l1",
-            "learning_rate": 1e-3,
+            "learning_rate": 5e-4,
             "optimizer": {"name": "adam", "beta_2": 0.99, "clipnorm": 1.0},
             "schedule": "cosine",
             "warmup_steps": 100,
