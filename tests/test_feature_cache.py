@@ -279,10 +279,13 @@ def test_without_flips_it_is_the_stream_of_images(samples):
 # --- runs
 
 
-def run_config(root, tmp_path, data=None, **fit):
+INVERSION = {"name": "feature_inversion", "weights": None,
+             "decoder": {"name": "residual", "width": 8}}  # fmt: skip
+
+
+def run_config(root, tmp_path, data=None, model=INVERSION, **fit):
     tables = {
-        "model": {"name": "feature_inversion", "weights": None,
-                  "decoder": {"name": "residual", "width": 8}},
+        "model": model,
         "data": {"recipe": "folder", "root": str(root), "image_size": 32, "crop_size": 32,
                  "load_size": 32, "val_size": 32, "flip": False, "damage": "identity",
                  "feature_cache_gib": 1, "cache_dir": str(tmp_path / "cache"), **(data or {})},
@@ -315,11 +318,21 @@ def test_a_model_takes_the_features_in_the_place_of_the_image():
                                model.decode(model.features(x)), atol=5e-3)  # fmt: skip
 
 
-def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares):
-    kept = training.train(run_config(squares, tmp_path), tmp_path / "kept")
-    off = {"feature_cache_gib": 0.0}
-    plain = training.train(run_config(squares, tmp_path, off), tmp_path / "plain")
-    still = training.train(run_config(squares, tmp_path, off, steps=1), tmp_path / "still")
+RESNET = {"backbone": "resnet34", "weights": "none", "width": 8}
+
+
+@pytest.mark.parametrize("model", [
+    INVERSION, {"name": "diffusion", "taps": ["layer2", "avgpool"], **RESNET},
+    {"name": "feature_gan", "taps": ["layer2"], "discriminator_filters": 4, **RESNET},
+], ids=lambda model: model["name"])  # fmt: skip
+def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, model):
+    off, optimizer = {"feature_cache_gib": 0.0}, {"optimizer": "sgd"}
+    settings = {"model": model, **(optimizer if model is not INVERSION else {})}
+    kept = training.train(run_config(squares, tmp_path, **settings), tmp_path / "kept")
+    plain = training.train(run_config(squares, tmp_path, off, **settings), tmp_path / "plain")
+    still = training.train(
+        run_config(squares, tmp_path, off, **settings, steps=1), tmp_path / "still"
+    )
     mine, theirs, start = (state(run)[0] for run in (kept, plain, still))
     names = [name for name in theirs if name.startswith("model/") and theirs[name].ndim == 4]
     moved = sum(np.abs(theirs[name] - start[name]).sum() for name in names)

@@ -106,6 +106,19 @@ def test_samplers_reproduce_a_gaussian(name, sampler, steps):
     np.testing.assert_allclose(np.cov(samples.T), COVARIANCE, atol=0.015)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sample_keeps_no_noise_of_a_schedule_that_begins_with_some(sampler):
+    schedule = SCHEDULES["cosine"](offset=0.2)
+    noise = np.random.default_rng(0).standard_normal((50, 2), np.float32)
+
+    def known(noisy, t):
+        clean = tf.broadcast_to(MEAN, noisy.shape)
+        return clean, (noisy - schedule.alpha(t) * clean) / schedule.sigma(t)
+
+    sample = SAMPLERS[sampler](known, schedule, noise, 5)
+    np.testing.assert_allclose(sample, np.broadcast_to(MEAN, (50, 2)), atol=1e-6)
+
+
 def test_heun_is_of_second_order_and_ddim_of_first():
     schedule = SCHEDULES["cosine"]()
     noise = np.random.default_rng(0).standard_normal((50, 2), np.float32)

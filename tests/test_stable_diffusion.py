@@ -21,13 +21,20 @@ TINY_UNET = {"widths": (8, 8, 16, 16), "heads": 2, "groups": 4, "text_width": 12
 TINY_VAE = {"widths": (8, 8, 8, 8), "groups": 4}
 
 
+def small_sd1(monkeypatch):
+    """`diffusion` builds them small."""
+    for name, tiny in (("sd1_denoiser", TINY_UNET), ("encoder", TINY_VAE), ("decoder", TINY_VAE)):
+        monkeypatch.setattr(sd1, name, functools.partial(getattr(sd1, name), **tiny))
+
+
 def tiny_sd1(condition=3, vector=0):
     network = sd1.sd1_denoiser(condition_channels=condition, global_channels=vector, **TINY_UNET)
     return network, sd1.encoder(**TINY_VAE), sd1.decoder(**TINY_VAE)
 
 
-def saved(folder, part, networks, rename=lambda name: name):
-    """Arrays as diffusers saves them, random, for all variables of `networks`."""
+def saved(folder, part, networks, rename=lambda name: name, channels=4):
+    """Arrays as diffusers saves them, random, for all variables of `networks`; `channels` of the
+    first convolution's."""
     random = np.random.default_rng(0)
     arrays = {}
     for network in networks:
@@ -35,7 +42,7 @@ def saved(folder, part, networks, rename=lambda name: name):
             array = random.normal(0, 0.1, variable.shape).astype(np.float32)
             array = to_torch(array) if array.ndim > 1 else array
             if name == "conv_in.weight":
-                array = array[:, :4]
+                array = array[:, :channels]
             arrays[rename(name)] = np.ascontiguousarray(array)
     (folder / part).mkdir(parents=True)
     safetensors.numpy.save_file(arrays, folder / part / "diffusion_pytorch_model.safetensors")
@@ -73,6 +80,40 @@ def test_sd1_weights_load_by_name_and_the_condition_starts_silent(tmp_path):
     assert latent.shape == (1, 4, 4, 4) and decoder(latent).shape == x.shape
 
 
+def test_names_are_those_that_diffusers_saves():
+    """A few of each kind, of the files of Stable Diffusion 1.5."""
+    names = {name for network in tiny_sd1() for name in torch_names(network)}
+    attention = "down_blocks.0.attentions.0.transformer_blocks.0"
+    for name in (
+        "conv_in.weight", "time_embedding.linear_1.weight",
+        "down_blocks.0.resnets.0.time_emb_proj.bias", "down_blocks.0.downsamplers.0.conv.weight",
+        f"{attention}.attn2.to_k.weight", f"{attention}.attn1.to_out.0.bias",
+        f"{attention}.ff.net.0.proj.weight", f"{attention}.ff.net.2.weight",
+        "mid_block.attentions.0.proj_in.weight", "up_blocks.1.upsamplers.0.conv.weight",
+        "up_blocks.3.resnets.2.conv_shortcut.weight", "conv_norm_out.weight", "conv_out.bias",
+        "encoder.down_blocks.0.resnets.0.norm1.weight", "encoder.conv_out.weight",
+        "encoder.mid_block.attentions.0.to_q.weight", "quant_conv.weight", "post_quant_conv.weight",
+        "decoder.up_blocks.0.resnets.0.conv1.weight", "decoder.conv_norm_out.bias",
+    ):  # fmt: skip
+        assert name in names, name
+
+
+def test_weights_of_sd_inpainting_find_mask_and_photo_where_they_expect_them(tmp_path, monkeypatch):
+    network = tiny_sd1(condition=5)[0]
+    arrays = saved(tmp_path, "unet", [network], channels=9)
+    load_denoiser(network, str(tmp_path))
+    kernel = np.asarray(network.get_layer("conv_in").kernel)
+    np.testing.assert_array_equal(kernel, arrays["conv_in.weight"].transpose(2, 3, 1, 0))
+    # Their order: noisy latents, mask, latents of the damaged photo.
+    y = photos(1, 128)
+    x = np.concatenate([y, np.ones((1, 128, 128, 1), np.float32)], -1)
+    small_sd1(monkeypatch)
+    model = diffusion(image_size=128, mask=True, autoencoder="sd1", denoiser="sd1")
+    (condition,) = model.condition(x)
+    np.testing.assert_array_equal(condition[..., 0], np.ones((1, 16, 16)))
+    np.testing.assert_allclose(condition[..., 1:], model.space.encode(y), atol=1e-5)
+
+
 def test_sd1_weights_that_do_not_fit(tmp_path):
     network = tiny_sd1()[0]
     with pytest.raises(UserError, match=r"has no unet/diffusion_pytorch_model\.safetensors"):
@@ -85,11 +126,12 @@ def test_sd1_weights_that_do_not_fit(tmp_path):
 
 def test_diffusion_with_the_networks_of_sd1(monkeypatch):
     """At small widths; benchmarks/sd1.py runs the whole ones."""
-    for name, tiny in (("sd1_denoiser", TINY_UNET), ("encoder", TINY_VAE), ("decoder", TINY_VAE)):
-        monkeypatch.setattr(sd1, name, functools.partial(getattr(sd1, name), **tiny))
-    options = {"autoencoder": "sd1", "denoiser": "sd1", "schedule": "scaled_linear", "steps": 2}
-    model = diffusion(image_size=128, prediction="noise", **options)
+    small_sd1(monkeypatch)
+    options = {"autoencoder": "sd1", "denoiser": "sd1", "steps": 2}
+    model = diffusion(image_size=128, **options)
     assert model.size_multiple == 64
+    assert model.options["prediction"] == "noise", "what the weights were trained with"
+    assert model.options["schedule"] == {"name": "scaled_linear"}
     model.compile(keras.optimizers.Adam(1e-4), loss=mixture([Spec("l2")]), jit_compile=False)
     x = photos(2, 128)
     trained = len(model.trainable_variables)

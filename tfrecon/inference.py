@@ -25,10 +25,11 @@ RECORD = "export.json"
 """What an export says of itself, beside its SavedModel."""
 
 
-def restorer(model: Any) -> Restore:
+def restorer(model: Any, call: Callable[[Any], Any] | None = None) -> Restore:
     """`model` as a function of NumPy images (or tensors) of any batch, height and width.
 
-    The image is float32 in [0,1]; one graph serves all sizes. Raises ValueError for a model that
+    The image is float32 in [0,1]; one graph serves all sizes; `call` is in the place of the model's
+    own. Raises ValueError for a model that
     declares neither ``size_multiple`` nor ``fixed_size``, and for images of another rank.
     """
     accepted_size(model)
@@ -36,7 +37,9 @@ def restorer(model: Any) -> Restore:
     @functools.cache
     def graph(channels: int) -> Any:
         signature = [tf.TensorSpec((None, None, None, channels), tf.float32)]
-        return tf.function(functools.partial(restore_any_size, model), input_signature=signature)
+        return tf.function(
+            functools.partial(restore_any_size, model, call=call), input_signature=signature
+        )
 
     def restore(x: Any) -> np.ndarray:
         if len(x.shape) != 4:

@@ -111,8 +111,8 @@ def check_frozen(run: Run, fingerprint: str | None) -> None:
     """Raises UserError unless a model's frozen weights are those that `run` was trained on."""
     if fingerprint != run.facts.get("frozen"):
         raise UserError(
-            f"the backbone's weights are not those that run {str(run.path)!r} was trained on; "
-            "restore the weight file, or train anew"
+            "the frozen weights, of the backbone or the autoencoder, are not those that run "
+            f"{str(run.path)!r} was trained on; restore them, or train anew"
         )
 
 

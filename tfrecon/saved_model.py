@@ -5,6 +5,7 @@ Signatures, each for any batch, height and width (padding and cropping are insid
 - ``serve`` (and ``serving_default``): image (B,H,W,3) uint8, and for models with masks mask
   (B,H,W,1) uint8 where any nonzero value is damage; gives ``restored`` (B,H,W,3) uint8.
 - ``restore``: the same in float32, values in [0,1], mask 1 = damaged.
+- ``sample``, of `diffusion`: ``restore`` with a number that chooses the sample, ``seed``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Both follow the probability-flow ODE. In y = x/σ and r = α/σ it reads dy/dr = x̂_0(x, t), the mirror
 image of Song, Meng and Ermon 2021, eq. 14, which divides by α and so by almost 0 at the start.
 DDIM is Euler's method on either form. Heun's method (Karras et al. 2022, algorithm 1) averages the
-slopes at both ends of a step and so calls the denoiser twice, but once in the last.
+slopes at both ends of a step and so calls the denoiser twice, but once in the last. The last step
+ends at x̂_0 itself, as α = 1 and σ = 0 make it, also where a schedule begins with some noise.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ Sampler = Callable[[Denoise, Schedule, Any, int], Any]
 
 
 def ddim(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
-    """Song, Meng and Ermon 2021, eq. 12 with η = 0, at times `steps` of equal distance."""
+    """Song, Meng and Ermon 2021, eq. 12 with η = 0, at `steps` times of equal distance."""
 
     def step(noisy: Any, t: Any, after: Any, last: Any) -> Any:
-        del last
         clean, direction = denoise(noisy, t)
-        return schedule.alpha(after) * clean + schedule.sigma(after) * direction
+        noisier = schedule.alpha(after) * clean + schedule.sigma(after) * direction
+        return tf.where(last, clean, noisier)
 
     return _walk(step, schedule, noise, steps)
 
@@ -46,8 +47,8 @@ def heun(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
             gained = schedule.alpha(after) - kept * schedule.alpha(t)
             return kept * noisy + gained * 0.5 * (first + second)
 
-        # At t = 0 there is no noise left whose direction a denoiser could tell.
-        return tf.cond(last, lambda: euler, corrected)
+        # In data there is no noise whose direction a denoiser could tell.
+        return tf.cond(last, lambda: first, corrected)
 
     return _walk(step, schedule, noise, steps)
 

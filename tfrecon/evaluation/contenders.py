@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +83,12 @@ def of_run(
             run, model, counted, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
         )
     for draw in range(1, draws + 1):
-        drawn = run.load_model({**(options or {}), "draw": draw})
-        found[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
+        if hasattr(model, "sample"):
+            sample = functools.partial(model.sample, draw=draw)
+            found[f"{name}{DRAW}{draw}"] = _contender(run, model, counted, call=sample)
+        else:
+            drawn = run.load_model({**(options or {}), "draw": draw})
+            found[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
     if getattr(model, "is_latent", False):
         found[name + BOUND] = _bound(run, model)
     if compare_ema:
@@ -105,11 +110,14 @@ def of_run(
 
 
 def _contender(
-    run: Run, model: Any, counted: int | None, around: Callable[[Any], Any] | None = None
-) -> Contender:
-    """`model`, whose multiply-adds are `counted`, as a row, inside `around`; the mask goes in only
-    if the run has one."""
-    restore = around(restorer(model)) if around else restorer(model)
+    run: Run, model: Any, counted: int | None, around: Callable[[Any], Any] | None = None,
+    call: Callable[[Any], Any] | None = None,
+) -> Contender:  # fmt: skip
+    """`model` or its `call`, whose multiply-adds are `counted`, as a row, inside `around`; the mask
+    goes in only if the run has one."""
+    restore = restorer(model, call)
+    if around:
+        restore = around(restore)
 
     def apply(batch: pipeline.Batch) -> Any:
         return restore(np.asarray(pipeline.model_input(batch) if run.has_mask else batch["input"]))

@@ -144,7 +144,9 @@ def spread(summary: table.Summary, name: str, draws: Sequence[str]) -> str:
 def bound(summary: table.Summary, bounded: str) -> str:
     """What the row of the truth through an autoencoder is."""
     score = table.find(summary, bounded, table.psnr_column(summary)).mean
-    return f"{bounded}: the truth through it, {score:.2f} dB, which a perfect sample would have."
+    return (
+        f"{bounded}: the truth through it, {score:.2f} dB, as a sample with its latents would have."
+    )
 
 
 def ranking(summary: table.Summary, names: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tfrecon.layers.seeds import Seeds
+
 LOG_VARIANCE_LIMIT = 10.0
 """Beyond ±this a log-variance is cut: its exponential would overflow early in training."""
 
@@ -30,7 +32,7 @@ class GaussianLatent(keras.layers.Layer):
     ) -> None:
         super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
         self.beta, self.values, self.draw, self.seed = beta, values, draw, seed
-        self.random = keras.random.SeedGenerator(seed)
+        self.random = Seeds(seed)
 
     def call(self, mean: Any, log_variance: Any, training: bool = False) -> Any:
         """The latent (B,h,w,D), float32."""

@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tfrecon.layers.seeds import Seeds
+
 
 @keras.saving.register_keras_serializable("tfrecon")
 class NoiseChannels(keras.layers.Layer):
@@ -20,7 +22,7 @@ class NoiseChannels(keras.layers.Layer):
     def __init__(self, count: int, draw: int = 0, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.count, self.draw, self.seed = count, draw, seed
-        self.random = keras.random.SeedGenerator(seed)
+        self.random = Seeds(seed)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """`x`, then the noise."""

@@ -17,10 +17,10 @@ class AdversarialModel(keras.Model):
     """A conditional GAN (Isola et al. 2017): the generator minimises
     ``λ·reconstruction + w·adversarial`` and what its layers add.
 
-    `call` is the generator alone: (B,H,W,3 or 4) to (B,H,W,3) in [0,1]. `compile(loss=…)` gives the
-    reconstruction loss. One optimizer serves both networks: a variable's update depends on that
-    variable's gradient only, so it equals two optimizers of the same settings, and its state is
-    saved whole. With `adversarial_weight` 0 the discriminator is neither run nor trained.
+    `call` is the generator alone: (B,H,W,3 or 4) to (B,H,W,3), around [0,1]. `compile(loss=…)`
+    gives the reconstruction loss. One optimizer serves both networks: a variable's update depends
+    on that variable's gradient only, so it equals two optimizers of the same settings, and its
+    state is saved whole. With `adversarial_weight` 0 the discriminator is neither run nor trained.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from tfrecon.backbones import DEFAULT
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import SCHEDULES, T_MAX
 from tfrecon.errors import UserError
+from tfrecon.layers.seeds import Seeds
 from tfrecon.models.features import FrozenFeatures, check_size
 from tfrecon.models.sources import Extractor, Source, parse_sources
 from tfrecon.models.spaces import Latents, Pixels, Space, StableDiffusionLatents
@@ -22,6 +23,9 @@ from tfrecon.networks import stable_diffusion as sd1
 from tfrecon.networks.denoiser import GRIDS
 from tfrecon.networks.denoiser import denoiser as unet_denoiser
 from tfrecon.registry import Spec, build
+
+VALIDATION_TIMES = 4
+"""Times that the loss of a validation image is taken at."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -62,7 +66,7 @@ class Diffusion(Supervised):
                 depth=options["depth"], seed=options["seed"],
             )  # fmt: skip
         self.network.autocast = False
-        self.random = keras.random.SeedGenerator(options["seed"])
+        self.random = Seeds(options["seed"])
 
     def _sd1(self, condition: int, vector: int) -> keras.Model:
         if self.space.channels != sd1.LATENT_CHANNELS:
@@ -86,7 +90,8 @@ class Diffusion(Supervised):
         found, patch = self.space.encode(x[..., :3]), self.options["patch"]
         if self.has_mask:
             size = self.space.reduction
-            found = tf.concat([found, tf.nn.max_pool2d(x[..., 3:], size, size, "VALID")], axis=-1)
+            mask = tf.nn.max_pool2d(x[..., 3:], size, size, "VALID")
+            found = tf.concat([mask, found], axis=-1)  # as weights of SD inpainting have it
         return (tf.nn.space_to_depth(found, patch) if patch > 1 else found,)
 
     def denoising_loss(
@@ -116,13 +121,17 @@ class Diffusion(Supervised):
         return self.compute_metrics(x, y, None)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """The loss at evenly spread times and with fixed noise, and the metrics of samples."""
+        """The loss at evenly spread times, `VALIDATION_TIMES` an image, and with fixed noise, and
+        the metrics of samples."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        count, clean = tf.shape(y)[0], self.space.encode(y)
-        t = T_MAX * (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(count, tf.float32)
-        noise = tf.random.stateless_normal(tf.shape(clean), seed=(0, 1))
-        loss = self.denoising_loss(clean, self.condition(x), t, noise, training=False)
-        self._track(loss, y)
+        count, clean, condition = tf.shape(y)[0], self.space.encode(y), self.condition(x)
+        share = (tf.range(count, dtype=tf.float32) + 0.5) / tf.cast(count, tf.float32)
+        loss = 0.0
+        for part in range(VALIDATION_TIMES):
+            noise = tf.random.stateless_normal(tf.shape(clean), seed=(part, 1))
+            t = T_MAX * (part + share) / VALIDATION_TIMES
+            loss += self.denoising_loss(clean, condition, t, noise, training=False)
+        self._track(loss / VALIDATION_TIMES, y)
         self.validating = True
         try:
             return self.compute_metrics(x, y, self(x, training=False))
@@ -244,21 +253,31 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
         )  # fmt: skip
         check_size(size, self.size_multiple)
 
+    def raw_features(self, images: Any) -> list[Any]:
+        """The taps of images (B,H,W,3): maps on the finest grid, pooled ones (B,1,1,C)."""
+        found = self.extractor(images)
+        return [
+            part[:, :1, :1] if one else part for part, one in zip(found, self.pooled, strict=True)
+        ]
+
+    @property
+    def features_key(self) -> str:
+        """What `raw_features` depend on."""
+        return f"{super().features_key} {self.pooled}"
+
     def condition(self, x: Any) -> tuple[Any, ...]:
         """The standardised taps of images (B,H,W,3), or of what `raw_features` gave: the maps on
         the denoiser's grid, and the vectors."""
         parts = self.features(x)
-        grid = tf.shape(parts[0])[1:3] * (self.tap_stride // self.square)
         maps = [part for part, one in zip(parts, self.pooled, strict=True) if not one]
-        vectors = [
-            tf.reduce_mean(part, axis=(1, 2))
-            for part, one in zip(parts, self.pooled, strict=True)
-            if one
-        ]
+        vectors = [part[:, 0, 0] for part, one in zip(parts, self.pooled, strict=True) if one]
+        # Pooled taps alone are of images of one size, one position of the finest grid.
+        size = tf.shape((maps or parts)[0])
+        grid = size[1:3] * (self.tap_stride // self.square)
         if maps:
             found = tf.image.resize(tf.concat(maps, axis=-1), grid)
         else:
-            found = tf.zeros(tf.concat([tf.shape(parts[0])[:1], grid, [1]], 0))
+            found = tf.zeros(tf.concat([size[:1], grid, [1]], 0))
         return (found, tf.concat(vectors, axis=-1)) if vectors else (found,)
 
     def adapt(self, batches: Iterable[Any], images: int) -> None:

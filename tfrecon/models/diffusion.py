@@ -36,8 +36,8 @@ def diffusion(
     patch: int | None = None,
     width: int = 64,
     depth: int = 1,
-    schedule: str | dict[str, Any] = "cosine",
-    prediction: str = "velocity",
+    schedule: str | dict[str, Any] | None = None,
+    prediction: str | None = None,
     condition_dropout: float = 0.1,
     sampler: str = "ddim",
     steps: int = 20,
@@ -66,8 +66,9 @@ def diffusion(
             pixels or 1 latent.
         width: channels of its finest grid.
         depth: blocks on each way of a grid.
-        schedule: name, or table with a name and options (`tfrecon.diffusion.schedules`).
-        prediction: ``velocity`` or ``noise``.
+        schedule: name, or table with a name and options (`tfrecon.diffusion.schedules`); None is
+            ``cosine``, and for ``sd1`` the ``scaled_linear`` that its weights were trained with.
+        prediction: ``velocity`` or ``noise``; None is velocity, and for ``sd1`` noise.
         condition_dropout: share of training images whose condition is left out, for guidance.
         sampler: ``ddim`` or ``heun``.
         steps: of the sampler.
@@ -81,6 +82,10 @@ def diffusion(
     """
     if patch is None:
         patch = 1 if autoencoder else 2
+    if schedule is None:
+        schedule = "scaled_linear" if denoiser == "sd1" else "cosine"
+    if prediction is None:
+        prediction = "noise" if denoiser == "sd1" else "velocity"
     options = {
         "autoencoder": autoencoder, "denoiser": denoiser, "sd1_weights": sd1_weights,
         "patch": patch, "width": width, "depth": depth, "prediction": prediction,
@@ -104,7 +109,8 @@ def check_diffusion(
     *, backbone: str | None, taps: list[str] | None, weights: str | None,
     sources: list[dict[str, Any]] | None, autoencoder: str | None, denoiser: str,
     sd1_weights: str | None, patch: int | None, width: int, depth: int, schedule: Any,
-    prediction: str, condition_dropout: float, sampler: str, steps: int, guidance: float, draw: int,
+    prediction: str | None, condition_dropout: float, sampler: str, steps: int, guidance: float,
+    draw: int,
 ) -> None:  # fmt: skip
     """Raises UserError for whatever is wrong with the options of `diffusion` and can be seen before
     anything is built or read."""
@@ -130,9 +136,14 @@ def check_diffusion(
         raise UserError(f"model.patch must be 1, 2, 4, … and not {patch}")
     if not 0 <= condition_dropout < 1:
         raise UserError(f"model.condition_dropout must lie in [0, 1), not {condition_dropout}")
-    for name, value, known in (
-        ("prediction", prediction, PREDICTIONS), ("sampler", sampler, SAMPLERS),
-    ):  # fmt: skip
-        if value not in known:
-            raise unknown(f"model.{name}", value, known)
-    build(Spec.parse(schedule, "model.schedule"), SCHEDULES, "schedule")
+    if guidance != 1 and not condition_dropout:
+        raise UserError(
+            f"model.guidance = {guidance} needs a denoiser that has also seen images without their "
+            "condition; train with model.condition_dropout=0.1, or set model.guidance=1"
+        )
+    if prediction is not None and prediction not in PREDICTIONS:
+        raise unknown("model.prediction", prediction, PREDICTIONS)
+    if sampler not in SAMPLERS:
+        raise unknown("model.sampler", sampler, SAMPLERS)
+    if schedule is not None:
+        build(Spec.parse(schedule, "model.schedule"), SCHEDULES, "schedule")

@@ -61,7 +61,7 @@ class FrozenFeatures:
         the sums, from which a `ridge` can be solved for."""
         sums = Sums(images, ridge)
         features = tf.function(
-            lambda x: tf.concat(self.raw_features(x), axis=-1), reduce_retracing=True
+            lambda x: tf.concat(self.extractor(x), axis=-1), reduce_retracing=True
         )
         for x in batches:
             sums.add(features(x), x)
