@@ -266,7 +266,7 @@ def test_a_run_keeps_no_backbone_and_knows_its_own(tmp_path, folder):
     assert facts["frozen"] == model.fingerprint
     facts["frozen"] = "0" * 64
     (run.path / "run.json").write_text(json.dumps(facts))
-    with pytest.raises(UserError, match="weights are not those that run"):
+    with pytest.raises(UserError, match="of backbone or autoencoder are not those that run"):
         open_run(run.path).load_model()
 
 

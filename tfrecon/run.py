@@ -111,7 +111,7 @@ def check_frozen(run: Run, fingerprint: str | None) -> None:
     """Raises UserError unless a model's frozen weights are those that `run` was trained on."""
     if fingerprint != run.facts.get("frozen"):
         raise UserError(
-            "the frozen weights, of the backbone or the autoencoder, are not those that run "
+            "the frozen weights of backbone or autoencoder are not those that run "
             f"{str(run.path)!r} was trained on; restore them, or train anew"
         )
 
