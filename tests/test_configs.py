@@ -122,7 +122,7 @@ def tiny(config: Config) -> list[str]:
             "data.image_size=64", "data.damage.name=boxes", "data.damage.size=16",
         ]  # fmt: skip
     if config.model.name in ("feature_gan", "diffusion", "autoencoder"):
-        sizes = [f"data.{name}=64" for name in ("image_size", "load_size")]
+        sizes = [f"data.{name}=64" for name in ("image_size", "load_size", "crop_size")]
         weights = ["model.weights=none"] if config.model.name != "autoencoder" else []
         settings += [*sizes, *weights, "model.width=8"]
         if config.model.name == "diffusion" and config.data.recipe.name == "demo":
