@@ -29,8 +29,8 @@ def restorer(model: Any, call: Callable[[Any], Any] | None = None) -> Restore:
     """`model` as a function of NumPy images (or tensors) of any batch, height and width.
 
     The image is float32 in [0,1]; one graph serves all sizes; `call` is in the place of the model's
-    own. Raises ValueError for a model that
-    declares neither ``size_multiple`` nor ``fixed_size``, and for images of another rank.
+    own. Raises ValueError for a model that declares neither ``size_multiple`` nor ``fixed_size``,
+    and for images of another rank.
     """
     accepted_size(model)
 
