@@ -14,7 +14,8 @@ from tfrecon.backbones import DEFAULT
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES
 from tfrecon.errors import UserError, at_least, unknown
-from tfrecon.models.denoising import Diffusion, FeatureDiffusion
+from tfrecon.models.denoising import Diffusion
+from tfrecon.models.feature_diffusion import FeatureDiffusion
 from tfrecon.models.features import refuse_masks
 from tfrecon.models.sources import parse_sources
 from tfrecon.registry import Spec, build
