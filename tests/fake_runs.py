@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,17 @@ def fake_run(folder: Path, restore, *, mask=True, name="fake", **data) -> Run:
 def contest_run(folder: Path, restore, **options) -> Run:
     root = animals_contest(folder / "contest", count=3)
     return fake_run(folder, restore, recipe="animals_inpainting", root=str(root), **options)
+
+
+def grey_and_same(folder: Path) -> tuple[Run, Run]:
+    """One that answers grey, and one that gives its input back and trained for 90 seconds."""
+    root = animals_contest(folder / "contest", count=3)
+    data = {"recipe": "animals_inpainting", "root": str(root)}
+    grey = fake_run(folder, lambda x: 0 * x[..., :3] + 0.5, name="grey", **data)
+    same = fake_run(folder, lambda x: x[..., :3], name="same", **data)
+    time = {"train_seconds": 90, "peak_memory_gib": 2.5}
+    (same.path / "time.json").write_text(json.dumps(time))
+    return grey, same
 
 
 def read_csv(path):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from fake_runs import contest_run, fake_run, read_csv
+from fake_runs import contest_run, fake_run, grey_and_same, read_csv
 from fakes import animals_contest
 from PIL import Image
 
@@ -231,11 +231,7 @@ def test_unmasked_data_has_no_hole_columns_and_no_fills(tmp_path):
 
 
 def test_several_runs_stand_in_one_table(tmp_path):
-    root = str(animals_contest(tmp_path / "contest", count=3))
-    data = {"recipe": "animals_inpainting", "root": root}
-    grey = fake_run(tmp_path, lambda x: 0 * x[..., :3] + 0.5, name="grey", **data)
-    same = fake_run(tmp_path, lambda x: x[..., :3], name="same", **data)
-    (same.path / "time.json").write_text('{"train_seconds": 90}')
+    grey, same = grey_and_same(tmp_path)
     report = evaluate_runs([grey, same], split="train", ensemble=True, tile=48, slow=False)
     assert report.path == grey.path.parent / "compare-grey-same-train"
     rows = [name + way for name in ("grey", "same") for way in ("", ", ×8 ensemble", ", in tiles")]

@@ -1,8 +1,7 @@
 """Reports read back from their files, and compared as `evaluate RUN RUN` does it."""
 
 import pytest
-from fake_runs import contest_run, fake_run, read_csv
-from fakes import animals_contest
+from fake_runs import contest_run, grey_and_same, read_csv
 
 from tfrecon.comparison.reading import read_report
 from tfrecon.comparison.results import compare
@@ -14,11 +13,7 @@ from tfrecon.evaluation.report import data_config, evaluate_runs
 
 
 def test_what_was_written_is_read_and_compared(tmp_path):
-    root = str(animals_contest(tmp_path / "contest", count=3))
-    data = {"recipe": "animals_inpainting", "root": root}
-    grey = fake_run(tmp_path, lambda x: 0 * x[..., :3] + 0.5, name="grey", **data)
-    same = fake_run(tmp_path, lambda x: x[..., :3], name="same", **data)
-    (same.path / "time.json").write_text('{"train_seconds": 90, "peak_memory_gib": 2.5}')
+    grey, same = grey_and_same(tmp_path)
     report = evaluate_runs([grey, same], split="train", slow=False)
     scored = read_report(report.path, [grey, same])
     found = compare("two", {one.run.name: [one] for one in scored})
