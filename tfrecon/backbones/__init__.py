@@ -13,6 +13,7 @@ from tfrecon.backbones.base import (
     Backbone,
     Preprocess,
     assign,
+    check_orientation,
     check_same_network,
     randomise,
     torch_names,
@@ -71,14 +72,15 @@ def feature_taps(
     model = keras.Model(images, [graph[tap] for tap in taps], name=name)
     if chosen is None:
         randomise(model, seed)
-    elif chosen in backbone.weights:
-        assign(
-            model, source.load(torch_names(model)), f"weight set {chosen!r} of backbone {name!r}"
-        )
     else:
-        arrays, what = source.read(Path(chosen)), f"weight file {chosen!r}"
+        if chosen in backbone.weights:
+            what = f"weight set {chosen!r} of backbone {name!r}"
+            arrays = source.load(torch_names(model))
+        else:
+            what, arrays = f"weight file {chosen!r}", source.read(Path(chosen))
+            check_same_network(keras.Model(images, list(graph.values())), arrays, what)
+        check_orientation(arrays, source.first_row, what)
         assign(model, arrays, what)
-        check_same_network(keras.Model(images, list(graph.values())), arrays, what)
     model.trainable = False
     model.autocast = False  # images keep their digits until they are preprocessed
     model.fingerprint = files.fingerprint(

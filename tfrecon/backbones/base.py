@@ -58,12 +58,14 @@ class WeightSet:
     """Where trained arrays come from (in torch's names and layout) and what they expect.
 
     `load` is told the names that are needed, for a file may hold the first layers only; `read`
-    reads a file that the user names.
+    reads a file that the user names. `first_row` is published of the first convolution: the first
+    values of ``features.0.weight[0, 0, 0]``, by which a file of transposed kernels is told.
     """
 
     load: Callable[[Collection[str]], Arrays]
     preprocessing: Preprocessing = IMAGENET
     read: Callable[[Path], Arrays] = read
+    first_row: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,28 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], sourc
     kept = {name: _fitting(name, arrays, v, source) for name, v in variables.items()}
     for name, variable in variables.items():
         variable.assign(kept[name])
+
+
+def check_orientation(
+    arrays: Mapping[str, np.ndarray[Any, Any]], first_row: tuple[float, ...], source: str
+) -> None:
+    """Raises UserError for published arrays whose kernels have height and width swapped.
+
+    `arrays` are in torch's names and layout, `first_row` is `WeightSet.first_row`. Nothing but
+    this tells them: shapes fit, and the network still computes features, of transposed images.
+    """
+    kernel = arrays.get("features.0.weight")
+    if kernel is None or kernel.ndim != 4 or not first_row:
+        return
+    count = len(first_row)
+    row, column = kernel[0, 0, 0, :count], kernel[0, 0, :count, 0]
+    if np.allclose(column, first_row, atol=1e-4) and not np.allclose(row, first_row, atol=1e-4):
+        raise UserError(
+            f"{source} has kernels whose height and width are swapped: the first column of "
+            f"'features.0.weight' begins {', '.join(map(str, first_row))}, which is its first row "
+            "as published; fetch the file again from its publisher, or swap these two axes of "
+            "every kernel"
+        )
 
 
 def check_same_network(

@@ -38,11 +38,13 @@ def timm(name: str, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
     return published(WeightFile(f"{name}.safetensors", url), preprocessing)
 
 
-def packed(pack: str, modules: Mapping[str, str], file: WeightFile) -> WeightSet:
+def packed(
+    pack: str, modules: Mapping[str, str], file: WeightFile, first_row: tuple[float, ...]
+) -> WeightSet:
     """A pack of HWIO kernels, its layers called `modules`' keys, or the complete file.
 
     The complete file serves when the pack is not here or lacks an array that is needed. A pack is
-    told by its file name.
+    told by its file name. `first_row` is that of `WeightSet`.
     """
 
     def load(needed: Collection[str]) -> Arrays:
@@ -60,7 +62,7 @@ def packed(pack: str, modules: Mapping[str, str], file: WeightFile) -> WeightSet
                 arrays[f"{modules[layer]}.{suffix}"] = to_torch(array)
         return arrays
 
-    return WeightSet(load, read=by_torch_names)
+    return WeightSet(load, read=by_torch_names, first_row=first_row)
 
 
 def keras_applications(
