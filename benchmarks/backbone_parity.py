@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from environment import add_python, interpreter
 
-from tfrecon import weights
 from tfrecon.backbones import BACKBONES, feature_taps
+from tfrecon.base import weights
 
 TOLERANCE = 1e-5
 MAKER = Path(__file__).parents[1] / "tests" / "golden" / "make_backbones.py"

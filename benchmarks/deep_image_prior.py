@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecon import images
+from tfrecon.base import images
+from tfrecon.base.registry import Spec, build
 from tfrecon.data import recipes
 from tfrecon.data.store import parts_of
-from tfrecon.evaluation.baselines import biharmonic_fill, harmonic_fill
-from tfrecon.methods.deep_image_prior import deep_image_prior
-from tfrecon.registry import Spec, build
+from tfrecon.inference.deep_image_prior import deep_image_prior
+from tfrecon.reports.baselines import biharmonic_fill, harmonic_fill
 
 
 def main() -> int:

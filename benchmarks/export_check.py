@@ -66,9 +66,9 @@ def main() -> int:
 
 
 def check(python: Path, run: str, export: str, folder: Path) -> bool:
-    from tfrecon import images
-    from tfrecon.inference import restorer
-    from tfrecon.run import open_run
+    from tfrecon.base import images
+    from tfrecon.inference.restorer import restorer
+    from tfrecon.training.run import open_run
 
     trained = open_run(run)
     restore = restorer(trained.load_model())

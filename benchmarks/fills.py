@@ -30,7 +30,7 @@ def main() -> int:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tfrecon.cli import start_tensorflow
+    from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
     import numpy as np
@@ -38,10 +38,10 @@ def main() -> int:
     import tensorflow as tf
     from tqdm import tqdm
 
-    from tfrecon.config import DataConfig
+    from tfrecon.base.config import DataConfig
+    from tfrecon.base.registry import Spec
     from tfrecon.data import pipeline, recipes
-    from tfrecon.evaluation import baselines
-    from tfrecon.registry import Spec
+    from tfrecon.reports import baselines
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -85,7 +85,7 @@ def row(name: str, path: Path) -> str:
 
 def parameters(path: Path) -> int:
     """Trained values: those that the optimizer keeps two moments of."""
-    from tfrecon import checkpoint
+    from tfrecon.base import checkpoint
 
     arrays, _ = checkpoint.load(path / "state.npz")
     moments = [array for key, array in arrays.items() if key.startswith("optimizer/")]

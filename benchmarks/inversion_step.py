@@ -47,17 +47,18 @@ def answer(**values: Any) -> None:
 def ours(start: Path) -> None:
     """The worker of tfrecon: writes weights and batch to `start`, then steps when it is told to."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tfrecon.cli import start_tensorflow
+    from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
     import keras
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon import config, preparation, run
+    from tfrecon.base import config
     from tfrecon.models import DEFAULTS
     from tfrecon.models.feature_inversion import feature_inversion
-    from tfrecon.precision import POLICIES
+    from tfrecon.training import preparation, run
+    from tfrecon.training.precision import POLICIES
 
     run.set_threads()
     keras.config.set_dtype_policy(POLICIES["bfloat16"])

@@ -76,15 +76,15 @@ def main() -> int:
     parser.add_argument("--passes", type=int, default=5, help="passes of each (5)")
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tfrecon.cli import start_tensorflow
+    from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
     import tensorflow as tf
 
-    from tfrecon.config import DataConfig
+    from tfrecon.base.config import DataConfig
+    from tfrecon.base.registry import Spec
     from tfrecon.data import pipeline, recipes
     from tfrecon.data.sample import Sample
-    from tfrecon.registry import Spec
 
     print(
         f"TensorFlow {tf.__version__}, {platform.machine()}, {len(os.sched_getaffinity(0))} cores, "

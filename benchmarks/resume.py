@@ -62,7 +62,7 @@ def command(folder: Path, resume: bool) -> list[str]:
 
 def step_of(folder: Path) -> int:
     """The step of the run's last checkpoint, 0 without one."""
-    from tfrecon import checkpoint
+    from tfrecon.base import checkpoint
 
     path = folder / "state.npz"
     return checkpoint.load(path)[1]["step"] if path.exists() else 0
@@ -85,7 +85,7 @@ def kill_after(folder: Path, step: int, seconds: float, resume: bool) -> None:
 
 def finish(folder: Path, resume: bool) -> dict[str, np.ndarray]:
     """Runs to the end and returns the arrays of its state."""
-    from tfrecon import checkpoint
+    from tfrecon.base import checkpoint
 
     subprocess.run(command(folder, resume), check=True, capture_output=True)
     return checkpoint.load(folder / "state.npz")[0]
@@ -93,7 +93,7 @@ def finish(folder: Path, resume: bool) -> dict[str, np.ndarray]:
 
 def generators(folder: Path) -> list[str]:
     """The random generators among the arrays of the checkpoint: the model's only integers."""
-    from tfrecon import checkpoint
+    from tfrecon.base import checkpoint
 
     arrays, _ = checkpoint.load(folder / "state.npz")
     return [
@@ -104,7 +104,7 @@ def generators(folder: Path) -> list[str]:
 
 def forget_generators(folder: Path) -> int:
     """Sets the random generators of the checkpoint back to their start; returns how many."""
-    from tfrecon import checkpoint
+    from tfrecon.base import checkpoint
 
     path = folder / "state.npz"
     arrays, note = checkpoint.load(path)

@@ -16,9 +16,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfrecon.base.registry import Spec
 from tfrecon.losses import mixture
 from tfrecon.models.diffusion import diffusion
-from tfrecon.registry import Spec
 
 PUBLISHED = 859_520_964
 """Parameters of the denoiser, without a condition."""

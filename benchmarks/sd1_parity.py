@@ -62,7 +62,7 @@ def compare(path: str) -> None:
     """Prints how far ours is from it."""
     import keras
 
-    from tfrecon.backbones.base import assign
+    from tfrecon.backbones.backbone import assign
     from tfrecon.networks import stable_diffusion as sd1
 
     with np.load(path) as archive:

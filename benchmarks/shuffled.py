@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.cli import model_options
+from tfrecon.base.cli import model_options
 from tfrecon.data import pipeline, recipes
-from tfrecon.inference import restorer
+from tfrecon.inference.restorer import restorer
 from tfrecon.metrics.kid import kid, kid_at_hand, kid_features
 from tfrecon.metrics.lpips import metrics_at_hand
-from tfrecon.run import open_run
+from tfrecon.training.run import open_run
 
 SHOWN = ("psnr", "ssim", "lpips_alex")
 

@@ -29,7 +29,7 @@ def main() -> int:
     if arguments.draws < 1:
         options.error("--draws must be 1 or more")
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tfrecon.cli import start_tensorflow
+    from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
     import keras
@@ -37,9 +37,9 @@ def main() -> int:
     from tqdm import tqdm
 
     from tfrecon.data import pipeline, recipes
-    from tfrecon.inference import restorer
+    from tfrecon.inference.restorer import restorer
     from tfrecon.layers.gaussian_latent import kl_terms
-    from tfrecon.run import open_run
+    from tfrecon.training.run import open_run
 
     run = open_run(arguments.run)
     if run.config.model.name != "skip_vae":

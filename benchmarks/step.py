@@ -106,11 +106,11 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon import preparation
-    from tfrecon.config import from_tables
+    from tfrecon.base.config import from_tables
     from tfrecon.models import DEFAULTS
     from tfrecon.models.pix2pix import pix2pix
-    from tfrecon.precision import POLICIES
+    from tfrecon.training import preparation
+    from tfrecon.training.precision import POLICIES
 
     theirs = tutorial()
     keras.config.set_dtype_policy(POLICIES[precision_name])
@@ -166,13 +166,13 @@ def main() -> int:
     if options.threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(options.threads)
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tfrecon.cli import start_tensorflow
+    from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
     import keras
     import tensorflow as tf
 
-    from tfrecon import run
+    from tfrecon.training import run
 
     run.set_threads()
     machine = run.machine()

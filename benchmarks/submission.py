@@ -26,7 +26,7 @@ import numpy as np
 import polars as pl
 
 from tfrecon.data.sample import Sample
-from tfrecon.submission import check_submission, find, write_submission
+from tfrecon.inference.submission import check_submission, find, write_submission
 
 SIDE = 256
 LINES = 2 * 75 * 75 * 3

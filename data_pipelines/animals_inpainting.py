@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tfrecon import images
+from tfrecon.base import images
+from tfrecon.base.errors import UserError, unknown
 from tfrecon.data.boxes import describe, outside, read_boxes
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import Box, Sample, split_by_hash
-from tfrecon.errors import UserError, unknown
 
 SPLITS = ("train", "val", "test", "submit")
 CLASSES = ("Cat", "Dog", "Elephant", "Tiger")

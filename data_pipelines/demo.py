@@ -12,10 +12,10 @@ import importlib.util
 import math
 from pathlib import Path
 
-from tfrecon import images
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
 
 SPLITS = ("train", "val", "test")
 DAMAGE = Spec("boxes", {"count": 2, "size": 75})

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfrecon.base.errors import UserError
 from tfrecon.data.photos import drawn, photos
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import Sample
 from tfrecon.data.tfds_images import write_split
-from tfrecon.errors import UserError
 
 SPLITS = ("train", "val", "test")
 TRAIN, TEST = "DIV2K_train_HR", "DIV2K_valid_HR"

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfrecon.base.errors import UserError
+from tfrecon.base.images import SUFFIXES
+from tfrecon.base.registry import Spec
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import Sample, pair_by_stem, split_by_hash
-from tfrecon.errors import UserError
-from tfrecon.images import SUFFIXES
-from tfrecon.registry import Spec
 
 SPLITS = ("train", "val", "test")
 DAMAGE = Spec("boxes", {"count": 2, "size": 75})

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tfrecon.base.errors import UserError
 from tfrecon.data.photos import holding, photos
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import Sample, pair_by_stem, split_by_hash
-from tfrecon.errors import UserError
 
 SPLITS = ("train", "val", "test")
 PLACES = ("", "landscape Images", "humanface8000/landscape Images")

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+from tfrecon.base.errors import UserError
 from tfrecon.data.photos import drawn, is_photo, photos, photos_by_class
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import Sample, split_by_hash
-from tfrecon.errors import UserError
 
 SPLITS = ("train", "val", "test")
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Box, Sample
-from tfrecon.errors import UserError
 
 HEADER = ("filename_box_pixel", "value")
 SIDE = 75

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 from fakes import animals_contest
 
-from tfrecon.config import from_tables
-from tfrecon.run import Run
+from tfrecon.base.config import from_tables
+from tfrecon.training.run import Run
 
 
 @dataclasses.dataclass(frozen=True)

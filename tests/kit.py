@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon.inference import restorer
+from tfrecon.base.registry import Spec
+from tfrecon.inference.restorer import restorer
 from tfrecon.losses import mixture
-from tfrecon.optimizers import FusedAdam
-from tfrecon.registry import Spec
+from tfrecon.training.optimizers import FusedAdam
 
 
 def image_pairs(count: int = 3, height: int = 20, width: int = 24) -> tuple[Any, Any]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecon.comparison import statistics, tables
-from tfrecon.comparison.page import Picture
-from tfrecon.comparison.results import Comparison, Result, Scored, compare
-from tfrecon.config import from_tables
-from tfrecon.evaluation.costs import Cost
-from tfrecon.run import Run
+from tfrecon.base.config import from_tables
+from tfrecon.reports import statistics, tables
+from tfrecon.reports.comparison import Comparison, Result, Scored, compare
+from tfrecon.reports.costs import Cost
+from tfrecon.reports.page import Picture
+from tfrecon.training.run import Run
 
 COLUMNS = ("mse", "psnr", "ssim", "lpips_alex", "colour_shift", "checkerboard")
 TAPS = {

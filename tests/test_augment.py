@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon.config import from_tables
+from tfrecon.base.config import from_tables
+from tfrecon.base.errors import UserError
 from tfrecon.data import augment
-from tfrecon.errors import UserError
 
 
 def gradient(side=100):

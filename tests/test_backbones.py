@@ -17,7 +17,7 @@ from tfrecon.backbones import (
     describe,
     feature_taps,
 )
-from tfrecon.backbones.base import (
+from tfrecon.backbones.backbone import (
     IMAGENET,
     assign,
     to_keras,
@@ -25,8 +25,8 @@ from tfrecon.backbones.base import (
     torch_names,
     torch_shape,
 )
-from tfrecon.errors import UserError
-from tfrecon.weights import VARIABLE
+from tfrecon.base.errors import UserError
+from tfrecon.base.weights import VARIABLE
 
 PACKS = Path(os.environ.get(VARIABLE) or Path(__file__).parents[2] / "shared" / "weights")
 GOLDEN = json.loads(make_backbones.FILE.read_text())["values"]

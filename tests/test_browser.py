@@ -6,7 +6,7 @@ import shutil
 import pytest
 from made_up_comparison import made_up, page_arguments
 
-from tfrecon.comparison.page import page
+from tfrecon.reports.page import page
 
 PROGRAMS = ("chromium", "chromedriver")
 ABSENT = [name for name in PROGRAMS if shutil.which(name) is None]

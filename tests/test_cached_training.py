@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from test_training import interrupted, state
 
-from tfrecon import training
-from tfrecon.config import from_tables, merged
+from tfrecon.base.config import from_tables, merged
+from tfrecon.base.errors import UserError
 from tfrecon.data.feature_cache import FeatureCache
-from tfrecon.errors import UserError
 from tfrecon.models.feature_inversion import feature_inversion
+from tfrecon.training import loop
 
 INVERSION = {"name": "feature_inversion", "weights": None,
              "decoder": {"name": "residual", "width": 8}}  # fmt: skip
@@ -63,11 +63,9 @@ RESNET = {"backbone": "resnet34", "weights": "none", "width": 8}
 def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, model):
     off, optimizer = {"feature_cache_gib": 0.0}, {"optimizer": "sgd"}
     settings = {"model": model, **(optimizer if model is not INVERSION else {})}
-    kept = training.train(run_config(squares, tmp_path, **settings), tmp_path / "kept")
-    plain = training.train(run_config(squares, tmp_path, off, **settings), tmp_path / "plain")
-    still = training.train(
-        run_config(squares, tmp_path, off, **settings, steps=1), tmp_path / "still"
-    )
+    kept = loop.train(run_config(squares, tmp_path, **settings), tmp_path / "kept")
+    plain = loop.train(run_config(squares, tmp_path, off, **settings), tmp_path / "plain")
+    still = loop.train(run_config(squares, tmp_path, off, **settings, steps=1), tmp_path / "still")
     mine, theirs, start = (state(run)[0] for run in (kept, plain, still))
     names = [name for name in theirs if name.startswith("model/") and theirs[name].ndim == 4]
     moved = sum(np.abs(theirs[name] - start[name]).sum() for name in names)
@@ -79,9 +77,9 @@ def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, mo
 
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, squares):
     config = run_config(squares, tmp_path, {"flip": True})
-    whole = training.train(config, tmp_path / "whole")
+    whole = loop.train(config, tmp_path / "whole")
     interrupted(monkeypatch, config, tmp_path / "stopped", 4)
-    resumed = training.train(config, tmp_path / "stopped", resume=True)
+    resumed = loop.train(config, tmp_path / "stopped", resume=True)
     for name, array in state(whole)[0].items():
         np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
     for name in ("history.csv", "best.npz"):
@@ -103,5 +101,5 @@ def test_what_cannot_be_kept_is_refused(tmp_path, squares):
         model=from_tables({"model": {"name": "pix2pix", "base_filters": 4}}).model,
     )
     with pytest.raises(UserError, match="'pix2pix' has no frozen features"):
-        training.train(config, tmp_path / "run")
+        loop.train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

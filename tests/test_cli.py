@@ -22,11 +22,12 @@ import numpy as np
 import pytest
 
 from tfrecon import __main__ as command
-from tfrecon import checkpoint, cli, evaluate, export, fit, images, reconstruct, submit
-from tfrecon.callbacks.progress import Progress
-from tfrecon.errors import UserError
-from tfrecon.evaluation import contenders
-from tfrecon.run import check_same_settings, open_run
+from tfrecon import evaluate, export, fit, reconstruct, submit
+from tfrecon.base import checkpoint, cli, images
+from tfrecon.base.errors import UserError
+from tfrecon.reports import contenders
+from tfrecon.training.progress import Progress
+from tfrecon.training.run import check_same_settings, open_run
 
 TINY = (
     "--set", "data.image_size=32", "--set", 'data.damage={name = "boxes", size = 8}',
@@ -561,8 +562,8 @@ def test_python_m_gives_the_exit_code(here):
 
 def test_thread_counts_of_a_run_are_restored_and_a_started_tensorflow_is_left_alone():
     code = (
-        "from tfrecon.run import machine\n"
-        "from tfrecon.run import set_threads\n"
+        "from tfrecon.training.run import machine\n"
+        "from tfrecon.training.run import set_threads\n"
         "for intra, inter in ((3, 1), (2, 2)):\n"
         "    set_threads({'machine': {'intra_op_threads': intra, 'inter_op_threads': inter}})\n"
         "    now = machine()\n"  # starts TensorFlow

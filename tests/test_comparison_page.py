@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from made_up_comparison import made_up, page_arguments
 
-from tfrecon.comparison import atlas, plots, statistics, svg, tables
-from tfrecon.comparison.page import page
-from tfrecon.comparison.results import badness
-from tfrecon.config import from_tables
-from tfrecon.evaluation import table
-from tfrecon.evaluation.costs import Cost
+from tfrecon.base.config import from_tables
+from tfrecon.reports import atlas, plots, statistics, svg, tables
+from tfrecon.reports import score_table as table
+from tfrecon.reports.comparison import badness
+from tfrecon.reports.costs import Cost
+from tfrecon.reports.page import page
 
 HOSTILE = """</script><b>&"'|$x$"""
 VOID = {"meta", "img", "input", "br"}

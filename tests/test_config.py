@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tfrecon.config import (
+from tfrecon.base.config import (
     Config,
     DataConfig,
     FitConfig,
@@ -15,9 +15,9 @@ from tfrecon.config import (
     read_json,
     read_toml,
 )
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.fit import parser, tables
-from tfrecon.registry import Spec
 
 
 def config(*assignments: str, **sections) -> Config:

@@ -9,14 +9,14 @@ from pathlib import Path
 import fakes
 import pytest
 
-from tfrecon.config import Config, from_tables, merged, read_toml
+from tfrecon.base.config import Config, from_tables, merged, read_toml
+from tfrecon.base.registry import Spec, check, check_options
 from tfrecon.data import recipes
 from tfrecon.data.damage import damage
 from tfrecon.losses import LOSSES
 from tfrecon.models import DEFAULTS, check_model
-from tfrecon.optimizers import OPTIMIZERS, build_optimizer
-from tfrecon.registry import Spec, check, check_options
-from tfrecon.run import open_run
+from tfrecon.training.optimizers import OPTIMIZERS, build_optimizer
+from tfrecon.training.run import open_run
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted(

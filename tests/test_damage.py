@@ -12,11 +12,11 @@ import tensorflow as tf
 from fakes import photo
 from PIL import Image
 
-from tfrecon.catalogue import catalogue
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data.damage import DAMAGES, damage
 from tfrecon.data.damage.lines import VISIBLE, _coverage, distances
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
+from tfrecon.training.catalogue import catalogue
 
 OPTIONS = {
     "boxes": {"size": 9},

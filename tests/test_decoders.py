@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.layers.haar import HaarDWT, InverseHaar, haar_dwt, inverse_haar
 from tfrecon.layers.window_attention import WindowAttention
-from tfrecon.networks.decoders.attention import attention
 from tfrecon.networks.decoders.frequency_aware import frequency_aware
 from tfrecon.networks.decoders.transposed_conv import transposed_conv
 from tfrecon.networks.decoders.wavelet import wavelet
+from tfrecon.networks.decoders.window_attention_decoder import attention
 
 BUILDERS = (transposed_conv, frequency_aware, wavelet, attention)
 every_decoder = pytest.mark.parametrize("builder", BUILDERS, ids=lambda b: b.__name__)

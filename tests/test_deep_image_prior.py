@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon import images, reconstruct
-from tfrecon.errors import UserError
+from tfrecon import reconstruct
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.inference.deep_image_prior import deep_image_prior
+from tfrecon.inference.skip_network import skip_network
 from tfrecon.layers.harmonic_fill import harmonic_fill
-from tfrecon.methods.deep_image_prior import deep_image_prior
-from tfrecon.networks.skip_network import skip_network
 
 QUICK = {"depth": 3, "channels": 16, "code_channels": 4, "steps": 300, "held_out": 0.05}
 

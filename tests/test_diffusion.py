@@ -11,18 +11,19 @@ import tensorflow as tf
 from kit import check_model
 from test_training import interrupted
 
-from tfrecon import checkpoint, training
-from tfrecon.config import from_tables
-from tfrecon.errors import UserError
-from tfrecon.evaluation.report import evaluate_runs
-from tfrecon.evaluation.table import find
-from tfrecon.inference import open_export
+from tfrecon.base import checkpoint
+from tfrecon.base.config import from_tables
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
+from tfrecon.inference.restorer import open_export
+from tfrecon.inference.saved_model import export_run
 from tfrecon.losses import mixture
 from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.denoising import Diffusion
 from tfrecon.models.diffusion import diffusion
-from tfrecon.registry import Spec
-from tfrecon.saved_model import export_run
+from tfrecon.reports.report import evaluate_runs
+from tfrecon.reports.score_table import find
+from tfrecon.training import loop
 
 SMALL = {"image_size": 32, "width": 8, "steps": 3, "seed": 0}
 FEATURES = {"backbone": "vgg16", "taps": ["block3"], "weights": None}
@@ -177,7 +178,7 @@ def encoder_run(tmp_path_factory):
         "data": {"recipe": "folder", "root": str(root), "image_size": 32, "damage": "identity"},
         "fit": {"steps": 3, "batch_size": 4, "steps_per_epoch": 3},
     })  # fmt: skip
-    return training.train(config, folder / "encoder")
+    return loop.train(config, folder / "encoder")
 
 
 def test_autoencoder_keeps_the_promises_of_a_model(monkeypatch):
@@ -240,9 +241,9 @@ def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, enco
                 "precision": "bfloat16"},
     }  # fmt: skip
     config = from_tables(tables)
-    whole = training.train(config, tmp_path / "whole")
+    whole = loop.train(config, tmp_path / "whole")
     interrupted(monkeypatch, config, tmp_path / "stopped", 4)
-    resumed = training.train(config, tmp_path / "stopped", resume=True)
+    resumed = loop.train(config, tmp_path / "stopped", resume=True)
     theirs = checkpoint.load(resumed.path / "state.npz")[0]
     for name, array in checkpoint.load(whole.path / "state.npz")[0].items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)

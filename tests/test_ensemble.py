@@ -11,11 +11,11 @@ import tensorflow as tf
 from exported_models import tiny
 from PIL import Image
 
-from tfrecon import images
-from tfrecon.errors import UserError
-from tfrecon.inference import Export, open_export, restorer, self_ensemble
-from tfrecon.reconstruction import restore_folder
-from tfrecon.saved_model import export_model
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.inference.folder import restore_folder
+from tfrecon.inference.restorer import Export, open_export, restorer, self_ensemble
+from tfrecon.inference.saved_model import export_model
 
 
 def photos(*shape):
@@ -100,8 +100,8 @@ def test_a_folder_is_restored_by_the_ensemble(tmp_path):
 
 def test_a_submission_of_the_ensemble(tmp_path, monkeypatch):
     from tfrecon import submit
-    from tfrecon.config import from_tables
-    from tfrecon.run import Run
+    from tfrecon.base.config import from_tables
+    from tfrecon.training.run import Run
 
     root = fakes.animals_contest(tmp_path / "contest", count=3)
     config = from_tables({

@@ -8,11 +8,13 @@ from fake_runs import contest_run, fake_run, grey_and_same, read_csv
 from fakes import animals_contest
 from PIL import Image
 
-from tfrecon import evaluate, images
-from tfrecon.errors import UserError
-from tfrecon.evaluation import baselines, denoisers, gallery, pictures, scoring, table
-from tfrecon.evaluation.report import data_config, evaluate_runs, report_name
+from tfrecon import evaluate
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
 from tfrecon.metrics import METRICS, artefacts, kid
+from tfrecon.reports import baselines, denoisers, gallery, pictures, scoring
+from tfrecon.reports import score_table as table
+from tfrecon.reports.report import data_config, evaluate_runs, report_name
 
 
 def rows(method, values):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon import images
-from tfrecon.config import DataConfig
+from tfrecon.base import images
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
 from tfrecon.data import feature_cache, pipeline
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
 from tfrecon.models.feature_inversion import feature_inversion
 
 SIZE = 16

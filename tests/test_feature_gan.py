@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from kit import check_model
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.layers.spectral import SpectralConv2D
 from tfrecon.losses import mixture
-from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
+from tfrecon.losses.adversarial_losses import ADVERSARIAL_LOSSES
 from tfrecon.models.feature_gan import feature_gan
-from tfrecon.registry import Spec
 
 SMALL = {
     "image_size": 32, "weights": None, "seed": 0, "backbone": "vgg16", "taps": ["block2"],

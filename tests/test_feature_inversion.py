@@ -11,12 +11,13 @@ import pytest
 import tensorflow as tf
 from kit import check_model, two_replicas
 
-from tfrecon import checkpoint, training
 from tfrecon.backbones import feature_taps
-from tfrecon.config import from_tables, merged
-from tfrecon.errors import UserError
-from tfrecon.evaluation.report import evaluate_runs
-from tfrecon.inference import open_export, restorer
+from tfrecon.base import checkpoint
+from tfrecon.base.config import from_tables, merged
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
+from tfrecon.inference.restorer import open_export, restorer
+from tfrecon.inference.saved_model import export_run
 from tfrecon.layers import ridge as module
 from tfrecon.layers.align import align
 from tfrecon.layers.ridge import MAX_UNKNOWNS, Ridge, Sums
@@ -26,9 +27,9 @@ from tfrecon.models.feature_inversion import feature_inversion
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.decoders.residual import residual
 from tfrecon.networks.fusion import FUSIONS
-from tfrecon.registry import Spec
-from tfrecon.run import open_run
-from tfrecon.saved_model import export_run
+from tfrecon.reports.report import evaluate_runs
+from tfrecon.training import loop
+from tfrecon.training.run import open_run
 
 SMALL = {"image_size": 32, "weights": None, "seed": 0}
 TWO_TAPS = {"backbone": "vgg16", "taps": ["block1", "block2"]}
@@ -231,9 +232,9 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, fo
     from test_training import interrupted
 
     settings = config(folder)
-    whole = training.train(settings, tmp_path / "whole")
+    whole = loop.train(settings, tmp_path / "whole")
     interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
-    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    resumed = loop.train(settings, tmp_path / "stopped", resume=True)
     for name in ("state.npz", "best.npz"):
         mine, theirs = (checkpoint.load(run.path / name)[0] for run in (resumed, whole))
         assert mine.keys() == theirs.keys()
@@ -245,9 +246,9 @@ def test_replicas_train_to_the_same_weights(tmp_path, monkeypatch):
     folder = fakes.photo_folder(tmp_path / "photos", 30)
     found = []
     for name, strategy in (("one", tf.distribute.get_strategy()), ("two", two_replicas())):
-        monkeypatch.setattr(training, "distribution", lambda fit, chosen=strategy: chosen)
+        monkeypatch.setattr(loop, "distribution", lambda fit, chosen=strategy: chosen)
         optimizer = {"name": "sgd"}
-        run = training.train(
+        run = loop.train(
             config(folder, batch_size=4, optimizer=optimizer, learning_rate=0.05), tmp_path / name
         )
         found.append(checkpoint.load(run.path / "state.npz")[0])
@@ -257,7 +258,7 @@ def test_replicas_train_to_the_same_weights(tmp_path, monkeypatch):
 
 
 def test_a_run_keeps_no_backbone_and_knows_its_own(tmp_path, folder):
-    run = training.train(config(folder), tmp_path / "run")
+    run = loop.train(config(folder), tmp_path / "run")
     model = run.load_model()
     kept = checkpoint.load(run.path / "state.npz")[0]
     own = sum(int(np.prod(v.shape)) for v in model.inference_variables)
@@ -271,7 +272,7 @@ def test_a_run_keeps_no_backbone_and_knows_its_own(tmp_path, folder):
 
 
 def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
-    run = training.train(config(folder, {"decoder": "linear"}, minutes=5, steps=None),
+    run = loop.train(config(folder, {"decoder": "linear"}, minutes=5, steps=None),
                          tmp_path / "run")  # fmt: skip
     assert run.facts["steps"] == 0
     report = evaluate_runs([run], pairs=2)
@@ -283,12 +284,12 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     assert {name.rstrip("/") for name in report.files} == names
     pairs = {path.name.split("_")[0] for path in (report.path / "pairs").iterdir()}
     assert pairs == {"original", "reconstruction"}
-    again = training.train(config(folder, {"decoder": "linear"}), tmp_path / "run", resume=True)
+    again = loop.train(config(folder, {"decoder": "linear"}), tmp_path / "run", resume=True)
     np.testing.assert_array_equal(again.load_model()(photos()), run.load_model()(photos()))
 
 
 def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, folder):
-    run = training.train(config(folder), tmp_path / "run")
+    run = loop.train(config(folder), tmp_path / "run")
     differences = export_run(run, tmp_path / "export", {"refine_steps": 20})
     assert max(difference.restore for difference in differences) < 1e-5
     x = photos(2)[:, :19, :30]
@@ -355,12 +356,12 @@ def test_masks_and_crops_that_do_not_fit_are_refused(tmp_path, folder):
     tables = settings.to_dict()
     tables["data"]["crop_size"] = 20
     with pytest.raises(UserError, match="crop_size must be a multiple of 8"):
-        training.train(from_tables(tables), tmp_path / "run")
+        loop.train(from_tables(tables), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_trained_run_takes_only_options_of_inference(tmp_path, folder):
-    run = training.train(config(folder, steps=1), tmp_path / "run")
+    run = loop.train(config(folder, steps=1), tmp_path / "run")
     with pytest.raises(UserError, match=r"model\.taps cannot be set on a trained run"):
         run.load_model({"taps": ["block2"]})
 
@@ -378,10 +379,10 @@ def test_two_sources_of_one_backbone_run_it_once():
 
 def test_crops_whose_features_are_mostly_border_are_pointed_out(tmp_path, folder, capsys):
     tables = config(folder, {"taps": ["block2"]}, steps=1).to_dict()
-    training.train(from_tables(tables), tmp_path / "small")
+    loop.train(from_tables(tables), tmp_path / "small")
     assert "has 4×4 positions" in capsys.readouterr().err
     tables["data"] |= {"crop_size": 32}
-    training.train(from_tables(tables), tmp_path / "whole")
+    loop.train(from_tables(tables), tmp_path / "whole")
     assert "positions" not in capsys.readouterr().err
 
 

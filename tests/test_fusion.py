@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.networks.fusion import FUSIONS
 
 CHANNELS = [6, 4, 3]

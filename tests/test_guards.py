@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecon import fit, preparation
-from tfrecon.config import Config, DataConfig
+from tfrecon import fit
+from tfrecon.base.config import Config, DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import guards, pipeline, recipes
 from tfrecon.data.check import readable
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
-from tfrecon.run_data import load_data
+from tfrecon.training import preparation
+from tfrecon.training.run_data import load_data
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

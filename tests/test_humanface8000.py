@@ -7,13 +7,13 @@ import fakes
 import numpy as np
 import pytest
 
-from tfrecon import images
-from tfrecon.config import DataConfig
+from tfrecon.base import images
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import pipeline, recipes
 from tfrecon.data.check import readable
 from tfrecon.data.store import Store
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "humanface8000"
 SPEC = Spec("humanface8000")

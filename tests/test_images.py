@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tfrecon import images
-from tfrecon.errors import UserError
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
 
 RGB = fakes.photo(40, 56, seed=0)
 

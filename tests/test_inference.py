@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from exported_models import fixed, tiny
 
-from tfrecon.inference import restore_any_size, restore_tiled, restorer
+from tfrecon.inference.restorer import restore_any_size, restore_tiled, restorer
 from tfrecon.layers.padding import crop_to, pad_to_multiple, pad_to_size
 from tfrecon.layers.tiling import map_tiles, tile_starts, tile_weights
 

@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 from kit import check_model
 
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data.damage import strokes
-from tfrecon.errors import UserError
 from tfrecon.layers.harmonic_fill import harmonic_fill
 from tfrecon.losses import mixture
 from tfrecon.models.inpainting_unet import halved, inpainting_unet
 from tfrecon.networks.inpainting_unet import HoleContext
-from tfrecon.registry import Spec
 
 SMALL = {"width": 8, "reduction": 2, "seed": 0}
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from data_pipelines import imagenet_val
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
 from tfrecon.data.check import readable
 from tfrecon.data.photos import drawn
 from tfrecon.data.tfds_images import write_split
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 SPLITS = ("train", "val", "test")

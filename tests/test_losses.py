@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from kit import check_loss, image_pairs
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.losses import LOSSES, mixture
 from tfrecon.metrics import METRICS
-from tfrecon.registry import Spec
 
 WHOLE = ("ssim", "focal_frequency", "total_variation")
 

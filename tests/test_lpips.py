@@ -12,12 +12,12 @@ import pytest
 import tensorflow as tf
 from kit import two_replicas
 
-from tfrecon import perceptual
 from tfrecon.backbones import feature_taps
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.losses import mixture
+from tfrecon.metrics import perceptual
 from tfrecon.metrics.lpips import available, lpips_metric
-from tfrecon.registry import Spec
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "lpips.json").read_text())
 PACKS = Path(os.environ.get("TFRECON_WEIGHTS") or Path(__file__).parents[2] / "shared" / "weights")
@@ -41,7 +41,7 @@ def heads(packs, monkeypatch, tmp_path):
 def _only(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("TFRECON_WEIGHTS", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("tfrecon.weights._download", _no_network)
+    monkeypatch.setattr("tfrecon.base.weights._download", _no_network)
     perceptual.lpips_network.cache_clear()
 
 

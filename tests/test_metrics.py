@@ -11,7 +11,7 @@ import tensorflow as tf
 from golden import make
 from kit import check_metric
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.metrics import METRICS, keras_metric
 from tfrecon.metrics.kid import kid
 

@@ -8,13 +8,13 @@ import fakes
 import numpy as np
 import pytest
 
-from tfrecon import run_data
-from tfrecon.config import Config, DataConfig, from_tables
+from tfrecon.base.config import Config, DataConfig, from_tables
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import pipeline
 from tfrecon.data.mixture import extra_samples, extras, mixed_order, quotas
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
+from tfrecon.training import run_data
 
 BOXES = Spec("boxes", {"size": 6})
 

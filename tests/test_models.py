@@ -4,13 +4,13 @@ import pytest
 import tensorflow as tf
 from kit import check_model
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.losses import mixture
 from tfrecon.models import build_model
 from tfrecon.models.pix2pix import pix2pix
 from tfrecon.networks.patch_discriminator import patch_discriminator
-from tfrecon.optimizers import FusedAdam, RunSchedule
-from tfrecon.registry import Spec
+from tfrecon.training.optimizers import FusedAdam, RunSchedule
 
 SMALL = {"base_filters": 8, "discriminator_filters": 8, "image_size": 32, "seed": 0, "dropout": 0.0}
 

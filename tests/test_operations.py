@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tfrecon.evaluation.operations import multiply_adds
+from tfrecon.reports.operations import multiply_adds
 
 
 def functional(*stack):

@@ -8,13 +8,13 @@ import tensorflow as tf
 from fakes import photo, save
 from PIL import Image
 
-from tfrecon import images
-from tfrecon.config import DataConfig
+from tfrecon.base import images
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import augment, pipeline, store
 from tfrecon.data.damage import damage
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
 
 BOXES = Spec("boxes", {"count": 2, "size": 6})
 CACHES = ("none", "memory", "disk")

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfrecon import images, perceptual
 from tfrecon.backbones import BACKBONES, feature_taps
-from tfrecon.backbones.base import to_torch, torch_names
-from tfrecon.errors import UserError
+from tfrecon.backbones.backbone import to_torch, torch_names
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.base.weights import VARIABLE
+from tfrecon.metrics import perceptual
 from tfrecon.metrics.lpips import lpips_metric
-from tfrecon.weights import VARIABLE
 
 SHARED = Path(__file__).parents[2] / "shared"
 PACKS = Path(os.environ.get(VARIABLE) or SHARED / "weights")

@@ -3,13 +3,13 @@
 import pytest
 from fake_runs import contest_run, grey_and_same, read_csv
 
-from tfrecon.comparison.reading import read_report
-from tfrecon.comparison.results import compare
-from tfrecon.comparison.writing import write
-from tfrecon.errors import UserError
-from tfrecon.evaluation import baselines
-from tfrecon.evaluation.costs import from_csv
-from tfrecon.evaluation.report import data_config, evaluate_runs
+from tfrecon.base.errors import UserError
+from tfrecon.reports import baselines
+from tfrecon.reports.comparison import compare
+from tfrecon.reports.costs import from_csv
+from tfrecon.reports.reading import read_report
+from tfrecon.reports.report import data_config, evaluate_runs
+from tfrecon.reports.writing import write
 
 
 def test_what_was_written_is_read_and_compared(tmp_path):

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from data_pipelines import animals_inpainting, demo
-from tfrecon import images
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
 from tfrecon.data.boxes import outside, read_boxes
 from tfrecon.data.check import readable, unreadable
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "animals_contest"
 CONTEST = Spec("animals_inpainting")

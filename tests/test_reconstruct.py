@@ -9,11 +9,12 @@ import pytest
 from exported_models import tiny
 from PIL import Image
 
-from tfrecon import export, images, reconstruct
-from tfrecon.errors import UserError
-from tfrecon.inference import Export, restorer
-from tfrecon.reconstruction import restore_folder
-from tfrecon.saved_model import export_model
+from tfrecon import export, reconstruct
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.inference.folder import restore_folder
+from tfrecon.inference.restorer import Export, restorer
+from tfrecon.inference.saved_model import export_model
 
 
 class Fake(Export):

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 import pytest
 
-from tfrecon.errors import UserError, did_you_mean
-from tfrecon.registry import Spec, build, check, check_options, check_type, or_absent
+from tfrecon.base.errors import UserError, did_you_mean
+from tfrecon.base.registry import Spec, build, check, check_options, check_type, or_absent
 
 
 def box(

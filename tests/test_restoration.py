@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from kit import check_model
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.layers.space_to_depth import SpaceToDepth
 from tfrecon.models.restoration import nafnet, residual_unet

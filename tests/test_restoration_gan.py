@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from kit import check_model
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.models.restoration_gan import restoration_gan
 from tfrecon.networks.dense_discriminator import dense_discriminator
 

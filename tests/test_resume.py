@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from test_training import interrupted
 
-from tfrecon import checkpoint, training
-from tfrecon.config import from_tables
+from tfrecon.base import checkpoint
+from tfrecon.base.config import from_tables
 from tfrecon.models import DEFAULTS, MODELS
+from tfrecon.training import loop
 
 FEATURES = {"backbone": "vgg16", "taps": ["block2"], "weights": "none"}
 SMALL = {
@@ -42,9 +43,9 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, ph
         "fit": {"steps": 8, "batch_size": 4, "steps_per_epoch": 3, "ema_decay": 0.9,
                 "checkpoint_seconds": 0, "optimizer": optimizer, "monitor": "val_psnr"},
     })  # fmt: skip
-    whole = training.train(config, tmp_path / "whole")
+    whole = loop.train(config, tmp_path / "whole")
     interrupted(monkeypatch, config, tmp_path / "stopped", 4)
-    resumed = training.train(config, tmp_path / "stopped", resume=True)
+    resumed = loop.train(config, tmp_path / "stopped", resume=True)
     found, note = checkpoint.load(resumed.path / "state.npz")
     expected, theirs = checkpoint.load(whole.path / "state.npz")
     assert note["step"] == theirs["step"] == 8 and found.keys() == expected.keys()

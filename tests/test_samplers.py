@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecon.base.errors import UserError
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES, T_MAX, linear
-from tfrecon.errors import UserError
 
 TIMES = tf.constant([0.01, 0.2, 0.5, 0.9, T_MAX])
 

@@ -12,11 +12,12 @@ import pytest
 import tensorflow as tf
 from exported_models import fixed, tiny
 
-from tfrecon import images, saved_model
-from tfrecon.errors import UserError
-from tfrecon.inference import open_export, restorer
-from tfrecon.registry import Spec
-from tfrecon.saved_model import export_model, export_run
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
+from tfrecon.inference import saved_model
+from tfrecon.inference.restorer import open_export, restorer
+from tfrecon.inference.saved_model import export_model, export_run
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["mask", "no_mask"])

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from made_up_comparison import BASE, comparison_of, scored, shifted
 
-from tfrecon.comparison import statistics
-from tfrecon.comparison.results import compare
-from tfrecon.comparison.sentences import sentences
-from tfrecon.comparison.writing import environment
+from tfrecon.reports import statistics
+from tfrecon.reports.comparison import compare
+from tfrecon.reports.sentences import sentences
+from tfrecon.reports.writing import environment
 
 
 def said(comparison):

@@ -6,14 +6,14 @@ import pytest
 import tensorflow as tf
 from kit import check_loss, check_model
 
-from tfrecon.errors import UserError
-from tfrecon.inference import open_export, restorer
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
+from tfrecon.inference.restorer import open_export, restorer
+from tfrecon.inference.saved_model import export_model
 from tfrecon.layers.gaussian_latent import GaussianLatent, kl_divergence
 from tfrecon.losses import mixture
 from tfrecon.losses.pixelwise import bernoulli
 from tfrecon.models.skip_vae import skip_vae
-from tfrecon.registry import Spec
-from tfrecon.saved_model import export_model
 
 SMALL = {"base_filters": 8, "latent": 8, "image_size": 32, "seed": 0}
 

@@ -5,10 +5,10 @@ import pytest
 from made_up_comparison import BASE, comparison_of, scored, shifted
 from scipy import stats
 
-from tfrecon.comparison import statistics
-from tfrecon.comparison.results import compare, mean
-from tfrecon.errors import UserError
-from tfrecon.evaluation import table
+from tfrecon.base.errors import UserError
+from tfrecon.reports import score_table as table
+from tfrecon.reports import statistics
+from tfrecon.reports.comparison import compare, mean
 
 
 def test_wilcoxon_is_scipys_of_the_two_samples():

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tfrecon import study as verb
-from tfrecon.config import from_tables
+from tfrecon.base.config import from_tables
+from tfrecon.base.errors import UserError
 from tfrecon.data import recipes
-from tfrecon.errors import UserError
 from tfrecon.studies.matrix import check_cells, config, read_study
 
 REPOSITORY = Path(__file__).parents[1]

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon import checkpoint
-from tfrecon.config import from_tables, merged
+from tfrecon.base import checkpoint
+from tfrecon.base.config import from_tables, merged
 from tfrecon.models import DEFAULTS, build_model
-from tfrecon.preparation import compile_model
 from tfrecon.studies.matrix import read_study
+from tfrecon.training.preparation import compile_model
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -17,11 +17,11 @@ from PIL import Image
 
 from kaggle_submission import animals_inpainting
 from tfrecon import submit
-from tfrecon.config import DataConfig
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
-from tfrecon.submission import check_submission, find, write_submission
+from tfrecon.inference.submission import check_submission, find, write_submission
 
 GOLDEN = json.loads((Path(__file__).parent / "golden/submission.json").read_text())
 
@@ -319,7 +319,7 @@ def mirroring_run(contest, monkeypatch) -> None:
         config=SimpleNamespace(data=data),
         load_model=lambda options=None: model,
     )
-    monkeypatch.setattr("tfrecon.run.open_run", lambda path: trained)
+    monkeypatch.setattr("tfrecon.training.run.open_run", lambda path: trained)
 
 
 def test_the_command_writes_the_golden_file(contest, mirroring_run, tmp_path, capsys):

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon import checkpoint, images, preparation, training
-from tfrecon.callbacks.ema import MovingAverage
-from tfrecon.callbacks.progress import Progress, SampleGrid
-from tfrecon.callbacks.state import kept_variables
-from tfrecon.config import from_tables, merged
-from tfrecon.errors import UserError
-from tfrecon.evaluation import table
-from tfrecon.evaluation.report import evaluate_runs
-from tfrecon.run import open_run
+from tfrecon.base import checkpoint, images
+from tfrecon.base.config import from_tables, merged
+from tfrecon.base.errors import UserError
+from tfrecon.reports import score_table as table
+from tfrecon.reports.report import evaluate_runs
+from tfrecon.training import loop, preparation
+from tfrecon.training.ema import MovingAverage
+from tfrecon.training.progress import Progress, SampleGrid
+from tfrecon.training.run import open_run
+from tfrecon.training.state import kept_variables
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -62,16 +63,16 @@ def interrupted(monkeypatch, config, path, step):
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "on_train_batch_end", stop)
         with pytest.raises(KeyboardInterrupt):
-            training.train(config, path)
+            loop.train(config, path)
     assert checkpoint.load(path / "state.npz")[1]["step"] == step
 
 
 @pytest.mark.parametrize("step", [1, 4])
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, photos, step):
     settings = config(photos, early_stopping_patience=9, reduce_on_plateau_patience=1)
-    whole = training.train(settings, tmp_path / "whole")
+    whole = loop.train(settings, tmp_path / "whole")
     interrupted(monkeypatch, settings, tmp_path / "stopped", step)
-    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    resumed = loop.train(settings, tmp_path / "stopped", resume=True)
     mine, theirs = state(resumed), state(whole)
     assert mine[0].keys() == theirs[0].keys()
     for name, array in theirs[0].items():
@@ -83,7 +84,7 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, ph
 
 def test_without_the_random_generators_a_resumed_run_differs(tmp_path, monkeypatch, photos):
     settings = config(photos)
-    whole = training.train(settings, tmp_path / "whole")
+    whole = loop.train(settings, tmp_path / "whole")
     interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
     path = tmp_path / "stopped" / "state.npz"
     arrays, note = checkpoint.load(path)
@@ -93,12 +94,12 @@ def test_without_the_random_generators_a_resumed_run_differs(tmp_path, monkeypat
         value = np.array([arrays[name][0], 0]) if generator else arrays[name]
         groups.setdefault(name.split("/")[0], []).append(value)
     checkpoint.save(path, groups, note)
-    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    resumed = loop.train(settings, tmp_path / "stopped", resume=True)
     assert any(not np.array_equal(state(resumed)[0][k], v) for k, v in state(whole)[0].items())
 
 
 def test_what_a_run_leaves_behind(tmp_path, photos):
-    run = training.train(config(photos), tmp_path / "run")
+    run = loop.train(config(photos), tmp_path / "run")
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "config.json", "run.json", "state.npz", "best.npz", "history.csv", "samples.png", "logs",
@@ -118,7 +119,7 @@ def test_what_a_run_leaves_behind(tmp_path, photos):
 
 def test_best_weights_are_the_moving_average(tmp_path, photos):
     # One epoch: the best checkpoint is the last, so it must hold the average, not the raw weights.
-    run = training.train(config(photos, steps=3), tmp_path / "run")
+    run = loop.train(config(photos, steps=3), tmp_path / "run")
     arrays = state(run)[0]
     best = checkpoint.load(run.path / "best.npz")[0]
     for name, array in best.items():
@@ -130,12 +131,12 @@ def test_best_weights_are_the_moving_average(tmp_path, photos):
 def test_the_time_of_a_resumed_run_goes_on(tmp_path, monkeypatch, photos):
     interrupted(monkeypatch, config(photos), tmp_path / "run", 4)
     (tmp_path / "run" / "time.json").write_text('{"train_seconds": 600}')
-    resumed = training.train(config(photos), tmp_path / "run", resume=True)
+    resumed = loop.train(config(photos), tmp_path / "run", resume=True)
     assert resumed.train_minutes and 10 < resumed.train_minutes < 20
 
 
 def test_what_the_moving_average_gains_is_told(tmp_path, monkeypatch, photos):
-    run = training.train(config(photos, steps=3), tmp_path / "run")
+    run = loop.train(config(photos, steps=3), tmp_path / "run")
     report = evaluate_runs([run], compare_ema=True, baselines=False)
     assert {cell.method for cell in report.summary} == {"pix2pix", "pix2pix, without EMA"}
     # One epoch: the best weights are the last step's average.
@@ -148,7 +149,7 @@ def test_what_the_moving_average_gains_is_told(tmp_path, monkeypatch, photos):
     checkpoint.assign(run.path / "state.npz", arrays, {"model": kept_variables(model)})
     after = [variable.numpy() for variable in kept_variables(model)]
     assert any(not np.array_equal(a, b) for a, b in zip(raw, after, strict=True))
-    plain = training.train(config(photos, steps=1, ema_decay=0.0), tmp_path / "plain")
+    plain = loop.train(config(photos, steps=1, ema_decay=0.0), tmp_path / "plain")
     with pytest.raises(UserError, match="kept no moving average"):
         evaluate_runs([plain], compare_ema=True)
 
@@ -170,11 +171,11 @@ def test_moving_average_follows_its_formula():
 
 
 def test_segments_cover_every_step_once():
-    assert list(training.segments(0, 8, 3)) == [(0, 2, 3), (6, 1, 2)]
-    assert list(training.segments(4, 8, 3)) == [(4, 1, 2), (6, 1, 2)]
-    assert list(training.segments(4, 12, 3)) == [(4, 1, 2), (6, 2, 3)]
-    assert list(training.segments(0, 2, 3)) == [(0, 1, 2)]
-    assert list(training.segments(8, 8, 3)) == []
+    assert list(loop.segments(0, 8, 3)) == [(0, 2, 3), (6, 1, 2)]
+    assert list(loop.segments(4, 8, 3)) == [(4, 1, 2), (6, 1, 2)]
+    assert list(loop.segments(4, 12, 3)) == [(4, 1, 2), (6, 2, 3)]
+    assert list(loop.segments(0, 2, 3)) == [(0, 1, 2)]
+    assert list(loop.segments(8, 8, 3)) == []
 
 
 def quick_calibration(monkeypatch):
@@ -184,7 +185,7 @@ def quick_calibration(monkeypatch):
 
 def test_minutes_become_recorded_steps(tmp_path, photos, monkeypatch):
     quick_calibration(monkeypatch)
-    run = training.train(config(photos, steps=None, minutes=0.02), tmp_path / "run")
+    run = loop.train(config(photos, steps=None, minutes=0.02), tmp_path / "run")
     recorded = open_run(run.path).config.fit
     assert recorded.steps and recorded.minutes is None
     assert state(run)[1]["step"] == recorded.steps
@@ -192,9 +193,9 @@ def test_minutes_become_recorded_steps(tmp_path, photos, monkeypatch):
 
 def test_calibration_leaves_no_trace(tmp_path, photos, monkeypatch):
     quick_calibration(monkeypatch)
-    timed = training.train(config(photos, steps=None, minutes=0.02), tmp_path / "timed")
+    timed = loop.train(config(photos, steps=None, minutes=0.02), tmp_path / "timed")
     settings = config(photos, steps=open_run(timed.path).config.fit.steps)
-    counted = training.train(settings, tmp_path / "counted")
+    counted = loop.train(settings, tmp_path / "counted")
     for name, array in state(counted)[0].items():
         np.testing.assert_array_equal(state(timed)[0][name], array, err_msg=name)
 
@@ -206,14 +207,14 @@ def test_the_counters_of_the_stoppers_survive_a_stop(tmp_path, monkeypatch, phot
     monkeypatch.setattr(SampleGrid, "on_epoch_end", worsens, raising=False)
     settings = config(photos, steps=30, early_stopping_patience=3, reduce_on_plateau_patience=2)
     interrupted(monkeypatch, settings, tmp_path / "run", 7)  # both have waited one epoch
-    run = training.train(settings, tmp_path / "run", resume=True)
+    run = loop.train(settings, tmp_path / "run", resume=True)
     rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["3", "6", "9", "12"]
     rates = [float(row["learning_rate"]) for row in rows]
     # A row has the rate that its epoch was trained with: reduced at the end of the third.
     np.testing.assert_allclose(rates, [2e-4, 2e-4, 2e-4, 1e-4], rtol=1e-6)
     assert checkpoint.load(run.path / "best.npz")[1]["step"] == 3
-    training.train(settings, tmp_path / "run", resume=True)
+    loop.train(settings, tmp_path / "run", resume=True)
     assert state(run)[1]["step"] == 12, "stopped early, it stays stopped"
 
 
@@ -251,11 +252,11 @@ def test_bad_checkpoints_are_refused(tmp_path):
 def test_replicas_train_and_resume(tmp_path, monkeypatch):
     photos = fakes.photo_folder(tmp_path / "photos", 30)
     settings = config(photos, strategy="mirrored")
-    monkeypatch.setattr(training, "distribution", lambda fit: two_replicas())
-    whole = training.train(settings, tmp_path / "whole")
+    monkeypatch.setattr(loop, "distribution", lambda fit: two_replicas())
+    whole = loop.train(settings, tmp_path / "whole")
     assert whole.facts["replicas"] == 2
     interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
-    resumed = training.train(settings, tmp_path / "stopped", resume=True)
+    resumed = loop.train(settings, tmp_path / "stopped", resume=True)
     for name, array in state(whole)[0].items():
         np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
 
@@ -269,15 +270,15 @@ def two_replicas():
 def test_mirrored_takes_every_device(photos, monkeypatch):
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", list)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    found = training.distribution(config(photos, strategy="mirrored", batch_size=2 * 3 * 4).fit)
+    found = loop.distribution(config(photos, strategy="mirrored", batch_size=2 * 3 * 4).fit)
     assert found == [device.name for device in devices]
-    alone = training.distribution(config(photos, strategy="none").fit)
+    alone = loop.distribution(config(photos, strategy="none").fit)
     assert alone is tf.distribute.get_strategy()
 
 
 def test_a_batch_that_replicas_cannot_share_is_refused(photos):
     with pytest.raises(UserError, match="cannot be shared by 2 replicas"):
-        training.distribution(config(photos, strategy="mirrored", batch_size=3).fit)
+        loop.distribution(config(photos, strategy="mirrored", batch_size=3).fit)
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from tfrecon import torch_file, weights
-from tfrecon.errors import UserError
-from tfrecon.weights import VARIABLE, WeightFile
+from tfrecon.base import torch_file, weights
+from tfrecon.base.errors import UserError
+from tfrecon.base.weights import VARIABLE, WeightFile
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

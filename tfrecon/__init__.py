@@ -10,17 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfrecon.config import Config, DataConfig, FitConfig
+    from tfrecon.base.config import Config, DataConfig, FitConfig
+    from tfrecon.base.errors import UserError
+    from tfrecon.base.registry import Spec
     from tfrecon.data.pipeline import dataset, keras_dataset
     from tfrecon.data.recipes import samples
     from tfrecon.data.sample import Sample
-    from tfrecon.errors import UserError
-    from tfrecon.inference import restorer
+    from tfrecon.inference.restorer import restorer
     from tfrecon.layers.harmonic_fill import harmonic_fill
     from tfrecon.models.feature_inversion import feature_inversion
     from tfrecon.models.pix2pix import pix2pix
-    from tfrecon.registry import Spec
-    from tfrecon.run import open_run
+    from tfrecon.training.run import open_run
 
     __version__: str
 
@@ -44,19 +44,19 @@ __all__ = [
 
 # No name of a verb: importing the module tfrecon.fit would put itself in the place of a `fit`.
 _HOMES = {
-    "Config": "tfrecon.config",
-    "DataConfig": "tfrecon.config",
-    "FitConfig": "tfrecon.config",
+    "Config": "tfrecon.base.config",
+    "DataConfig": "tfrecon.base.config",
+    "FitConfig": "tfrecon.base.config",
     "Sample": "tfrecon.data.sample",
-    "Spec": "tfrecon.registry",
-    "UserError": "tfrecon.errors",
+    "Spec": "tfrecon.base.registry",
+    "UserError": "tfrecon.base.errors",
     "dataset": "tfrecon.data.pipeline",
     "feature_inversion": "tfrecon.models.feature_inversion",
     "harmonic_fill": "tfrecon.layers.harmonic_fill",
     "keras_dataset": "tfrecon.data.pipeline",
-    "open_run": "tfrecon.run",
+    "open_run": "tfrecon.training.run",
     "pix2pix": "tfrecon.models.pix2pix",
-    "restorer": "tfrecon.inference",
+    "restorer": "tfrecon.inference.restorer",
     "samples": "tfrecon.data.recipes",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from tfrecon.errors import did_you_mean
+from tfrecon.base.errors import did_you_mean
 
 VERBS = {
     "fit": "train a model",

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.cli import Parser, model_options, run, start_tensorflow
-from tfrecon.errors import UserError
+from tfrecon.base.cli import Parser, model_options, run, start_tensorflow
+from tfrecon.base.errors import UserError
 
 if TYPE_CHECKING:
-    from tfrecon.run import Run
+    from tfrecon.training.run import Run
 
 
 def parser() -> Parser:
@@ -77,14 +77,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from tfrecon.run import open_run
+    from tfrecon.training.run import open_run
 
     options = model_options(arguments.set)
     runs = [open_run(path) for path in arguments.runs]
     if len(runs) > 1 and arguments.pairs:
         raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")
     start_tensorflow()
-    from tfrecon.evaluation.report import evaluate_runs
+    from tfrecon.reports.report import evaluate_runs
 
     report = evaluate_runs(
         runs,
@@ -114,11 +114,11 @@ def _compared(
     runs: Sequence[Run], folder: Path, arguments: argparse.Namespace, options: Mapping[str, Any]
 ) -> str:
     """Writes the page that compares `runs`, scored in `folder`; returns its summary."""
-    from tfrecon.comparison.reading import read_report
-    from tfrecon.comparison.results import compare
-    from tfrecon.comparison.writing import write
-    from tfrecon.evaluation.contenders import row_names
-    from tfrecon.evaluation.report import data_config
+    from tfrecon.reports.comparison import compare
+    from tfrecon.reports.contenders import row_names
+    from tfrecon.reports.reading import read_report
+    from tfrecon.reports.report import data_config
+    from tfrecon.reports.writing import write
 
     scored = zip(row_names(runs), read_report(folder, runs), strict=True)
     comparison = compare(

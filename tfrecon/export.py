@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfrecon.cli import Parser, model_options, run, start_tensorflow
+from tfrecon.base.cli import Parser, model_options, run, start_tensorflow
 
 WITH_MASK = 'model.serve(image, mask)["restored"]  # uint8 (B,H,W,3), (B,H,W,1) nonzero = damaged'
 WITHOUT_MASK = 'model.serve(image)["restored"]  # uint8 (B,H,W,3)'
@@ -38,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from tfrecon.run import open_run
+    from tfrecon.training.run import open_run
 
     options = model_options(arguments.set)
     trained = open_run(arguments.run)
     start_tensorflow()
-    from tfrecon.saved_model import default_path, export_run
+    from tfrecon.inference.saved_model import default_path, export_run
 
     path = arguments.out or default_path(trained)
     for difference in export_run(trained, path, options, arguments.ensemble):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon.cli import Parser, run, start_tensorflow
-from tfrecon.errors import UserError
+from tfrecon.base.cli import Parser, run, start_tensorflow
+from tfrecon.base.errors import UserError
 
 RUNS = Path("checkpoints")
 
@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from tfrecon.config import from_tables, merged, names_model
-    from tfrecon.run import check_same_settings, open_run, set_threads
+    from tfrecon.base.config import from_tables, merged, names_model
+    from tfrecon.training.run import check_same_settings, open_run, set_threads
 
     if arguments.list:
         return _list(arguments.list)
@@ -83,8 +83,8 @@ def _body(arguments: argparse.Namespace) -> None:
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
     start_tensorflow()
-    from tfrecon import training
     from tfrecon.models import DEFAULTS
+    from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
     if names_model(given):
@@ -92,11 +92,11 @@ def _body(arguments: argparse.Namespace) -> None:
     if recorded:
         check_same_settings(given, recorded)
     config = recorded.config if recorded else from_tables(given)
-    trained = training.train(
+    trained = loop.train(
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,
     )  # fmt: skip
-    from tfrecon.evaluation.report import evaluate_runs
+    from tfrecon.reports.report import evaluate_runs
 
     report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
     print(report.text)
@@ -104,7 +104,7 @@ def _body(arguments: argparse.Namespace) -> None:
 
 
 def _list(kind: str) -> None:
-    from tfrecon.catalogue import KINDS, catalogue
+    from tfrecon.training.catalogue import KINDS, catalogue
 
     if kind in KINDS and kind != "recipes":
         start_tensorflow()
@@ -112,8 +112,8 @@ def _list(kind: str) -> None:
 
 
 def _prepare(given: dict[str, Any]) -> None:
+    from tfrecon.base.registry import Spec
     from tfrecon.data import recipes
-    from tfrecon.registry import Spec
 
     data = given.get("data", {})
     if "recipe" not in data:
@@ -125,7 +125,7 @@ def _prepare(given: dict[str, Any]) -> None:
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration that the command line spells, later settings over earlier ones."""
-    from tfrecon.config import LENGTHS, merged, parse_set, read_toml, with_settings
+    from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
     given = read_toml(arguments.config) if arguments.config else {}
     flags: dict[str, Any] = {"data": {}, "fit": {}}
@@ -150,7 +150,7 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
 
     A name that is taken is an error when the user gave it, and gets a number otherwise.
     """
-    from tfrecon.registry import Spec
+    from tfrecon.base.registry import Spec
 
     name = arguments.run
     if name is None:

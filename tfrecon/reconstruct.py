@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tfrecon.cli import Parser, run, section_options, start_tensorflow
-from tfrecon.errors import UserError
+from tfrecon.base.cli import Parser, run, section_options, start_tensorflow
+from tfrecon.base.errors import UserError
 
 
 def parser() -> Parser:
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _reconstruct(arguments: argparse.Namespace) -> None:
-    from tfrecon.registry import Spec
+    from tfrecon.base.registry import Spec
 
     if (arguments.export is None) == (arguments.method is None):
         raise UserError("give either an EXPORT or a --method, and INPUT_DIR and OUTPUT_DIR")
@@ -75,9 +75,9 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         raise UserError("--set has no effect on an export; set options when it is made")
     options = section_options(arguments.set, "method", "a method") if arguments.set else {}
     start_tensorflow()
-    from tfrecon.inference import open_export
-    from tfrecon.methods import method
-    from tfrecon.reconstruction import restore_folder
+    from tfrecon.inference.folder import restore_folder
+    from tfrecon.inference.methods import method
+    from tfrecon.inference.restorer import open_export
 
     if arguments.method:
         spec = Spec(arguments.method, options)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfrecon.cli import Parser, run, start_tensorflow
-from tfrecon.errors import UserError
+from tfrecon.base.cli import Parser, run, start_tensorflow
+from tfrecon.base.errors import UserError
 
 if TYPE_CHECKING:
     from tfrecon.studies.matrix import Cell
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from tfrecon.config import merged, parse_set
+    from tfrecon.base.config import merged, parse_set
     from tfrecon.studies.matrix import read_study
 
     over = parse_set(arguments.set)

@@ -9,9 +9,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon.cli import Parser, run
+from tfrecon.base.cli import Parser, run
+from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
 
 
 def parser() -> Parser:
@@ -56,13 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _submit(arguments: argparse.Namespace) -> None:
     _refuse_contradictions(arguments)
+    from tfrecon.base.registry import Spec
     from tfrecon.data import recipes
-    from tfrecon.registry import Spec
-    from tfrecon.submission import check_submission, find
+    from tfrecon.inference.submission import check_submission, find
 
     trained, spec, root = None, Spec(arguments.data or ""), arguments.root
     if arguments.run:
-        from tfrecon.run import open_run
+        from tfrecon.training.run import open_run
 
         trained = open_run(arguments.run)
         own = trained.config.data
@@ -98,7 +98,7 @@ def _write(
     arguments: argparse.Namespace,
 ) -> int:  # fmt: skip
     from tfrecon.data.check import unreadable
-    from tfrecon.submission import write_submission
+    from tfrecon.inference.submission import write_submission
 
     if path.is_dir():
         raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
@@ -124,7 +124,7 @@ def _restored(
     from tqdm import tqdm
 
     from tfrecon.data.pipeline import native_batches
-    from tfrecon.inference import restorer, self_ensemble
+    from tfrecon.inference.restorer import restorer, self_ensemble
 
     restore = restorer(trained.load_model())
     if ensemble:

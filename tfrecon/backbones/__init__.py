@@ -8,8 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from tfrecon import weights as files
-from tfrecon.backbones.base import (
+from tfrecon.backbones.backbone import (
     Backbone,
     Preprocess,
     assign,
@@ -22,7 +21,8 @@ from tfrecon.backbones.classics import CLASSICS
 from tfrecon.backbones.pvt import PVTS
 from tfrecon.backbones.resnet import RESNETS
 from tfrecon.backbones.vit import VITS
-from tfrecon.errors import UserError, did_you_mean, unknown
+from tfrecon.base import weights as files
+from tfrecon.base.errors import UserError, did_you_mean, unknown
 
 BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **VITS, **PVTS}
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.backbones.base import Backbone, Tap
-from tfrecon.backbones.sources import keras_applications, packed, torchvision_file
+from tfrecon.backbones.backbone import Backbone, Tap
+from tfrecon.backbones.weight_sets import keras_applications, packed, torchvision_file
 
 
 def conv(x: Any, filters: int, kernel: int, name: str, stride: int = 1, pad: int = 0) -> Any:

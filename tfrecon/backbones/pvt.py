@@ -6,9 +6,9 @@ from typing import Any
 
 from keras import layers
 
-from tfrecon.backbones.attention import Attention
-from tfrecon.backbones.base import Backbone, Tap
-from tfrecon.backbones.sources import timm
+from tfrecon.backbones.backbone import Backbone, Tap
+from tfrecon.backbones.weight_sets import timm
+from tfrecon.layers.self_attention import Attention
 
 # One entry a stage; Table 1 of the paper.
 WIDTHS, DEPTHS, HEADS = (64, 128, 320, 512), (3, 4, 6, 3), (1, 2, 5, 8)

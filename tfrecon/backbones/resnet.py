@@ -13,8 +13,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.backbones.base import Backbone, Tap
-from tfrecon.backbones.sources import keras_applications, published, timm, torchvision_file
+from tfrecon.backbones.backbone import Backbone, Tap
+from tfrecon.backbones.weight_sets import keras_applications, published, timm, torchvision_file
 
 
 def _conv(x: Any, filters: int, kernel: int, conv: str, norm: str, stride: int = 1) -> Any:

@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from tfrecon.backbones.attention import Attention
-from tfrecon.backbones.base import Backbone, Preprocessing, Tap
-from tfrecon.backbones.sources import timm
+from tfrecon.backbones.backbone import Backbone, Preprocessing, Tap
+from tfrecon.backbones.weight_sets import timm
+from tfrecon.layers.self_attention import Attention
 
 PATCH, WIDTH, DEPTH, HEADS = 16, 384, 12, 6
 GRID = 14

@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Box
-from tfrecon.errors import UserError
 
 LAYOUT = "index, filename, y1, x1, y2, x2"
 """Columns of ``masked_info.csv``, read by position: the names in its header vary."""

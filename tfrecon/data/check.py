@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tfrecon import images
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
 from tfrecon.data.boxes import describe, outside
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
 
 SHOWN = 20
 """Unreadable files that an error names; it counts the rest."""

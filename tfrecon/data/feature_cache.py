@@ -22,13 +22,13 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon import images
-from tfrecon.config import DataConfig
+from tfrecon.base import images
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.pipeline import dataset, sample_order
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import fingerprint
-from tfrecon.errors import UserError
 
 Array = np.ndarray[Any, Any]
 

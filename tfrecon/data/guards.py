@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tfrecon.base.errors import UserError
+from tfrecon.base.images import finest_diagonal
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import parts_of
-from tfrecon.errors import UserError
-from tfrecon.images import finest_diagonal
 
 SAMPLED = 48
 """Images of each split that are looked at."""

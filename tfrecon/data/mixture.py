@@ -10,11 +10,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecon.config import DataConfig
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
 
 
 @dataclass(frozen=True)

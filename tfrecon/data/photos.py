@@ -8,9 +8,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from tfrecon.base.errors import UserError
+from tfrecon.base.images import SUFFIXES
 from tfrecon.data.sample import by_stem
-from tfrecon.errors import UserError
-from tfrecon.images import SUFFIXES
 
 Item = TypeVar("Item")
 

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecon import images
-from tfrecon.config import DataConfig
+from tfrecon.base import images
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.data import augment, recipes
 from tfrecon.data.damage import IDENTITY, Draw, damage
 from tfrecon.data.mixture import extras, mixed_order
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Store, channels, parts_of
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec
 
 Batch = dict[str, Any]
 

@@ -22,9 +22,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.registry import Spec, check_options
 from tfrecon.data.sample import Sample, check_unique
-from tfrecon.errors import UserError, unknown
-from tfrecon.registry import Spec, check_options
 
 PACKAGE = "data_pipelines"
 

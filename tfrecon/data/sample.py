@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 
 Box = tuple[int, int, int, int]
 """(top, left, height, width) in pixels of the file, top-left corner at (0, 0)."""

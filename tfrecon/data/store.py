@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon import images
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample
-from tfrecon.errors import UserError
 
 MEMORY_SHARE = 0.5
 """The largest part of the machine's memory that the memory cache may take."""

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 
 
 def write_split(

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 
 T_MAX = 0.999
 """Where samplers begin. At t = 1 itself some schedules have α = 0, by which noise-predicting

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 
 MAX_UNKNOWNS = 6400
 """Values of a neighbourhood; the normal equations of more would not fit beside the rest."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 
 # Wang et al. 2004, section III-B: K1 = 0.01, K2 = 0.03, for a data range of 1.
 C1, C2 = 0.01**2, 0.03**2

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 
 
 class ImageLoss(keras.losses.Loss):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec, build
 from tfrecon.losses.image_loss import ImageLoss
 from tfrecon.losses.pixelwise import bernoulli, charbonnier, l1, l2, log_mse
 from tfrecon.losses.whole import focal_frequency, lpips, ssim, total_variation
-from tfrecon.registry import Spec, build
 
 LOSSES = {
     "l1": l1,

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from tfrecon.errors import UserError, at_least
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.losses.image_loss import ImageLoss, PixelLoss
 
 

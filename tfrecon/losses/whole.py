@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrecon.layers.similarity import gaussian_taps, similarity_map
 from tfrecon.losses.image_loss import ImageLoss, WholeLoss
-from tfrecon.perceptual import Net, check_range, lpips_network
+from tfrecon.metrics.perceptual import Net, check_range, lpips_network
 
 
 class SSIM(WholeLoss):

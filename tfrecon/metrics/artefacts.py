@@ -1,7 +1,7 @@
 """Faults that PSNR hardly sees: a shift of colour, a grid of periods 2 and 4, a seam around holes.
 
 They are signed or have no ideal of their own, so they stand beside `METRICS` in reports and are not
-logged in training. Arguments and missing values as `tfrecon.metrics.pixelwise` says.
+logged in training. Arguments and missing values as `tfrecon.metrics.pixel_errors` says.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecon.metrics.pixelwise import checked, mean_over
+from tfrecon.metrics.pixel_errors import checked, mean_over
 
 PERIOD_PX, WINDOW_PX = 4, 16
 """The pattern that is looked for, and the squares in which it must repeat."""

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecon.backbones import BACKBONES, feature_taps
-from tfrecon.perceptual import available
+from tfrecon.metrics.perceptual import available
 
 NET, TAP = "squeezenet1_1", "fire9"
 LEAST, MOST = 10, 2000

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.errors import unknown
-from tfrecon.metrics.pixelwise import mae, mse, nrmse, psnr
+from tfrecon.base.errors import unknown
+from tfrecon.metrics.pixel_errors import mae, mse, nrmse, psnr
 from tfrecon.metrics.structural import ssim, ssim_uniform7
 
 METRICS = {

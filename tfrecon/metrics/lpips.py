@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from tfrecon.metrics.logged import METRICS
-from tfrecon.metrics.pixelwise import checked, mean_over
-from tfrecon.perceptual import Net, available, check_range, fits, lpips_network
+from tfrecon.metrics.perceptual import Net, available, check_range, fits, lpips_network
+from tfrecon.metrics.pixel_errors import checked, mean_over
 
 __all__ = ["available", "lpips_metric", "metrics_at_hand"]
 

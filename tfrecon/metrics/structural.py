@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfrecon.layers.similarity import gaussian_taps, similarity_map
-from tfrecon.metrics.pixelwise import checked, mean_over
+from tfrecon.metrics.pixel_errors import checked, mean_over
 
 
 def ssim(y_true: Any, y_pred: Any, masks: Any = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from tfrecon.base.registry import Spec, build, check
 from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.diffusion import check_diffusion, diffusion
 from tfrecon.models.feature_gan import feature_gan
@@ -17,7 +18,6 @@ from tfrecon.models.pix2pix import pix2pix
 from tfrecon.models.restoration import nafnet, residual_unet
 from tfrecon.models.restoration_gan import restoration_gan
 from tfrecon.models.skip_vae import skip_vae
-from tfrecon.registry import Spec, build, check
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "pix2pix": pix2pix,

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.errors import UserError, unknown
-from tfrecon.losses.adversarial import ADVERSARIAL_LOSSES
+from tfrecon.base.errors import UserError, unknown
+from tfrecon.losses.adversarial_losses import ADVERSARIAL_LOSSES
 from tfrecon.metrics import results
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfrecon.errors import UserError, at_least
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.features import refuse_masks

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec, build
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import SCHEDULES, T_MAX
-from tfrecon.errors import UserError
 from tfrecon.layers.seeds import Seeds
 from tfrecon.models.spaces import Latents, Pixels, Space, StableDiffusionLatents
 from tfrecon.models.stable_diffusion import load_denoiser
@@ -18,7 +19,6 @@ from tfrecon.models.supervised import Supervised
 from tfrecon.networks import stable_diffusion as sd1
 from tfrecon.networks.denoiser import GRIDS
 from tfrecon.networks.denoiser import denoiser as unet_denoiser
-from tfrecon.registry import Spec, build
 
 VALIDATION_TIMES = 4
 """Times that the loss of a validation image is taken at."""

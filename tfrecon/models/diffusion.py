@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from tfrecon.backbones import DEFAULT
+from tfrecon.base.errors import UserError, at_least, unknown
+from tfrecon.base.registry import Spec, build
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES
-from tfrecon.errors import UserError, at_least, unknown
 from tfrecon.models.denoising import Diffusion
+from tfrecon.models.extractor import parse_sources
 from tfrecon.models.feature_diffusion import FeatureDiffusion
 from tfrecon.models.features import refuse_masks
-from tfrecon.models.sources import parse_sources
-from tfrecon.registry import Spec, build
 
 DENOISERS = ("unet", "sd1")
 

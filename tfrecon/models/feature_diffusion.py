@@ -10,10 +10,10 @@ import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.models.denoising import Diffusion
+from tfrecon.models.extractor import Extractor, Source, parse_sources
 from tfrecon.models.features import FrozenFeatures, check_size
-from tfrecon.models.sources import Extractor, Source, parse_sources
 from tfrecon.models.supervised import Supervised
 
 

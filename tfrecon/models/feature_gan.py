@@ -12,10 +12,10 @@ import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.errors import UserError, at_least
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
+from tfrecon.models.extractor import Extractor, Source, parse_sources
 from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
-from tfrecon.models.sources import Extractor, Source, parse_sources
 from tfrecon.networks.feature_generator import feature_generator
 from tfrecon.networks.patch_discriminator import patch_discriminator
 

@@ -13,15 +13,15 @@ import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec, build, check
 from tfrecon.layers.refine import refine
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
+from tfrecon.models.extractor import Extractor, Source, parse_sources
 from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
-from tfrecon.models.sources import Extractor, Source, parse_sources
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
-from tfrecon.registry import Spec, build, check
 
 CONTEXT = dict.fromkeys(("channels", "doublings", "seed"))
 """What decoders and fusions are told by the model, not by the user."""

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.layers.ridge import Ridge, Standardise, Sums
-from tfrecon.models.sources import Extractor
+from tfrecon.models.extractor import Extractor
 
 
 class FrozenFeatures:

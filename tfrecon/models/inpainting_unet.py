@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.errors import UserError, at_least
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.layers.enlarge import Enlarge
 from tfrecon.layers.harmonic_fill import HarmonicFill, halve_known
 from tfrecon.layers.ranges import Composite, Residual

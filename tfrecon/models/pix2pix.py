@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import keras
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.normalization import Inference
 from tfrecon.layers.ranges import Composite, FromSigned, MeanFill, Residual, ToSigned

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from tfrecon.errors import UserError, at_least
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.layers.ranges import Composite, Residual
 from tfrecon.models.supervised import Restorer
 from tfrecon.networks.nafnet import nafnet_network

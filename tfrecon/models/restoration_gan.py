@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfrecon.errors import UserError, at_least
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.layers.ranges import Composite, FromSigned, ToSigned
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.networks.dense_discriminator import dense_discriminator

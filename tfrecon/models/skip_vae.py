@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfrecon.errors import UserError, at_least
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.ranges import Composite
 from tfrecon.models.supervised import Restorer

@@ -11,17 +11,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrecon import checkpoint
-from tfrecon.backbones.base import randomise
-from tfrecon.config import read_json
-from tfrecon.errors import UserError
+from tfrecon.backbones.backbone import randomise
+from tfrecon.base import checkpoint
+from tfrecon.base.config import read_json
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import build
+from tfrecon.base.weights import fingerprint
 from tfrecon.layers.ridge import Standardise
 from tfrecon.models.autoencoder import Autoencoder, autoencoder
 from tfrecon.models.stable_diffusion import load_autoencoder
 from tfrecon.networks import stable_diffusion as sd1
 from tfrecon.networks.autoencoder import REDUCTION
-from tfrecon.registry import build
-from tfrecon.weights import fingerprint
 
 
 class Space:

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfrecon import weights
-from tfrecon.backbones.base import assign, torch_names
-from tfrecon.errors import UserError
+from tfrecon.backbones.backbone import assign, torch_names
+from tfrecon.base import weights
+from tfrecon.base.errors import UserError
 from tfrecon.networks.stable_diffusion import LATENT_CHANNELS
 
 FILE = "diffusion_pytorch_model.safetensors"

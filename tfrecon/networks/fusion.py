@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from tfrecon.errors import at_least
+from tfrecon.base.errors import at_least
 from tfrecon.networks.blocks import Start, convolution, seeded
 
 

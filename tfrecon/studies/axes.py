@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tfrecon.config import SECTIONS, Table, check_sections, read_toml, with_settings
-from tfrecon.errors import UserError, did_you_mean
-from tfrecon.registry import Spec
+from tfrecon.base.config import SECTIONS, Table, check_sections, read_toml, with_settings
+from tfrecon.base.errors import UserError, did_you_mean
+from tfrecon.base.registry import Spec
 
 AXIS_KEYS = ("name", "key", "values")
 LABEL = re.compile(r"\w[\w.+]*(-[\w.+]+)*")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecon.config import (
+from tfrecon.base.config import (
     Config,
     Table,
     from_tables,
@@ -18,9 +18,9 @@ from tfrecon.config import (
     merged,
     with_settings,
 )
-from tfrecon.errors import UserError, did_you_mean
-from tfrecon.evaluation.table import HOLE, MEASURES
-from tfrecon.registry import Spec, check
+from tfrecon.base.errors import UserError, did_you_mean
+from tfrecon.base.registry import Spec, check
+from tfrecon.reports.score_table import HOLE, MEASURES
 from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, with_base
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
@@ -142,7 +142,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     from tfrecon.data import recipes
     from tfrecon.losses import LOSSES
     from tfrecon.models import DEFAULTS, check_model
-    from tfrecon.optimizers import build_optimizer
+    from tfrecon.training.optimizers import build_optimizer
 
     places: dict[str, tuple[Cell, Config]] = {}
     tested: dict[str, Config] = {}

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecon.comparison import tables
-from tfrecon.comparison.reading import REPORT, has_report, read_report
-from tfrecon.comparison.results import Scored, default_metric, mean
-from tfrecon.config import from_tables, merged
-from tfrecon.errors import UserError
-from tfrecon.run import STATE, check_same_settings, open_run
+from tfrecon.base.config import from_tables, merged
+from tfrecon.base.errors import UserError
+from tfrecon.reports import tables
+from tfrecon.reports.comparison import Scored, default_metric, mean
+from tfrecon.reports.reading import REPORT, has_report, read_report
 from tfrecon.studies.matrix import OUTPUT, Cell
+from tfrecon.training.run import STATE, check_same_settings, open_run
 
 REMEDY = (
     "give the same --root, --set and --minutes-per-run as before, or delete its folder to train "

@@ -15,7 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tfrecon.cli import Parser, run, start_tensorflow
+from tfrecon.base.cli import Parser, run, start_tensorflow
 
 
 def main() -> int:
@@ -29,11 +29,11 @@ def _body(arguments: argparse.Namespace) -> None:
     tables = json.loads(_line())
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     start_tensorflow()
-    from tfrecon import training
-    from tfrecon.config import from_tables, merged
-    from tfrecon.evaluation.report import evaluate_runs
+    from tfrecon.base.config import from_tables, merged
     from tfrecon.models import DEFAULTS
-    from tfrecon.run import STATE, open_run, set_threads
+    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.training import loop
+    from tfrecon.training.run import STATE, open_run, set_threads
 
     path = Path(arguments.path)
     recorded = open_run(path) if (path / STATE).is_file() else None  # before, it starts anew
@@ -41,7 +41,7 @@ def _body(arguments: argparse.Namespace) -> None:
     # That a run's settings are still the cell's has been seen before it is begun (runner.result).
     defaults = DEFAULTS.get(from_tables(tables).model.name, {})
     config = recorded.config if recorded else from_tables(merged(defaults, tables))
-    print(evaluate_runs([training.train(config, path, resume=bool(recorded))]).text)
+    print(evaluate_runs([loop.train(config, path, resume=bool(recorded))]).text)
 
 
 def _line() -> bytes:

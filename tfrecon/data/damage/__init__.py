@@ -13,13 +13,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec, build
 from tfrecon.data.damage.holes import box_mask, boxes
 from tfrecon.data.damage.lines import scratches, strokes
 from tfrecon.data.damage.noise import gaussian_noise, poisson_noise, salt_and_pepper
 from tfrecon.data.damage.options import Draw
 from tfrecon.data.damage.quality import blur, downsample, jpeg
-from tfrecon.errors import UserError
-from tfrecon.registry import Spec, build
 
 __all__ = ["DAMAGES", "IDENTITY", "Draw", "box_mask", "boxes", "chain", "damage", "identity"]
 

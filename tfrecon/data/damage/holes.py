@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrecon.base.errors import UserError
 from tfrecon.data.damage.options import Draw
-from tfrecon.errors import UserError
 
 CANDIDATES = 16
 """Places drawn for each box after the first; the first that overlaps no earlier box is taken."""

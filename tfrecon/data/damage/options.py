@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecon.errors import UserError
+from tfrecon.base.errors import UserError
 
 Draw = Callable[[Any, Any], tuple[Any, Any]]
 """``draw(target, seed) -> (input, mask)``; see `tfrecon.data.damage`."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrecon import images
+from tfrecon.base import images
 from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
 
 

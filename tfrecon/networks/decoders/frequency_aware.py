@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from tfrecon.errors import at_least
+from tfrecon.base.errors import at_least
 from tfrecon.networks.blocks import (
     BLOCK_SCALE,
     Start,
@@ -18,7 +18,7 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.base import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, pooled
 
 
 def frequency_aware(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfrecon.networks.decoders.base import Decoder, RidgeOptions
+from tfrecon.networks.decoders.decoder import Decoder, RidgeOptions
 
 
 def linear(

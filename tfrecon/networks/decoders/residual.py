@@ -5,10 +5,10 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from tfrecon.errors import at_least
+from tfrecon.base.errors import at_least
 from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.networks.blocks import convolution, grid_widths, residual_block, seeded
-from tfrecon.networks.decoders.base import Decoder, RidgeOptions, pooled
+from tfrecon.networks.decoders.decoder import Decoder, RidgeOptions, pooled
 
 
 def residual(

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.errors import at_least
+from tfrecon.base.errors import at_least
 from tfrecon.layers.normalization import normalization
 from tfrecon.networks.blocks import convolution, seeded
-from tfrecon.networks.decoders.base import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, pooled
 
 
 def transposed_conv(

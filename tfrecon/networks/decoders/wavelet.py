@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.errors import at_least
+from tfrecon.base.errors import at_least
 from tfrecon.layers.haar import InverseHaar
 from tfrecon.networks.blocks import (
     convolution,
@@ -17,7 +17,7 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.base import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, pooled
 
 
 def wavelet(

@@ -1,0 +1,1 @@
+"""What everything stands on: errors, the image contract, configuration, files."""

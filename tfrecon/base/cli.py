@@ -1,0 +1,121 @@
+"""What every verb shares: errors become one sentence and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from tfrecon.base.errors import UserError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that keeps the layout of the help text and raises `UserError`."""
+
+    def __init__(self, verb: str, description: str) -> None:
+        super().__init__(
+            prog=f"python -m tfrecon.{verb}",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The arguments. Raises UserError for an unknown one, with the nearest known."""
+        arguments, rest = self.parse_known_args(args, namespace)
+        if rest and rest[0].startswith("-"):
+            near = did_you_mean(rest[0].partition("=")[0], self._option_string_actions)
+            raise UserError(f"unknown argument {rest[0]!r}{near}")
+        if rest:
+            raise UserError(f"unexpected argument {rest[0]!r}; see {self.prog} --help")
+        return arguments
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError instead of printing the usage, which would hide the sentence."""
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def run(
+    parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None
+) -> int:
+    """Parses `argv` and calls `body`; returns the exit code.
+
+    0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
+    without permission included), 130 for Ctrl-C.
+    """
+    try:
+        body(parser.parse_args(argv))
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+    except UserError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail(
+                f"no space left on the disk while writing {error.filename or 'a file'}; free some"
+            )
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+            return _fail(
+                f"cannot use {error.filename!r}: {error.strerror}; check path and permission"
+            )
+        raise
+    except Exception as error:
+        if os.strerror(errno.ENOSPC) in str(
+            error
+        ):  # TensorFlow's writers raise errors of their own
+            return _fail("no space left on the disk; free some")
+        raise
+    return 0
+
+
+def model_options(assignments: Sequence[str]) -> dict[str, Any]:
+    """The options of ``--set model.KEY=VALUE`` texts. Raises UserError for any other section."""
+    return section_options(
+        assignments, "model", "a trained run, but for options that matter at inference"
+    )
+
+
+def section_options(assignments: Sequence[str], section: str, what: str) -> dict[str, Any]:
+    """The options of ``--set SECTION.KEY=VALUE`` texts. Raises UserError for any other section,
+    saying that it has no effect on `what`."""
+    from tfrecon.base.config import parse_set
+
+    tables = parse_set(assignments)
+    for name in tables:
+        if name != section:
+            raise UserError(
+                f"--set {name}.… has no effect on {what}; write --set {section}.KEY=VALUE"
+            )
+    return tables.get(section, {})
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow without its start-up chatter, which would hide our own lines.
+
+    It writes it past Python and its own log level; a user who sets TF_CPP_MIN_LOG_LEVEL gets it.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()  # looks for a GPU, and says so when there is none
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _fail(sentence: str) -> int:
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2

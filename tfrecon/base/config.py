@@ -1,0 +1,346 @@
+"""Configuration: frozen dataclasses filled from defaults, a TOML file and ``--set key=value``.
+
+Every key is checked where it enters: ``unknown key in [fit] 'epoch'; did you mean 'epochs'?``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tomllib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tfrecon.base.errors import UserError, did_you_mean
+from tfrecon.base.registry import Spec, check_type, or_absent
+
+Table = dict[str, Any]
+
+SECTIONS = ("model", "data", "fit")
+
+LENGTHS = ("steps", "epochs", "minutes")
+"""Settings of [fit] of which one at most says how long a training is."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and what happens to them before the model sees them."""
+
+    recipe: Spec = field(default_factory=lambda: Spec("demo"))
+    root: str | None = None
+    """The data set's folder."""
+    extra: list[Spec] = field(default_factory=list[Spec])
+    """More recipes to train on, beside the main one, which alone validates and tests:
+    ``{name = "bsds500", root = "…", weight = 0.5}`` and the recipe's own options; weight photos,
+    1 if not given, for each one of the main recipe."""
+    damage: Spec | None = None
+    """Damage drawn onto targets; None takes the recipe's own."""
+    redraw_damage: bool = False
+    """Training forgets the damaged files and draws fresh damage on the targets at every step."""
+    check_pairs: bool = True
+    """Training stops before its first step where damaged photos do not look like their targets."""
+    image_size: int = 256
+    """Side of the square images that the model is validated and tested on, in pixels."""
+    crop_size: int | None = None
+    """Side of the square training images; None means image_size."""
+    load_size: int | None = None
+    """Training photos are resized to this short side, then cropped at random to crop_size.
+    None means 286/256 of image_size, as pix2pix has it; crop_size itself means no crop."""
+    val_size: int | None = None
+    """Validation and test photos are resized to this short side, then cropped in the centre to
+    image_size. None means image_size."""
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    """How photos are resized; a reduction is antialiased."""
+    zoom: float = 1.0
+    """Training crops show a part of their window whose side is a random share from this to 1."""
+    color_jitter: float = 0.0
+    """Each colour of a training photo is multiplied by a random factor within 1 ± this."""
+    flip: bool = True
+    """Training photos are mirrored left to right with probability one half."""
+    cache: Literal["memory", "disk", "none"] = "memory"
+    """Where decoded uint8 images are kept."""
+    cache_dir: str = "checkpoints/.cache"
+    """The folder of the disk cache."""
+    feature_cache_gib: float = 0.0
+    """Largest size of the cache of frozen features on disk; 0 computes them at every step. Needs
+    training without random crops: load_size = crop_size, and photos are cut in the centre. Flips
+    are enumerated: both are stored."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a model is trained. Exactly one of steps, epochs and minutes says how long."""
+
+    batch_size: int = 1
+    """Images a step, over all replicas."""
+    steps: int | None = None
+    epochs: int | None = None
+    minutes: float | None = None
+    """Turned into a number of steps after a short calibration, and recorded."""
+    steps_per_epoch: int | None = None
+    """Steps between two validations; None means once over the training images."""
+    seed: int = 0
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """bfloat16 keeps float32 weights, outputs and losses; auto asks the processor."""
+    strategy: Literal["auto", "none", "mirrored"] = "auto"
+    loss: list[Spec] = field(default_factory=lambda: [Spec("l1")])
+    """Reconstruction losses; each may carry a weight, ``{name = "l1", weight = 0.5}``."""
+    hole_weight: float = 1.0
+    """How many known pixels one damaged pixel counts for in the reconstruction loss."""
+    optimizer: Spec = field(default_factory=lambda: Spec("adam"))
+    learning_rate: float = 2e-4
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """The learning rate over the whole run: constant, constant then linearly to zero over the
+    second half (as pix2pix has it), or a cosine to zero."""
+    warmup_steps: int = 0
+    ema_decay: float = 0.0
+    """Moving average of the inference weights, for evaluation and export; 0 switches it off."""
+    monitor: str = "val_psnr"
+    """The validation value that picks the best checkpoint; the callbacks below watch it too."""
+    early_stopping_patience: int = 0
+    """Epochs without improvement before stopping; 0 switches it off."""
+    reduce_on_plateau_patience: int = 0
+    """Epochs without improvement before the learning rate is reduced; 0 switches it off."""
+    reduce_on_plateau_factor: float = 0.5
+    checkpoint_seconds: float = 120.0
+    """Time between two checkpoints; 0 writes one after every step."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run."""
+
+    model: Spec
+    data: DataConfig = field(default_factory=DataConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def to_dict(self) -> Table:
+        """JSON-ready tables that `from_tables` reads back."""
+        return {
+            "model": self.model.to_dict(),
+            "data": _section_to_dict(self.data),
+            "fit": _section_to_dict(self.fit),
+        }
+
+
+def from_tables(tables: Mapping[str, Any], source: str = "configuration") -> Config:
+    """A checked Config from nested tables. Raises UserError naming the key and the nearest one."""
+    check_sections(tables, source)
+    if "model" not in tables:
+        raise UserError(f"{source}: no model; give one with --model NAME or in [model]")
+    config = Config(
+        model=Spec.parse(tables["model"], "model"),
+        data=_section(DataConfig, tables.get("data", {}), "data", source),
+        fit=_section(FitConfig, tables.get("fit", {}), "fit", source),
+    )
+    _check(config)
+    return config
+
+
+def check_sections(tables: Mapping[str, Any], source: str) -> None:
+    """Raises UserError unless `tables` holds known sections, each a table (a model: or a name)."""
+    for key, value in tables.items():
+        if key not in SECTIONS:
+            raise UserError(f"{source}: unknown section [{key}]{did_you_mean(key, SECTIONS)}")
+        if key != "model" and not isinstance(value, Mapping):
+            raise UserError(f"{source}: [{key}] must be a table, not {value!r}")
+
+
+def read_toml(path: str | os.PathLike[str]) -> Table:
+    """The tables of a configuration file. Raises UserError for a missing file, a syntax error and a
+    section that no configuration has."""
+    tables = load_toml(path, "configuration")
+    check_sections(tables, str(path))
+    return tables
+
+
+def load_toml(path: str | os.PathLike[str], what: str) -> Table:
+    """The tables of a TOML file that is a `what`, unchecked. Raises UserError for a missing file
+    and a syntax error."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{what} file {str(path)!r} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"{what} file {str(path)!r} is a folder; name a file in it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} file {str(path)!r} is not valid TOML: {error}") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Config:
+    """The Config that a run's ``config.json`` holds."""
+    tables: object = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(tables, dict):
+        raise UserError(f"{str(path)!r} must hold the sections {', '.join(SECTIONS)}")
+    return from_tables(cast(Table, tables), str(path))
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """`base` with the keys of `over` put on top, tables merged key by key.
+
+    A table whose ``name`` changes is replaced whole: options of one part mean nothing to another.
+    """
+    result: Table = dict(base)
+    for key, value in over.items():
+        old: object = result.get(key)
+        if isinstance(old, str) and isinstance(value, Mapping):
+            old = {"name": old}
+        if isinstance(old, Mapping) and isinstance(value, str):
+            value = {"name": value}
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            table, new = cast(Mapping[str, Any], old), cast(Mapping[str, Any], value)
+            same = table.get("name", new.get("name")) == new.get("name", table.get("name"))
+            value = merged(table, new) if same else new
+        result[key] = value
+    return result
+
+
+def with_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """`merged`, but a length of training takes the place of another."""
+    if any(name in over.get("fit", {}) for name in LENGTHS):
+        fit = {key: value for key, value in base.get("fit", {}).items() if key not in LENGTHS}
+        base = {**base, "fit": fit}
+    return merged(base, over)
+
+
+def names_model(tables: Mapping[str, Any]) -> bool:
+    """Whether nested tables say which model they are for, not only options of one."""
+    return isinstance(tables.get("model"), str) or "name" in tables.get("model", ())
+
+
+def parse_set(assignments: Sequence[str]) -> Table:
+    """Nested tables from ``section.key=value`` texts; values are TOML, bare words are strings.
+
+    The word ``none`` stands for an absent value wherever one is allowed, as TOML has no null.
+    """
+    tables: Table = {}
+    for text in assignments:
+        path, equals, raw = text.partition("=")
+        keys = path.strip().split(".")
+        if not equals or len(keys) < 2 or not all(keys):
+            raise UserError(f"--set {text!r} must look like section.key=value, e.g. fit.epochs=3")
+        try:
+            value = tomllib.loads(f"value = {raw}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = raw.strip()
+        nested: Table = {keys[-1]: value}
+        for key in reversed(keys[:-1]):
+            nested = {key: nested}
+        tables = merged(tables, nested)
+    return tables
+
+
+def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    defaults = _section_to_dict(kind())  # options without a name are those of the default
+    values: Table = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise UserError(f"{source}: unknown key in [{name}] {key!r}{did_you_mean(key, hints)}")
+        where = f"{name}.{key}"
+        if hints[key] is Spec:
+            value = Spec.parse(merged(defaults, {key: value})[key], where)
+        elif hints[key] == Spec | None:
+            spec = None if value is None else Spec.parse(value, where)
+            value = None if spec == Spec("none") else spec
+        elif hints[key] == list[Spec]:
+            items = cast(list[Any], value if isinstance(value, list) else [value])
+            value = [Spec.parse(item, where) for item in items]
+        else:
+            value = or_absent(value, hints[key])
+            check_type(f"{source}: {where}", value, hints[key])
+        values[key] = value
+    return kind(**values)
+
+
+def _section_to_dict(section: Any) -> Table:
+    def plain(value: Any) -> Any:
+        if isinstance(value, Spec):
+            return value.to_dict()
+        if isinstance(value, list):
+            return [plain(item) for item in cast(list[Any], value)]
+        return value
+
+    return {item.name: plain(getattr(section, item.name)) for item in dataclasses.fields(section)}
+
+
+def _check(config: Config) -> None:
+    data, fit = config.data, config.fit
+    positive: dict[str, float | None] = {
+        "data.image_size": data.image_size,
+        "data.crop_size": data.crop_size,
+        "data.val_size": data.val_size,
+        "fit.batch_size": fit.batch_size,
+        "fit.learning_rate": fit.learning_rate,
+        "fit.hole_weight": fit.hole_weight,
+        "fit.steps": fit.steps,
+        "fit.epochs": fit.epochs,
+        "fit.minutes": fit.minutes,
+        "fit.steps_per_epoch": fit.steps_per_epoch,
+    }
+    for key, value in positive.items():
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"{key} must be greater than 0 and finite, not {value}")
+    for key in ("warmup_steps", "early_stopping_patience", "reduce_on_plateau_patience",
+                "checkpoint_seconds"):  # fmt: skip
+        if not getattr(fit, key) >= 0:
+            raise UserError(f"fit.{key} must be at least 0, not {getattr(fit, key)}")
+    if not 0 <= fit.seed < 2**32:
+        raise UserError(f"fit.seed must be a whole number from 0 to 2**32 - 1, not {fit.seed}")
+    lengths = [key for key in LENGTHS if getattr(fit, key) is not None]
+    if len(lengths) > 1:
+        raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")
+    crop = "image_size" if data.crop_size is None else "crop_size"
+    if data.load_size is not None and data.load_size < getattr(data, crop):
+        raise UserError(
+            f"data.load_size ({data.load_size}) must be at least data.{crop} "
+            f"({getattr(data, crop)}): training crops are cut from the larger one"
+        )
+    if data.val_size is not None and data.val_size < data.image_size:
+        raise UserError(
+            f"data.val_size ({data.val_size}) must be at least data.image_size "
+            f"({data.image_size}): validation crops are cut from the larger one"
+        )
+    if not 0 < data.zoom <= 1:
+        raise UserError(f"data.zoom must lie in (0, 1], not {data.zoom}")
+    if not 0 <= data.color_jitter < 1:
+        raise UserError(f"data.color_jitter must lie in [0, 1), not {data.color_jitter}")
+    if data.feature_cache_gib and (data.zoom < 1 or data.color_jitter):
+        raise UserError(
+            "data.feature_cache_gib keeps features of photos as they are; leave data.zoom at 1 and "
+            "data.color_jitter at 0"
+        )
+    if not 0 <= data.feature_cache_gib < math.inf:
+        raise UserError(
+            f"data.feature_cache_gib must be at least 0 and finite, not {data.feature_cache_gib}"
+        )
+    if data.feature_cache_gib and data.load_size != getattr(data, crop):
+        raise UserError(
+            f"data.feature_cache_gib needs training without random crops; set data.load_size to "
+            f"data.{crop} ({getattr(data, crop)}), not {data.load_size}"
+        )
+    if data.feature_cache_gib and data.extra:
+        raise UserError(
+            "data.feature_cache_gib keeps the features of one recipe; set data.extra=[], or "
+            "data.feature_cache_gib=0"
+        )
+    if not 0 <= fit.ema_decay < 1:
+        raise UserError(f"fit.ema_decay must lie in [0, 1), not {fit.ema_decay}")
+    if not 0 < fit.reduce_on_plateau_factor < 1:
+        raise UserError(
+            f"fit.reduce_on_plateau_factor must lie in (0, 1), not {fit.reduce_on_plateau_factor}"
+        )
+    if fit.schedule != "constant" and fit.reduce_on_plateau_patience:
+        raise UserError(
+            f"fit.schedule = {fit.schedule!r} and fit.reduce_on_plateau_patience exclude each "
+            "other: both would set the learning rate; keep one"
+        )
+    if not fit.monitor.startswith("val_"):
+        raise UserError(
+            f"fit.monitor must be a validation value such as 'val_psnr', not {fit.monitor!r}"
+        )

@@ -1,0 +1,154 @@
+"""A Spec is a name plus keyword arguments; a registry is a dict literal of builder functions.
+
+Options are checked against the builder's own signature, so a default lives in one place and there
+is no second schema to keep in step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Union, cast
+
+from tfrecon.base.errors import UserError, did_you_mean, unknown
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The name of a recipe, model, loss or metric, and the options given to its builder."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @staticmethod
+    def parse(value: object, where: str) -> Spec:
+        """A Spec from ``"name"`` or from a table with a ``name`` key, as config files write it."""
+        if isinstance(value, Spec):
+            return value
+        if isinstance(value, str):
+            return Spec(value)
+        if isinstance(value, Mapping):
+            table = dict(cast(Mapping[str, Any], value))
+            name = table.pop("name", None)
+            if isinstance(name, str):
+                return Spec(name, table)
+            if name is None:
+                raise UserError(
+                    f"[{where}] has no name; give one, e.g. with --set {where}.name=NAME"
+                )
+        raise UserError(f"[{where}] must be a name or a table with a 'name', not {value!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table that `parse` reads back."""
+        return {"name": self.name, **self.options}
+
+
+def build(spec: Spec, table: Mapping[str, Callable[..., Any]], kind: str, **context: Any) -> Any:
+    """Calls the builder that `table` holds for `spec`.
+
+    `context` are arguments that the caller knows (an image size, say); a user who sets one as an
+    option is told so. Raises UserError for an unknown name, option or an option of a wrong type.
+    """
+    options = check(spec, table, kind, context)
+    return table[spec.name](**options, **context)
+
+
+def check(
+    spec: Spec,
+    table: Mapping[str, Callable[..., Any]],
+    kind: str,
+    reserved: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The options as `build` gives them to the builder; raises what it raises for them."""
+    if spec.name not in table:
+        raise unknown(kind, spec.name, table)
+    return check_options(table[spec.name], spec, kind, reserved)
+
+
+def check_options(
+    builder: Callable[..., Any], spec: Spec, kind: str, reserved: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The options of `spec` as arguments of `builder`, the word ``none`` resolved by `or_absent`.
+
+    Raises UserError unless each is a keyword of `builder` of a fitting type and not in `reserved`.
+    """
+    hints = typing.get_type_hints(builder)
+    keywords = [
+        name
+        for name, parameter in inspect.signature(builder).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    allowed = [name for name in keywords if name not in (reserved or {})]
+    options: dict[str, Any] = {}
+    for key, value in spec.options.items():
+        if key in (reserved or {}):
+            raise UserError(
+                f"{kind} {spec.name!r} takes {key!r} from elsewhere in the configuration; "
+                f"remove it from the options of {spec.name!r}"
+            )
+        if key not in allowed:
+            raise UserError(
+                f"unknown option {key!r} of {kind} {spec.name!r}{did_you_mean(key, allowed)}"
+            )
+        hint = hints.get(key, Any)
+        options[key] = or_absent(value, hint)
+        check_type(f"option {key!r} of {kind} {spec.name!r}", options[key], hint)
+    return options
+
+
+def or_absent(value: object, hint: Any) -> Any:
+    """None for the word ``none`` where `hint` allows None and gives the word no meaning of its own.
+
+    TOML and the command line have no other way to write it.
+    """
+    if value != "none" or hint is Any or not _fits(None, hint):
+        return value
+    parts = (hint, *typing.get_args(hint))
+    own = any(typing.get_origin(part) is Literal and _fits(value, part) for part in parts)
+    return value if own else None
+
+
+def check_type(what: str, value: object, hint: Any) -> None:
+    """Raises UserError unless `value` fits the annotation `hint` (an int fits a float)."""
+    if not _fits(value, hint):
+        raise UserError(f"{what} must be {_describe(hint)}, not {value!r}")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin: Any = typing.get_origin(hint)
+    arguments: tuple[Any, ...] = typing.get_args(hint)
+    if hint is Any or isinstance(hint, typing.TypeVar):
+        return True
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin in (list, tuple):
+        if not isinstance(value, list | tuple):
+            return False
+        items = cast("list[object] | tuple[object, ...]", value)
+        return all(_fits(item, arguments[0]) for item in items) if arguments else True
+    return isinstance(value, origin or hint)
+
+
+def _describe(hint: Any) -> str:
+    origin: Any = typing.get_origin(hint)
+    arguments: tuple[Any, ...] = typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(repr(argument) for argument in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_describe(argument) for argument in arguments)
+    if origin in (list, tuple):
+        return f"a list of {_describe(arguments[0])}" if arguments else "a list"
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(
+        hint, "nothing" if hint is type(None) else str(getattr(hint, "__name__", hint))
+    )

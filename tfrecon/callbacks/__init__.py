@@ -1,1 +1,0 @@
-"""Keras callbacks: checkpoints that resume exactly, EMA, logs and pictures."""

@@ -1,1 +1,0 @@
-"""Runs that were scored on the same images, compared: statistics, sentences, figures, one page."""

@@ -1,1 +1,0 @@
-"""Scores, baselines, tables and pictures of a model on a split."""

@@ -1,0 +1,1 @@
+"""Trained models and methods applied to photos: exports, folders, submissions."""

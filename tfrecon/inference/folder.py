@@ -1,0 +1,160 @@
+"""A folder of photos of any size through an export or a method, one PNG each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.data.boxes import read_boxes
+from tfrecon.data.check import readable
+from tfrecon.data.photos import photos as photos_in
+from tfrecon.data.sample import Sample
+from tfrecon.inference.methods import Method
+from tfrecon.inference.restorer import Export, restore_tiled, self_ensemble
+
+WHITE = 128
+"""A mask image is damaged where a channel has this value or more: JPEG blurs black and white."""
+
+PathLike = str | os.PathLike[str]
+
+
+def restore_folder(
+    restorer: Export | Method,
+    input_dir: PathLike,
+    output_dir: PathLike,
+    *,
+    masks: PathLike | None = None,
+    tile: int = 512,
+    overlap: int = 64,
+    ensemble: bool = False,
+    skip_unreadable: bool = False,
+) -> int:
+    """Restores every image of `input_dir` (folders in it are left alone) to
+    ``output_dir/<stem>.png``.
+
+    `masks` is a table that `read_boxes` reads, or a folder of mask images of the same stem and
+    size, white = damaged; models with masks need it, others refuse it. Photos with a side above
+    `tile` are restored in blended tiles; `ensemble` restores each as `self_ensemble` does. Returns
+    how many were written. Everything is checked before the first photo is written: raises UserError
+    for a missing or empty folder, two photos of one stem, a photo without mask or whose mask does
+    not fit, a PNG that would replace an input, an `ensemble` of an export that is one, and for
+    unreadable photos (all are listed) unless `skip_unreadable` leaves them out.
+    """
+    input_dir, output_dir = Path(input_dir), Path(output_dir)
+    if not 0 <= overlap < tile:
+        raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
+    if ensemble and restorer.is_ensemble:
+        raise UserError(f"{restorer.title} is an ensemble already; leave out --ensemble")
+    photos = _images(input_dir, "input folder")
+    _check_masks_given(restorer, masks)
+    mask_files: dict[str, Path] = {}
+    if masks is None:
+        samples = [Sample(path.name, path) for path in photos.values()]
+    elif Path(masks).is_dir():
+        mask_files = _mask_files(photos, Path(masks), input_dir)
+        samples = [Sample(path.name, path) for path in photos.values()]
+    else:
+        samples = _with_boxes(photos.values(), masks)
+    _check_outputs(photos, mask_files.values(), output_dir)
+    samples = readable(samples, skip_unreadable)
+    for sample in samples:
+        if mask_files:
+            _check_mask(mask_files[Path(sample.id).stem], sample)
+    restore = self_ensemble(restorer.restore) if ensemble else restorer.restore
+    for sample in tqdm(samples, "restoring", unit="photo"):
+        stem = Path(sample.id).stem
+        x = images.to_float(images.read(sample.files[0]))
+        if restorer.has_mask:
+            mask = _read_mask(mask_files[stem]) if mask_files else _draw_mask(sample, x.shape)
+            x = np.concatenate((x, mask), axis=-1)
+        restored = restore_tiled(restore, x[None], tile, overlap)[0]
+        images.write(output_dir / f"{stem}.png", restored)
+    return len(samples)
+
+
+def _images(folder: Path, what: str) -> dict[str, Path]:
+    """Image files of `folder` by stem, sorted by it."""
+    if not folder.is_dir():
+        raise UserError(f"{what} {str(folder)!r} does not exist or is no folder")
+    return {path.stem: path for path in photos_in(folder)}
+
+
+def _check_masks_given(restorer: Export | Method, masks: PathLike | None) -> None:
+    if restorer.has_mask and masks is None:
+        raise UserError(
+            f"{restorer.title} must be told what is damaged; give --masks "
+            "masked_info.csv or --masks FOLDER of mask images (white = damaged)"
+        )
+    if not restorer.has_mask and masks is not None:
+        raise UserError(f"{restorer.title} takes no masks; leave out --masks")
+
+
+def _with_boxes(photos: Iterable[Path], table: PathLike) -> list[Sample]:
+    boxes = read_boxes(table)
+    photos = list(photos)
+    _check_none_missing(
+        [path for path in photos if path.name not in boxes], f"row in {str(table)!r}"
+    )
+    return [Sample(path.name, path, boxes=boxes[path.name]) for path in photos]
+
+
+def _mask_files(photos: Mapping[str, Path], folder: Path, input_dir: Path) -> dict[str, Path]:
+    if folder.resolve() == input_dir.resolve():
+        raise UserError("--masks is the input folder itself; keep the mask images in their own")
+    found = _images(folder, "mask folder")
+    _check_none_missing(
+        [path for stem, path in photos.items() if stem not in found],
+        f"mask image of its stem in {str(folder)!r}",
+    )
+    return {stem: found[stem] for stem in photos}
+
+
+def _check_none_missing(missing: list[Path], what: str) -> None:
+    if missing:
+        more = f" (one of {len(missing)} such photos)" if len(missing) > 1 else ""
+        raise UserError(f"photo {str(missing[0])!r} has no {what}{more}; add it or move the photo")
+
+
+def _check_outputs(
+    photos: Mapping[str, Path], mask_files: Iterable[Path], output_dir: Path
+) -> None:
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UserError(f"output folder {str(output_dir)!r} is a file; choose another place")
+    inputs = {path.resolve() for path in (*photos.values(), *mask_files)}
+    for stem in photos:
+        output = output_dir / f"{stem}.png"
+        if output.resolve() in inputs:
+            raise UserError(
+                f"{str(output)!r} is an input and would be replaced; choose another OUTPUT_DIR"
+            )
+
+
+def _check_mask(file: Path, sample: Sample) -> None:
+    mask = images.read(file)
+    photo = images.header(sample.files[0])
+    if mask.shape[:2] != (photo.height, photo.width):
+        raise UserError(
+            f"mask {str(file)!r} is {mask.shape[0]}×{mask.shape[1]} and its photo "
+            f"{photo.height}×{photo.width} (height × width); they must be equal"
+        )
+    if 0 < mask.max() < WHITE:
+        raise UserError(
+            f"mask {str(file)!r} has no value above {mask.max()}; paint damaged pixels white (255)"
+        )
+
+
+def _read_mask(file: Path) -> np.ndarray:
+    return (images.read(file).max(axis=-1, keepdims=True) >= WHITE).astype(np.float32)
+
+
+def _draw_mask(sample: Sample, shape: tuple[int, ...]) -> np.ndarray:
+    mask = np.zeros((*shape[:2], 1), np.float32)
+    for top, left, height, width in sample.boxes:
+        mask[top : top + height, left : left + width] = 1
+    return mask

@@ -1,0 +1,207 @@
+"""Any model, or its export, on photos of any size: padded, or in overlapping tiles."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecon.base.errors import UserError
+from tfrecon.layers.padding import crop_to, pad_to_multiple, pad_to_size
+from tfrecon.layers.tiling import map_tiles, tile_starts, tile_weights
+
+Restore = Callable[[Any], np.ndarray]
+"""(B,H,W,3), or (B,H,W,4) with the mask as last channel, to the restored (B,H,W,3) in [0,1]."""
+
+RECORD = "export.json"
+"""What an export says of itself, beside its SavedModel."""
+
+
+def restorer(model: Any, call: Callable[[Any], Any] | None = None) -> Restore:
+    """`model` as a function of NumPy images (or tensors) of any batch, height and width.
+
+    The image is float32 in [0,1]; one graph serves all sizes; `call` is in the place of the model's
+    own. Raises ValueError for a model that declares neither ``size_multiple`` nor ``fixed_size``,
+    and for images of another rank.
+    """
+    accepted_size(model)
+
+    @functools.cache
+    def graph(channels: int) -> Any:
+        signature = [tf.TensorSpec((None, None, None, channels), tf.float32)]
+        return tf.function(
+            functools.partial(restore_any_size, model, call=call), input_signature=signature
+        )
+
+    def restore(x: Any) -> np.ndarray:
+        if len(x.shape) != 4:
+            raise ValueError(f"images must be (B,H,W,C), not {tuple(x.shape)}")
+        return graph(int(x.shape[-1]))(tf.convert_to_tensor(x, tf.float32)).numpy()
+
+    return restore
+
+
+def restore_any_size(
+    model: Any, x: tf.Tensor, call: Callable[[Any], Any] | None = None
+) -> tf.Tensor:
+    """The graph behind `restorer`: (B,H,W,C) to (B,H,W,3), clipped to [0,1], with unknown sizes;
+    `call` in the place of the model's own.
+
+    A model with a ``size_multiple`` gets the photo padded by reflection, also to its
+    ``smallest_size`` where it has one; one with a ``fixed_size`` gets tiles of that size,
+    overlapping by a quarter at least.
+    """
+    fixed, multiple = accepted_size(model)
+    height, width = tf.shape(x)[1], tf.shape(x)[2]
+
+    def step(images: tf.Tensor) -> tf.Tensor:
+        restored = call(images) if call else model(images, training=False)
+        return tf.cast(restored, tf.float32)
+
+    if fixed:
+        larger = pad_to_size(x, fixed, fixed)
+        restored = map_tiles(step, larger, fixed, fixed // 4)
+    else:
+        smallest = getattr(model, "smallest_size", 1)
+        restored = step(pad_to_multiple(pad_to_size(x, smallest, smallest), multiple))
+    return tf.clip_by_value(crop_to(restored, height, width), 0.0, 1.0)
+
+
+def accepted_size(model: Any) -> tuple[int | None, int]:
+    """What `model` declares: ``fixed_size`` or None, and ``size_multiple`` (else 1)."""
+    fixed = getattr(model, "fixed_size", None)
+    multiple = getattr(model, "size_multiple", None)
+    if fixed is None and multiple is None:
+        raise ValueError(f"model {model.name!r} declares neither 'size_multiple' nor 'fixed_size'")
+    return fixed, multiple or 1
+
+
+def self_ensemble(restore: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`restore` as the mean over the eight flips and quarter turns of the photo, each undone.
+
+    Lim et al. 2017 (EDSR), section 3.4. The mask turns with its photo, height and width may differ.
+    For NumPy images as for tensors; it takes eight times as long.
+    """
+
+    def mean(x: Any) -> Any:
+        total: Any = 0.0
+        # The eight are: each axis mirrored or not, then the axes swapped or not.
+        for rows, columns, swap in itertools.product((1, -1), (1, -1), (False, True)):
+            turned = x[:, ::rows, ::columns]
+            restored = _swapped(restore(_swapped(turned))) if swap else restore(turned)
+            total = total + restored[:, ::rows, ::columns]
+        return total / 8.0
+
+    return mean
+
+
+def _swapped(images: Any) -> Any:
+    """(B,H,W,C) to (B,W,H,C)."""
+    if isinstance(images, np.ndarray):
+        return images.swapaxes(1, 2)
+    return tf.transpose(images, (0, 2, 1, 3))
+
+
+def restore_tiled(restore: Restore, x: np.ndarray, tile: int, overlap: int) -> np.ndarray:
+    """`restore` in tiles that overlap by `overlap` pixels or more and are blended without seams.
+
+    x: (B,H,W,3|4) in [0,1]. Returns (B,H,W,3). Photos that fit into one tile are restored whole.
+    Memory beside the photos is that of one tile, time grows with their area. A hole that crosses a
+    tile's border is seen in part by each tile; the overlap should be about as wide as the holes.
+    Raises ValueError unless 0 ≤ `overlap` < `tile`.
+    """
+    if not 0 <= overlap < tile:
+        raise ValueError(f"the overlap of tiles must be from 0 to {tile - 1} pixels, not {overlap}")
+    batch, height, width = x.shape[:3]
+    if max(height, width) <= tile:
+        return restore(x)
+    tall, rows = _axis(height, tile, overlap)
+    wide, columns = _axis(width, tile, overlap)
+    restored = np.zeros((batch, height, width, 3), np.float32)
+    for top, row_weights in rows:
+        for left, column_weights in columns:
+            place = np.s_[:, top : top + tall, left : left + wide]
+            weights = row_weights[:, None] * column_weights
+            restored[place] += weights[..., None] * restore(x[place])
+    return restored
+
+
+def _axis(size: int, tile: int, overlap: int) -> tuple[int, list[tuple[int, np.ndarray]]]:
+    tile = min(tile, size)
+    overlap = min(overlap, tile - 1)
+    starts = tile_starts(size, tile, overlap)
+    weights = tile_weights(starts, size, tile, overlap)
+    return tile, list(zip(starts.numpy().tolist(), weights.numpy(), strict=True))
+
+
+@dataclass(frozen=True)
+class Export:
+    """A loaded export: its folder, whether it takes masks, and its record (`RECORD`)."""
+
+    path: Path
+    has_mask: bool
+    record: dict[str, Any]
+    module: Any
+
+    @property
+    def title(self) -> str:
+        """What error messages call it."""
+        return f"the model of {str(self.path)!r}"
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the mean over eight flips and turns already."""
+        return "ensemble" in self.record
+
+    def restore(self, x: Any) -> np.ndarray:
+        """What `restorer` gives for the model, by the signature ``restore``."""
+        x = tf.convert_to_tensor(x, tf.float32)
+        inputs = {"image": x[..., :3], "mask": x[..., 3:]} if self.has_mask else {"image": x}
+        return self.module.signatures["restore"](**inputs)["restored"].numpy()
+
+    def sample(self, x: Any, seed: int) -> np.ndarray:
+        """As `restore`, by the signature ``sample`` of a model that makes several answers."""
+        x = tf.convert_to_tensor(x, tf.float32)
+        inputs = {"image": x[..., :3], "mask": x[..., 3:]} if self.has_mask else {"image": x}
+        inputs["seed"] = tf.constant(seed, tf.int32)
+        return self.module.signatures["sample"](**inputs)["restored"].numpy()
+
+    def serve(self, image: Any, mask: Any = None) -> np.ndarray:
+        """The signature ``serve``: all uint8, (B,H,W,3), and mask (B,H,W,1) nonzero = damaged."""
+        inputs = {"image": image, "mask": mask} if self.has_mask else {"image": image}
+        inputs = {name: tf.convert_to_tensor(value, tf.uint8) for name, value in inputs.items()}
+        return self.module.signatures["serve"](**inputs)["restored"].numpy()
+
+
+def open_export(path: str | os.PathLike[str]) -> Export:
+    """Loads an export with TensorFlow alone; the classes and files of its model are not needed.
+
+    Raises UserError for a folder that is missing, is no export of this project, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(
+            f"export {str(path)!r} does not exist; make it with python -m tfrecon.export"
+        )
+    if not (path / RECORD).is_file():
+        raise UserError(
+            f"{str(path)!r} is no export (it has no {RECORD}); "
+            "make one with python -m tfrecon.export checkpoints/NAME"
+        )
+    try:
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        has_mask = bool(record["has_mask"])
+        module = tf.saved_model.load(str(path))
+    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
+        raise UserError(
+            f"export {str(path)!r} cannot be read ({error}); export it again"
+        ) from error
+    return Export(path, has_mask, record, module)

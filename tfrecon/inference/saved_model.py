@@ -1,0 +1,253 @@
+"""A run as a SavedModel that needs TensorFlow alone.
+
+Signatures, each for any batch, height and width (padding and cropping are inside):
+
+- ``serve`` (and ``serving_default``): image (B,H,W,3) uint8, and for models with masks mask
+  (B,H,W,1) uint8 where any nonzero value is damage; gives ``restored`` (B,H,W,3) uint8.
+- ``restore``: the same in float32, values in [0,1], mask 1 = damaged.
+- ``sample``, of `diffusion`: ``restore`` with a number that chooses the sample, ``seed``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.inference.restorer import (
+    RECORD,
+    accepted_size,
+    open_export,
+    restore_any_size,
+    restorer,
+    self_ensemble,
+)
+from tfrecon.training.run import Run
+
+SIZES = ((2, 40, 40), (1, 256, 256), (1, 300, 451))
+"""Batch, height and width of the images on which an export is compared with its model."""
+
+FLOAT_TOLERANCE = 1e-5
+UINT8_TOLERANCE = 1
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest differences between an export and its model on images of one size."""
+
+    height: int
+    width: int
+    restore: float
+    serve: int
+
+
+def export_run(
+    run: Run,
+    out: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    ensemble: bool = False,
+) -> list[Difference]:
+    """Exports the best weights of `run` to `out`, or to ``exports/<name of the run>``; `options`
+    are put on top of the model's; `ensemble` as for `export_model`.
+
+    Returns and raises what `export_model` does.
+    """
+    path = default_path(run) if out is None else out
+    facts = {"run": run.name, "model": {**run.config.model.to_dict(), **(options or {})}}
+    return export_model(run.load_model(options), path, run.has_mask, facts, ensemble=ensemble)
+
+
+def default_path(run: Run) -> Path:
+    """Where `export_run` writes unless told otherwise."""
+    return Path("exports") / run.name
+
+
+def export_model(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    has_mask: bool,
+    facts: Mapping[str, Any] | None = None,
+    ensemble: bool = False,
+) -> list[Difference]:
+    """Writes `model` as SavedModel to the folder `path`, with `facts` in its record (`RECORD`);
+    `ensemble` puts `self_ensemble` around it, inside the SavedModel.
+
+    It is loaded again and compared with the model before it takes its name; an export that lay
+    there is replaced only then. Raises UserError with the figures for a difference above the
+    tolerances, for a `path` that holds something else than an export, and when it cannot be
+    written; nothing is left behind then.
+    """
+    path = Path(path)
+    if path.exists() and not (path / RECORD).is_file():
+        raise UserError(f"{str(path)!r} exists and is no export; choose another place with --out")
+    fixed, multiple = accepted_size(model)
+    record = {
+        **(facts or {}),
+        "has_mask": has_mask,
+        **({"ensemble": 8} if ensemble else {}),
+        **({"fixed_size": fixed} if fixed else {"size_multiple": multiple}),
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+        },
+    }
+    with _replacing_folder(path) as temporary:
+        module = _Exported(model, has_mask, ensemble)
+        try:
+            tf.saved_model.save(module, str(temporary), signatures=module.signatures())
+        except tf.errors.OpError as error:
+            raise UserError(f"export {str(path)!r} cannot be written ({error.message})") from error
+        _write_record(temporary, record)
+        differences = compare(model, temporary, has_mask, ensemble)
+        for difference in differences:
+            _check(difference)
+        _write_record(temporary, record | {"differences": [asdict(item) for item in differences]})
+    return differences
+
+
+def compare(
+    model: keras.Model, path: str | os.PathLike[str], has_mask: bool, ensemble: bool = False
+) -> list[Difference]:
+    """The largest differences between the export at `path` and `model` on random photos.
+
+    Raises UserError when the model itself gives NaN.
+    """
+    export, restore = open_export(path), restorer(model)
+    if ensemble:
+        restore = self_ensemble(restore)
+    random = np.random.default_rng(0)
+    found = []
+    for batch, height, width in SIZES:
+        pixels = random.integers(0, 256, (batch, height, width, 3), np.uint8)
+        mask = np.zeros((batch, height, width, 1), np.uint8)
+        mask[:, height // 4 : height // 2, width // 3 : width // 2] = 255
+        x = images.to_float(pixels)
+        if has_mask:
+            x = np.concatenate((x, images.to_float(mask)), axis=-1)
+        expected = restore(x)
+        if not np.isfinite(expected).all():
+            raise UserError("the model itself restores a photo to NaN; its training has diverged")
+        served = export.serve(pixels, mask).astype(int) - images.to_uint8(expected)
+        apart = [export.restore(x) - expected]
+        if "sample" in export.module.signatures:
+            drawn = restore_any_size(model, x, lambda images: model.sample(images, 7))
+            apart.append(export.sample(x, 7) - np.asarray(drawn))
+        float_difference = float(np.abs(apart).max())
+        found.append(Difference(height, width, float_difference, int(np.abs(served).max())))
+    return found
+
+
+def _check(difference: Difference) -> None:
+    # Asked this way round because NaN, too, is a difference.
+    if difference.restore <= FLOAT_TOLERANCE and difference.serve <= UINT8_TOLERANCE:
+        return
+    raise UserError(
+        f"the export differs from the model at {difference.height}×{difference.width}: float by "
+        f"{difference.restore:.2g} (allowed {FLOAT_TOLERANCE:g}), uint8 by {difference.serve} "
+        f"(allowed {UINT8_TOLERANCE}); nothing was written"
+    )
+
+
+class _Exported(tf.Module):
+    """The signatures, and the variables that they use: one copy, without the Keras model."""
+
+    def __init__(self, model: keras.Model, has_mask: bool, ensemble: bool) -> None:
+        super().__init__()
+        step = functools.partial(restore_any_size, model)
+        step = self_ensemble(step) if ensemble else step
+        self.restore, self.serve = (
+            _functions_with_mask(step) if has_mask else _functions_without_mask(step)
+        )
+        self.sample = None
+        if hasattr(model, "sample") and not ensemble:
+            self.sample = _sample(model, has_mask)
+        # Nothing of the model is saved but what the graph reads: no discriminator, no optimizer.
+        self.weights = list(self.restore.get_concrete_function().graph.variables)
+
+    def signatures(self) -> dict[str, Any]:
+        found = {"serve": self.serve, "serving_default": self.serve, "restore": self.restore}
+        return found | ({"sample": self.sample} if self.sample else {})
+
+
+def _functions_with_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
+    @tf.function(input_signature=[_spec(tf.float32, 3, "image"), _spec(tf.float32, 1, "mask")])
+    def restore(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"restored": step(tf.concat((image, mask), axis=-1))}
+
+    @tf.function(input_signature=[_spec(tf.uint8, 3, "image"), _spec(tf.uint8, 1, "mask")])
+    def serve(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        damaged = tf.cast(mask != 0, tf.float32)
+        restored = restore(images.to_float_tensor(image), damaged)["restored"]
+        return {"restored": images.to_uint8_tensor(restored)}
+
+    return restore, serve
+
+
+def _functions_without_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
+    @tf.function(input_signature=[_spec(tf.float32, 3, "image")])
+    def restore(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"restored": step(image)}
+
+    @tf.function(input_signature=[_spec(tf.uint8, 3, "image")])
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        restored = restore(images.to_float_tensor(image))["restored"]
+        return {"restored": images.to_uint8_tensor(restored)}
+
+    return restore, serve
+
+
+def _sample(model: Any, has_mask: bool) -> Any:
+    """A function of image, mask where there is one, and seed."""
+    inputs = [_spec(tf.float32, 3, "image"), tf.TensorSpec((), tf.int32, "seed")]
+
+    def step(x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"restored": restore_any_size(model, x, lambda images: model.sample(images, seed))}
+
+    if not has_mask:
+        return tf.function(lambda image, seed: step(image, seed), input_signature=inputs)
+
+    def masked(image: tf.Tensor, seed: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        return step(tf.concat((image, mask), axis=-1), seed)
+
+    return tf.function(masked, input_signature=[*inputs, _spec(tf.float32, 1, "mask")])
+
+
+def _spec(dtype: tf.DType, channels: int, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec((None, None, None, channels), dtype, name)
+
+
+def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    new, old = workplace / "new", workplace / "old"
+    try:
+        new.mkdir()
+        yield new
+        if path.exists():
+            path.rename(old)  # a folder cannot be renamed onto one that holds files
+        new.rename(path)
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(workplace, ignore_errors=True)

@@ -1,0 +1,299 @@
+"""Writes and checks the CSV of a competition, one image at a time, whatever the competition.
+
+A competition is a module (or any object) with the attributes of `Competition`. Those of the
+project live in the package `kaggle_submission`, named like the recipe of their data; a user's own
+is named by its dotted path, ``my_package.my_competition``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import importlib
+import itertools
+import os
+import pkgutil
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import polars as pl
+
+from tfrecon.base import images
+from tfrecon.base.errors import UserError, unknown
+from tfrecon.data.sample import Sample, check_unique
+
+PACKAGE = "kaggle_submission"
+
+DECIMALS = 6
+"""Rounding to six decimals moves a value by at most 5e-7, a four-thousandth of half an 8-bit step:
+no score shows it, every line has one width, and the file stays free of exponents."""
+
+
+class Competition(Protocol):
+    """The key format of one competition."""
+
+    @property
+    def HEADER(self) -> tuple[str, str]:
+        """The names of the two columns: key and value."""
+        ...
+
+    def ids(self, sample: Sample) -> pl.Series:
+        """The keys of one image as strings, in the order of the file."""
+        ...
+
+    def values(self, sample: Sample, image: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The values of one image (H,W,3) in the order of `ids`."""
+        ...
+
+
+def find(name: str) -> Competition:
+    """The competition called `name`. Raises UserError for an unknown or an incomplete one."""
+    package = importlib.import_module(PACKAGE)
+    known = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    if "." not in name and name not in known:
+        raise unknown("competition", name, known)
+    path = f"{PACKAGE}.{name}" if "." not in name else name
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a console script does not look into the working folder
+    try:
+        found: Any = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"competition {name!r} cannot be imported ({error}); check the dotted path"
+        ) from error
+    missing = [part for part in ("HEADER", "ids", "values") if not hasattr(found, part)]
+    if missing:
+        raise UserError(f"{name!r} is no competition: it has no {missing[0]!r}")
+    return found
+
+
+def write_submission(
+    path: str | os.PathLike[str],
+    pairs: Iterable[tuple[Sample, np.ndarray[Any, Any]]],
+    competition: Competition,
+) -> int:
+    """Streams the values of (sample, restored image (H,W,3) in [0,1]) to a CSV; returns its lines.
+
+    The file takes its name only after `check_submission` has read it back; memory does not grow
+    with the number of images. Raises UserError for a value that is not finite or outside [0,1].
+    """
+    written: list[Sample] = []
+    with images.replacing(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(f"{','.join(competition.HEADER)}\n".encode())
+            for sample, image in pairs:
+                values = _values(sample, image, competition)
+                frame = pl.DataFrame({"id": competition.ids(sample), "value": values})
+                text = frame.write_csv(include_header=False, float_precision=DECIMALS)
+                file.write(text.encode())
+                written.append(sample)
+        return _check(temporary, written, competition, None, name=str(path))
+
+
+def check_submission(
+    path: str | os.PathLike[str],
+    samples: Sequence[Sample],
+    competition: Competition,
+    sample_submission: str | os.PathLike[str] | None = None,
+) -> int:
+    """Compares a CSV with what `samples` ask for, one image at a time; returns its lines.
+
+    Header, every id once and in order, values finite and in [0,1]; with `sample_submission` (the
+    file that the competition publishes) the ids must equal that file's, line by line, as well.
+    Raises UserError naming the first offending line, what it holds and what was expected.
+    """
+    return _check(Path(path), samples, competition, sample_submission, name=str(path))
+
+
+def _values(sample: Sample, image: np.ndarray[Any, Any], competition: Competition) -> pl.Series:
+    if image.ndim != 3 or image.shape[-1] != 3:
+        raise UserError(f"the restored image of {sample.id!r} has shape {image.shape}, not (H,W,3)")
+    values = np.asarray(competition.values(sample, image), np.float64)
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise UserError(
+            f"the restored image of {sample.id!r} holds {(~finite).sum()} values that are not "
+            "finite; the model has diverged, take an earlier checkpoint"
+        )
+    # What rounds into [0,1] is float noise; anything farther out breaks the image contract.
+    slack = 0.5 * 10**-DECIMALS
+    if values.min() < -slack or values.max() > 1 + slack:
+        raise UserError(
+            f"the restored image of {sample.id!r} has values from {values.min():.6g} to "
+            f"{values.max():.6g}; a submission takes 0 to 1"
+        )
+    return pl.Series(np.clip(values, 0, 1) + 0.0)  # the sum turns -0 into 0
+
+
+def _check(
+    path: Path,
+    samples: Sequence[Sample],
+    competition: Competition,
+    sample_submission: str | os.PathLike[str] | None,
+    name: str,
+) -> int:
+    if not samples:
+        raise UserError(f"{name}: there is no image to write or to check")
+    check_unique(samples)
+    first = 2
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_opened(path, competition, name))
+        published, other = None, str(sample_submission)
+        if sample_submission is not None:
+            published = stack.enter_context(_opened(Path(other), competition, other))
+        for sample in samples:
+            ids = competition.ids(sample)
+            part = _Part(name, first, sample, ids, list(itertools.islice(file, len(ids))))
+            if not part.plainly_right():
+                part.raise_first_mistake(competition)
+            if published is not None:
+                lines = list(itertools.islice(published, len(ids)))
+                _Part(other, first, sample, ids, lines).raise_difference(path, name, competition)
+            first += len(ids)
+        for opened, shown in ((file, name), (published, other)):
+            extra = opened.readline(4096) if opened else b""
+            if extra:
+                raise UserError(
+                    f"line {first} of {shown} is {_shown(extra)}; the file should end after line "
+                    f"{first - 1} ({len(samples)} images)"
+                )
+    return first - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The lines of one image in the file `name`; `first` is the number of the first of them."""
+
+    name: str
+    first: int
+    sample: Sample
+    ids: pl.Series
+    lines: list[bytes]
+
+    def plainly_right(self) -> bool:
+        """Whether all is right, fast. Unusual CSV gives False too: the search has the last word."""
+        frame = self._parsed(pl.Float64())
+        # Polars orders NaN above every number, and an absent value gives null.
+        return (
+            frame is not None
+            and frame["id"].equals(self.ids)
+            and frame["value"].is_between(0, 1).fill_null(False).all()
+        )
+
+    def raise_first_mistake(self, competition: Competition) -> None:
+        """Raises UserError for the first line that is wrong; returns when none is."""
+        for offset, wanted in enumerate(self.ids.to_list()):
+            if offset == len(self.lines):
+                raise UserError(
+                    f"{self.name} ends after line {self.first + offset - 1}; line "
+                    f"{self.first + offset} with id {wanted!r} was expected"
+                )
+            line, where = self.lines[offset], f"line {self.first + offset} of {self.name}"
+            fields = _fields(line)
+            if len(fields) != 2:
+                raise UserError(
+                    f"{where} is {_shown(line)}; expected two fields, id {wanted!r} and a value"
+                )
+            if fields[0] != wanted:
+                raise UserError(
+                    f"{where} has id {fields[0]!r}; expected {wanted!r}"
+                    f"{self._reason(offset, fields[0], competition)}"
+                )
+            if not _in_range(fields[1]):
+                raise UserError(
+                    f"{where} has the value {fields[1]!r} for id {wanted!r}; expected a number "
+                    "from 0 to 1"
+                )
+
+    def raise_difference(self, checked: Path, mine: str, competition: Competition) -> None:
+        """Raises UserError for the first id of this file that differs from the one in `mine`."""
+        frame = self._parsed(pl.String())
+        if frame is not None and frame["id"].equals(self.ids):
+            return
+        found = self._slowly_read_ids()
+        for offset, (wanted, theirs) in enumerate(itertools.zip_longest(self.ids.to_list(), found)):
+            if wanted == theirs:
+                continue
+            if theirs is None:
+                there = f"{self.name} ends before it"
+            elif _sum_of_ids(checked) == _sum_of_ids(Path(self.name)):
+                there = f"{self.name} has {theirs!r} there; both hold the same ids in another order"
+            else:
+                reason = self._reason(offset, theirs, competition)
+                there = f"{self.name} has {theirs!r} there{reason}"
+            raise UserError(f"line {self.first + offset} of {mine} has id {wanted!r}, but {there}")
+
+    def _parsed(self, value: pl.DataType) -> pl.DataFrame | None:
+        schema: dict[str, pl.DataType] = {"id": pl.String(), "value": value}
+        try:
+            return pl.read_csv(b"".join(self.lines), has_header=False, schema=schema)
+        except pl.exceptions.PolarsError:
+            return None
+
+    def _slowly_read_ids(self) -> list[str]:
+        return [(_fields(line) or [""])[0] for line in self.lines]
+
+    def _reason(self, offset: int, found: str, competition: Competition) -> str:
+        """What is known about an id in a wrong place, as the end of a sentence, or nothing."""
+        expected, ids = self.ids.to_list(), self._slowly_read_ids()
+        boxes = tuple((left, top, w, h) for top, left, h, w in self.sample.boxes)
+        swapped = competition.ids(dataclasses.replace(self.sample, boxes=boxes)).to_list()
+        if swapped != expected and set(ids) <= set(swapped):
+            return f"; x and y are swapped: {self.name} has the ids of the transposed boxes"
+        if found not in expected:
+            return ""
+        place = expected.index(found)
+        if place < offset:
+            return f"; this id repeats line {self.first + place}"
+        missing = expected[offset] not in ids[offset:]
+        problem = "the expected id is missing" if missing else "the lines are out of order"
+        return f"; {problem}, this id belongs to line {self.first + place}"
+
+
+@contextlib.contextmanager
+def _opened(path: Path, competition: Competition, name: str) -> Generator[BinaryIO]:
+    """The lines after the header. Raises UserError for a missing file or a wrong header."""
+    if not path.is_file():
+        raise UserError(f"submission {name!r} does not exist; give an existing CSV file")
+    with path.open("rb") as file:
+        line = file.readline(4096)
+        if _fields(line) != list(competition.HEADER):
+            raise UserError(
+                f"line 1 of {name} is {_shown(line)}; expected the header "
+                f"'{','.join(competition.HEADER)}'"
+            )
+        yield file
+
+
+def _fields(line: bytes) -> list[str]:
+    text = line.decode("utf-8", errors="replace")
+    try:
+        return next(csv.reader([text]))
+    except (csv.Error, StopIteration):
+        return [text]
+
+
+def _in_range(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1  # false for NaN
+    except ValueError:
+        return False
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode("utf-8", errors="replace").rstrip("\r\n")
+    return repr(text if len(text) <= 120 else f"{text[:117]}...") if text else "empty"
+
+
+def _sum_of_ids(path: Path) -> tuple[int, ...] | None:
+    """A number that is equal for files with the same ids in any order, None for a broken file."""
+    hashes = pl.nth(0).hash().reinterpret(signed=False).sum()
+    try:
+        lines = pl.scan_csv(path, infer_schema=False).select(hashes, pl.len().alias("lines"))
+        return lines.collect(engine="streaming").row(0)
+    except pl.exceptions.PolarsError:
+        return None

@@ -1,0 +1,1 @@
+"""Scores of runs, compared: tables, pictures, statistics, one page."""

@@ -1,0 +1,136 @@
+"""The atlas of inversions as SVG: quality by depth of the tap and by values kept per pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tfrecon.reports import svg
+from tfrecon.reports.comparison import Comparison, Result, badness
+from tfrecon.reports.plots import metric_axis
+from tfrecon.reports.tables import label, number
+
+IMAGE_VALUES = 3
+"""Values of each pixel of the image itself: red, green and blue."""
+
+
+def depth(comparison: Comparison) -> str | None:
+    """The metric against the depth of the one tap that is inverted: a line a backbone through the
+    best result at each tap, and a marker for each combination of the other labels."""
+    results = [result for result in comparison.results if len(_taps(result)) == 1]
+    if not results:
+        return None
+    column = comparison.metric
+    backbones, others = _backbones(comparison), _other_labels(results)
+    by_backbone: dict[str, list[Result]] = {}
+    for result in results:
+        by_backbone.setdefault(_taps(result)[0]["backbone"], []).append(result)
+    best = results[0]
+    title = (
+        f"{label(column)} of {len(results)} inversions of one tap by its depth: best "
+        f"{number(column, best.mean(column))} at {_taps(best)[0]['tap']} of "
+        f"{_taps(best)[0]['backbone']}."
+    )
+    kinds = list(dict.fromkeys(others.values()))
+    names = list(by_backbone)
+    if len(kinds) > 1:
+        names += [", ".join(kind) for kind in kinds[: len(svg.MARKERS)]]
+
+    def paint(figure: Any) -> None:
+        from matplotlib.lines import Line2D
+
+        axes = figure.add_subplot()
+        lines: list[Any] = []
+        for name, own in by_backbone.items():
+            colour, line = svg.look(backbones[name])
+            front: dict[float, float] = {}
+            for result in own:
+                place, value = float(_taps(result)[0]["position"]), result.mean(column)
+                known = front.get(place, math.nan)
+                front[place] = min((known, value), key=lambda v: badness(column, v))
+                marker = svg.MARKERS[kinds.index(others[result.name]) % len(svg.MARKERS)]
+                axes.plot(place, value, marker, color=colour, markersize=5, alpha=0.8)
+            places = sorted(front)
+            lines += axes.plot(places, [front[p] for p in places], line, color=colour)
+        lines += [
+            Line2D([], [], color=svg.GREY, linestyle="none", marker=marker)
+            for marker in svg.MARKERS[: len(names) - len(lines)]
+        ]
+        axes.set_xlabel("Depth of the tap (0 first, 1 last of its backbone)")
+        axes.set_xlim(-0.03, 1.03)
+        axes.grid(axis="y")
+        metric_axis(axes, "y", column)
+        svg.legend(figure, lines, names)
+
+    return svg.drawn("depth", title, 2.9 + svg.legend_height(names), paint)
+
+
+def values_per_pixel(comparison: Comparison) -> str | None:
+    """The metric against how many values the inverted features keep for each pixel of the image."""
+    column, backbones = comparison.metric, _backbones(comparison)
+    by_backbone: dict[str, list[tuple[float, float]]] = {}
+    for result in comparison.results:
+        kept = result.facts.get("values_per_pixel")
+        if kept:
+            own = {tap["backbone"] for tap in _taps(result)}
+            name = own.pop() if len(own) == 1 else "several"
+            by_backbone.setdefault(name, []).append((float(kept), result.mean(column)))
+    if not by_backbone:
+        return None
+    names = [*by_backbone, "the image itself"]
+    kept = [x for own in by_backbone.values() for x, _ in own]
+    title = (
+        f"{label(column)} against values kept per pixel, from {min(kept):.3g} to {max(kept):.3g}; "
+        f"the image itself has {IMAGE_VALUES}."
+    )
+
+    def paint(figure: Any) -> None:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+        axes = figure.add_subplot()
+        points: list[Any] = []
+        for name, own in by_backbone.items():
+            index = backbones.get(name)
+            colour = svg.INK if index is None else svg.look(index)[0]
+            marker = svg.MARKERS[(index or 0) // len(svg.PALETTE) % len(svg.MARKERS)]
+            points += axes.plot(*zip(*own, strict=True), marker, color=colour, markersize=5)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
+        points.append(axes.axvline(IMAGE_VALUES, color=svg.GREY, linestyle="--", linewidth=1))
+        axes.set_xlabel("Values kept per pixel")
+        axes.grid(axis="y")
+        metric_axis(axes, "y", column)
+        svg.legend(figure, points, names)
+
+    return svg.drawn("values-per-pixel", title, 2.9 + svg.legend_height(names), paint)
+
+
+def _taps(result: Result) -> list[dict[str, Any]]:
+    return list(result.facts.get("taps") or [])
+
+
+def _backbones(comparison: Comparison) -> dict[str, int]:
+    """The number of every backbone, which has the same looks in all figures."""
+    every = (tap["backbone"] for result in comparison.results for tap in _taps(result))
+    return {name: index for index, name in enumerate(sorted(set(every)))}
+
+
+def _other_labels(results: Sequence[Result]) -> dict[str, tuple[str, ...]]:
+    """Of each result the labels in which results on one and the same tap differ."""
+    seen: dict[tuple[str, str, str], set[str]] = {}
+    for result in results:
+        tap = _taps(result)[0]
+        for axis, own in result.labels.items():
+            seen.setdefault((tap["backbone"], tap["tap"], axis), set()).add(own)
+    differing = {axis for (_, _, axis), labels in seen.items() if len(labels) > 1}
+    return {
+        result.name: tuple(own for axis, own in result.labels.items() if axis in differing)
+        for result in results
+    }
+
+
+def _power_of_two(value: float, _: Any) -> str:
+    return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"

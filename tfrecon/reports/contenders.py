@@ -1,0 +1,169 @@
+"""The rows of a table: runs, what their averages and ensembles gain, and what needs no training."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecon.base import checkpoint
+from tfrecon.base.errors import UserError
+from tfrecon.data import pipeline
+from tfrecon.inference.restorer import restore_any_size, restore_tiled, restorer, self_ensemble
+from tfrecon.reports import baselines, denoisers
+from tfrecon.reports.operations import multiply_adds
+from tfrecon.training.run import BEST, STATE, Run, inference_variables
+from tfrecon.training.state import kept_variables
+
+ENSEMBLE, TILES, DRAW, BOUND = ", ×8 ensemble", ", in tiles", ", draw ", ", its autoencoder"
+RAW, LAST = ", without EMA", ", last step"
+"""What the names of a run's further rows end with."""
+
+TILE_OVERLAP = 8
+"""Of a tile's side one part is shared with its neighbour, as `reconstruct` has it."""
+
+SLOW = (baselines.BIHARMONIC, denoisers.NON_LOCAL_MEANS)
+"""Baselines that take longer than the models."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What makes restored images (B,H,W,3) of a batch, what it took to get there, and whether the
+    time that it takes is worth telling."""
+
+    apply: Callable[[pipeline.Batch], Any]
+    parameters: int | None = None
+    train_minutes: float | None = None
+    multiply_adds: int | None = None
+    memory_gib: float | None = None
+    is_timed: bool = True
+
+
+Contenders = dict[str, Contender]
+
+
+def row_names(runs: Sequence[Run]) -> list[str]:
+    """Each run's model, or its folder where runs share a model.
+
+    Raises UserError for two folders of one name."""
+    models = [run.config.model.name for run in runs]
+    if len(set(models)) == len(runs):
+        return models
+    names = [run.name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"{names.count(name)} of the runs are called {name!r}; rename one")
+    return names
+
+
+def of_run(
+    run: Run, name: str, model: Any, options: Mapping[str, Any] | None,
+    *, ensemble: bool, compare_ema: bool, draws: int, tile: int | None,
+) -> Contenders:  # fmt: skip
+    """The row of the run's loaded `model`, called `name`, and those of its ensemble, of the
+    same in tiles of `tile` pixels, of its averages and of `draws` samples. A diffusion in latents
+    has a row of the truth through its autoencoder, which bounds its own.
+
+    With `compare_ema` the last step's raw weights are a row, and the last step's averaged ones too
+    where the best weights, which the first row has, are of another step. Raises UserError for a run
+    without an average and for draws of a model that makes one answer.
+    """
+    size, channels = run.config.data.image_size, 4 if run.has_mask else 3
+    counted = multiply_adds(model, size, channels)
+    found = {name: _contender(run, model, counted)}
+    if ensemble:
+        found[name + ENSEMBLE] = _contender(run, model, counted, self_ensemble)
+    if tile:
+        overlap = tile // TILE_OVERLAP
+        found[name + TILES] = _contender(
+            run, model, counted, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
+        )
+    for draw in range(1, draws + 1):
+        if hasattr(model, "sample"):
+            sample = functools.partial(model.sample, draw=draw)
+            found[f"{name}{DRAW}{draw}"] = _contender(run, model, counted, call=sample)
+        else:
+            drawn = run.load_model({**(options or {}), "draw": draw})
+            found[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
+    if getattr(model, "is_latent", False):
+        found[name + BOUND] = _bound(run, model)
+    if compare_ema:
+        if not run.config.fit.ema_decay:
+            raise UserError(
+                f"run {run.name!r} kept no moving average of its weights; leave out --compare-ema, "
+                "or train with fit.ema_decay=0.999"
+            )
+        path = run.path / STATE
+        arrays, note = checkpoint.load(path)
+        if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
+            last = run.load_model(options)
+            checkpoint.assign(path, arrays, {"average": inference_variables(last)})
+            found[name + LAST] = _contender(run, last, counted)
+        raw = run.load_model(options)
+        checkpoint.assign(path, arrays, {"model": kept_variables(raw)})
+        found[name + RAW] = _contender(run, raw, counted)
+    return found
+
+
+def _contender(
+    run: Run, model: Any, counted: int | None, around: Callable[[Any], Any] | None = None,
+    call: Callable[[Any], Any] | None = None,
+) -> Contender:  # fmt: skip
+    """`model` or its `call`, whose multiply-adds are `counted`, as a row, inside `around`; the mask
+    goes in only if the run has one."""
+    restore = restorer(model, call)
+    if around:
+        restore = around(restore)
+
+    def apply(batch: pipeline.Batch) -> Any:
+        return restore(np.asarray(pipeline.model_input(batch) if run.has_mask else batch["input"]))
+
+    parameters = sum(int(np.prod(variable.shape)) for variable in inference_variables(model))
+    return Contender(apply, parameters, run.train_minutes, counted, run.train_memory_gib)
+
+
+def _bound(run: Run, model: Any) -> Contender:
+    """The truth through the autoencoder of a diffusion."""
+
+    def through(both: Any) -> Any:
+        return model.bound(both[..., :-3], both[..., -3:])
+
+    graph = tf.function(lambda both: restore_any_size(model, both, through), reduce_retracing=True)
+
+    def apply(batch: pipeline.Batch) -> Any:
+        x = pipeline.model_input(batch) if run.has_mask else batch["input"]
+        return graph(tf.concat([x, batch["target"]], axis=-1)).numpy()
+
+    return Contender(apply, is_timed=False)
+
+
+def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:
+    """The damaged input, then fills where there are masks and denoisers where there are none;
+    `SLOW` ones on demand."""
+
+    def filled(fill: baselines.Fill) -> Contender:
+        return Contender(lambda batch: fill(batch["input"].numpy(), batch["mask"].numpy()))
+
+    def denoised(denoise: denoisers.Denoiser) -> Contender:
+        return Contender(lambda batch: denoise(batch["input"].numpy()))
+
+    found: Contenders = {baselines.DAMAGED: Contender(lambda batch: batch["input"], is_timed=False)}
+    if masked:
+        found |= {name: filled(fill) for name, fill in baselines.fills(jpeg=jpeg).items()}
+    else:
+        found |= {name: denoised(one) for name, one in denoisers.DENOISERS.items()}
+    return {name: one for name, one in found.items() if slow or name not in SLOW}
+
+
+def of_reductions(factor: int) -> Contenders:
+    """What little of the image itself would do, for models that see the whole of it."""
+
+    def small(batch: pipeline.Batch) -> Any:
+        return baselines.thumbnail(batch["target"].numpy(), factor)
+
+    found = {"mean colour": Contender(lambda batch: baselines.mean_colour(batch["target"].numpy()))}
+    return found | ({f"thumbnail 1/{factor}": Contender(small)} if factor > 1 else {})

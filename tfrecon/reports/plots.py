@@ -1,0 +1,240 @@
+"""The figures of a comparison as SVG, each with its finding as title; None where nothing is there
+to draw. A metric's axis is turned so that better is up, or right in lists of names."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrecon.reports import score_table as table
+from tfrecon.reports import svg
+from tfrecon.reports.comparison import Comparison, Values, badness
+from tfrecon.reports.costs import Cost
+from tfrecon.reports.statistics import Pair
+from tfrecon.reports.tables import label, number
+from tfrecon.training.run import Run
+
+MOST_POINTS = 3000
+"""Of more values the distributions show quantiles only, as each point is a piece of SVG."""
+
+COSTS: Mapping[str, Callable[[Cost], float | None]] = {
+    "Parameters": lambda cost: cost.parameters,
+    "Multiply-adds an image": lambda cost: cost.multiply_adds,
+    "Training (minutes)": lambda cost: cost.train_minutes,
+    "Time an image (ms)": lambda cost: 1000 * cost.seconds if cost.seconds else None,
+}
+
+
+def rank_diagram(
+    comparison: Comparison, pairs: Sequence[Pair], groups: Sequence[tuple[int, int]]
+) -> str:
+    """Means with 95% intervals over images, best on top; vertical bars join results that cannot be
+    told apart (`statistics.groups` of the results in their order)."""
+    results, column = comparison.results, comparison.metric
+    means = [result.mean(column) for result in results]
+    lows, highs = table.bootstrap(np.stack([one.scores[column] for one in results], axis=1))
+    real = sum(pair.is_real for pair in pairs if pair.column == column)
+    tested = sum(pair.column == column for pair in pairs)
+    title = (
+        f"Mean {label(column)} with 95% intervals over {len(comparison.ids)} images: best "
+        f"{results[0].name} with {number(column, means[0])}, last {results[-1].name} with "
+        f"{number(column, means[-1])}; {real} of {tested} pairs can be told apart."
+    )
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        places = np.arange(len(results))
+        axes.hlines(places, lows, highs, color=svg.PALETTE[0], linewidth=1.6)
+        axes.plot(means, places, "o", color=svg.PALETTE[0], markersize=5)
+        for lane, (first, last) in _lanes(groups):
+            axes.plot(
+                [1.04 + 0.04 * lane] * 2, [first - 0.2, last + 0.2], color=svg.INK, linewidth=2.5,
+                solid_capstyle="butt", transform=axes.get_yaxis_transform(), clip_on=False,
+            )  # fmt: skip
+        svg.list_names(axes, [f"{place}  {one.name}" for place, one in enumerate(results, 1)])
+        metric_axis(axes, "x", column)
+
+    return svg.drawn("rank", title, 0.8 + svg.ROW * len(results), paint)
+
+
+def distributions(comparison: Comparison, column: str, most: int = 40) -> str:
+    """Quartiles, median and the middle 90% of the images of each of the leading `most` results
+    and, grey, of the baselines."""
+    leading = comparison.results[:most]
+    rows = [(one.name, one.scores[column], svg.PALETTE[0]) for one in leading]
+    rows += [(name, own[column], svg.GREY) for name, own in comparison.baselines.items()]
+    rows = [(name, values[~np.isnan(values)], colour) for name, values, colour in rows]
+    rows = [row for row in rows if len(row[1])]
+    rows.sort(key=lambda row: badness(column, float(row[1].mean())))
+    medians = [float(np.median(values)) for _, values, _ in rows]
+    whole = len(comparison.results)
+    of = f" of the {most} leading of {whole} results" if whole > most else ""
+    title = f"{label(column)} of each image, by method{of}" + (
+        f": medians from {number(column, min(medians))} to {number(column, max(medians))}."
+        if medians
+        else "."
+    )
+    with_points = sum(len(values) for _, values, _ in rows) <= MOST_POINTS
+
+    def paint(figure: Any) -> None:
+        axes = figure.add_subplot()
+        random = np.random.default_rng(0)
+        for place, (_, values, colour) in enumerate(rows):
+            ends = np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95))
+            axes.hlines(place, ends[0], ends[4], color=colour, linewidth=1)
+            axes.barh(
+                place, ends[3] - ends[1], 0.6, ends[1], color=colour, alpha=0.3, linewidth=0
+            )  # fmt: skip
+            axes.vlines(ends[2], place - 0.3, place + 0.3, color=colour, linewidth=2.2)
+            if with_points:
+                jitter = place + random.uniform(-0.24, 0.24, len(values))
+                axes.plot(values, jitter, ".", color=colour, markersize=1.8, alpha=0.55)
+        svg.list_names(axes, [name for name, _, _ in rows])
+        metric_axis(axes, "x", column)
+
+    return svg.drawn(f"distributions-{column}", title, 0.8 + svg.ROW * len(rows), paint)
+
+
+def pareto(comparison: Comparison) -> str | None:
+    """The metric against each cost that at least two results have. Results that no cheaper one
+    beats are joined and carry their rank; their names are listed below."""
+    column = comparison.metric
+    panels = {head: _points(comparison, cost) for head, cost in COSTS.items()}
+    panels = {head: points for head, points in panels.items() if len(points) > 1}
+    if not panels:
+        return None
+    fronts = {head: _front(points, column) for head, points in panels.items()}
+    ranks = sorted({rank for front in fronts.values() for rank, _, _ in front})
+    names = [comparison.results[rank - 1].name for rank in ranks]
+    title = (
+        f"{label(column)} against "
+        + ", ".join(head[0].lower() + head[1:] for head in panels)
+        + f"; not beaten at their cost: {'; '.join(names)}."
+    )
+    tall, key = -(-len(panels) // 2), [f"{r}  {name}" for r, name in zip(ranks, names, strict=True)]
+
+    def paint(figure: Any) -> None:
+        from matplotlib.lines import Line2D
+
+        grid = figure.subplots(tall, min(2, len(panels)), sharey=True, squeeze=False)
+        every = list(grid.flat)
+        for axes in every[len(panels) :]:
+            axes.remove()
+        for index, (head, points) in enumerate(panels.items()):
+            axes, front = every[index], fronts[head]
+            svg.log_axis(axes, [cost for _, cost, _ in points])
+            axes.plot([p[1] for p in points], [p[2] for p in points], "o", color=svg.GREY,
+                      markersize=4, alpha=0.7)  # fmt: skip
+            axes.plot([p[1] for p in front], [p[2] for p in front], "o-", color=svg.PALETTE[1],
+                      markersize=4.5, linewidth=1.2, drawstyle="steps-post")  # fmt: skip
+            for rank, cost, value in front:
+                axes.annotate(str(rank), (cost, value), (-3, 3), textcoords="offset points",
+                              ha="right", va="bottom", fontsize=9)  # fmt: skip
+            axes.set_xlabel(head)
+            axes.margins(y=0.14)
+            axes.grid(axis="y")
+        metric_axis(every[0], "y", column)
+        nothing = [Line2D([], [], linestyle="none") for _ in key]
+        svg.legend(figure, nothing, key)
+
+    return svg.drawn("pareto", title, 1.75 * tall + svg.legend_height(key), paint)
+
+
+def curves(comparison: Comparison, most: int = 8) -> str | None:
+    """What the runs monitored in validation against steps: the leading `most` results in colours,
+    the others grey; of several seeds the first. Runs that monitored another value are left out."""
+    monitor = comparison.results[0].runs[0].config.fit.monitor
+    every = [_history(result.runs[0], monitor) for result in comparison.results]
+    histories = [
+        (place, comparison.results[place].name, steps, values)
+        for place, (steps, values) in enumerate(every)
+        if len(steps)
+    ]
+    if not histories:
+        return None
+    metric = monitor.removeprefix("val_")
+    leading = [name for place, name, _, _ in histories if place < most]
+    what = "Validation " + (label(metric) if metric in table.MEASURES else metric)
+    last = max(float(steps[-1]) for _, _, steps, _ in histories)
+    title = f"{what} of {len(histories)} results against steps, up to {svg.scaled(last)} steps."
+
+    def paint(figure: Any) -> None:
+        from matplotlib.ticker import FuncFormatter
+
+        axes = figure.add_subplot()
+        lines: dict[str, Any] = {}
+        for place, name, steps, values in reversed(histories):
+            lone = "." if len(steps) == 1 else ""
+            if place >= most:
+                axes.plot(steps, values, marker=lone, color=svg.GREY, linewidth=0.6, alpha=0.7)
+                continue
+            colour, line = svg.look(place)
+            lines[name] = axes.plot(
+                steps, values, marker=lone, ls=line, color=colour, linewidth=1.5
+            )[0]
+        axes.set_xlabel("Steps")
+        axes.set_ylabel(what)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: svg.scaled(value)))
+        axes.grid(axis="y")
+        if lines:
+            svg.legend(figure, [lines[name] for name in leading], leading)
+
+    return svg.drawn("curves", title, 3 + svg.legend_height(leading), paint)
+
+
+def metric_axis(axes: Any, direction: str, column: str) -> None:
+    """Labels the x or y axis that shows a metric; one of which less is better runs backwards."""
+    axes.set(**{f"{direction}label": label(column)})
+    if table.MEASURES[column.removeprefix(table.HOLE)].higher_is_better is False:
+        getattr(axes, f"invert_{direction}axis")()
+
+
+def _lanes(groups: Sequence[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
+    """Each group with the number of the first lane in which it touches no earlier one."""
+    ends: list[int] = []
+    found: list[tuple[int, tuple[int, int]]] = []
+    for first, last in sorted(groups):
+        lane = next((lane for lane, end in enumerate(ends) if end < first), len(ends))
+        ends[lane : lane + 1] = [last]
+        found.append((lane, (first, last)))
+    return found
+
+
+def _points(
+    comparison: Comparison, cost: Callable[[Cost], float | None]
+) -> list[tuple[int, float, float]]:
+    """Rank, cost and mean of the results that have both."""
+    found: list[tuple[int, float, float]] = []
+    for rank, result in enumerate(comparison.results, 1):
+        paid, value = cost(result.cost), result.mean(comparison.metric)
+        if paid is not None and paid > 0 and not math.isnan(value):
+            found.append((rank, paid, value))
+    return found
+
+
+def _front(
+    points: Sequence[tuple[int, float, float]], column: str
+) -> list[tuple[int, float, float]]:
+    """The points that no cheaper or equally cheap one matches, cheapest first."""
+    front: list[tuple[int, float, float]] = []
+    for point in sorted(points, key=lambda p: (p[1], badness(column, p[2]))):
+        if not front or badness(column, point[2]) < badness(column, front[-1][2]):
+            front.append(point)
+    return front
+
+
+def _history(run: Run, monitor: str) -> tuple[Values, Values]:
+    """Steps and values of ``history.csv``; empty where there is no such file or column."""
+    path = run.path / "history.csv"
+    if not path.is_file():
+        return np.empty(0), np.empty(0)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get(monitor)]
+    return (
+        np.array([float(row["step"]) for row in rows]),
+        np.array([float(row[monitor]) for row in rows]),
+    )

@@ -1,0 +1,75 @@
+"""What an evaluation's numbers depend on beside the runs: images, code, machine."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfrecon.backbones import BACKBONES
+from tfrecon.base import checkpoint, images
+from tfrecon.base.config import DataConfig
+from tfrecon.data.sample import Sample
+from tfrecon.data.store import content_fingerprint
+from tfrecon.training.run import STATE, Run, machine, revision
+
+FILE = "evaluation.json"
+
+
+def facts(
+    split: str, config: DataConfig, samples: Sequence[Sample], options: Mapping[str, Any] | None,
+    baselines: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """JSON-ready: data with a hash over ids and file contents, git revision, versions, time, and
+    the rows of the table that need no training."""
+    return {
+        "recipe": config.recipe.to_dict(),
+        "split": split,
+        "images": len(samples),
+        "data": content_fingerprint(samples),
+        "image_size": config.image_size,
+        "val_size": config.val_size or config.image_size,
+        "damage": config.damage.to_dict() if config.damage else None,
+        "resize": config.resize,
+        "options": dict(options or {}),
+        "baselines": list(baselines),
+        "code": revision(),
+        "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def run_facts(run: Run, model: Any) -> dict[str, Any]:
+    """Of one run: whether its training had ended and, for an inversion, its taps and how many
+    feature values it keeps of each pixel (three would be as many as the image has)."""
+    found: dict[str, Any] = {"trained": is_trained(run)}
+    if not hasattr(model, "extractor"):
+        return found
+    taps: list[dict[str, Any]] = []
+    for source in model.extractor.sources:
+        known = BACKBONES[source.backbone].taps
+        for name in source.taps:
+            depth = list(known).index(name) / max(1, len(known) - 1)
+            taps.append({
+                "backbone": source.backbone, "tap": name, "channels": known[name].channels,
+                "stride": known[name].stride, "position": round(depth, 4),
+            })  # fmt: skip
+    size = run.config.data.image_size
+    kept = sum(tap["channels"] / (tap["stride"] or size) ** 2 for tap in taps)
+    return {**found, "taps": taps, "values_per_pixel": kept}
+
+
+def is_trained(run: Run) -> bool:
+    """Whether the run's training has come to its end, so that its weights are its last."""
+    if not (run.path / STATE).is_file():
+        return False
+    note = checkpoint.load_note(run.path / STATE)
+    return bool(note["stopped"]) or note["step"] >= run.facts["steps"]
+
+
+def write(folder: Path, common: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes ``evaluation.json``: what is common, and under ``runs`` the facts by row."""
+    with images.replacing(folder / FILE) as temporary:
+        temporary.write_text(json.dumps({**common, "runs": runs}, indent=2) + "\n")

@@ -1,0 +1,121 @@
+"""Every method on every image of a split: scores, and the time that each method took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfrecon.base import images
+from tfrecon.base.config import DataConfig
+from tfrecon.data import pipeline
+from tfrecon.data.sample import Sample
+from tfrecon.metrics import artefacts
+from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
+from tfrecon.metrics.lpips import metrics_at_hand
+from tfrecon.reports import score_table as table
+from tfrecon.reports.contenders import Contender, Contenders
+from tfrecon.reports.costs import Cost
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A row for each image and method, the names of its values, and each method's cost."""
+
+    rows: list[table.Row]
+    columns: list[str]
+    costs: dict[str, Cost]
+
+
+@dataclass
+class _Timed:
+    """A contender with the seconds an image of each of its batches."""
+
+    contender: Contender
+    seconds: list[float] = field(default_factory=list)
+    features: list[Any] = field(default_factory=list)
+
+    def __call__(self, batch: pipeline.Batch) -> Any:
+        if not self.seconds and self.contender.is_timed:
+            self.contender.apply(batch)  # traces the graph
+        started = time.perf_counter()
+        output = self.contender.apply(batch)
+        self.seconds.append((time.perf_counter() - started) / len(batch["id"]))
+        return tf.convert_to_tensor(output)
+
+    def cost(self, truth: Sequence[Any]) -> Cost:
+        return Cost(
+            self.contender.parameters,
+            median(self.seconds) if self.contender.is_timed else None,
+            self.contender.train_minutes,
+            kid(np.concatenate(truth), np.concatenate(self.features)) if self.features else None,
+            self.contender.multiply_adds,
+            self.contender.memory_gib,
+        )
+
+
+def score(
+    samples: Sequence[Sample], config: DataConfig, contenders: Contenders,
+    *, masked: bool, batch_size: int, path: Path,
+) -> Scores:  # fmt: skip
+    """Scores the contenders on all samples, over holes too where there are masks, and writes the
+    rows to `path` as they come; the file takes its name at the end."""
+    metrics = metrics_at_hand(config.image_size)
+    whole = _ordered({**metrics, **artefacts.WHOLE})
+    holes = _ordered({**metrics, **artefacts.HOLES}) if masked else {}
+    columns = [*whole, *(table.HOLE + name for name in holes)]
+    timed = {name: _Timed(contender) for name, contender in contenders.items()}
+    graph = _graph(whole, holes)
+    features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
+    every, before = -(-len(samples) // MOST), 0
+    truth: list[Any] = []
+    rows: list[table.Row] = []
+    batches = pipeline.dataset(samples, config, batch_size=batch_size)
+    with images.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(table.csv_text([], columns, header=True))
+        with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
+            for batch in batches:
+                scored: list[table.Row] = []
+                ids = [id.decode() for id in batch["id"].numpy()]
+                # Spread over the split, which is often sorted by class.
+                seen = [index for index in range(len(ids)) if not (before + index) % every]
+                if features and seen:
+                    truth.append(features(tf.gather(batch["target"], seen)))
+                for name, method in timed.items():
+                    output = method(batch)
+                    if features and seen:
+                        method.features.append(features(tf.gather(output, seen)))
+                    found = graph(batch["target"], output, batch.get("mask"))
+                    lists = {column: values.numpy().tolist() for column, values in found.items()}
+                    for index, id in enumerate(ids):
+                        values = {column: lists[column][index] for column in columns}
+                        scored.append(table.Row(id, name, values))
+                file.write(table.csv_text(scored, columns))
+                rows += scored
+                before += len(ids)
+                bar.update(len(ids))
+    return Scores(rows, columns, {name: method.cost(truth) for name, method in timed.items()})
+
+
+def _ordered(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metrics[name] for name in table.MEASURES if name in metrics}
+
+
+def _graph(whole: Mapping[str, Any], holes: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
+    """All metrics of a batch, (B,) each; in one graph, so that shared parts are computed once."""
+
+    @tf.function(reduce_retracing=True)
+    def graph(target: Any, output: Any, mask: Any) -> dict[str, Any]:
+        scores = {name: metric(target, output) for name, metric in whole.items()}
+        for name, metric in holes.items():
+            scores[table.HOLE + name] = metric(target, output, mask)
+        return scores
+
+    return graph

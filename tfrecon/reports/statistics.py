@@ -1,0 +1,196 @@
+"""Whether differences between results are real: paired tests over the same images.
+
+Wilcoxon's signed-rank test of each pair (Wilcoxon 1945; SciPy's), all p-values corrected together
+(Holm 1979), the matched-pairs rank-biserial correlation as effect size (Kerby 2014), and groups of
+neighbours in rank that cannot be told apart (drawn as in Demšar 2006).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfrecon.reports import score_table as table
+from tfrecon.reports.comparison import Comparison, Result, Values, badness, gain, mean
+
+ALPHA = 0.05
+"""Corrected p-values below this count as a difference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A paired test on one column over the `n` images that both sides have.
+
+    `difference`: mean of the first side less the second, in the column's unit, with the ends of its
+    95% bootstrap interval over images. `p`: two-sided, `corrected`: with Holm over all tests of the
+    table. `effect`: share of rank sums in favour of the first side less that of the second, -1 to
+    1, where the better value is in favour, more or less.
+    """
+
+    column: str
+    n: int
+    difference: float
+    low: float
+    high: float
+    p: float
+    corrected: float
+    effect: float
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the corrected test tells the two apart."""
+        return self.corrected < ALPHA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Difference):
+    """Two results, the better of the means first: `better` less `worse`."""
+
+    better: str
+    worse: str
+
+
+def pairs(comparison: Comparison, column: str) -> list[Pair]:
+    """Every pair of results on a column, ordered by the mean of that column."""
+    order = sorted(comparison.results, key=lambda result: badness(column, result.mean(column)))
+    two = list(itertools.combinations(order, 2))
+    tested = _tested(column, [(one.scores[column], other.scores[column]) for one, other in two])
+    return [
+        Pair(better=one.name, worse=other.name, **vars(test))
+        for (one, other), test in zip(two, tested, strict=True)
+    ]
+
+
+def groups(order: Sequence[str], tested: Sequence[Pair]) -> list[tuple[int, int]]:
+    """First and last place of each longest run of neighbours in `order` (best first) of which no
+    two can be told apart; runs of one are left out."""
+    real = {frozenset((pair.better, pair.worse)): pair.is_real for pair in tested}
+    found: list[tuple[int, int]] = []
+    for start in range(len(order)):
+        end = start
+        while end + 1 < len(order) and not any(
+            real[frozenset((order[place], order[end + 1]))] for place in range(start, end + 1)
+        ):
+            end += 1
+        if end > start and not (found and found[-1][1] >= end):
+            found.append((start, end))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Difference):
+    """What one label of an axis does against the axis's best: `label` less `reference` over images,
+    each the mean over the `cells` pairs of results that agree on all other axes."""
+
+    axis: str
+    label: str
+    reference: str
+    cells: int
+
+
+def ablations(comparison: Comparison, axis: str) -> list[Ablation]:
+    """Each label of an axis against the best, which is that with the better mean of most pairs of
+    labels; Holm over the table. Only results that agree on all other axes are compared, and labels
+    that share no combination of them with the best are left out."""
+    column, labels = comparison.metric, comparison.axes[axis]
+    by_label = {label: _by_rest(comparison.results, axis, label) for label in labels}
+    by_label = {label: own for label, own in by_label.items() if own}
+    if not by_label:
+        return []
+    reference = max(by_label, key=lambda label: _standing(column, label, by_label))
+    best = by_label.pop(reference)
+    shared = {label: [rest for rest in own if rest in best] for label, own in by_label.items()}
+    shared = {label: rests for label, rests in shared.items() if rests}
+    sides = [
+        tuple(
+            np.mean([side[rest].scores[column] for rest in rests], axis=0)
+            for side in (by_label[label], best)
+        )
+        for label, rests in shared.items()
+    ]
+    return [
+        Ablation(axis=axis, label=label, reference=reference, cells=len(rests), **vars(test))
+        for (label, rests), test in zip(shared.items(), _tested(column, sides), strict=True)
+    ]
+
+
+def wilcoxon(differences: Values) -> float:
+    """The two-sided p-value of paired differences (N,), zeros left out (Wilcoxon 1945), SciPy's:
+    exact for few values without ties, else the normal approximation. 1 where there is none."""
+    from scipy import stats
+
+    known = differences[~np.isnan(differences) & (differences != 0)]
+    if not len(known):
+        return 1.0
+    return float(stats.wilcoxon(known).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number by Holm 1979, in the order given."""
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    result = np.empty_like(p)
+    result[order] = steps
+    return [float(value) for value in result]
+
+
+def rank_biserial(differences: Values) -> float:
+    """Matched-pairs rank-biserial correlation of differences (N,), zeros left out (Kerby 2014):
+    1 where all are positive, -1 where all are negative, 0 where there is none."""
+    from scipy import stats
+
+    known = differences[~np.isnan(differences) & (differences != 0)]
+    if not len(known):
+        return 0.0
+    ranks = stats.rankdata(np.abs(known))
+    return float((ranks * np.sign(known)).sum() / ranks.sum())
+
+
+def _tested(column: str, sides: Sequence[tuple[Values, ...]]) -> list[Difference]:
+    """The tests of pairs of values, p-values corrected together."""
+    if not sides:
+        return []
+    differences = np.stack([first - second for first, second in sides], axis=1)
+    lows, highs = table.bootstrap(differences)
+    p_values = [wilcoxon(own) for own in differences.T]
+    return [
+        Difference(
+            column=column, n=int((~np.isnan(own)).sum()), difference=mean(own), low=float(low),
+            high=float(high), p=p, corrected=corrected, effect=rank_biserial(gain(column, 1) * own),
+        )
+        for own, low, high, p, corrected in zip(
+            differences.T, lows, highs, p_values, holm(p_values), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _by_rest(
+    results: Sequence[Result], axis: str, label: str
+) -> Mapping[tuple[tuple[str, str], ...], Result]:
+    """The results with that label, by their labels on the other axes."""
+    return {
+        tuple((other, own) for other, own in result.labels.items() if other != axis): result
+        for result in results
+        if result.labels.get(axis) == label
+    }
+
+
+def _standing(
+    column: str, label: str, by_label: Mapping[str, Mapping[tuple[tuple[str, str], ...], Result]]
+) -> tuple[int, float]:
+    """How many labels this one beats where both exist, and its mean over all it has.
+
+    Means over all alone would favour a label that only exists where everything is easy."""
+    own = {rest: gain(column, one.mean(column)) for rest, one in by_label[label].items()}
+    wins = 0
+    for other, theirs in by_label.items():
+        shared = [rest for rest in own if rest in theirs and other != label]
+        more = sum(own[rest] - gain(column, theirs[rest].mean(column)) for rest in shared)
+        wins += more > 0
+    return wins, -sum(badness(column, one.mean(column)) for one in by_label[label].values()) / len(
+        own
+    )

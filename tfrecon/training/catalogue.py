@@ -1,0 +1,113 @@
+"""What there is to choose from, as text: the answer of ``python -m tfrecon.fit --list KIND``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tfrecon.base.errors import unknown
+
+
+def catalogue(kind: str) -> str:
+    """One entry a line, or a few: name, what it is, its options. Raises UserError for an unknown
+    `kind`."""
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    return KINDS[kind]()
+
+
+def _backbones() -> str:
+    from tfrecon.backbones import BACKBONES, describe
+
+    return "\n".join(describe(name) for name in BACKBONES)
+
+
+def _models() -> str:
+    from tfrecon.models import CONTEXT, MODELS
+
+    return _builders(MODELS, CONTEXT)
+
+
+def _decoders() -> str:
+    from tfrecon.models.feature_inversion import CONTEXT
+    from tfrecon.networks.decoders import DECODERS
+
+    return _builders(DECODERS, CONTEXT)
+
+
+def _fusions() -> str:
+    from tfrecon.models.feature_inversion import CONTEXT
+    from tfrecon.networks.fusion import FUSIONS
+
+    return _builders(FUSIONS, CONTEXT)
+
+
+def _damages() -> str:
+    from tfrecon.data.damage import DAMAGES
+
+    return _builders(DAMAGES, ())
+
+
+def _losses() -> str:
+    from tfrecon.losses import LOSSES
+
+    return _builders(LOSSES, ())
+
+
+def _metrics() -> str:
+    from tfrecon.metrics import METRICS
+    from tfrecon.metrics.lpips import available
+
+    here = "which are here" if available("alex") else "not in $TFRECON_WEIGHTS or the cache now"
+    return "\n".join([
+        *(f"{name}: {_first_sentence(metric)}" for name, metric in METRICS.items()),
+        "lpips_alex: LPIPS on AlexNet of each image pair, (B,); 0 means equal.",
+        f"  in reports only, and only with its weights, {here}",
+    ])  # fmt: skip
+
+
+def _recipes() -> str:
+    from tfrecon.data import recipes
+
+    found = ((name, recipes.find(name)) for name in recipes.names())
+    return "\n".join(
+        f"{name}: {_first_sentence(recipe)}\n  splits: {', '.join(recipe.SPLITS)}"
+        for name, recipe in found
+    )
+
+
+KINDS: dict[str, Callable[[], str]] = {
+    "backbones": _backbones,
+    "models": _models,
+    "decoders": _decoders,
+    "fusions": _fusions,
+    "damages": _damages,
+    "losses": _losses,
+    "metrics": _metrics,
+    "recipes": _recipes,
+}
+
+
+def _builders(table: Mapping[str, Callable[..., Any]], context: Iterable[str]) -> str:
+    """Name, first sentence, and each option with its default."""
+    lines: list[str] = []
+    for name, builder in table.items():
+        options = [
+            parameter.name
+            if parameter.default is parameter.empty
+            else f"{parameter.name} = {parameter.default!r}"
+            for parameter in inspect.signature(builder).parameters.values()
+            if parameter.name not in context
+        ]
+        lines.append(f"{name}: {_first_sentence(builder)}")
+        if options:
+            lines.append(f"  options: {', '.join(options)}")
+    return "\n".join(lines)
+
+
+def _first_sentence(thing: Any) -> str:
+    """Up to the first full stop before a capital that ends no abbreviation."""
+    text = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return re.split(r"(?<!e\.g)(?<!i\.e)(?<!et al)\.(?:\s+(?=[A-Z`])|$)", text)[0] + "."

@@ -1,0 +1,109 @@
+"""Optimizers and learning-rate schedules of a configuration; an Adam in one kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrecon.base.config import FitConfig
+from tfrecon.base.registry import build
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class FusedAdam(keras.optimizers.Adam):
+    """Adam (Kingma & Ba 2015) by TensorFlow's fused kernel: one pass over memory.
+
+    Keras spells it in a dozen operations, which cost a fifth of a small-batch step on a CPU.
+    AMSGrad, which the kernel does not know, is not offered.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable and its two moments in place."""
+        index = self._get_variable_index(variable)
+        dtype = variable.dtype
+        step = tf.cast(self.iterations.value + 1, dtype)
+        beta_1, beta_2 = tf.constant(self.beta_1, dtype), tf.constant(self.beta_2, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
+            lr=tf.cast(learning_rate, dtype),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.constant(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate over `total_steps`, after a linear warm-up over `warmup_steps`.
+
+    `shape` is ``"constant"``, ``"linear"`` (constant for the first half, then linearly to zero, as
+    pix2pix has it) or ``"cosine"`` (to zero; Loshchilov & Hutter 2017, without restarts).
+    """
+
+    def __init__(self, peak: float, shape: str, warmup_steps: int, total_steps: int) -> None:
+        super().__init__()
+        self.peak, self.shape = peak, shape
+        self.warmup_steps, self.total_steps = warmup_steps, total_steps
+
+    def __call__(self, step: Any) -> Any:
+        """The rate of the update after `step` updates."""
+        step = tf.cast(step, tf.float32)
+        span = max(1, self.total_steps - self.warmup_steps)
+        done = tf.clip_by_value((step - self.warmup_steps) / span, 0.0, 1.0)
+        factor = {
+            "constant": lambda: tf.ones([]),
+            "linear": lambda: tf.minimum(1.0, 2.0 * (1.0 - done)),
+            "cosine": lambda: 0.5 * (1.0 + tf.cos(3.141592653589793 * done)),
+        }[self.shape]()
+        warm = tf.minimum(1.0, (step + 1.0) / max(1, self.warmup_steps))
+        return self.peak * warm * factor
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {
+            "peak": self.peak, "shape": self.shape,
+            "warmup_steps": self.warmup_steps, "total_steps": self.total_steps,
+        }  # fmt: skip
+
+
+def adam(
+    *, learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+    clipnorm: float | None = None,
+) -> keras.optimizers.Optimizer:  # fmt: skip
+    """Adam; `clipnorm` bounds the gradient norm of each variable."""
+    return FusedAdam(learning_rate, beta_1, beta_2, epsilon, clipnorm=clipnorm)
+
+
+def adamw(
+    *, learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+    weight_decay: float = 0.004, clipnorm: float | None = None,
+) -> keras.optimizers.Optimizer:  # fmt: skip
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    return FusedAdam(
+        learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay, clipnorm=clipnorm
+    )
+
+
+def sgd(
+    *, learning_rate: Any, momentum: float = 0.0, clipnorm: float | None = None
+) -> keras.optimizers.Optimizer:
+    """Stochastic gradient descent."""
+    return keras.optimizers.SGD(learning_rate, momentum, clipnorm=clipnorm)
+
+
+OPTIMIZERS = {"adam": adam, "adamw": adamw, "sgd": sgd}
+
+
+def build_optimizer(config: FitConfig, total_steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a configuration, its schedule spanning `total_steps`."""
+    rate: Any = config.learning_rate
+    if config.schedule != "constant" or config.warmup_steps:
+        rate = RunSchedule(config.learning_rate, config.schedule, config.warmup_steps, total_steps)
+    return build(config.optimizer, OPTIMIZERS, "optimizer", learning_rate=rate)

@@ -1,0 +1,101 @@
+"""What a person sees of a run: progress bar, history.csv, TensorBoard scalars and sample grids."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar over all steps of the run, and one line an epoch."""
+
+    def __init__(self, total_steps: int, start_step: int) -> None:
+        super().__init__()
+        self.bar = tqdm(total=total_steps, initial=start_step, desc="training", unit="step")
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """One step further."""
+        self.bar.update()
+        bad = [name for name, value in (logs or {}).items() if not np.isfinite(value)]
+        if bad:
+            raise UserError(
+                f"training diverged: {bad[0]!r} is not finite at step {self.bar.n}; lower "
+                "fit.learning_rate or set fit.optimizer.clipnorm"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Prints the epoch's values."""
+        values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
+        self.bar.write(f"epoch {epoch + 1}, step {self.bar.n}: {values}")
+
+    def close(self) -> None:
+        """Ends the bar, whichever way training ended."""
+        self.bar.close()
+
+
+class History(keras.callbacks.Callback):
+    """``history.csv`` and TensorBoard scalars, one row an epoch; the rows are part of the state."""
+
+    def __init__(self, path: Path, start_step: int) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+        self.step = start_step
+
+    @functools.cached_property
+    def writer(self) -> Any:
+        """The TensorBoard writer; its file is there from the first value on."""
+        return tf.summary.create_file_writer(str(self.path / "logs"))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Counts steps."""
+        self.step += 1
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Adds a row and rewrites the table."""
+        rate = float(np.asarray(self.model.optimizer.learning_rate))
+        row = {"epoch": epoch + 1, "step": self.step, "learning_rate": rate}
+        row.update({name: float(value) for name, value in (logs or {}).items()})
+        self.rows.append(row)
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        path = self.path / "history.csv"
+        with images.replacing(path) as temporary, temporary.open("w", newline="") as file:
+            table = csv.DictWriter(file, columns)
+            table.writeheader()
+            table.writerows(self.rows)
+        with self.writer.as_default(step=self.step):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+        self.writer.flush()
+
+
+class SampleGrid(keras.callbacks.Callback):
+    """Input, output and target of fixed validation images, for TensorBoard and as ``samples.png``.
+
+    It stands before the moving average in the list of callbacks, so that it sees the averaged
+    weights that validation sees.
+    """
+
+    def __init__(self, x: Any, target: Any, path: Path, history: History) -> None:
+        super().__init__()
+        self.x, self.target = x, target
+        self.path, self.history = path, history
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Draws the grid: one row an image."""
+        restored = np.asarray(self.model(self.x, training=False))
+        rows = np.concatenate([np.asarray(self.x)[..., :3], restored, np.asarray(self.target)], 2)
+        grid = np.concatenate(list(rows), axis=0)
+        images.write(self.path / "samples.png", grid)
+        with self.history.writer.as_default(step=self.history.step):
+            tf.summary.image("input, output, target", np.clip(grid, 0, 1)[None])

@@ -1,0 +1,170 @@
+"""Checkpoints from which a killed run goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfrecon.base import checkpoint, images
+from tfrecon.base.errors import UserError
+from tfrecon.training.ema import MovingAverage
+from tfrecon.training.progress import History
+from tfrecon.training.run import (
+    BEST,
+    STATE,
+    TIME,
+    inference_variables,
+    peak_memory_gib,
+    resources_used,
+)
+
+COUNTERS = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+"""What Keras's callbacks count in, and reset whenever `fit` begins."""
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Writes ``state.npz`` (all that a continuation needs) and ``best.npz`` (weights to use).
+
+    The state: all variables of the model, random generators included, the optimizer's, the moving
+    average's, the running means of the epoch's losses, the history, and the counters of the other
+    callbacks. It stands last in the list of callbacks, so that it saves what the others have done.
+    """
+
+    def __init__(
+        self, path: Path, *, steps_per_epoch: int, monitor: str, seconds: float,
+        history: History, average: MovingAverage | None, counters: list[keras.callbacks.Callback],
+        seconds_before: float = 0.0,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.path, self.monitor, self.seconds = path, monitor, seconds
+        self.steps_per_epoch = steps_per_epoch
+        self.history, self.average, self.counters = history, average, counters
+        self.step = 0
+        self.best: float | None = None
+        self.stopped = False
+        self.saved_at = self._began = time.monotonic()
+        self._before = seconds_before  # of fitting statistics, or of training before a stop
+        self._peak = 0.0
+        self._counts: list[dict[str, Any]] = []
+        self._running: dict[str, np.ndarray[Any, Any]] = {}
+
+    def restore(self, model: keras.Model) -> None:
+        """Puts the state back, if the run has one; else the run starts at step 0."""
+        path = self.path / STATE
+        if not path.is_file():
+            return
+        arrays, note = checkpoint.load(path)
+        checkpoint.assign(path, arrays, self._groups(model))
+        self._running = {name: array for name, array in arrays.items() if "running/" in name}
+        self.step, self.best, self.stopped = note["step"], note["best"], note["stopped"]
+        self._counts = note["counters"]
+        before = resources_used(self.path)
+        self._before, self._peak = before["train_seconds"], before["peak_memory_gib"]
+        self.history.rows, self.history.step = note["history"], self.step
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Keras has just reset its callbacks' counters: they get their values back."""
+        for callback, counts in zip(self.counters, self._counts, strict=False):
+            for name, value in counts.items():
+                setattr(callback, name, value)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Keras has just reset the running means: in the middle of an epoch they go on."""
+        if self.step % self.steps_per_epoch and self._running:
+            for name, variables in _running(self.model).items():
+                for place, variable in enumerate(variables):
+                    if f"{name}/{place:04d}" in self._running:  # else not yet built when saved
+                        variable.assign(self._running[f"{name}/{place:04d}"])
+        self._running = {}
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Saves when it is time, except at the end of an epoch, whose validation comes first."""
+        self.step += 1
+        if self.step % self.steps_per_epoch and time.monotonic() - self.saved_at >= self.seconds:
+            self.save()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Keeps the weights if validation has never been better, and saves the state."""
+        if self.monitor not in (logs or {}):
+            raise UserError(
+                f"fit.monitor names {self.monitor!r}, which validation does not compute; it has "
+                + ", ".join(name for name in logs or {} if name.startswith("val_"))
+            )
+        value = float(logs[self.monitor])
+        lower_is_better = not any(name in self.monitor for name in ("psnr", "ssim"))
+        if self.best is None or (value < self.best if lower_is_better else value > self.best):
+            self.best = value
+            self.save_weights()
+        self._counts = self._count()
+        self.stopped = bool(self.model.stop_training)
+        if time.monotonic() - self.saved_at >= self.seconds:
+            self.save()
+
+    def save_weights(self) -> None:
+        """Writes ``best.npz``."""
+        variables = self.average.variables if self.average else inference_variables(self.model)
+        note = {"step": self.step, self.monitor: self.best}
+        checkpoint.save(self.path / BEST, {"model": variables}, note)
+
+    def save(self) -> None:
+        """Writes ``state.npz``."""
+        note = {
+            "step": self.step, "best": self.best, "stopped": self.stopped,
+            "history": self.history.rows, "counters": self._count(),
+        }  # fmt: skip
+        groups = {**self._groups(self.model), **_running(self.model)}
+        checkpoint.save(self.path / STATE, groups, note)
+        self.saved_at = time.monotonic()
+        with images.replacing(self.path / TIME) as temporary:
+            seconds = self._before + self.saved_at - self._began
+            self._peak = max(self._peak, peak_memory_gib())
+            so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}
+            temporary.write_text(json.dumps(so_far) + "\n")
+
+    def _count(self) -> list[dict[str, Any]]:
+        return [
+            {name: _number(getattr(callback, name)) for name in names}
+            for callback in self.counters
+            for kind, names in COUNTERS.items()
+            if isinstance(callback, kind)
+        ]
+
+    def _groups(self, model: keras.Model) -> dict[str, list[Any]]:
+        groups = {
+            "model": kept_variables(model),
+            "optimizer": list(model.optimizer.variables),
+        }
+        if self.average:
+            groups["average"] = [*self.average.variables, self.average.updates]
+        return groups
+
+
+def kept_variables(model: keras.Model) -> list[Any]:
+    """The raw variables of `model` that the state holds, in its order: none that is frozen, and no
+    metric's."""
+    left_out = {id(v) for variables in _running(model).values() for v in variables}
+    left_out |= {id(v) for v in getattr(model, "frozen_variables", ())}
+    return [variable for variable in model.variables if id(variable) not in left_out]
+
+
+def _running(model: keras.Model) -> dict[str, list[Any]]:
+    """The variables of each of the model's metrics: means over the steps of the epoch so far."""
+    return {f"running/{metric.name}": list(metric.variables) for metric in model.metrics}
+
+
+def _number(value: Any) -> Any:
+    return (
+        None
+        if value is None
+        else float(value)
+        if isinstance(value, float | np.floating)
+        else int(value)
+    )
