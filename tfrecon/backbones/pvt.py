@@ -8,7 +8,7 @@ from keras import layers
 
 from tfrecon.backbones.backbone import Backbone, Tap
 from tfrecon.backbones.weight_sets import timm
-from tfrecon.layers.self_attention import Attention
+from tfrecon.layers.attention import Attention
 
 # One entry a stage; Table 1 of the paper.
 WIDTHS, DEPTHS, HEADS = (64, 128, 320, 512), (3, 4, 6, 3), (1, 2, 5, 8)

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from tfrecon.backbones.backbone import Backbone, Preprocessing, Tap
 from tfrecon.backbones.weight_sets import timm
-from tfrecon.layers.self_attention import Attention
+from tfrecon.layers.attention import Attention
 
 PATCH, WIDTH, DEPTH, HEADS = 16, 384, 12, 6
 GRID = 14
