@@ -87,7 +87,7 @@ class WindowAttention(keras.layers.Layer):
         return (*shape[:-1], shape[-1] // 3)
 
     def _bias(self, height: Any, width: Any) -> Any:
-        """(m·n, heads, window², window²): the bias of each offset, far below zero at padded keys."""
+        """(m·n, heads, window², window²): each offset's bias, far below zero at padded keys."""
         # Gathered along the second axis: gathering rows would make the gradient sparse.
         by_offset = tf.gather(ops.cast(self.position_bias, "float32"), self._offsets, axis=1)
         real = self._windows(tf.ones((1, height, width, 1)))  # (1,m,n,window²,1)
