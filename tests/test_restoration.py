@@ -4,8 +4,7 @@ import pytest
 from kit import check_model
 
 from tfrecon.base.errors import UserError
-from tfrecon.layers.depth_to_space import DepthToSpace
-from tfrecon.layers.space_to_depth import SpaceToDepth
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.models.restoration import nafnet, residual_unet
 from tfrecon.networks.nafnet import nafnet_network
 

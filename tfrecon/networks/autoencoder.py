@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.ranges import ToSigned
-from tfrecon.layers.space_to_depth import SpaceToDepth
 from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded
 
 ACTIVATION = "leaky_relu"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from tfrecon.layers.noise_channels import NoiseChannels
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import FromSigned
+from tfrecon.layers.seeds import NoiseChannels
 from tfrecon.networks.blocks import convolution, seeded
 
 NARROWEST = 32

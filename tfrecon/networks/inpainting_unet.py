@@ -8,8 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfrecon.layers.depth_to_space import DepthToSpace
-from tfrecon.layers.space_to_depth import SpaceToDepth
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
 NAME = "inpainting_unet"

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from tfrecon.layers.channel_scale import ChannelScale
 from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.film import ChannelScale
 from tfrecon.networks.blocks import Start, convolution, seeded
 
 

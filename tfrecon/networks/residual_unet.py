@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tfrecon.layers.depth_to_space import DepthToSpace
-from tfrecon.layers.space_to_depth import SpaceToDepth
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
 LEVELS = 4

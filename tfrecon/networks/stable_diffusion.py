@@ -12,9 +12,9 @@ from typing import Any
 import keras
 from keras import layers
 
+from tfrecon.layers.attention import Attention
 from tfrecon.layers.film import TimeEmbedding
 from tfrecon.layers.ranges import FromSigned, ToSigned
-from tfrecon.layers.self_attention import Attention
 
 LATENT_CHANNELS = 4
 LATENT_SCALE = 0.18215
