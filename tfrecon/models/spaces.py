@@ -18,10 +18,8 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import build
 from tfrecon.base.weights import fingerprint
 from tfrecon.layers.ridge import Standardise
-from tfrecon.models.autoencoder import Autoencoder, autoencoder
-from tfrecon.models.stable_diffusion import load_autoencoder
-from tfrecon.networks import stable_diffusion as sd1
-from tfrecon.networks.autoencoder import REDUCTION
+from tfrecon.models import stable_diffusion as sd1
+from tfrecon.models.autoencoder import REDUCTION, Autoencoder, autoencoder
 
 
 class Space:
@@ -115,7 +113,7 @@ class StableDiffusionLatents(Space):
         self.reduction, self.channels = sd1.REDUCTION, sd1.LATENT_CHANNELS
         self.encoder, self.decoder = self.frozen = sd1.encoder(), sd1.decoder()
         if folder:
-            load_autoencoder(self.encoder, self.decoder, folder)
+            sd1.load_autoencoder(self.encoder, self.decoder, folder)
         else:
             for network in self.frozen:
                 randomise(network, seed)
