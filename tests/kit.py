@@ -83,9 +83,9 @@ def _check_per_image(function: Callable[..., Any], y_true: Any, y_pred: Any, ide
 
 @dataclass(frozen=True)
 class Row:
-    """What the tests know of a model: its smallest `options`, how many `parameters` it then infers
-    with on images of 32 pixels without masks where it takes such, whether the data may have `masks`,
-    and the options whose layers are `drawing` random numbers in training."""
+    """What the tests know of a model: its smallest `options`, the number of `parameters` that it
+    then infers with on images of 32 pixels (without masks, where it takes such), whether its data
+    may have `masks`, and the options that add layers `drawing` random numbers in training."""
 
     options: dict[str, Any]
     parameters: int

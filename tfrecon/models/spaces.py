@@ -15,11 +15,11 @@ from tfrecon.backbones.backbone import randomise
 from tfrecon.base import checkpoint
 from tfrecon.base.config import read_json
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import build
 from tfrecon.base.weights import fingerprint
 from tfrecon.layers.ridge import Standardise
+from tfrecon.models import build_model
 from tfrecon.models import stable_diffusion as sd1
-from tfrecon.models.autoencoder import REDUCTION, Autoencoder, autoencoder
+from tfrecon.models.autoencoder import REDUCTION
 
 
 class Space:
@@ -130,28 +130,21 @@ class StableDiffusionLatents(Space):
         return tf.cast(self.decoder(points / sd1.LATENT_SCALE, training=False), tf.float32)
 
 
-def _trained(folder: Path) -> Autoencoder:
+def _trained(folder: Path) -> Any:
     """The autoencoder of a run's folder. Raises UserError where there is none."""
-    if not (folder / "config.json").is_file() or not (folder / "best.npz").is_file():
+    what, weights = f"model.autoencoder = {str(folder)!r}", folder / "best.npz"
+    if not (folder / "config.json").is_file() or not weights.is_file():
         raise UserError(
-            f"model.autoencoder = {str(folder)!r} is no trained run; train one with "
-            "python -m tfrecon.fit --model autoencoder"
+            f"{what} is no trained run; train one with python -m tfrecon.fit --model autoencoder"
         )
     try:
         config = read_json(folder / "config.json")
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"model.autoencoder = {str(folder)!r} holds a damaged run: {error}"
-        ) from None
+        raise UserError(f"{what} holds a damaged run: {error}") from None
     if config.model.name != "autoencoder":
-        raise UserError(
-            f"model.autoencoder = {str(folder)!r} is a run of {config.model.name!r}; name a run of "
-            "'autoencoder'"
-        )
-    made = build(
-        config.model, {"autoencoder": autoencoder}, "model", image_size=config.data.image_size,
-        mask=False, seed=config.fit.seed,
-    )  # fmt: skip
-    path = folder / "best.npz"
-    checkpoint.assign(path, checkpoint.load(path)[0], {"model": made.inference_variables})
-    return made
+        raise UserError(f"{what} is a run of {config.model.name!r}; name a run of 'autoencoder'")
+    model = build_model(
+        config.model, image_size=config.data.image_size, mask=False, seed=config.fit.seed
+    )
+    checkpoint.assign(weights, checkpoint.load(weights)[0], {"model": model.inference_variables})
+    return model

@@ -19,17 +19,23 @@ BLOCK_SCALE = 0.1
 Start = Callable[..., keras.initializers.Initializer]
 
 
+def seed_numbers(seed: int | None) -> Callable[[], int]:
+    """A function that gives a fresh seed a call, the same sequence for the same `seed`; as a Python
+    number, which layers can save in their configuration."""
+    seeds = keras.random.SeedGenerator(seed)
+    return lambda: int(keras.ops.convert_to_numpy(seeds.next(ordered=False))[0]) % 2**31
+
+
 def seeded(seed: int | None) -> Start:
     """A function that gives a fresh initialiser a call, the same sequence for the same `seed`.
 
     `scale` is the variance of an output for inputs of variance one (fan-in; He et al. 2015: 2
     before a ReLU, 0: all zero).
     """
-    seeds = keras.random.SeedGenerator(seed)
+    draw = seed_numbers(seed)
 
     def start(scale: float = 1.0) -> keras.initializers.Initializer:
-        # A seed as a Python number: layers save it in their configuration.
-        number = int(keras.ops.convert_to_numpy(seeds.next(ordered=False))[0]) % 2**31
+        number = draw()
         if not scale:
             return keras.initializers.Zeros()
         return keras.initializers.VarianceScaling(scale, seed=number)

@@ -18,7 +18,7 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def frequency_aware(
@@ -41,9 +41,7 @@ def frequency_aware(
     at_least("option 'width' of decoder 'frequency_aware'", width, 1)
     at_least("option 'depth' of decoder 'frequency_aware'", depth, 0)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
-    doublings += more
+    inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
     low = layers.AveragePooling2D(3, 1, "same", name="low")(x)
     high = layers.Subtract(name="high")([x, low])

@@ -10,7 +10,7 @@ from keras import layers
 from tfrecon.base.errors import at_least
 from tfrecon.layers.normalization import normalization
 from tfrecon.networks.blocks import convolution, seeded
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def transposed_conv(
@@ -32,10 +32,9 @@ def transposed_conv(
     at_least("option 'width' of decoder 'transposed_conv'", width, 1)
     at_least("option 'depth' of decoder 'transposed_conv'", depth, 0)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
+    inputs, x, doublings = features(channels, doublings, pooling)
     filters = channels
-    for stage in range(1, doublings + more + 1):
+    for stage in range(1, doublings + 1):
         filters = max(width, filters // 2)
         x = layers.Conv2DTranspose(
             filters, 4, 2, "same", kernel_initializer=start(2.0), name=f"up{stage}"

@@ -17,7 +17,7 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def wavelet(
@@ -41,9 +41,7 @@ def wavelet(
     at_least("option 'width' of decoder 'wavelet'", width, 1)
     at_least("option 'depth' of decoder 'wavelet'", depth, 0)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
-    doublings += more
+    inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
     x = convolution(
         x, widths[0], 3, start, "embed", scale=2.0, activation="relu", strides=1 if doublings else 2

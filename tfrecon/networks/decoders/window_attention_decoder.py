@@ -19,7 +19,7 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def attention(
@@ -44,9 +44,7 @@ def attention(
     for name, (value, least) in options.items():
         at_least(f"option {name!r} of decoder 'attention'", value, least)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
-    doublings += more
+    inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
     if widths[0] % heads:
         raise UserError(
