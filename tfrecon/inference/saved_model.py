@@ -10,14 +10,11 @@ Signatures, each for any batch, height and width (padding and cropping are insid
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ import tensorflow as tf
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
+from tfrecon.base.files import replacing_folder
 from tfrecon.inference.restorer import (
     RECORD,
     open_export,
@@ -108,7 +106,7 @@ def export_model(
             "keras": keras.__version__,
         },
     }
-    with _replacing_folder(path) as temporary:
+    with replacing_folder(path) as temporary:
         module = _Exported(model, has_mask, ensemble)
         try:
             tf.saved_model.save(module, str(temporary), signatures=module.signatures())
@@ -235,21 +233,3 @@ def _spec(dtype: tf.DType, channels: int, name: str) -> tf.TensorSpec:
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-    new, old = workplace / "new", workplace / "old"
-    try:
-        new.mkdir()
-        yield new
-        if path.exists():
-            path.rename(old)  # a folder cannot be renamed onto one that holds files
-        new.rename(path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(workplace, ignore_errors=True)

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import polars as pl
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.data.sample import Sample, check_unique
 
@@ -82,7 +82,7 @@ def write_submission(
     with the number of images. Raises UserError for a value that is not finite or outside [0,1].
     """
     written: list[Sample] = []
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         with temporary.open("wb") as file:
             file.write(f"{','.join(competition.HEADER)}\n".encode())
             for sample, image in pairs:

@@ -8,10 +8,9 @@ from typing import Any
 import keras
 
 from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.ranges import ToSigned
-from tfrecon.layers.space_to_depth import SpaceToDepth
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfrecon.backbones import BACKBONES, DEFAULT, check_image_size, check_taps, feature_taps
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, check_options
-from tfrecon.layers.align import align
+from tfrecon.layers.enlarge import align
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from keras import layers
 
 from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.noise_channels import NoiseChannels
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import FromSigned
+from tfrecon.layers.seeds import NoiseChannels
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.extractor import parse_sources

@@ -13,11 +13,10 @@ import tensorflow as tf
 from keras import ops
 
 from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.enlarge import Enlarge
 from tfrecon.layers.harmonic_fill import HarmonicFill, halve_known
 from tfrecon.layers.ranges import Residual
-from tfrecon.layers.space_to_depth import SpaceToDepth
 from tfrecon.models.base import composed
 from tfrecon.models.supervised import Restorer
 from tfrecon.networks.blocks import additive_unet, convolution, seeded

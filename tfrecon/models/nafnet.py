@@ -9,8 +9,8 @@ import keras
 from keras import layers, ops
 
 from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.channel_scale import ChannelScale
 from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.film import ChannelScale
 from tfrecon.models.supervised import Restorer, corrector
 from tfrecon.networks.blocks import Start, convolution, seeded
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import keras
 
 from tfrecon.base.errors import at_least
-from tfrecon.layers.depth_to_space import DepthToSpace
-from tfrecon.layers.space_to_depth import SpaceToDepth
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.models.supervised import Restorer, corrector
 from tfrecon.networks.blocks import additive_unet, convolution, seeded
 

@@ -13,9 +13,9 @@ from keras import layers
 from tfrecon.backbones.backbone import assign, torch_names
 from tfrecon.base import weights
 from tfrecon.base.errors import UserError
+from tfrecon.layers.attention import Attention
 from tfrecon.layers.film import TimeEmbedding
 from tfrecon.layers.ranges import FromSigned, ToSigned
-from tfrecon.layers.self_attention import Attention
 
 FILE = "diffusion_pytorch_model.safetensors"
 OLD_NAMES = {

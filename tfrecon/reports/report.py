@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -266,7 +266,7 @@ def _write_summaries(
     markdown = "\n\n".join(part for part in parts if part)
     numbers = table.summary_csv(cells) + costs.csv_lines(paid)
     for ending, content in {"txt": f"{text}\n", "md": f"{markdown}\n", "csv": numbers}.items():
-        with images.replacing(folder / f"summary.{ending}") as temporary:
+        with files.replacing(folder / f"summary.{ending}") as temporary:
             temporary.write_text(content, encoding="utf-8")
     return text
 

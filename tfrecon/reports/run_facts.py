@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecon.backbones import BACKBONES
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files
 from tfrecon.base.config import DataConfig
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import content_fingerprint
@@ -71,5 +71,5 @@ def is_trained(run: Run) -> bool:
 
 def write(folder: Path, common: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes ``evaluation.json``: what is common, and under ``runs`` the facts by row."""
-    with images.replacing(folder / FILE) as temporary:
+    with files.replacing(folder / FILE) as temporary:
         temporary.write_text(json.dumps({**common, "runs": runs}, indent=2) + "\n")

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfrecon import losses
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data.store import content_fingerprint
@@ -121,7 +121,7 @@ def train(
     }  # fmt: skip
     run = Run(path, config, facts)
     compile_model(model, config.fit, total, strategy)
-    images.remove_leftovers(path)
+    files.remove_leftovers(path)
     recorded = open_run(path) if resume else None
     if recorded:
         _check_data(recorded, run)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files
 from tfrecon.base.config import LENGTHS, Config, from_tables, names_model, read_json, with_settings
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -59,7 +59,7 @@ class Run:
         """Writes config and facts."""
         # The configuration last: a folder that has it is a run.
         for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
-            with images.replacing(self.path / name) as temporary:
+            with files.replacing(self.path / name) as temporary:
                 temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     def load_model(self, options: Mapping[str, Any] | None = None) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files
 from tfrecon.base.errors import UserError
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.ema import MovingAverage
@@ -123,7 +123,7 @@ class Checkpoint(keras.callbacks.Callback):
         groups = {**self._groups(self.model), **_running(self.model)}
         checkpoint.save(self.path / STATE, groups, note)
         self.saved_at = time.monotonic()
-        with images.replacing(self.path / TIME) as temporary:
+        with files.replacing(self.path / TIME) as temporary:
             seconds = self._before + self.saved_at - self._began
             self._peak = max(self._peak, peak_memory_gib())
             so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}

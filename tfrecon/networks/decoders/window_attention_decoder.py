@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.window_attention import WindowAttention
+from tfrecon.layers.attention import WindowAttention
 from tfrecon.networks.blocks import (
     BLOCK_SCALE,
     Start,
