@@ -15,8 +15,8 @@ from tfrecon.models.base import ReconstructionModel
 
 @keras.saving.register_keras_serializable("tfrecon")
 class AdversarialModel(ReconstructionModel):
-    """A conditional GAN (Isola et al. 2017): the generator minimises
-    ``λ·reconstruction + w·adversarial`` and what its layers add.
+    """A conditional GAN (Isola et al. 2017): the generator minimises ``λ·reconstruction +
+    w·adversarial`` plus the losses that its layers add.
 
     `call` is the generator alone: (B,H,W,3 or 4) to (B,H,W,3), around [0,1]. `compile(loss=…)`
     gives the reconstruction loss. One optimizer serves both networks: a variable's update depends
@@ -49,11 +49,11 @@ class AdversarialModel(ReconstructionModel):
         return self.generator(self.condition(x), training=training)
 
     def condition(self, x: Any) -> Any:
-        """What the generator sees of the input."""
+        """The generator's input, for the model's."""
         return x
 
     def judged(self, x: Any, image: Any) -> Any:
-        """What the discriminator sees of the input and of a candidate or true image."""
+        """The discriminator's input, for the model's input and a restored or true image."""
         return [x, image]
 
     def build(self, input_shape: Any) -> None:
@@ -109,8 +109,8 @@ class AdversarialModel(ReconstructionModel):
         return whole - added, added
 
     def _real(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """The logits of the truth, and R1: half the mean squared norm of their sum's gradient by
-        the image (Mescheder et al. 2018, eq. 9)."""
+        """The logits of the true images, and R1: half the mean squared norm of their sum's gradient
+        by the image (Mescheder et al. 2018, eq. 9)."""
         if not self.r1_weight:
             return self.discriminator(self.judged(x, y), training=True), 0.0
         with tf.GradientTape() as tape:

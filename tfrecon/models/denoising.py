@@ -49,7 +49,7 @@ class Diffusion(FromOptions, Supervised):
         return (self.space.channels + self.has_mask) * self.options["patch"] ** 2, 0
 
     def _enter_space(self) -> None:
-        """Builds or loads what the diffusion takes place in."""
+        """Builds or loads the space that the diffusion takes place in."""
         options = self.options
         folder = options["autoencoder"]
         if folder == "sd1":
@@ -61,7 +61,7 @@ class Diffusion(FromOptions, Supervised):
         """Pixels a side for one position of the denoiser."""
 
     def _set_up(self, condition: int, vector: int) -> None:
-        """Builds the denoiser for so many channels of the condition, as a map and as a vector."""
+        """Builds the denoiser for a condition of so many channels as a map and as a vector."""
         options = self.options
         self.schedule = build(Spec.parse(options["schedule"], "schedule"), SCHEDULES, "schedule")
         if options["denoiser"] == "sd1":
@@ -88,12 +88,12 @@ class Diffusion(FromOptions, Supervised):
 
     @property
     def grid_multiple(self) -> int:
-        """What the sides of the denoiser's grid must be multiples of."""
+        """The sides of the denoiser's grid must be multiples of this number of positions."""
         return sd1.UNET_MULTIPLE if self.options["denoiser"] == "sd1" else 1 << (GRIDS - 1)
 
     def condition(self, x: Any) -> tuple[Any, ...]:
-        """What the denoiser sees of the input: a map (B,h,w,C) on its grid, and a vector where the
-        model has one. Zeros mean that nothing is known."""
+        """The denoiser's knowledge of the input: a map (B,h,w,C) on its grid and, in some models, a
+        vector. Zeros mean that nothing is known."""
         seen, patch = self.space.encode(x[..., :3]), self.options["patch"]
         if self.has_mask:
             size = self.space.reduction
@@ -104,7 +104,7 @@ class Diffusion(FromOptions, Supervised):
     def denoising_loss(
         self, clean: Any, condition: Sequence[Any], t: Any, noise: Any, training: bool
     ) -> Any:
-        """`compile`'s loss between the denoiser's answer on x_t and what it should be."""
+        """The compiled loss between the denoiser's answer on x_t and the right answer."""
         noisy = self.schedule.noised(clean, noise, t)
         known, *vector = condition
         answer = self.network([noisy, known, t, *vector], training=training)
@@ -112,7 +112,8 @@ class Diffusion(FromOptions, Supervised):
         return self.compute_loss(y=target, y_pred=answer, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step at random times (Ho et al. 2020, algorithm 1); some conditions are left out."""
+        """One step at random times (Ho et al. 2020, algorithm 1). A share `condition_dropout` of
+        the images is denoised without its condition."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         count, clean = tf.shape(y)[0], self.space.encode(y)
         t = T_MAX * keras.random.uniform((count,), seed=self.random)
@@ -177,8 +178,8 @@ class Diffusion(FromOptions, Supervised):
         return bool(self.space.frozen)
 
     def bound(self, x: Any, y: Any) -> Any:
-        """What samples could be at best: the true images `y` (B,H,W,3) through the autoencoder,
-        inside the holes of `x` only where it has a mask."""
+        """The true images `y` (B,H,W,3) through the autoencoder: the best that samples could be.
+        With a mask only the holes of `x` come from there."""
         image = tf.clip_by_value(self.space.decode(self.space.encode(y)), 0.0, 1.0)
         return self._composed(x, image)
 
@@ -222,7 +223,7 @@ class Diffusion(FromOptions, Supervised):
 
 
 def _where_known(condition: Sequence[Any], known: Any) -> tuple[Any, ...]:
-    """The condition, zeroed where `known` (B,) is False."""
+    """The condition, set to zero in the images where `known` (B,) is False."""
     return tuple(
         part * tf.cast(tf.reshape(known, [-1] + [1] * (len(part.shape) - 1)), part.dtype)
         for part in condition

@@ -16,10 +16,10 @@ from tfrecon.models.extractor import Extractor, parse_sources
 
 
 class FrozenFeatures(FromOptions):
-    """A model with frozen backbones, which are no part of a checkpoint, and the statistics that
-    standardise their taps.
+    """A model with frozen backbones, which no checkpoint holds, and statistics that standardise
+    their taps.
 
-    `adapt` must have been called, or its values assigned, before the model means anything.
+    The statistics are 0 and 1 until `adapt` is called or their values are assigned.
     """
 
     adapts_to = "input"
@@ -99,7 +99,7 @@ class FrozenFeatures(FromOptions):
 
 
 def extractor_of(options: Mapping[str, Any]) -> Extractor:
-    """What a model's options `sources` (tables), `image_size` and `seed` ask for."""
+    """The extractor for a model's options `sources` (tables), `image_size` and `seed`."""
     sources = parse_sources(None, None, DEFAULT, options["sources"])
     return Extractor(sources, options["image_size"], options["seed"])
 

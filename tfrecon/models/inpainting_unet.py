@@ -32,8 +32,8 @@ ACTIVATION = "leaky_relu"
 class InpaintingUnet(Restorer):
     """A `Restorer` that trains on photos halved `train_halvings` times.
 
-    The network sees averages anyway: of `reduction` pixels at inference, of as many fewer of the
-    shrunk photo. Fill and loss get cheaper by the square.
+    The network sees averages over `reduction` pixels a side anyway; on halved photos it averages
+    over half as many. The cost of fill and loss falls with the number of pixels.
     """
 
     def __init__(
@@ -110,8 +110,9 @@ def inpainting_unet(
 
 
 def halved(x: Any, y: Any, times: int) -> tuple[Any, Any]:
-    """Photo and mask (B,H,W,4) and truth (B,H,W,3) at half the size: means of the known pixels of
-    2×2, and a hole where there is none. So the fill of one is a step of the fill of the other."""
+    """Photo and mask (B,H,W,4) and truth (B,H,W,3), halved `times` times: the mean of the known
+    pixels of each 2×2, and a hole where none is known. The harmonic fill halves photos in the same
+    way, so that the fill of the small photo is a step of the fill of the large one."""
     images, holes = x[..., :3], x[..., 3:]
     for _ in range(times):
         images, known = halve_known(images * (1 - holes), 1 - holes)
@@ -121,7 +122,7 @@ def halved(x: Any, y: Any, times: int) -> tuple[Any, Any]:
 
 
 def _around(core: keras.Model, reduction: int, halvings: int = 0) -> keras.Model:
-    """`core` between the fill with its averages over `reduction` pixels and the composite."""
+    """The network from x (B,H,W,4): `core` corrects the fill, averaged over `reduction` pixels."""
     x = keras.Input((None, None, 4), name="x", dtype="float32")
     masks: Any = x[..., 3:]
     filled = HarmonicFill(halvings, name="fill")(x[..., :3], masks)
@@ -133,8 +134,8 @@ def _around(core: keras.Model, reduction: int, halvings: int = 0) -> keras.Model
 
 @keras.saving.register_keras_serializable("tfrecon")
 class HoleContext(keras.layers.Layer):
-    """What the network sees, averaged over squares of `factor` pixels: the filled photo, the share
-    of known pixels, the filled photo less the mean colour of the known pixels, row and column.
+    """The network's input: averages over squares of `factor` pixels of the filled photo, of the
+    known pixels' share, of the filled photo minus the known pixels' mean colour; row and column.
 
     (B,H,W,3) and mask (B,H,W,1) to (B,H/factor,W/factor,9), float32 inside.
     """

@@ -23,9 +23,10 @@ from tfrecon.models.autoencoder import REDUCTION
 
 
 class Space:
-    """`reduction` pixels a side are one position of `channels` values; `limit` bounds them.
+    """Points that images are encoded to: `channels` values for each square of `reduction` pixels a
+    side. `limit` is the largest absolute value, where there is one.
 
-    `statistics` is what `watch` fits, `frozen` the networks that no checkpoint holds.
+    `watch` fits the `statistics`; `frozen` are the networks, which no checkpoint holds.
     """
 
     reduction: int = 1
@@ -35,15 +36,15 @@ class Space:
     frozen: Sequence[keras.Model] = ()
 
     def encode(self, images: Any) -> Any:
-        """Images (B,H,W,3) in [0,1] to the space, around 0 with a variance near 1."""
+        """Images (B,H,W,3) in [0,1] to points around 0 with a variance near 1."""
         raise NotImplementedError
 
     def decode(self, points: Any) -> Any:
-        """Back to images in [0,1]; not clipped."""
+        """Points back to images around [0,1], not clipped."""
         raise NotImplementedError
 
     def watch(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Passes `batches` of images on, and fits the statistics, where there are any, to them."""
+        """Yields `batches` of images unchanged and fits the statistics, if any, to them."""
         return batches
 
     @property
@@ -69,9 +70,9 @@ class Pixels(Space):
 
 
 class Latents(Space):
-    """Standardised means of the latents of a trained `autoencoder`, which stays as it is.
+    """Standardised latents (their means) of a trained `autoencoder`, which is not trained further.
 
-    Statistics are 0 and 1 until `watch` has seen the training images.
+    The statistics are 0 and 1 until `watch` has seen the training images.
     """
 
     def __init__(self, folder: str) -> None:
@@ -92,7 +93,7 @@ class Latents(Space):
         return tf.cast(self.decoder(raw, training=False), tf.float32)
 
     def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Passes `batches` of images on, and assigns the statistics at their end."""
+        """Yields `batches` of images unchanged and assigns the statistics after the last."""
         encode = tf.function(lambda x: self.encoder(x, training=False)[0])
         count, total, squares = 0, np.zeros(self.channels), np.zeros(self.channels)
         for x in batches:
@@ -107,7 +108,7 @@ class Latents(Space):
 
 
 class StableDiffusionLatents(Space):
-    """Those of Stable Diffusion 1.x: scaled means of its autoencoder's latents."""
+    """Latents of Stable Diffusion 1.x: its autoencoder's means, scaled as published."""
 
     def __init__(self, folder: str | None, seed: int) -> None:
         self.reduction, self.channels = sd1.REDUCTION, sd1.LATENT_CHANNELS
