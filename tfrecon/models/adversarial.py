@@ -53,8 +53,9 @@ class AdversarialModel(ReconstructionModel):
         return x
 
     def judged(self, x: Any, image: Any) -> Any:
-        """The discriminator's input, for the model's input and a restored or true image."""
-        return [x, image]
+        """The discriminator's input, for the model's input and a restored or true image: the image
+        alone where it takes nothing else."""
+        return [x, image] if len(self.discriminator.inputs) == 2 else image
 
     def build(self, input_shape: Any) -> None:
         """Nothing is left to build: both networks are Functional."""

@@ -98,10 +98,6 @@ class Autoencoder(AdversarialModel):
         """Latents (B,h,w,C) to images (B,8h,8w,3) around [0,1], not clipped."""
         return self.generator.get_layer("decoder")
 
-    def judged(self, x: Any, image: Any) -> Any:
-        """The image."""
-        return image
-
 
 def encoder_network(latent_channels: int, width: int, depth: int, seed: int | None) -> keras.Model:
     """Images (B,H,W,3) in [0,1] to mean and log-variance of the latent, (B,H/8,W/8,C) each.

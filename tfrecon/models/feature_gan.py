@@ -117,10 +117,6 @@ class FeatureGan(FrozenFeatures, AdversarialModel):
         """The standardised taps of images (B,H,W,3), or of what `raw_features` gave, in one."""
         return tf.concat(self.features(x), axis=-1)
 
-    def judged(self, x: Any, image: Any) -> Any:
-        """The image."""
-        return image
-
 
 def feature_generator(
     *, channels: int, doublings: int, width: int, noise_channels: int, draw: int, seed: int

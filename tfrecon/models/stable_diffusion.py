@@ -75,16 +75,10 @@ UNET_MULTIPLE = 8
 
 
 def unet(
-    *,
-    inputs: Sequence[Any],
-    condition: Any = None,
-    vector: Any = None,
-    channels: int = LATENT_CHANNELS,
-    widths: Sequence[int] = (320, 640, 1280, 1280),
-    blocks: int = 2,
-    heads: int = 8,
-    groups: int = 32,
-) -> Any:
+    *, inputs: Sequence[Any], condition: Any = None, vector: Any = None,
+    channels: int = LATENT_CHANNELS, widths: Sequence[int] = (320, 640, 1280, 1280),
+    blocks: int = 2, heads: int = 8, groups: int = 32,
+) -> Any:  # fmt: skip
     """The noise (B,h,w,channels) that [noisy (B,h,w,C), t (B,) in [0,1], text (B,N,768)] hold.
 
     Inputs are Keras tensors; h and w multiples of `UNET_MULTIPLE`. Of 859.5 million parameters.

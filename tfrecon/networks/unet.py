@@ -13,17 +13,10 @@ MULTIPLES = (1, 2, 4, 8, 8, 8, 8, 8)
 
 
 def unet(
-    *,
-    channels: int,
-    depth: int = 8,
-    base_filters: int = 64,
-    norm: str = "batch",
-    inference: Inference = "moving",
-    dropout: float = 0.5,
-    dropout_at_inference: bool = False,
-    zero_head: bool = False,
-    seed: int | None = None,
-) -> keras.Model:
+    *, channels: int, depth: int = 8, base_filters: int = 64, norm: str = "batch",
+    inference: Inference = "moving", dropout: float = 0.5, dropout_at_inference: bool = False,
+    zero_head: bool = False, seed: int | None = None,
+) -> keras.Model:  # fmt: skip
     """(B,H,W,channels) to (B,H,W,3) in [-1,1], H and W multiples of ``2**depth``.
 
     Encoder Ck stages are 4×4 stride 2, norm (not on the first and not on the innermost, where a

@@ -22,14 +22,9 @@ from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def frequency_aware(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 64,
-    depth: int = 1,
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 1,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): low and high frequencies apart, fused, then enlarged.
 
     The low frequencies are the 3×3 means of the features, the high ones the rest; each branch is a

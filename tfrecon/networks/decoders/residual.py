@@ -12,16 +12,10 @@ from tfrecon.networks.decoders.decoder import Decoder, RidgeOptions, features
 
 
 def residual(
-    *,
-    channels: int,
-    doublings: int,
-    width: int = 64,
-    depth: int | None = None,
-    kernel_size: int | None = None,
-    penalty: float | None = None,
-    pooling: int = 1,
+    *, channels: int, doublings: int, width: int = 64, depth: int | None = None,
+    kernel_size: int | None = None, penalty: float | None = None, pooling: int = 1,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """Ridge regression, and residual 3×3 blocks that predict what it leaves.
 
     One stage a grid, from the tap's to half the image's, then depth-to-space. Blocks are

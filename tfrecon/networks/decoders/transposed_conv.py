@@ -14,14 +14,9 @@ from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def transposed_conv(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 32,
-    depth: int = 0,
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 32, depth: int = 0,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3) in [0,1]: a sigmoid after n transposed convolutions.
 
     Each doubling is 4×4 with stride 2, batch normalisation and ReLU, and halves the channels, but

@@ -21,14 +21,9 @@ from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def wavelet(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 64,
-    depth: int = 2,
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 2,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): a small image, then n inverse Haar transforms.
 
     At the tap's grid the network predicts the low-pass image LL; there and at each finer grid up

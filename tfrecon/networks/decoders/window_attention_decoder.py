@@ -23,16 +23,9 @@ from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def attention(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 64,
-    depth: int = 2,
-    heads: int = 4,
-    window: int = 8,
-    seed: int | None = None,
-) -> Decoder:
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 2,
+    heads: int = 4, window: int = 8, seed: int | None = None,
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): `depth` transformer blocks at the tap's grid, then ×2s.
 
     Attention is inside windows of `window` positions a side, every other block with the windows
