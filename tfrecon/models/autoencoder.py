@@ -3,8 +3,6 @@ enough for a CPU."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from tfrecon.base.errors import UserError, at_least
