@@ -63,7 +63,7 @@ def compare(path: str) -> None:
     import keras
 
     from tfrecon.backbones.backbone import assign
-    from tfrecon.networks import stable_diffusion as sd1
+    from tfrecon.models import stable_diffusion as sd1
 
     with np.load(path) as archive:
         found = dict(archive)
