@@ -105,12 +105,12 @@ def test_weights_of_sd_inpainting_find_mask_and_photo_where_they_expect_them(tmp
     kernel = np.asarray(network.get_layer("conv_in").kernel)
     np.testing.assert_array_equal(kernel, arrays["conv_in.weight"].transpose(2, 3, 1, 0))
     # Their order: noisy latents, mask, latents of the damaged photo.
-    y = photos(1, 128)
-    x = np.concatenate([y, np.ones((1, 128, 128, 1), np.float32)], -1)
+    y = photos(1, 64)
+    x = np.concatenate([y, np.ones((1, 64, 64, 1), np.float32)], -1)
     small_sd1(monkeypatch)
-    model = diffusion(image_size=128, mask=True, autoencoder="sd1", denoiser="sd1")
+    model = diffusion(image_size=64, mask=True, autoencoder="sd1", denoiser="sd1")
     (condition,) = model.condition(x)
-    np.testing.assert_array_equal(condition[..., 0], np.ones((1, 16, 16)))
+    np.testing.assert_array_equal(condition[..., 0], np.ones((1, 8, 8)))
     np.testing.assert_allclose(condition[..., 1:], model.space.encode(y), atol=1e-5)
 
 
@@ -124,21 +124,21 @@ def test_sd1_weights_that_do_not_fit(tmp_path):
         load_denoiser(network, str(tmp_path))
 
 
-def test_diffusion_with_the_networks_of_sd1(monkeypatch):
+def test_diffusion_with_the_networks_of_sd1(monkeypatch, eagerly):
     """At small widths; benchmarks/sd1.py runs the whole ones."""
     small_sd1(monkeypatch)
     options = {"autoencoder": "sd1", "denoiser": "sd1", "steps": 2}
-    model = diffusion(image_size=128, **options)
+    model = diffusion(image_size=64, **options)
     assert model.size_multiple == 64
     assert model.options["prediction"] == "noise", "what the weights were trained with"
     assert model.options["schedule"] == {"name": "scaled_linear"}
     model.compile(keras.optimizers.Adam(1e-4), loss=mixture([Spec("l2")]), jit_compile=False)
-    x = photos(2, 128)
+    x = photos(2, 64)
     trained = len(model.trainable_variables)
     assert trained == len(model.network.trainable_variables), "the autoencoder is frozen"
     assert np.isfinite(model.fit(x, x, batch_size=2, verbose=0).history["loss"][0])
     assert np.asarray(model(x)).shape == x.shape
-    assert restorer(model)(x[:1, :100, :80]).shape == (1, 100, 80, 3), "padded to 64"
+    assert restorer(model)(x[:1, :50, :40]).shape == (1, 50, 40, 3), "padded to 64"
     with pytest.raises(UserError, match=r"set model\.autoencoder=sd1"):
         diffusion(denoiser="sd1")
     with pytest.raises(UserError, match=r"model\.sd1_weights are for"):
