@@ -1,11 +1,11 @@
-"""Do exports give what their models give, in an environment that holds TensorFlow and nothing else?
+"""Compares exports with their models, in an environment that holds TensorFlow and nothing else.
 
     python benchmarks/export_check.py checkpoints/NAME exports/NAME [RUN EXPORT …]
 
 Makes a fresh virtual environment with TensorFlow of this version (a download of about 600 MB),
 loads each export there, and compares both signatures with the model of the run here, on a photo
 of 40×40, 256×256 and 300×451 pixels. Prints one line a size; exits with 1 for a difference above
-the tolerances. ``--python FILE`` uses the interpreter of an environment that is there already.
+the tolerances. ``--python FILE`` uses the interpreter of an existing environment.
 """
 
 from __future__ import annotations

@@ -302,6 +302,8 @@ def mirroring_run(contest, monkeypatch) -> None:
     """`open_run` gives a fixed tiny model: mirrored left to right, 64 levels."""
     import keras
 
+    from tfrecon.models.supervised import wrapped
+
     class Mirror(keras.layers.Layer):
         def call(self, x):
             mirrored: Any = keras.ops.flip(x[..., :3], axis=2)
@@ -309,8 +311,7 @@ def mirroring_run(contest, monkeypatch) -> None:
             return (level - level % 4) / 256
 
     inputs = keras.Input((None, None, 4))
-    model = keras.Model(inputs, Mirror()(inputs))
-    model.size_multiple = 1
+    model = wrapped(keras.Model(inputs, Mirror()(inputs)))
     data = DataConfig(Spec("animals_inpainting"), root=str(contest))
     trained = SimpleNamespace(
         name="mirror",

@@ -81,12 +81,12 @@ def _body(arguments: argparse.Namespace) -> None:
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
     start_tensorflow()
-    from tfrecon.models import DEFAULTS
+    from tfrecon.models import defaults
     from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
     if names_model(given):
-        given = merged(DEFAULTS.get(from_tables(given).model.name, {}), given)
+        given = merged(defaults(from_tables(given).model.name), given)
     if recorded:
         check_same_settings(given, recorded)
     config = recorded.config if recorded else from_tables(given)

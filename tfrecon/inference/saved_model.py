@@ -28,12 +28,12 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.files import replacing_folder
 from tfrecon.inference.restorer import (
     RECORD,
-    accepted_size,
     open_export,
     restore_any_size,
     restorer,
     self_ensemble,
 )
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.run import Run
 
 SIZES = ((2, 40, 40), (1, 256, 256), (1, 300, 451))
@@ -77,7 +77,7 @@ def default_path(run: Run) -> Path:
 
 
 def export_model(
-    model: keras.Model,
+    model: ReconstructionModel,
     path: str | os.PathLike[str],
     has_mask: bool,
     facts: Mapping[str, Any] | None = None,
@@ -94,12 +94,14 @@ def export_model(
     path = Path(path)
     if path.exists() and not (path / RECORD).is_file():
         raise UserError(f"{str(path)!r} exists and is no export; choose another place with --out")
-    fixed, multiple = accepted_size(model)
+    sizes = {"fixed_size": model.fixed_size} if model.fixed_size else {
+        "size_multiple": model.size_multiple
+    }  # fmt: skip
     record = {
         **(facts or {}),
         "has_mask": has_mask,
         **({"ensemble": 8} if ensemble else {}),
-        **({"fixed_size": fixed} if fixed else {"size_multiple": multiple}),
+        **sizes,
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
@@ -121,7 +123,7 @@ def export_model(
 
 
 def compare(
-    model: keras.Model, path: str | os.PathLike[str], has_mask: bool, ensemble: bool = False
+    model: ReconstructionModel, path: str | os.PathLike[str], has_mask: bool, ensemble: bool = False
 ) -> list[Difference]:
     """The largest differences between the export at `path` and `model` on random photos.
 
@@ -166,13 +168,13 @@ def _check(difference: Difference) -> None:
 class _Exported(tf.Module):
     """The signatures, and the variables that they use: one copy, without the Keras model."""
 
-    def __init__(self, model: keras.Model, has_mask: bool, ensemble: bool) -> None:
+    def __init__(self, model: ReconstructionModel, has_mask: bool, ensemble: bool) -> None:
         super().__init__()
         step = functools.partial(restore_any_size, model)
         step = self_ensemble(step) if ensemble else step
         self.restore, self.serve = _functions(step, has_mask)
         self.sample = None
-        if hasattr(model, "sample") and not ensemble:
+        if model.makes_samples and not ensemble:
             self.sample = _sample(model, has_mask)
         # Only what the graph reads is saved: no discriminator, no optimizer.
         self.weights = list(self.restore.get_concrete_function().graph.variables)
@@ -198,7 +200,7 @@ def _functions(step: Callable[[Any], Any], has_mask: bool) -> tuple[Any, Any]:
     return restore, serve
 
 
-def _sample(model: Any, has_mask: bool) -> Any:
+def _sample(model: ReconstructionModel, has_mask: bool) -> Any:
     """The signature ``sample``, of seed, image and, where there is one, mask."""
     seeds = tf.TensorSpec((), tf.int32, "seed")
 

@@ -45,7 +45,7 @@ def run_facts(run: Run, model: Any) -> dict[str, Any]:
     """Of one run: whether its training had ended and, for an inversion, its taps and how many
     feature values it keeps of each pixel (three would be as many as the image has)."""
     found: dict[str, Any] = {"trained": is_trained(run)}
-    if not hasattr(model, "extractor"):
+    if model.extractor is None:
         return found
     taps: list[dict[str, Any]] = []
     for source in model.extractor.sources:

@@ -26,9 +26,9 @@ def _backbones() -> str:
 
 
 def _models() -> str:
-    from tfrecon.models import CONTEXT, MODELS
+    from tfrecon.models import CONTEXT, MODELS, builder
 
-    return _builders(MODELS, CONTEXT)
+    return _builders({name: builder(name) for name in MODELS}, CONTEXT)
 
 
 def _decoders() -> str:
