@@ -145,7 +145,7 @@ def draw_alike(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_model(build: Callable[[], keras.Model], *, channels: int, size: int) -> None:
-    """What every model promises; `build` makes the same one at each call.
+    """What every model promises: `build` makes it, compiled anew at each call by the checks.
 
     Image in, image out, in [0,1], at its own size and at odd sizes; `get_config` round trip and
     saved weights; the same step on 1 and on 2 replicas; a loss that falls on one batch.
