@@ -104,6 +104,34 @@ def test_modules_import_from_lower_levels_only():
     assert not wrong, "\n".join(wrong)
 
 
+def rooms_and_arrows():
+    """The rooms (files and folders at the top of tfrecon) and the arrows: which imports which."""
+    rooms = {unit(name) for name, _ in modules("tfrecon")}
+    arrows = {
+        (unit(name), unit(imported))
+        for name, path in modules("tfrecon")
+        for imported in imports(name, path)
+        if imported.split(".")[0] == "tfrecon" and unit(imported) != unit(name)
+    }
+    return rooms, arrows
+
+
+def test_the_house_is_seen_in_one_look(capsys):
+    rooms, arrows = rooms_and_arrows()
+    with capsys.disabled():
+        print(f"\ntfrecon has {len(rooms)} rooms and {len(arrows)} arrows", flush=True)
+    assert len(rooms) <= 26 and len(arrows) <= 100
+    files = {path.stem for path in (REPOSITORY / "tfrecon").glob("*.py")}
+    assert files == {*VERBS, "__init__", "__main__"}, "the top level holds the doors alone"
+
+
+def test_no_two_files_have_one_name():
+    paths = [path for _, path in modules("tfrecon") if path.name != "__init__.py"]
+    stems = [path.stem for path in paths]
+    twice = {stem for stem in stems if stems.count(stem) > 1}
+    assert not twice, f"one name for two files: {sorted(twice)}"
+
+
 def test_the_rule_sees_upward_sideways_and_outward_imports():
     assert wrong_imports("tfrecon.data.pipeline", "tfrecon.models.pix2pix")
     assert wrong_imports("tfrecon.metrics.kid", "tfrecon.losses")
