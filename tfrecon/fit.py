@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,6 @@ def parser() -> Parser:
     )
     command.flag("--skip-unreadable", "train without the images that cannot be read")
     return command
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _body, argv)
 
 
 def _body(arguments: argparse.Namespace) -> None:
@@ -172,6 +167,8 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
 def _taken(path: Path) -> bool:
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
+
+main = functools.partial(run, parser(), _body)
 
 if __name__ == "__main__":
     sys.exit(main())
