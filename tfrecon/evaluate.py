@@ -1,4 +1,4 @@
-"""``python -m tfrecon.evaluate``: scores of runs beside the baselines, and pictures."""
+"""``python -m tfrecon.evaluate``: scores runs beside baselines, and draws pictures of them."""
 
 from __future__ import annotations
 

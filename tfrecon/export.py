@@ -1,4 +1,4 @@
-"""``python -m tfrecon.export``: a run as a SavedModel that needs TensorFlow alone."""
+"""``python -m tfrecon.export``: writes a run as a SavedModel that needs TensorFlow alone."""
 
 from __future__ import annotations
 

@@ -117,7 +117,8 @@ def _prepare(given: dict[str, Any]) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The configuration that the command line spells, later settings over earlier ones."""
+    """The tables that the command line gives: those of --config, over them the other options, and
+    over all the settings of --set."""
     from tfrecon.base import facts
     from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
@@ -140,9 +141,9 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
-    """The run's folder: that of --run, or one named after model and recipe.
+    """The run's folder: that of --run, or a folder named after model and recipe.
 
-    A name that is taken is an error when the user gave it, and gets a number otherwise.
+    A folder that exists is an error when the user named it; otherwise the name gets a number.
     """
     from tfrecon.base.registry import Spec
 

@@ -1,4 +1,4 @@
-"""``python -m tfrecon.study``: a matrix of runs, trained to the end, and the report on them."""
+"""``python -m tfrecon.study``: trains a matrix of runs and reports on them."""
 
 from __future__ import annotations
 

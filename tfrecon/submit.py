@@ -1,4 +1,4 @@
-"""``python -m tfrecon.submit``: the CSV that a competition takes, written or checked."""
+"""``python -m tfrecon.submit``: writes or checks the CSV that a competition takes."""
 
 from __future__ import annotations
 
