@@ -81,16 +81,16 @@ def wrong_imports(name, imported):
         return f"{name} imports {imported}; base/facts.py finds recipes and competitions by name"
     if top != "tfrecon":
         return None
-    level, own, other = places(), unit(name), unit(imported)
-    if own == other or level[other] < level[own]:
+    level, here, there = places(), unit(name), unit(imported)
+    if here == there or level[there] < level[here]:
         return None
-    return f"{name} (level {level[own]}) imports {imported} (level {level[other]})"
+    return f"{name} (level {level[here]}) imports {imported} (level {level[there]})"
 
 
 def test_every_module_has_its_level_and_every_level_its_module():
-    found = {unit(name) for name, _ in modules("tfrecon")}
+    units = {unit(name) for name, _ in modules("tfrecon")}
     listed = [name for names in LEVELS for name in names]
-    assert found == set(listed), f"place in LEVELS or remove from it: {found ^ set(listed)}"
+    assert units == set(listed), f"place in LEVELS or remove from it: {units ^ set(listed)}"
     assert len(listed) == len(set(listed))
 
 
