@@ -110,7 +110,8 @@ ROWS = {
     ),
     "feature_inversion": Row({**FEATURES, "decoder": "transposed_conv"}, 165_443, (False,)),
     "feature_gan": Row(
-        {**FEATURES, "width": 16, "discriminator_filters": 8}, 13_395, (False,), {"noise_channels": 2}
+        {**FEATURES, "width": 16, "discriminator_filters": 8}, 13_395, (False,),
+        {"noise_channels": 2},
     ),
     "autoencoder": Row({"width": 8, "depth": 1, "discriminator_filters": 4}, 59_116, (False,)),
     "diffusion": Row({"width": 8, "steps": 2}, 46_352),
