@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfrecon import evaluate, export, fit
+from tfrecon import evaluate, export
 from tfrecon.inference.restorer import open_export
+from tfrecon.training import loop
 from tfrecon.training.run import open_run
 
 GOLDEN = Path(__file__).parent / "golden" / "old_run"
@@ -58,11 +59,11 @@ def test_an_old_run_is_exported(old_run, tmp_path):
     np.testing.assert_allclose(restored, open_run(old_run).load_model()(x), atol=OTHER_PROCESSOR)
 
 
-def test_an_old_run_is_resumed_to_the_end_of_an_uninterrupted_one(old_run, tmp_path):
-    shutil.copytree(old_run, tmp_path / "resumed")
-    assert fit.main(["--run", str(tmp_path / "resumed"), "--resume"]) == 0
+def test_an_old_run_is_resumed_to_the_end_of_an_uninterrupted_one(tmp_path):
+    folder = Path(shutil.copytree(GOLDEN, tmp_path / "resumed"))
+    loop.train(open_run(folder).config, folder, resume=True)
     expected = rows(GOLDEN / "uninterrupted_history.csv")
-    history = rows(tmp_path / "resumed" / "history.csv")
+    history = rows(folder / "history.csv")
     assert [row["step"] for row in history] == [row["step"] for row in expected] == ["2", "4", "6"]
     # Adam turns the rounding of another processor into steps of another size.
     for name, value in expected[-1].items():

@@ -15,7 +15,6 @@ import pytest
 from golden.make_submission import PHOTOS, pixel
 from PIL import Image
 
-from kaggle_submission import animals_inpainting
 from tfrecon import submit
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
@@ -23,6 +22,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.data.sample import Sample
 from tfrecon.inference.submission import check_submission, find, write_submission
 
+animals_inpainting = find("animals_inpainting")
 GOLDEN = json.loads((Path(__file__).parent / "golden/submission.json").read_text())
 
 SAMPLES = [
@@ -92,7 +92,6 @@ def test_float_noise_is_rounded_into_the_range(tmp_path):
 
 
 def test_a_competition_is_found_by_name_or_dotted_path(tmp_path, monkeypatch):
-    assert find("animals_inpainting") is animals_inpainting
     with pytest.raises(UserError, match="did you mean 'animals_inpainting'"):
         find("animal_inpainting")
     with pytest.raises(UserError, match="check the dotted path"):
@@ -100,7 +99,7 @@ def test_a_competition_is_found_by_name_or_dotted_path(tmp_path, monkeypatch):
     (tmp_path / "my_contests").mkdir()
     (tmp_path / "my_contests/first.py").write_text("HEADER = ('id', 'value')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="no competition: it has no 'ids'"):
+    with pytest.raises(UserError, match="has no 'ids'; it needs HEADER and ids and values"):
         find("my_contests.first")
 
 
@@ -359,7 +358,7 @@ def test_unreadable_photos_are_listed_before_the_work(contest, mirroring_run, tm
         (["--check", "a.csv"], "needs --data RECIPE"),
         (["checkpoints/a", "--sample", "a.csv"], "--sample belongs to --check"),
         (["--check", "a.csv", "--data", "demo", "--out", "b.csv"], "exclude each other"),
-        (["checkpoints/a", "--batch-size", "0"], "at least 1"),
+        (["checkpoints/a", "--batch-size", "0"], "must be 1 or more"),
         (["--check", "a.csv", "--data", "animals_inpaint"], "did you mean 'animals_inpainting'?"),
         (["checkpoints/none_of_these"], "does not exist"),
     ],

@@ -24,10 +24,13 @@ def parser() -> Parser:
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
     command.add_argument(
-        "--data", help="recipe of the data, e.g. demo or your.module; see --list recipes"
+        "--data", help="recipe of the data, e.g. demo, or your own; see --list recipes"
     )
     command.add_argument("--root", help="folder that holds the data")
-    command.add_argument("--config", help="TOML file, e.g. configs/pix2pix/demo.toml")
+    command.add_argument(
+        "--config", metavar="FILE|NAME",
+        help="a TOML file, or a configuration that ships, e.g. pix2pix/demo; see --list configs",
+    )  # fmt: skip
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="one setting on top of all others, e.g. --set model.base_filters=8 (repeatable)",
@@ -37,28 +40,23 @@ def parser() -> Parser:
     length.add_argument("--steps", type=int, help="train this many steps")
     length.add_argument("--epochs", type=int, help="train this many epochs")
     length.add_argument("--minutes", type=float, help="train about this long on this machine")
-    command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    command.add_argument(
-        "--probe", action="store_true",
-        help="first see how far the model gets on a single batch, as a check of model and loss",
-    )  # fmt: skip
+    command.flag("--resume", "go on with a run that was stopped")
+    command.flag(
+        "--probe",
+        "first see how far the model gets on a single batch, as a check of model and loss",
+    )
     command.add_argument(
         "--strategy", choices=("auto", "none", "mirrored"), help="devices to train on (auto)"
     )
     command.add_argument(
         "--list", metavar="KIND",
         help="print what there is and exit: backbones, models, decoders, fusions, damages, losses, "
-        "metrics or recipes",
+        "metrics, recipes or configs",
     )  # fmt: skip
-    command.add_argument(
-        "--prepare", action="store_true",
-        help="download the data of --data into --root and exit, for recipes that can",
-    )  # fmt: skip
-    command.add_argument(
-        "--skip-unreadable",
-        action="store_true",
-        help="train without the images that cannot be read",
+    command.flag(
+        "--prepare", "download the data of --data into --root and exit, for recipes that can"
     )
+    command.flag("--skip-unreadable", "train without the images that cannot be read")
     return command
 
 
@@ -106,7 +104,7 @@ def _body(arguments: argparse.Namespace) -> None:
 def _list(kind: str) -> None:
     from tfrecon.training.catalogue import KINDS, catalogue
 
-    if kind in KINDS and kind != "recipes":
+    if kind in KINDS and kind not in ("recipes", "configs"):
         start_tensorflow()
     print(catalogue(kind))
 
@@ -125,9 +123,10 @@ def _prepare(given: dict[str, Any]) -> None:
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration that the command line spells, later settings over earlier ones."""
+    from tfrecon.base import facts
     from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
-    given = read_toml(arguments.config) if arguments.config else {}
+    given = read_toml(facts.configuration(arguments.config)) if arguments.config else {}
     flags: dict[str, Any] = {"data": {}, "fit": {}}
     if arguments.model:
         flags["model"] = arguments.model
@@ -156,7 +155,7 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
     if name is None:
         model = Spec.parse(given["model"], "model").name
         recipe = Spec.parse(given.get("data", {}).get("recipe", "demo"), "data.recipe").name
-        name = f"{model}_{recipe.replace('.', '_')}"
+        name = f"{model}_{recipe}".replace(".", "_")
     if not Path(name).name:
         raise UserError(f"--run {name!r} is no name of a folder")
     path = RUNS / Path(name).name if Path(name).parent in (Path("."), RUNS) else Path(name)

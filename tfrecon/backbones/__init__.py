@@ -39,7 +39,9 @@ def check_taps(name: str, taps: Sequence[str], weights: str | None = DEFAULT) ->
         raise unknown("backbone", name, BACKBONES)
     backbone = BACKBONES[name]
     if not taps:
-        raise UserError(f"backbone {name!r} needs at least one tap; it has {_listed(backbone)}")
+        raise UserError(
+            f"backbone {name!r} needs at least one tap; it has {', '.join(backbone.taps)}"
+        )
     for number, tap in enumerate(taps):
         if tap not in backbone.taps:
             raise unknown(f"tap of backbone {name!r}", tap, backbone.taps)
@@ -118,7 +120,3 @@ def describe(name: str) -> str:
         f"  weights: {', '.join([f'{default} (default)', *others])}\n"
         f"  taps at 224 pixels: {', '.join(taps)}"
     )
-
-
-def _listed(backbone: Backbone) -> str:
-    return ", ".join(backbone.taps)

@@ -15,6 +15,7 @@ from tfrecon.layers.attention import Attention
 PATCH, WIDTH, DEPTH, HEADS = 16, 384, 12, 6
 GRID = 14
 """Patches along a side of the 224-pixel images that the weights were trained on."""
+HALVES = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -102,12 +103,7 @@ VITS = {
         "ViT-S/16 (timm); patch tokens as a grid, without the class token; positions resampled",
         {f"block{number}": Tap(WIDTH, PATCH) for number in range(1, DEPTH + 1)},
         vit_s16_graph,
-        {
-            "timm": timm(
-                "vit_small_patch16_224.augreg_in21k_ft_in1k",
-                Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-            )
-        },
+        {"timm": timm("vit_small_patch16_224.augreg_in21k_ft_in1k", HALVES)},
         size_multiple=PATCH,
     ),
 }

@@ -1,8 +1,8 @@
 """Writes and checks the CSV of a competition, one image at a time, whatever the competition.
 
 A competition is a module (or any object) with the attributes of `Competition`. Those of the
-project live in the package `kaggle_submission`, named like the recipe of their data; a user's own
-is named by its dotted path, ``my_package.my_competition``.
+project are the modules of `kaggle_submission`, named like the recipe of their data. A user's own is
+a file ``kaggle_submission/NAME.py`` of the working folder, or any module by its dotted path.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import importlib
 import itertools
 import os
-import pkgutil
-import sys
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -22,15 +19,13 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import polars as pl
 
-from tfrecon.base import files
-from tfrecon.base.errors import UserError, unknown
+from tfrecon.base import facts, files
+from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample, check_unique
-
-PACKAGE = "kaggle_submission"
 
 DECIMALS = 6
 """Rounding to six decimals moves a value by at most 5e-7, a four-thousandth of half an 8-bit step:
-no score shows it, every line has one width, and the file stays free of exponents."""
+no score shows it, all values have one width, and none is written with an exponent."""
 
 
 class Competition(Protocol):
@@ -52,23 +47,7 @@ class Competition(Protocol):
 
 def find(name: str) -> Competition:
     """The competition called `name`. Raises UserError for an unknown or an incomplete one."""
-    package = importlib.import_module(PACKAGE)
-    known = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    if "." not in name and name not in known:
-        raise unknown("competition", name, known)
-    path = f"{PACKAGE}.{name}" if "." not in name else name
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script does not look into the working folder
-    try:
-        found: Any = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"competition {name!r} cannot be imported ({error}); check the dotted path"
-        ) from error
-    missing = [part for part in ("HEADER", "ids", "values") if not hasattr(found, part)]
-    if missing:
-        raise UserError(f"{name!r} is no competition: it has no {missing[0]!r}")
-    return found
+    return facts.module(facts.COMPETITIONS, name, ("HEADER", "ids", "values"))
 
 
 def write_submission(
@@ -119,7 +98,7 @@ def _values(sample: Sample, image: np.ndarray[Any, Any], competition: Competitio
             f"the restored image of {sample.id!r} holds {(~finite).sum()} values that are not "
             "finite; the model has diverged, take an earlier checkpoint"
         )
-    # What rounds into [0,1] is float noise; anything farther out breaks the image contract.
+    # A value that rounds into [0,1] is float noise; one farther out breaks the image contract.
     slack = 0.5 * 10**-DECIMALS
     if values.min() < -slack or values.max() > 1 + slack:
         raise UserError(
@@ -175,7 +154,7 @@ class _Part:
     lines: list[bytes]
 
     def plainly_right(self) -> bool:
-        """Whether all is right, fast. Unusual CSV gives False too: the search has the last word."""
+        """A fast check, False for CSV that is right but unusual, too: then each line is read."""
         frame = self._parsed(pl.Float64())
         # Polars orders NaN above every number, and an absent value gives null.
         return (
@@ -210,12 +189,12 @@ class _Part:
                 )
 
     def raise_difference(self, checked: Path, mine: str, competition: Competition) -> None:
-        """Raises UserError for the first id of this file that differs from the one in `mine`."""
+        """Raises UserError for the first id of this file that differs from that in `mine`."""
         frame = self._parsed(pl.String())
         if frame is not None and frame["id"].equals(self.ids):
             return
-        found = self._slowly_read_ids()
-        for offset, (wanted, theirs) in enumerate(itertools.zip_longest(self.ids.to_list(), found)):
+        pairs = itertools.zip_longest(self.ids.to_list(), self._slowly_read_ids())
+        for offset, (wanted, theirs) in enumerate(pairs):
             if wanted == theirs:
                 continue
             if theirs is None:
@@ -237,16 +216,16 @@ class _Part:
     def _slowly_read_ids(self) -> list[str]:
         return [(_fields(line) or [""])[0] for line in self.lines]
 
-    def _reason(self, offset: int, found: str, competition: Competition) -> str:
+    def _reason(self, offset: int, theirs: str, competition: Competition) -> str:
         """What is known about an id in a wrong place, as the end of a sentence, or nothing."""
         expected, ids = self.ids.to_list(), self._slowly_read_ids()
         boxes = tuple((left, top, w, h) for top, left, h, w in self.sample.boxes)
         swapped = competition.ids(dataclasses.replace(self.sample, boxes=boxes)).to_list()
         if swapped != expected and set(ids) <= set(swapped):
             return f"; x and y are swapped: {self.name} has the ids of the transposed boxes"
-        if found not in expected:
+        if theirs not in expected:
             return ""
-        place = expected.index(found)
+        place = expected.index(theirs)
         if place < offset:
             return f"; this id repeats line {self.first + place}"
         missing = expected[offset] not in ids[offset:]

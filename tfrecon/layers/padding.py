@@ -12,8 +12,8 @@ def pad_to_multiple(x: tf.Tensor, multiple: int) -> tf.Tensor:
     larger than the image, as ``numpy.pad(mode="reflect")`` does. All channels are padded alike, so
     a mask as last channel stays in place. Sizes may be unknown when traced.
     """
-    size = tf.shape(x)
-    return pad_to_size(x, _next_multiple(size[1], multiple), _next_multiple(size[2], multiple))
+    height, width = (-(-tf.shape(x)[axis] // multiple) * multiple for axis in (1, 2))
+    return pad_to_size(x, height, width)
 
 
 def pad_to_size(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
@@ -25,10 +25,6 @@ def pad_to_size(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -
 def crop_to(x: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """The top-left (B,height,width,C) of (B,H,W,C): what was there before the padding."""
     return x[:, :height, :width]
-
-
-def _next_multiple(length: tf.Tensor, multiple: int) -> tf.Tensor:
-    return -(-length // multiple) * multiple
 
 
 def _reflected(length: tf.Tensor, wanted: int | tf.Tensor) -> tf.Tensor:
