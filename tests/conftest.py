@@ -50,9 +50,7 @@ _BEGAN = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser):
-    text = (
-        "show the 25 tests, and files, that cost most CPU seconds, children and fixtures included"
-    )
+    text = "show the tests and files that cost the most CPU seconds, children and fixtures included"
     parser.addoption("--cpu-times", action="store_true", help=text)
 
 
