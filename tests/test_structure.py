@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -186,25 +185,21 @@ def test_help_of_every_verb_imports_nothing_heavy():
         assert f"usage: python -m tfrecon.{verb}" in said
 
 
-def test_help_and_argument_errors_answer_within_a_second():
-    for arguments in (["--help"], ["--set", "fit.epoch=3", "--model", "pix2pix"]):
-        seconds = []
-        for _ in range(3):  # the fastest of three: other tests run beside this one
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "tfrecon.fit", *arguments], cwd=REPOSITORY,
-                           capture_output=True)  # fmt: skip
-            seconds.append(time.perf_counter() - started)
-        assert min(seconds) < 1, (arguments, seconds)
+def test_a_wrong_argument_is_said_before_anything_heavy_is_imported():
+    code = (
+        "import sys; from tfrecon import fit\n"
+        "assert fit.main(['--model', 'pix2pix', '--set', 'fit.epoch=3']) == 2\n"
+        f"print('heavy:', *[name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert in_fresh_python(code).splitlines()[-1] == "heavy:"
 
 
 def test_import_tfrecon_is_light():
     code = (
-        "import time; started = time.perf_counter()\n"
-        "import tfrecon; seconds = time.perf_counter() - started\n"
-        "import sys; heavy = [name for name in ('numpy', 'tensorflow') if name in sys.modules]\n"
-        "print(seconds < 0.3, *heavy)"
+        "import sys, tfrecon\n"
+        "print([name for name in ('numpy', 'tensorflow') if name in sys.modules])"
     )
-    assert in_fresh_python(code).split() == ["True"]
+    assert in_fresh_python(code).split() == ["[]"]
 
 
 PUBLIC = {
