@@ -54,13 +54,13 @@ def ours(start: Path) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon.base import config
+    from tfrecon.base import config, system
     from tfrecon.models import DEFAULTS
     from tfrecon.models.feature_inversion import feature_inversion
-    from tfrecon.training import preparation, run
-    from tfrecon.training.precision import POLICIES
+    from tfrecon.training import preparation
+    from tfrecon.training.preparation import POLICIES
 
-    run.set_threads()
+    system.set_threads()
     keras.config.set_dtype_policy(POLICIES["bfloat16"])
     tables = config.merged(
         {"model": "feature_inversion", **DEFAULTS["feature_inversion"]},
@@ -91,7 +91,7 @@ def ours(start: Path) -> None:
             self.model.stop_training = not self.left
             self.started = time.perf_counter()
 
-    threads = run.machine()["intra_op_threads"]
+    threads = system.machine()["intra_op_threads"]
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {threads} threads"
     data = tf.data.Dataset.from_tensors((x, x)).repeat().prefetch(2)
     model.fit(data, steps_per_epoch=10**9, callbacks=[Rounds()], verbose=0, shuffle=False)

@@ -110,7 +110,7 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
     from tfrecon.models import DEFAULTS
     from tfrecon.models.pix2pix import pix2pix
     from tfrecon.training import preparation
-    from tfrecon.training.precision import POLICIES
+    from tfrecon.training.preparation import POLICIES
 
     theirs = tutorial()
     keras.config.set_dtype_policy(POLICIES[precision_name])
@@ -172,10 +172,10 @@ def main() -> int:
     import keras
     import tensorflow as tf
 
-    from tfrecon.training import run
+    from tfrecon.base import system
 
-    run.set_threads()
-    machine = run.machine()
+    system.set_threads()
+    machine = system.machine()
     print(
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {platform.machine()}, "
         f"{machine['processor']}, {', '.join(machine['devices'])}, "

@@ -14,6 +14,7 @@ from tfrecon.base.config import (
     parse_set,
     read_json,
     read_toml,
+    with_defaults,
 )
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -174,16 +175,21 @@ def test_wrong_keys_and_types_are_one_sentence(assignment, said):
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
+        *((f"fit.{key}=0", f"fit.{key} must be 1 or more, not 0")
+          for key in ("steps", "epochs", "batch_size", "steps_per_epoch")),
         *((f"fit.{key}=0", f"fit.{key} must be greater than 0 and finite, not 0")
-          for key in ("steps", "epochs", "minutes", "batch_size", "steps_per_epoch",
-                      "learning_rate", "hole_weight")),
-        ("data.image_size=-8", "data.image_size must be greater than 0 and finite, not -8"),
+          for key in ("minutes", "learning_rate", "hole_weight")),
+        *((f"data.{key}=-8", f"data.{key} must be 1 or more, not -8")
+          for key in ("image_size", "crop_size", "load_size", "val_size")),
         ("fit.minutes=inf", "fit.minutes must be greater than 0 and finite, not inf"),
         ("fit.learning_rate=nan", "fit.learning_rate must be greater than 0 and finite, not nan"),
-        *((f"fit.{key}=-1", f"fit.{key} must be at least 0, not -1")
+        *((f"fit.{key}=-1", f"fit.{key} must be 0 or more, not -1")
           for key in ("warmup_steps", "early_stopping_patience", "reduce_on_plateau_patience",
                       "checkpoint_seconds")),
-        ("fit.seed=-1", "fit.seed must be a whole number from 0 to 2**32 - 1, not -1"),
+        ("fit.seed=-1", "fit.seed must lie in [0, 4294967295], not -1"),
+        ("fit.seed=4294967296", "fit.seed must lie in [0, 4294967295], not 4294967296"),
+        ("data.zoom=0", "data.zoom must lie in (0, 1], not 0"),
+        ("data.color_jitter=1", "data.color_jitter must lie in [0, 1), not 1"),
         ("fit.ema_decay=1", "fit.ema_decay must lie in [0, 1), not 1"),
         ("fit.reduce_on_plateau_factor=1", "plateau_factor must lie in (0, 1), not 1"),
         ("fit.monitor=psnr", "must be a validation value such as 'val_psnr', not 'psnr'"),
@@ -221,6 +227,15 @@ def test_options_without_a_name_are_those_of_the_default():
     assert found.fit.optimizer == Spec("adam", {"epsilon": 0.1})
     assert found.data.recipe == Spec("demo", {"inputs": "below"})
     assert config("fit.optimizer=sgd").fit.optimizer == Spec("sgd")
+
+
+def test_a_model_comes_with_its_defaults_below_what_is_given():
+    defaults = {"unet": {"data": {"image_size": 64}, "fit": {"steps": 9, "optimizer": "sgd"}}}
+    for model in ("unet", {"name": "unet", "width": 3}):
+        tables = with_defaults({"model": model, "fit": {"epochs": 2, "seed": 1}}, defaults)
+        assert tables["data"] == {"image_size": 64} and tables["model"] == model
+        assert tables["fit"] == {"optimizer": "sgd", "epochs": 2, "seed": 1}
+    assert with_defaults({"model": "other"}, defaults) == {"model": "other"}
 
 
 def test_no_model():

@@ -18,7 +18,7 @@ from tfrecon.data import guards, pipeline, recipes
 from tfrecon.data.check import readable
 from tfrecon.data.sample import Sample
 from tfrecon.training import preparation
-from tfrecon.training.run_data import load_data
+from tfrecon.training.datasets import load_data
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

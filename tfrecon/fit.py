@@ -68,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from tfrecon.base.config import from_tables, merged, names_model
-    from tfrecon.training.run import check_same_settings, open_run, set_threads
+    from tfrecon.base.config import from_tables, names_model
+    from tfrecon.base.system import set_threads
+    from tfrecon.training.run import check_same_settings, complete, open_run
 
     if arguments.list:
         return _list(arguments.list)
@@ -83,15 +84,12 @@ def _body(arguments: argparse.Namespace) -> None:
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
     start_tensorflow()
-    from tfrecon.models import DEFAULTS
     from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
-    if names_model(given):
-        given = merged(DEFAULTS.get(from_tables(given).model.name, {}), given)
     if recorded:
         check_same_settings(given, recorded)
-    config = recorded.config if recorded else from_tables(given)
+    config = recorded.config if recorded else complete(given)
     trained = loop.train(
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecon.base.config import from_tables, merged
+from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
 from tfrecon.reports import tables
 from tfrecon.reports.comparison import Scored, default_metric, mean
@@ -58,14 +58,11 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     path = folder / cell.name
     if not (path / STATE).is_file():
         return None
-    from tfrecon.models import DEFAULTS
-
     run = open_run(path)
     theirs = run.config.to_dict()
     known = {section: {key: theirs[section][key] for key in keys}
              for section, keys in INDIFFERENT.items()}  # fmt: skip
-    defaults = DEFAULTS.get(from_tables(cell.tables).model.name, {})
-    check_same_settings(merged(merged(defaults, cell.tables), known), run, REMEDY)
+    check_same_settings(merged(cell.tables, known), run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 
