@@ -18,7 +18,6 @@ import tensorflow as tf
 from tfrecon.base import checkpoint, images
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import UserError
-from tfrecon.data.store import Store
 from tfrecon.reports import score_table as table
 from tfrecon.reports.report import evaluate_runs
 from tfrecon.training import datasets, loop, preparation
@@ -264,14 +263,13 @@ def test_a_run_decodes_each_photo_once(tmp_path, photos, monkeypatch):
     settings = config(photos, steps=None, minutes=0.02, steps_per_epoch=2)
     run = loop.train(settings, tmp_path / "run", probe=True)
     assert run.facts["steps"] >= 1
-    assert sorted(decoded) == sorted(photos.iterdir())
+    assert len(decoded) == len(set(decoded)) == 12
     decoded.clear()
-    monkeypatch.setattr(Store, "_on_disk", None)
     inversion = {"name": "feature_inversion", "weights": None, "decoder": "linear"}
     tables = {**settings.to_dict(), "model": inversion}
     tables["data"]["damage"] = "identity"
     loop.train(from_tables(tables), tmp_path / "solved")
-    assert sorted(decoded) == sorted(photos.iterdir()), "fitting a closed form decodes none again"
+    assert len(decoded) == len(set(decoded)) == 12, "fitting a closed form decodes none again"
 
 
 def test_without_a_cache_in_memory_photos_are_decoded_for_the_check_and_in_training(
