@@ -14,11 +14,11 @@ from tfrecon.base.config import (
     parse_set,
     read_json,
     read_toml,
-    with_defaults,
 )
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.fit import parser, tables
+from tfrecon.training.run import complete
 
 
 def config(*assignments: str, **sections) -> Config:
@@ -230,12 +230,17 @@ def test_options_without_a_name_are_those_of_the_default():
 
 
 def test_a_model_comes_with_its_defaults_below_what_is_given():
-    defaults = {"unet": {"data": {"image_size": 64}, "fit": {"steps": 9, "optimizer": "sgd"}}}
-    for model in ("unet", {"name": "unet", "width": 3}):
-        tables = with_defaults({"model": model, "fit": {"epochs": 2, "seed": 1}}, defaults)
-        assert tables["data"] == {"image_size": 64} and tables["model"] == model
-        assert tables["fit"] == {"optimizer": "sgd", "epochs": 2, "seed": 1}
-    assert with_defaults({"model": "other"}, defaults) == {"model": "other"}
+    whole = complete({"model": {"name": "feature_gan", "width": 3}, "fit": {"epochs": 2}})
+    assert whole.model == Spec("feature_gan", {"width": 3})
+    assert (whole.data.image_size, whole.data.damage) == (128, Spec("identity"))
+    assert (whole.fit.batch_size, whole.fit.epochs) == (32, 2)
+    options = {"fit": {"optimizer": {"beta_2": 0.9}}, "data": {"load_size": 130}}
+    given = complete({"model": "feature_gan", **options})
+    assert given.fit.optimizer.options == {"beta_1": 0.5, "beta_2": 0.9}
+    assert given.data.load_size == 130, "measured against the size of the model's own images"
+    assert complete({"model": "my.model"}) == from_tables({"model": "my.model"})
+    with pytest.raises(UserError, match="no model; give one with --model NAME"):
+        complete({"fit": {"epochs": 2}})
 
 
 def test_no_model():

@@ -24,10 +24,13 @@ def parser() -> Parser:
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
     command.add_argument(
-        "--data", help="recipe of the data, e.g. demo or your.module; see --list recipes"
+        "--data", help="recipe of the data, e.g. demo, or your own; see --list recipes"
     )
     command.add_argument("--root", help="folder that holds the data")
-    command.add_argument("--config", help="TOML file, e.g. configs/pix2pix/demo.toml")
+    command.add_argument(
+        "--config", metavar="FILE|NAME",
+        help="a TOML file, or a configuration that ships, e.g. pix2pix/demo; see --list configs",
+    )  # fmt: skip
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="one setting on top of all others, e.g. --set model.base_filters=8 (repeatable)",
@@ -48,7 +51,7 @@ def parser() -> Parser:
     command.add_argument(
         "--list", metavar="KIND",
         help="print what there is and exit: backbones, models, decoders, fusions, damages, losses, "
-        "metrics or recipes",
+        "metrics, recipes or configs",
     )  # fmt: skip
     command.add_argument(
         "--prepare", action="store_true",
@@ -68,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from tfrecon.base.config import from_tables, names_model
+    from tfrecon.base.config import names_model
     from tfrecon.base.system import set_threads
     from tfrecon.training.run import check_same_settings, complete, open_run
 
@@ -79,17 +82,18 @@ def _body(arguments: argparse.Namespace) -> None:
         return _prepare(given)
     if arguments.resume and not arguments.run and not names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
+    config = None
     if not arguments.resume or names_model(given):
-        from_tables(given)  # the cheap checks, before TensorFlow is imported
+        config = complete(given)  # checked before TensorFlow is imported
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
+    if recorded:
+        check_same_settings(given, recorded)
+        config = recorded.config
     start_tensorflow()
     from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
-    if recorded:
-        check_same_settings(given, recorded)
-    config = recorded.config if recorded else complete(given)
     trained = loop.train(
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,
@@ -104,7 +108,7 @@ def _body(arguments: argparse.Namespace) -> None:
 def _list(kind: str) -> None:
     from tfrecon.training.catalogue import KINDS, catalogue
 
-    if kind in KINDS and kind != "recipes":
+    if kind in KINDS and kind not in ("recipes", "configs"):
         start_tensorflow()
     print(catalogue(kind))
 
@@ -123,9 +127,10 @@ def _prepare(given: dict[str, Any]) -> None:
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration that the command line spells, later settings over earlier ones."""
+    from tfrecon.base import facts
     from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
-    given = read_toml(arguments.config) if arguments.config else {}
+    given = read_toml(facts.configuration(arguments.config)) if arguments.config else {}
     flags: dict[str, Any] = {"data": {}, "fit": {}}
     if arguments.model:
         flags["model"] = arguments.model
@@ -154,7 +159,7 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
     if name is None:
         model = Spec.parse(given["model"], "model").name
         recipe = Spec.parse(given.get("data", {}).get("recipe", "demo"), "data.recipe").name
-        name = f"{model}_{recipe.replace('.', '_')}"
+        name = f"{model}_{recipe}".replace(".", "_")
     if not Path(name).name:
         raise UserError(f"--run {name!r} is no name of a folder")
     path = RUNS / Path(name).name if Path(name).parent in (Path("."), RUNS) else Path(name)

@@ -26,7 +26,9 @@ def parser() -> Parser:
         "Cells that are finished are kept, one that was stopped goes on, one that failed is tried\n"
         "again; so the same command goes on with a study that was killed.",
     )
-    command.add_argument("study", metavar="configs/studies/NAME.toml", help="the study's file")
+    command.add_argument(
+        "study", metavar="FILE|NAME", help="the study's TOML file, or one that ships: studies/NAME"
+    )
     command.add_argument("--root", help="folder that holds the data")
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from tfrecon.base import facts
     from tfrecon.base.config import merged, parse_set
     from tfrecon.studies.matrix import read_study
 
@@ -65,26 +68,27 @@ def _body(arguments: argparse.Namespace) -> None:
         over = merged(over, {"data": {"root": arguments.root}})
     if arguments.minutes_per_run is not None:
         over = merged(over, {"fit": {"minutes": arguments.minutes_per_run}})
-    study = read_study(arguments.study, over)
+    path = facts.configuration(arguments.study)
+    study = read_study(path, over)
     cells = study.only(arguments.only)
     if arguments.list:
         return print("\n".join(lines(cells)))
     start_tensorflow()
     import tensorflow as tf
 
-    from tfrecon.studies import report, runner
+    from tfrecon.studies import runner, study_report
     from tfrecon.studies.matrix import check_cells
 
     folder = RUNS / study.name
     if arguments.verify:
-        return print(report.verify(study, folder, arguments.verify))
+        return print(study_report.verify(study, folder, arguments.verify))
     failed: dict[str, str] = {}
     if not arguments.report_only:
         tf.config.set_visible_devices([], "GPU")  # they are for the cells
-        check_cells(cells, arguments.study)
+        check_cells(cells, path)
         failed = runner.train(cells, folder, arguments.jobs)
     if len(failed) < len(cells):
-        sentences = report.write(study, folder, failed)
+        sentences = study_report.write(study, folder, failed)
         print("\n" + "\n".join(f"- {sentence}" for sentence in sentences))
         print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
     if failed:

@@ -211,12 +211,6 @@ def with_settings(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     return merged(base, over)
 
 
-def with_defaults(tables: Mapping[str, Any], defaults: Mapping[str, Table]) -> Table:
-    """`tables` on top of the settings that `defaults` holds for the model which they name."""
-    name = Spec.parse(tables["model"], "model").name
-    return with_settings(defaults.get(name, {}), tables)
-
-
 def names_model(tables: Mapping[str, Any]) -> bool:
     """Whether nested tables say which model they are for, not only options of one."""
     return isinstance(tables.get("model"), str) or "name" in tables.get("model", ())

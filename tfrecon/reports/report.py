@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -101,7 +101,7 @@ def evaluate_runs(
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     untrained: contenders.Contenders = {}
     if baselines and config.damage == IDENTITY:
-        untrained = contenders.of_reductions(getattr(models[0], "tap_stride", 1))
+        untrained = contenders.of_reductions(models[0].tap_stride)
     elif baselines:
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
     found = scoring.score(
@@ -130,9 +130,10 @@ def evaluate_runs(
     if pairs:
         files.append("pairs/")
         gallery.write_pairs(folder / "pairs", samples, config, shown[names[0]], pairs)
-    if hasattr(models[0], "tap_maps") and len(runs) == 1:
+    if models[0].extractor and len(runs) == 1:
         files.append("features.png")
-        gallery.write_features(folder / "features.png", samples, config, models[0].tap_maps)
+        maps = models[0].extractor.maps
+        gallery.write_features(folder / "features.png", samples, config, maps)
     # Last: a report that has it is whole.
     of_runs = {n: facts.run_facts(*one) for n, *one in zip(names, runs, models, strict=True)}
     about_all = facts.facts(split, config, samples, options, list(untrained))
@@ -265,7 +266,7 @@ def _write_summaries(
     markdown = "\n\n".join(part for part in parts if part)
     numbers = table.summary_csv(cells) + costs.csv_lines(paid)
     for ending, content in {"txt": f"{text}\n", "md": f"{markdown}\n", "csv": numbers}.items():
-        with images.replacing(folder / f"summary.{ending}") as temporary:
+        with files.replacing(folder / f"summary.{ending}") as temporary:
             temporary.write_text(content, encoding="utf-8")
     return text
 

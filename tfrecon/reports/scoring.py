@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.data import pipeline
 from tfrecon.data.sample import Sample
@@ -78,7 +78,7 @@ def score(
     truth: list[Any] = []
     rows: list[table.Row] = []
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
-    with images.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(table.csv_text([], columns, header=True))
         with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
             for batch in batches:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.reports import costs, statistics, tables
@@ -58,7 +58,7 @@ def write(
         "ablations.csv": tables.ablations_csv(ablations),
     }
     for name in FILES:
-        with images.replacing(folder / name) as temporary:
+        with files.replacing(folder / name) as temporary:
             temporary.write_text(contents[name], encoding="utf-8")
     return said
 

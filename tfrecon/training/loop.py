@@ -13,12 +13,13 @@ import keras
 import tensorflow as tf
 
 from tfrecon import losses
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.system import changes, machine, revision
 from tfrecon.data.store import content_fingerprint
 from tfrecon.models import check_model
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import (
     Data,
     adaptation_batches,
@@ -44,7 +45,6 @@ from tfrecon.training.run import (
     STATE,
     Run,
     check_frozen,
-    inference_variables,
     open_run,
 )
 from tfrecon.training.state import Checkpoint
@@ -84,8 +84,8 @@ def train(
     strategy, model = built(config, data.mask, precision)
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     started = time.monotonic()
-    if hasattr(model, "adapt") and not resume:
-        model.adapt(*adaptation_batches(config, data, getattr(model, "adapts_to", "input")))
+    if model.adapts_to and not resume:
+        model.adapt(*adaptation_batches(config, data, model.adapts_to))
     adapting = time.monotonic() - started
     if probe and model.trainable_variables:
         print(probe_text(config, data, model, strategy))
@@ -102,13 +102,13 @@ def train(
             "val": content_fingerprint(data.val),
         },
         "code": revision(),
-        "frozen": getattr(model, "fingerprint", None),
+        "frozen": model.fingerprint,
         "replicas": strategy.num_replicas_in_sync,
         "machine": machine(),
     }
     run = Run(path, config, facts)
     compile_model(model, config.fit, facts["steps"], strategy)
-    images.remove_leftovers(path)
+    files.remove_leftovers(path)
     if recorded and resume:
         _check_data(recorded, run)
     _fit(model, run, data, recorded if resume else None, adapting, callbacks)
@@ -116,7 +116,7 @@ def train(
 
 
 def _length(
-    config: Config, data: Data, model: keras.Model, strategy: tf.distribute.Strategy,
+    config: Config, data: Data, model: ReconstructionModel, strategy: tf.distribute.Strategy,
     recorded: Run | None,
 ) -> dict[str, Any]:  # fmt: skip
     """``steps``, ``steps_per_epoch`` and, for minutes, the ``calibration`` behind them."""
@@ -169,7 +169,7 @@ def _warn_of_changes(recorded: Run, run: Run) -> None:
 
 
 def _fit(
-    model: keras.Model, run: Run, data: Data, recorded: Run | None, seconds_before: float,
+    model: ReconstructionModel, run: Run, data: Data, recorded: Run | None, seconds_before: float,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:  # fmt: skip
     """Trains to the end, from the checkpoint of the `recorded` run where there is one."""
@@ -182,7 +182,7 @@ def _fit(
     if not recorded:
         run.save()  # from here on the run exists
     print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path} --resume)")
-    average = MovingAverage(inference_variables(model), fit.ema_decay) if fit.ema_decay else None
+    average = MovingAverage(model.inference_variables, fit.ema_decay) if fit.ema_decay else None
     history = History(path, 0)
     callbacks = [*_stoppers(fit), *callbacks]
     state = Checkpoint(
@@ -223,7 +223,7 @@ def _fit(
 
 
 def _validate_once(
-    model: keras.Model, validation: tf.data.Dataset, history: History, state: Checkpoint
+    model: ReconstructionModel, validation: tf.data.Dataset, history: History, state: Checkpoint
 ) -> None:
     """A model that was solved for takes no steps; it is validated and kept."""
     for callback in (history, state):

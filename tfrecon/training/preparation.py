@@ -19,6 +19,7 @@ from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.metrics import keras_metric
 from tfrecon.models import build_model
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import Data, training_batches, validation_batches
 from tfrecon.training.optimizers import build_optimizer
 
@@ -51,7 +52,9 @@ def fast_precision() -> str:
     return "bfloat16" if fast else "float32"
 
 
-def built(config: Config, mask: bool, precision: str) -> tuple[tf.distribute.Strategy, keras.Model]:
+def built(
+    config: Config, mask: bool, precision: str
+) -> tuple[tf.distribute.Strategy, ReconstructionModel]:
     """The strategy and, under it, the model. Raises UserError where it cannot take the images."""
     keras.utils.set_random_seed(config.fit.seed)
     keras.config.set_dtype_policy(POLICIES[precision])
@@ -61,9 +64,8 @@ def built(config: Config, mask: bool, precision: str) -> tuple[tf.distribute.Str
             config.model, image_size=config.data.image_size, mask=mask, seed=config.fit.seed
         )
     _check_crop(config, model)
-    if hasattr(model, "refine_steps"):
-        model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
-    if config.fit.hole_weight != 1 and not getattr(model, "weighs_pixels", True):
+    model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
+    if config.fit.hole_weight != 1 and not model.weighs_pixels:
         raise UserError(
             f"model {config.model.name!r} cannot weigh single pixels; set fit.hole_weight=1"
         )
@@ -88,10 +90,9 @@ def distribution(fit: FitConfig) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def _check_crop(config: Config, model: keras.Model) -> None:
+def _check_crop(config: Config, model: ReconstructionModel) -> None:
     """Raises UserError for training or validation images that the model cannot take."""
-    multiple, fixed = getattr(model, "size_multiple", 1), getattr(model, "fixed_size", None)
-    smallest = getattr(model, "smallest_size", 1)
+    multiple, smallest, fixed = model.size_multiple, model.smallest_size, model.fixed_size
     least = f" and at least {smallest}" if smallest > multiple else ""
     size = config.data.image_size
     for name in ("image_size", "crop_size"):
@@ -103,7 +104,7 @@ def _check_crop(config: Config, model: keras.Model) -> None:
                 f"data.{name} must be a multiple of {multiple}{least} for this model, not {size}"
             )
     positions = size // multiple
-    if hasattr(model, "tap_stride") and size < config.data.image_size and positions < FEW_POSITIONS:
+    if model.extractor and size < config.data.image_size and positions < FEW_POSITIONS:
         print(
             f"warning: of a training crop of {size} pixels the coarsest tap has {positions}×"
             f"{positions} positions, and a backbone's padding reaches many of them, more than in "
@@ -113,7 +114,7 @@ def _check_crop(config: Config, model: keras.Model) -> None:
 
 
 def compile_model(
-    model: keras.Model, fit: FitConfig, total_steps: int, strategy: tf.distribute.Strategy
+    model: ReconstructionModel, fit: FitConfig, total_steps: int, strategy: tf.distribute.Strategy
 ) -> None:
     """Optimizer, loss and metrics of a run of so many steps.
 
@@ -121,22 +122,20 @@ def compile_model(
     """
     with strategy.scope():
         optimizer = build_optimizer(fit, total_steps)
-        variables = getattr(model, "optimized_variables", lambda: model.trainable_variables)()
         # Built now: a checkpoint can only be restored into slots that exist.
-        optimizer.build(variables)
+        optimizer.build(model.optimized_variables)
         model.compile(
             optimizer=optimizer,
             loss=losses.mixture(fit.loss),
             metrics=[keras_metric(name) for name in VALIDATED],
             jit_compile=False,  # XLA halves the speed of these networks on a CPU
         )
-    own = getattr(model, "monitored", [metric.name for metric in model.metrics])
-    computed = [*VALIDATED, *own]
+    computed = [*VALIDATED, *model.monitored]
     if fit.monitor.removeprefix("val_") not in computed:
         raise unknown("fit.monitor", fit.monitor, [f"val_{name}" for name in VALIDATED])
 
 
-def probe_text(config: Config, data: Data, model: keras.Model, strategy: Any) -> str:
+def probe_text(config: Config, data: Data, model: ReconstructionModel, strategy: Any) -> str:
     """How far the model gets on one batch in PROBE_STEPS, in a sentence; it keeps its weights."""
     fit = dataclasses.replace(config.fit, schedule="constant", warmup_steps=0)
     compile_model(model, fit, PROBE_STEPS, strategy)
@@ -160,7 +159,7 @@ def probe_text(config: Config, data: Data, model: keras.Model, strategy: Any) ->
 
 
 @contextlib.contextmanager
-def _weights_kept(model: keras.Model) -> Iterator[None]:
+def _weights_kept(model: ReconstructionModel) -> Iterator[None]:
     before = [np.asarray(variable) for variable in model.variables]
     yield
     for variable, value in zip(model.variables, before, strict=True):
@@ -193,7 +192,7 @@ class _Clock(keras.callbacks.Callback):
 
 
 def measured_pace(
-    config: Config, data: Data, model: keras.Model, strategy: tf.distribute.Strategy
+    config: Config, data: Data, model: ReconstructionModel, strategy: tf.distribute.Strategy
 ) -> dict[str, float]:
     """``seconds_per_step`` of training and ``seconds_per_validation``.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files
 from tfrecon.base.config import (
     LENGTHS,
     Config,
@@ -19,11 +19,11 @@ from tfrecon.base.config import (
     from_tables,
     names_model,
     read_json,
-    with_defaults,
     with_settings,
 )
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
+from tfrecon.models import defaults, entry
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
 FORMAT = 2
@@ -68,7 +68,7 @@ class Run:
         """Writes config and facts."""
         # The configuration last: a folder that has it is a run.
         for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
-            with images.replacing(self.path / name) as temporary:
+            with files.replacing(self.path / name) as temporary:
                 temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
@@ -96,22 +96,20 @@ class Run:
             )  # fmt: skip
         finally:
             keras.config.set_dtype_policy(policy)
-        check_frozen(self, getattr(model, "fingerprint", None))
+        check_frozen(self, model.fingerprint)
         arrays, _ = checkpoint.load(self.path / BEST)
-        checkpoint.assign(self.path / BEST, arrays, {"model": inference_variables(model)})
+        checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
         return model
 
     def _with(self, options: Mapping[str, Any]) -> Spec:
         """The model's Spec with options that matter at inference only put on top."""
-        from tfrecon.models import INFERENCE_OPTIONS
-
         trained = self.config.model
+        known = entry(trained.name).inference_options
         for key in options:
-            if key not in INFERENCE_OPTIONS[trained.name]:
-                known = ", ".join(INFERENCE_OPTIONS[trained.name]) or "none"
+            if key not in known:
                 raise UserError(
                     f"model.{key} cannot be set on a trained run; of {trained.name!r} these can: "
-                    f"{known}"
+                    + (", ".join(known) or "none")
                 )
         return Spec(trained.name, {**trained.options, **options})
 
@@ -165,10 +163,10 @@ def _as_asked(run: Run) -> Run:
 
 def complete(tables: Mapping[str, Any], source: str = "configuration") -> Config:
     """The checked Config of nested tables, on top of the defaults of the model that they name."""
-    from tfrecon.models import DEFAULTS
-
     check_sections(tables, source)
-    return from_tables(with_defaults(tables, DEFAULTS), source)
+    if "model" in tables:
+        tables = with_settings(defaults(Spec.parse(tables["model"], "model").name), tables)
+    return from_tables(tables, source)
 
 
 SAME_SETTINGS_REMEDY = "go on with --run and --resume alone, or start another --run"
@@ -204,11 +202,6 @@ def _forgive(mine: Table, theirs: Table, facts: Mapping[str, Any]) -> None:
         mine["precision"] = theirs["precision"]
     if facts["steps"] == 0:
         mine.update({name: theirs[name] for name in LENGTHS})
-
-
-def inference_variables(model: Any) -> list[Any]:
-    """The variables that a model's `call` uses, which are what evaluation and export need."""
-    return list(getattr(model, "inference_variables", model.weights))
 
 
 def resources_used(path: Path) -> dict[str, float]:
