@@ -189,11 +189,14 @@ def test_extras_are_read_like_losses():
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"weight": 0}, "the weight of data.extra 'folder' must be a number greater than 0"),
-        ({"weight": "1"}, "and finite, not '1'"),
+        (
+            {"weight": 0},
+            "the weight of data.extra 'folder' must be greater than 0 and finite, not 0",
+        ),
+        ({"weight": "1"}, "must be a number, not '1'"),
         ({"weight": float("inf")}, "finite, not inf"),
         ({"weight": True}, "not True"),
-        ({"root": 3}, "the root of data.extra 'folder' must be a string, not 3"),
+        ({"root": 3}, "the root of data.extra 'folder' must be a string or nothing, not 3"),
         ({"root": "nowhere"}, "folder 'nowhere' does not exist"),
         ({"rooot": "p"}, "unknown option 'rooot' of recipe 'folder'; known: inputs, targets"),
         ({"name": "foldr"}, "unknown recipe 'foldr'; did you mean 'folder'?"),
