@@ -158,10 +158,4 @@ def _running(model: keras.Model) -> dict[str, list[Any]]:
 
 
 def _number(value: Any) -> Any:
-    return (
-        None
-        if value is None
-        else float(value)
-        if isinstance(value, float | np.floating)
-        else int(value)
-    )
+    return value.item() if isinstance(value, np.generic) else value
