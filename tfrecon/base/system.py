@@ -14,16 +14,15 @@ import numpy as np
 
 
 def peak_memory_gib() -> float:
-    """The most memory that this process has held at once; 0 where the system does not tell.
-
-    Not by getrusage, whose figure begins at that of the process that started this one."""
+    """The most memory that this process has held at once; 0 where the system does not tell."""
+    # Not by getrusage: its figure starts at that of the parent process.
     peaks = _values(Path("/proc/self/status"), "VmHWM")
     return int(peaks[0].split()[0]) / 2**20 if peaks else 0.0
 
 
 def revision() -> dict[str, Any]:
-    """The git revision of tfrecon's own code and whether its tree was clean; Nones where it is no
-    checkout."""
+    """The git ``revision`` of tfrecon's code and whether its tree was ``clean``; both are None
+    where the code is no checkout."""
     folder = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str | None:

@@ -17,7 +17,15 @@ from tfrecon.base.errors import UserError
 from tfrecon.data import check, guards, mixture, pipeline, recipes
 from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
-from tfrecon.data.store import Parts, Reader, Wanted, check_memory, decode, files_of
+from tfrecon.data.store import (
+    Parts,
+    Reader,
+    Wanted,
+    check_memory,
+    content_fingerprint,
+    decode,
+    files_of,
+)
 from tfrecon.models.base import ReconstructionModel
 
 ADAPTATION_IMAGES = 2000
@@ -44,6 +52,19 @@ class Data:
     def all_train(self) -> list[Sample]:
         """Training photos of all recipes: those of an epoch."""
         return [*self.train, *itertools.chain.from_iterable(self.extra)]
+
+    def facts(self) -> dict[str, Any]:
+        """What a run records of its data, and compares when it goes on."""
+        return {
+            "mask": self.mask,
+            "train_images": len(self.all_train),
+            "val_images": len(self.val),
+            "findings": self.findings,
+            "data": {
+                "train": content_fingerprint(self.all_train),
+                "val": content_fingerprint(self.val),
+            },
+        }
 
 
 def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:

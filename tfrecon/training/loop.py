@@ -17,7 +17,6 @@ from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.system import changes, machine, revision
-from tfrecon.data.store import content_fingerprint
 from tfrecon.models import check_model
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import (
@@ -31,12 +30,12 @@ from tfrecon.training.datasets import (
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.optimizers import build_optimizer
 from tfrecon.training.preparation import (
-    built,
     compile_model,
     fast_precision,
     measured_pace,
     probe_text,
     steps_in,
+    strategy_and_model,
 )
 from tfrecon.training.progress import History, Progress, SampleGrid
 from tfrecon.training.run import (
@@ -66,8 +65,8 @@ def train(
 
     `callbacks` see every epoch before history and checkpoint do, so that what they add to its
     values is recorded. Training may take several `fit` calls, each with its `on_train_begin`. A
-    resumed run gives Keras's EarlyStopping and ReduceLROnPlateau their counters back; another
-    callback's state is its own affair.
+    resumed run gives Keras's EarlyStopping and ReduceLROnPlateau their counters back; every other
+    callback has to keep its state itself.
     """
     check_model(config.model)  # the names and options, before thousands of files are read
     losses.mixture(config.fit.loss)
@@ -81,7 +80,7 @@ def train(
     precision = config.fit.precision
     if precision == "auto":
         precision = recorded.facts["precision"] if recorded else fast_precision()
-    strategy, model = built(config, data.mask, precision)
+    strategy, model = strategy_and_model(config, data.mask, precision)
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     started = time.monotonic()
     if model.adapts_to and not resume:
@@ -91,16 +90,9 @@ def train(
         print(probe_text(config, data, model, strategy))
     facts = {
         "format": FORMAT,
-        "mask": data.mask,
         "precision": precision,
         **_length(config, data, model, strategy, recorded),
-        "train_images": len(data.all_train),
-        "val_images": len(data.val),
-        "findings": data.findings,
-        "data": {
-            "train": content_fingerprint(data.all_train),
-            "val": content_fingerprint(data.val),
-        },
+        **data.facts(),
         "code": revision(),
         "frozen": model.fingerprint,
         "replicas": strategy.num_replicas_in_sync,
@@ -139,7 +131,7 @@ def _length(
 
 
 def _check_data(recorded: Run, run: Run) -> None:
-    """Raises UserError when the data of a run that goes on is no longer the same."""
+    """Raises UserError unless a run that goes on has the data and frozen weights of its start."""
     check_frozen(recorded, run.facts["frozen"])
     for name in ("train_images", "val_images", "mask"):
         then, now = recorded.facts[name], run.facts[name]
@@ -158,7 +150,7 @@ def _check_data(recorded: Run, run: Run) -> None:
 
 
 def _warn_of_changes(recorded: Run, run: Run) -> None:
-    """Says so when the machine of a run that goes on is no longer the same."""
+    """Warns where a run goes on on another machine than it began on."""
     different = changes(recorded.facts.get("machine", {}), run.facts["machine"])
     if different:
         print(
@@ -225,7 +217,7 @@ def _fit(
 def _validate_once(
     model: ReconstructionModel, validation: tf.data.Dataset, history: History, state: Checkpoint
 ) -> None:
-    """A model that was solved for takes no steps; it is validated and kept."""
+    """Validates and keeps a model that was solved for and takes no steps."""
     for callback in (history, state):
         callback.set_model(model)
     values = model.evaluate(validation, verbose=0, return_dict=True)

@@ -52,7 +52,7 @@ def fast_precision() -> str:
     return "bfloat16" if fast else "float32"
 
 
-def built(
+def strategy_and_model(
     config: Config, mask: bool, precision: str
 ) -> tuple[tf.distribute.Strategy, ReconstructionModel]:
     """The strategy and, under it, the model. Raises UserError where it cannot take the images."""

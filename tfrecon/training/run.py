@@ -150,8 +150,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
 
 
 def _as_asked(run: Run) -> Run:
-    """A run of any format in the present one. Formerly the configuration held the steps that
-    minutes became, and the facts the minutes; it did not keep that a precision was automatic."""
+    """Brings a run of the old format into the present one. There the configuration held the steps
+    that minutes became, and the facts held the minutes; nothing told that a precision had been
+    automatic."""
     if "format" in run.facts:
         return run
     fit = run.config.fit
