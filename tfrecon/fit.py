@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.base.config import names_model
     from tfrecon.base.system import set_threads
+    from tfrecon.models import entry
     from tfrecon.training.run import check_same_settings, complete, open_run
 
     if arguments.list:
@@ -82,14 +83,14 @@ def _body(arguments: argparse.Namespace) -> None:
         return _prepare(given)
     if arguments.resume and not arguments.run and not names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
-    config = None
-    if not arguments.resume or names_model(given):
-        config = complete(given)  # checked before TensorFlow is imported
+    config = complete(given) if names_model(given) or not arguments.resume else None
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
     if recorded:
         check_same_settings(given, recorded)
         config = recorded.config
+    elif config:
+        entry(config.model.name)  # TensorFlow takes seconds to start; a wrong name is told before
     start_tensorflow()
     from tfrecon.training import loop
 
