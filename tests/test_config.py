@@ -99,8 +99,8 @@ def test_a_folder_as_configuration_file(tmp_path):
     ],
 )  # fmt: skip
 def test_the_values_of_set_are_typed_like_toml(text, value):
-    found = parse_set([f"fit.key={text}"])["fit"]["key"]
-    assert found == value and type(found) is type(value)
+    parsed = parse_set([f"fit.key={text}"])["fit"]["key"]
+    assert parsed == value and type(parsed) is type(value)
 
 
 def test_set_nests_and_the_later_one_wins():
@@ -133,9 +133,9 @@ def test_none_is_an_absent_value_where_one_may_be_absent():
 
 
 def test_none_keeps_its_own_meaning_where_it_has_one():
-    found = config("data.cache=none", "fit.strategy=none", "model.fill=none")
-    assert (found.data.cache, found.fit.strategy) == ("none", "none")
-    assert found.model.options == {"fill": "none"}
+    read = config("data.cache=none", "fit.strategy=none", "model.fill=none")
+    assert (read.data.cache, read.fit.strategy) == ("none", "none")
+    assert read.model.options == {"fill": "none"}
     refused("fit.batch_size must be a whole number, not 'none'", "fit.batch_size=none")
 
 
@@ -200,12 +200,12 @@ def test_values_out_of_range_are_one_sentence(assignment, said):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("steps", "epochs"), ("steps", "minutes"), ("epochs", "minutes")]
+    ("first", "second"), [("steps", "epochs"), ("steps", "minutes"), ("epochs", "minutes")]
 )
-def test_lengths_exclude_each_other(one, other):
-    assert getattr(config(f"fit.{one}=3").fit, one) == 3
-    refused(f"fit.{one} and fit.{other} exclude each other; keep one", f"fit.{one}=3",
-            f"fit.{other}=3")  # fmt: skip
+def test_lengths_exclude_each_other(first, second):
+    assert getattr(config(f"fit.{first}=3").fit, first) == 3
+    refused(f"fit.{first} and fit.{second} exclude each other; keep one", f"fit.{first}=3",
+            f"fit.{second}=3")  # fmt: skip
 
 
 def test_a_schedule_and_the_plateau_exclude_each_other():
@@ -223,9 +223,9 @@ def test_load_size_is_at_least_the_image_size():
 
 
 def test_options_without_a_name_are_those_of_the_default():
-    found = config("fit.optimizer.epsilon=0.1", "data.recipe.inputs=below")
-    assert found.fit.optimizer == Spec("adam", {"epsilon": 0.1})
-    assert found.data.recipe == Spec("demo", {"inputs": "below"})
+    read = config("fit.optimizer.epsilon=0.1", "data.recipe.inputs=below")
+    assert read.fit.optimizer == Spec("adam", {"epsilon": 0.1})
+    assert read.data.recipe == Spec("demo", {"inputs": "below"})
     assert config("fit.optimizer=sgd").fit.optimizer == Spec("sgd")
 
 
@@ -259,16 +259,18 @@ def test_merging_keeps_what_it_does_not_name():
     assert merged({"data": {"root": "a"}}, {"data": {"root": "b"}}) == {"data": {"root": "b"}}
 
 
-@pytest.mark.parametrize("one", ["boxes", {"name": "boxes", "size": 9}])
-def test_merging_drops_the_options_when_the_name_changes(one):
+@pytest.mark.parametrize("damage", ["boxes", {"name": "boxes", "size": 9}])
+def test_merging_drops_the_options_when_the_name_changes(damage):
     for other in ("scratches", {"name": "scratches", "width": 2}):
-        whole = {"name": "scratches"} if isinstance(one, dict) and other == "scratches" else other
-        assert merged({"damage": one}, {"damage": other}) == {"damage": whole}
+        whole = (
+            {"name": "scratches"} if isinstance(damage, dict) and other == "scratches" else other
+        )
+        assert merged({"damage": damage}, {"damage": other}) == {"damage": whole}
     options = {"name": "boxes", "size": 5}
-    assert merged({"damage": one}, {"damage": {"size": 5}}) == {"damage": options}
-    assert merged({"damage": one}, {"damage": options}) == {"damage": options}
-    assert merged({"damage": {"size": 5}}, {"damage": one})["damage"]["name"] == "boxes"
-    assert merged({"damage": one}, {"damage": "boxes"}) == {"damage": one}
+    assert merged({"damage": damage}, {"damage": {"size": 5}}) == {"damage": options}
+    assert merged({"damage": damage}, {"damage": options}) == {"damage": options}
+    assert merged({"damage": {"size": 5}}, {"damage": damage})["damage"]["name"] == "boxes"
+    assert merged({"damage": damage}, {"damage": "boxes"}) == {"damage": damage}
 
 
 def test_round_trip_through_json(tmp_path):
@@ -278,11 +280,11 @@ def test_round_trip_through_json(tmp_path):
         'fit.loss=["l1", {name = "charbonnier", weight = 0.5}]', "fit.minutes=2.5",
         "fit.optimizer.name=adam", "fit.optimizer.beta_1=0.5", "fit.learning_rate=1e-4",
     )  # fmt: skip
-    for one in (whole, config()):
-        assert from_tables(one.to_dict()) == one
+    for settings in (whole, config()):
+        assert from_tables(settings.to_dict()) == settings
         path = tmp_path / "config.json"
-        path.write_text(json.dumps(one.to_dict()))
-        assert read_json(path) == one
+        path.write_text(json.dumps(settings.to_dict()))
+        assert read_json(path) == settings
 
 
 # The command line on top of a file
@@ -298,10 +300,10 @@ def test_flags_come_over_the_file_and_set_over_flags(tmp_path):
     file = '[model]\nname = "pix2pix"\nfill = "mean"\n[data]\nrecipe = "demo"\n[fit]\nseed = 4\n'
     flags = ("--data", "folder", "--root", "here", "--strategy", "mirrored")
     sets = ("--set", "fit.strategy=none", "--set", "model.dropout=0")
-    found = from_tables(spelled(tmp_path, file, *flags, *sets))
-    assert found.model == Spec("pix2pix", {"fill": "mean", "dropout": 0})
-    assert (found.data.recipe, found.data.root) == (Spec("folder"), "here")
-    assert (found.fit.strategy, found.fit.seed) == ("none", 4)
+    read = from_tables(spelled(tmp_path, file, *flags, *sets))
+    assert read.model == Spec("pix2pix", {"fill": "mean", "dropout": 0})
+    assert (read.data.recipe, read.data.root) == (Spec("folder"), "here")
+    assert (read.fit.strategy, read.fit.seed) == ("none", 4)
     same = spelled(tmp_path, file, "--model", "pix2pix")
     assert same["model"] == {"name": "pix2pix", "fill": "mean"}
     other = spelled(tmp_path, file, "--model", "other", "--set", "model.width=3")
@@ -312,6 +314,6 @@ def test_flags_come_over_the_file_and_set_over_flags(tmp_path):
     "arguments", [("--minutes", "0.5"), ("--epochs", "2"), ("--set", "fit.epochs=2")]
 )
 def test_a_new_length_replaces_that_of_the_file(tmp_path, arguments):
-    found = spelled(tmp_path, 'model = "pix2pix"\n[fit]\nsteps = 9\nseed = 4', *arguments)
-    assert "steps" not in found["fit"] and found["fit"]["seed"] == 4
-    from_tables(found)
+    given = spelled(tmp_path, 'model = "pix2pix"\n[fit]\nsteps = 9\nseed = 4', *arguments)
+    assert "steps" not in given["fit"] and given["fit"]["seed"] == 4
+    from_tables(given)

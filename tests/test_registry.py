@@ -36,8 +36,8 @@ def refused(text: str, **options) -> None:
 
 
 def test_a_builder_gets_the_options_and_the_context():
-    found = build(Spec("box", {"size": 3, "share": 1}), TABLE, "damage", seed=7)
-    assert found == (3, 1, "hard", None, None, 7)
+    built = build(Spec("box", {"size": 3, "share": 1}), TABLE, "damage", seed=7)
+    assert built == (3, 1, "hard", None, None, 7)
 
 
 def test_parse_reads_names_and_tables():
@@ -98,8 +98,8 @@ def test_check_says_what_build_would_say_and_builds_nothing():
 
 
 def test_the_word_none_is_an_absent_value_unless_it_has_a_meaning():
-    found = check_options(box, Spec("box", {"names": "none", "kind": "none"}), "damage")
-    assert found == {"names": None, "kind": "none"}
+    options = check_options(box, Spec("box", {"names": "none", "kind": "none"}), "damage")
+    assert options == {"names": None, "kind": "none"}
     assert or_absent("none", int | None) is None
     assert or_absent("none", Literal["none", "all"] | None) == "none"
     for hint in (int, str, Any):

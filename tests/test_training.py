@@ -397,8 +397,10 @@ def two_replicas():
 def test_mirrored_takes_every_device(photos, monkeypatch):
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", list)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    found = preparation.distribution(config(photos, strategy="mirrored", batch_size=2 * 3 * 4).fit)
-    assert found == [device.name for device in devices]
+    shared_by = preparation.distribution(
+        config(photos, strategy="mirrored", batch_size=2 * 3 * 4).fit
+    )
+    assert shared_by == [device.name for device in devices]
     alone = preparation.distribution(config(photos, strategy="none").fit)
     assert alone is tf.distribute.get_strategy()
 
