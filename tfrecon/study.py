@@ -102,7 +102,8 @@ def lines(cells: Sequence[Cell]) -> list[str]:
     """A line for each cell: its name and its labels by axis."""
     width = max(len(cell.name) for cell in cells)
     return [
-        f"{cell.name:{width}}  " + " ".join(f"{axis}={one}" for axis, one in cell.labels.items())
+        f"{cell.name:{width}}  "
+        + " ".join(f"{axis}={label}" for axis, label in cell.labels.items())
         for cell in cells
     ]
 
