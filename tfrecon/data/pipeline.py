@@ -7,6 +7,7 @@ evaluation from the sample's id. The stream can therefore start at any step and 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -109,22 +110,12 @@ def native_batches(
     Consecutive samples of equal size share a batch, so the order is kept.
     """
     parts = ["input", "mask"] if samples and samples[0].boxes else ["input"]
-    pending: list[tuple[Sample, Batch]] = []
-
-    def finished() -> tuple[list[Sample], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        group, planes = zip(*pending, strict=True)
-        batch = {part: images.to_float(np.stack([p[part] for p in planes])) for part in parts}
-        return list(group), batch["input"], batch.get("mask")
-
-    for sample in samples:
-        planes = parts_of(sample, parts)
-        full = len(pending) == batch_size
-        if pending and (full or planes["input"].shape != pending[0][1]["input"].shape):
-            yield finished()
-            pending = []
-        pending.append((sample, planes))
-    if pending:
-        yield finished()
+    loaded = ((sample, parts_of(sample, parts)) for sample in samples)
+    for _, of_one_size in itertools.groupby(loaded, lambda pair: pair[1]["input"].shape):
+        while pairs := list(itertools.islice(of_one_size, batch_size)):
+            group, planes = zip(*pairs, strict=True)
+            batch = {part: images.to_float(np.stack([p[part] for p in planes])) for part in parts}
+            yield list(group), batch["input"], batch.get("mask")
 
 
 def has_mask(samples: Sequence[Sample], config: DataConfig, training: bool = False) -> bool:
