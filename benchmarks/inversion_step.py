@@ -54,26 +54,22 @@ def ours(start: Path) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon.base import config, system
-    from tfrecon.models import defaults
+    from tfrecon.base import system
     from tfrecon.models.feature_inversion import feature_inversion
     from tfrecon.training import preparation
     from tfrecon.training.preparation import POLICIES
+    from tfrecon.training.run import complete
 
     system.set_threads()
     keras.config.set_dtype_policy(POLICIES["bfloat16"])
-    tables = config.merged(
-        {"model": "feature_inversion", **defaults("feature_inversion")},
-        {"fit": {"schedule": "constant", "warmup_steps": 0}},  # as simple as PyTorch's below
-    )
+    as_simple_as_pytorch_below = {"fit": {"schedule": "constant", "warmup_steps": 0}}
+    fit = complete({"model": "feature_inversion", **as_simple_as_pytorch_below}).fit
     model = feature_inversion(weights=None, image_size=SIDE, seed=0)
     x = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 3), np.float32)
     model.adapt([x], BATCH)
     arrays = {variable.path: np.asarray(variable) for variable in model.variables}
     np.savez(start, x=x, **{path.replace("/", "|"): array for path, array in arrays.items()})
-    preparation.compile_model(
-        model, config.from_tables(tables).fit, 1, tf.distribute.get_strategy()
-    )
+    preparation.compile_model(model, fit, 1, tf.distribute.get_strategy())
 
     class Rounds(keras.callbacks.Callback):
         """Answers after each round, and waits for the next."""
