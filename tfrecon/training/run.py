@@ -201,7 +201,7 @@ def _forgive(mine: Table, theirs: Table, facts: Mapping[str, Any]) -> None:
     was asked for: an automatic precision, and any length for a model that is solved for."""
     if mine["precision"] == "auto":
         mine["precision"] = theirs["precision"]
-    if facts["steps"] == 0:
+    if facts.get("steps") == 0:
         mine.update({name: theirs[name] for name in LENGTHS})
 
 
