@@ -61,8 +61,10 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    from tfrecon.base.config import from_tables, merged, names_model
-    from tfrecon.training.run import check_same_settings, open_run, set_threads
+    from tfrecon.base.config import names_model
+    from tfrecon.base.system import set_threads
+    from tfrecon.models import entry
+    from tfrecon.training.run import check_same_settings, complete, open_run
 
     if arguments.list:
         return _list(arguments.list)
@@ -71,20 +73,18 @@ def _body(arguments: argparse.Namespace) -> None:
         return _prepare(given)
     if arguments.resume and not arguments.run and not names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
-    if not arguments.resume or names_model(given):
-        from_tables(given)  # the cheap checks, before TensorFlow is imported
+    config = complete(given) if names_model(given) or not arguments.resume else None
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
+    if recorded:
+        check_same_settings(given, recorded)
+        config = recorded.config
+    elif config:
+        entry(config.model.name)  # TensorFlow takes seconds to start; a wrong name is told before
     start_tensorflow()
-    from tfrecon.models import defaults
     from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
-    if names_model(given):
-        given = merged(defaults(from_tables(given).model.name), given)
-    if recorded:
-        check_same_settings(given, recorded)
-    config = recorded.config if recorded else from_tables(given)
     trained = loop.train(
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,

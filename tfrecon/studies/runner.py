@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecon.base.config import from_tables, merged
+from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
-from tfrecon.models import defaults
 from tfrecon.reports import tables
 from tfrecon.reports.comparison import Scored, default_metric, mean
 from tfrecon.reports.reading import REPORT, has_report, read_report
@@ -63,8 +62,7 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     theirs = run.config.to_dict()
     known = {section: {key: theirs[section][key] for key in keys}
              for section, keys in INDIFFERENT.items()}  # fmt: skip
-    whole = merged(defaults(from_tables(cell.tables).model.name), cell.tables)
-    check_same_settings(merged(whole, known), run, REMEDY)
+    check_same_settings(merged(cell.tables, known), run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 

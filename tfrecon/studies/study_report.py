@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.system import set_threads
 from tfrecon.reports.comparison import Comparison, Scored, compare
 from tfrecon.reports.reading import read_report
 from tfrecon.reports.report import data_config, evaluate_runs
 from tfrecon.reports.writing import write as write_comparison
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result
-from tfrecon.training.run import set_threads
 
 TOLERANCE = 1e-5
 """Of a column's mean size: what a repeated evaluation may differ by, and what CSV files round."""
