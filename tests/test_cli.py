@@ -130,6 +130,7 @@ def test_wrong_arguments_of_fit(refuses, arguments, words):
         (("--set", "data.damage.size=33"), "a box of 33 pixels does not fit"),
         (("--set", "fit.loss=l3"), "unknown loss 'l3'"),
         (("--set", "fit.loss=[]"), "fit.loss must name at least one loss"),
+        (("--set", "fit.loss=keras.losses.MeanSquaredError"), "is no tfrecon.losses.ImageLoss"),
         (("--set", "fit.optimizer.name=adamm"), "unknown optimizer 'adamm'; did you mean 'adam'?"),
         (("--set", "fit.optimizer.beta1=0.5"), "did you mean 'beta_1'?"),
         (("--set", "fit.optimizer.learning_rate=1"), "takes 'learning_rate' from elsewhere"),

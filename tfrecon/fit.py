@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,6 @@ def parser() -> Parser:
     )
     command.flag("--skip-unreadable", "train without the images that cannot be read")
     return command
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _body, argv)
 
 
 def _body(arguments: argparse.Namespace) -> None:
@@ -122,7 +117,8 @@ def _prepare(given: dict[str, Any]) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The configuration that the command line spells, later settings over earlier ones."""
+    """The tables that the command line gives: those of --config, over them the other options, and
+    over all the settings of --set."""
     from tfrecon.base import facts
     from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
@@ -145,9 +141,9 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
-    """The run's folder: that of --run, or one named after model and recipe.
+    """The run's folder: that of --run, or a folder named after model and recipe.
 
-    A name that is taken is an error when the user gave it, and gets a number otherwise.
+    A folder that exists is an error when the user named it; otherwise the name gets a number.
     """
     from tfrecon.base.registry import Spec
 
@@ -172,6 +168,8 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
 def _taken(path: Path) -> bool:
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
+
+main = functools.partial(run, parser(), _body)
 
 if __name__ == "__main__":
     sys.exit(main())

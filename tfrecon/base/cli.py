@@ -43,9 +43,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(
-    parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None
+    parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> int:
-    """Parses `argv` and calls `body`; returns the exit code.
+    """Parses `argv` (None: those of the process) and calls `body`; returns the exit code.
 
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
     without permission included), 130 for Ctrl-C.

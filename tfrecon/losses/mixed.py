@@ -46,7 +46,12 @@ def mixture(specs: list[Spec]) -> ImageLoss:
         options = dict(spec.options)
         weight = options.pop("weight", 1.0)
         check_type(f"the weight of loss {spec.name!r}", weight, float)
-        terms.append((float(weight), build(Spec(spec.name, options), LOSSES, "loss")))
+        loss = build(Spec(spec.name, options), LOSSES, "loss")
+        if not isinstance(loss, ImageLoss):  # a loss of Keras would reduce differently, silently
+            raise UserError(
+                f"loss {spec.name!r} is no tfrecon.losses.ImageLoss; derive it from that"
+            )
+        terms.append((float(weight), loss))
     if not terms:
         raise UserError("fit.loss must name at least one loss")
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Mixture(terms, name="mixture")
