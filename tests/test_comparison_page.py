@@ -16,7 +16,7 @@ from made_up_comparison import made_up, page_arguments
 
 from tfrecon.base.config import from_tables
 from tfrecon.reports import atlas, plots, statistics, svg, tables
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports.comparison import badness
 from tfrecon.reports.costs import Cost
 from tfrecon.reports.page import page

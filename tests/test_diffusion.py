@@ -21,8 +21,8 @@ from tfrecon.losses import mixture
 from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.denoising import Diffusion
 from tfrecon.models.diffusion import diffusion
-from tfrecon.reports.report import evaluate_runs
-from tfrecon.reports.score_table import find
+from tfrecon.reports.evaluation import evaluate_runs
+from tfrecon.reports.scores import find
 from tfrecon.training import loop
 
 SMALL = {"image_size": 32, "width": 8, "steps": 3, "seed": 0}

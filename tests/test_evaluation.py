@@ -13,8 +13,8 @@ from tfrecon.base import images
 from tfrecon.base.errors import UserError
 from tfrecon.metrics import METRICS, artefacts, kid
 from tfrecon.reports import baselines, denoisers, gallery, pictures, scoring
-from tfrecon.reports import score_table as table
-from tfrecon.reports.report import data_config, evaluate_runs, report_name
+from tfrecon.reports import scores as table
+from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
 
 
 def rows(method, values):

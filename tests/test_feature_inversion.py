@@ -27,7 +27,7 @@ from tfrecon.models.feature_inversion import feature_inversion
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.decoders.residual import residual
 from tfrecon.networks.fusion import FUSIONS
-from tfrecon.reports.report import evaluate_runs
+from tfrecon.reports.evaluation import evaluate_runs
 from tfrecon.training import loop
 from tfrecon.training.run import open_run
 

@@ -7,8 +7,8 @@ from tfrecon.base.errors import UserError
 from tfrecon.reports import baselines
 from tfrecon.reports.comparison import compare
 from tfrecon.reports.costs import from_csv
+from tfrecon.reports.evaluation import data_config, evaluate_runs
 from tfrecon.reports.reading import read_report
-from tfrecon.reports.report import data_config, evaluate_runs
 from tfrecon.reports.writing import write
 
 

@@ -6,7 +6,7 @@ from made_up_comparison import BASE, comparison_of, scored, shifted
 from scipy import stats
 
 from tfrecon.base.errors import UserError
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports import statistics
 from tfrecon.reports.comparison import compare, mean
 

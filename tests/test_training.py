@@ -16,8 +16,8 @@ import tensorflow as tf
 from tfrecon.base import checkpoint, images
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import UserError
-from tfrecon.reports import score_table as table
-from tfrecon.reports.report import evaluate_runs
+from tfrecon.reports import scores as table
+from tfrecon.reports.evaluation import evaluate_runs
 from tfrecon.training import loop, preparation
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.progress import Progress, SampleGrid

@@ -84,7 +84,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if len(runs) > 1 and arguments.pairs:
         raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")
     start_tensorflow()
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs(
         runs,
@@ -116,8 +116,8 @@ def _compared(
     """Writes the page that compares `runs`, scored in `folder`; returns its summary."""
     from tfrecon.reports.comparison import compare
     from tfrecon.reports.contenders import row_names
+    from tfrecon.reports.evaluation import data_config
     from tfrecon.reports.reading import read_report
-    from tfrecon.reports.report import data_config
     from tfrecon.reports.writing import write
 
     scored = zip(row_names(runs), read_report(folder, runs), strict=True)

@@ -96,7 +96,7 @@ def _body(arguments: argparse.Namespace) -> None:
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,
     )  # fmt: skip
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
     print(report.text)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfrecon.base.errors import UserError
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports.costs import Cost
 from tfrecon.training.run import Run
 

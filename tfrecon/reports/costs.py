@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 
 HEADS = ("parameters", "GMAC", "images/s", "train minutes", "train GiB", "KID ×1000")
 EMPTY = "–"

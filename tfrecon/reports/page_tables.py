@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tfrecon.reports import costs, markup, tables
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports.comparison import Comparison, badness
 from tfrecon.reports.markup import Field, Head, text
 from tfrecon.reports.statistics import ALPHA, Ablation, Pair

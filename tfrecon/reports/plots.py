@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports import svg
 from tfrecon.reports.comparison import Comparison, Values, badness
 from tfrecon.reports.costs import Cost

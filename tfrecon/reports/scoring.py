@@ -20,7 +20,7 @@ from tfrecon.data.sample import Sample
 from tfrecon.metrics import artefacts
 from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
 from tfrecon.metrics.lpips import metrics_at_hand
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports.contenders import Contender, Contenders
 from tfrecon.reports.costs import Cost
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports.comparison import Comparison, Result, Values, badness, gain, mean
 
 ALPHA = 0.05

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfrecon.reports import costs, statistics
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.reports.comparison import Comparison, Result, Values, badness, mean
 from tfrecon.reports.costs import Cost
 from tfrecon.reports.statistics import Ablation, Difference, Pair

@@ -10,7 +10,7 @@ from tfrecon.base import images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.reports import costs, statistics, tables
-from tfrecon.reports import score_table as evaluation_table
+from tfrecon.reports import scores as evaluation_table
 from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.page import page

@@ -20,7 +20,7 @@ from tfrecon.base.config import (
 )
 from tfrecon.base.errors import UserError, did_you_mean
 from tfrecon.base.registry import Spec, check
-from tfrecon.reports.score_table import HOLE, MEASURES
+from tfrecon.reports.scores import HOLE, MEASURES
 from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, with_base
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")

@@ -11,8 +11,8 @@ import numpy as np
 
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.reports.comparison import Comparison, Scored, compare
+from tfrecon.reports.evaluation import data_config, evaluate_runs
 from tfrecon.reports.reading import read_report
-from tfrecon.reports.report import data_config, evaluate_runs
 from tfrecon.reports.writing import write as write_comparison
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result

@@ -31,7 +31,7 @@ def _body(arguments: argparse.Namespace) -> None:
     start_tensorflow()
     from tfrecon.base.config import from_tables, merged
     from tfrecon.models import DEFAULTS
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
     from tfrecon.training import loop
     from tfrecon.training.run import STATE, open_run, set_threads
 

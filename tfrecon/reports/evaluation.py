@@ -21,7 +21,7 @@ from tfrecon.data.sample import Sample
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, costs, gallery, scoring
 from tfrecon.reports import run_facts as facts
-from tfrecon.reports import score_table as table
+from tfrecon.reports import scores as table
 from tfrecon.training.run import Run
 
 FILES = (
