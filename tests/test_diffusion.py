@@ -22,7 +22,6 @@ from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.denoising import Diffusion
 from tfrecon.models.diffusion import diffusion
 from tfrecon.reports.evaluation import evaluate_runs
-from tfrecon.reports.scores import find
 from tfrecon.training import loop
 
 SMALL = {"image_size": 32, "width": 8, "steps": 3, "seed": 0}
@@ -248,12 +247,12 @@ def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, enco
     for name, array in checkpoint.load(whole.path / "state.npz")[0].items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
     report = evaluate_runs([whole], draws=2, slow=False)
-    rows = {cell.method for cell in report.summary}
+    rows = {method for method, _ in report.summary}
     bound = "diffusion, its autoencoder"
     assert {"diffusion", "diffusion, draw 1", "diffusion, draw 2", bound} <= rows
     own = evaluate_runs([encoder_run], slow=False)
-    expected = find(own.summary, "autoencoder", "psnr").mean
-    assert find(report.summary, bound, "psnr").mean == pytest.approx(expected, abs=1e-3)
+    expected = own.summary["autoencoder", "psnr"].mean
+    assert report.summary[bound, "psnr"].mean == pytest.approx(expected, abs=1e-3)
     assert f"{bound}: the truth through it, {expected:.2f} dB" in "\n".join(report.verdicts)
     assert any(line.startswith("diffusion over 2 draws: PSNR (dB) ") for line in report.verdicts)
     export_run(whole, tmp_path / "export")  # refuses one that differs

@@ -277,7 +277,9 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     assert run.facts["steps"] == 0
     report = evaluate_runs([run], pairs=2)
     assert "thumbnail 1/2" in report.text and "damaged input" not in report.text
-    psnr = {cell.method: cell.mean for cell in report.summary if cell.column == "psnr"}
+    psnr = {
+        method: cell.mean for (method, column), cell in report.summary.items() if column == "psnr"
+    }
     assert psnr["feature_inversion"] > psnr["mean colour"] + 3
     names = {path.name for path in report.path.iterdir()}
     assert {"features.png", "best.png", "pairs"} <= names

@@ -99,8 +99,11 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
-    print(report.text)
-    print(f"weights, history.csv, logs/ (TensorBoard): {path}\nreport and pictures: {report.path}")
+    where = [
+        f"weights, history.csv, logs/ (TensorBoard): {path}",
+        f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",
+    ]
+    print(report.screen(where))
 
 
 def _list(kind: str) -> None:

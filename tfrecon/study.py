@@ -72,21 +72,19 @@ def _body(arguments: argparse.Namespace) -> None:
     start_tensorflow()
     import tensorflow as tf
 
-    from tfrecon.studies import report, runner
+    from tfrecon.studies import runner, study_report
     from tfrecon.studies.matrix import check_cells
 
     folder = RUNS / study.name
     if arguments.verify:
-        return print(report.verify(study, folder, arguments.verify))
+        return print(study_report.verify(study, folder, arguments.verify))
     failed: dict[str, str] = {}
     if not arguments.report_only:
         tf.config.set_visible_devices([], "GPU")  # they are for the cells
         check_cells(cells, arguments.study)
         failed = runner.train(cells, folder, arguments.jobs)
     if len(failed) < len(cells):
-        sentences = report.write(study, folder, failed)
-        print("\n" + "\n".join(f"- {sentence}" for sentence in sentences))
-        print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
+        print("\n" + study_report.write(study, folder, failed))
     if failed:
         raise UserError(
             f"{len(failed)} of {len(cells)} cells failed, for the reasons above: "
@@ -98,7 +96,8 @@ def lines(cells: Sequence[Cell]) -> list[str]:
     """A line for each cell: its name and its labels by axis."""
     width = max(len(cell.name) for cell in cells)
     return [
-        f"{cell.name:{width}}  " + " ".join(f"{axis}={one}" for axis, one in cell.labels.items())
+        f"{cell.name:{width}}  "
+        + " ".join(f"{axis}={label}" for axis, label in cell.labels.items())
         for cell in cells
     ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from tfrecon.metrics import results
+from tfrecon.metrics.logged import results
 
 
 class Supervised(keras.Model):

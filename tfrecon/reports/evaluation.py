@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from tfrecon.base import images
 from tfrecon.base.config import DataConfig
@@ -18,14 +19,15 @@ from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
+from tfrecon.metrics.measures import MEASURES, NOTES, main_column
 from tfrecon.reports import baselines as classical
-from tfrecon.reports import contenders, costs, gallery, scoring
-from tfrecon.reports import run_facts as facts
-from tfrecon.reports import scores as table
+from tfrecon.reports import contenders, costs, pictures, run_facts, scores, scoring
+from tfrecon.reports.tables import Column, Field, Table
+from tfrecon.reports.verdicts import rivals, screen, verdict, verdicts
 from tfrecon.training.run import Run
 
 FILES = (
-    "per_image.csv", "summary.txt", "summary.md", "summary.csv", facts.FILE,
+    "per_image.csv", "summary.txt", "summary.md", "summary.csv", run_facts.FILE,
     "best.png", "median.png", "worst.png",
 )  # fmt: skip
 """What every report holds."""
@@ -37,15 +39,42 @@ BORDER_NOTE = (
 )
 
 
+CELL_NOTE = (
+    f"A cell holds mean ± standard deviation over the images and, in brackets, the "
+    f"{scores.LEVEL:.0%} interval of the mean (percentile bootstrap, {scores.RESAMPLES} resamples)."
+)
+NO_LPIPS = (
+    "LPIPS is left out: its weights are not in $TFRECON_WEIGHTS or the cache, or the images are "
+    "too small for it."
+)
+
+
 @dataclass(frozen=True)
 class Report:
-    """Where the report lies, its text as printed, the numbers behind it, and what was written."""
+    """Where the report lies, its text, the numbers behind it, and what was written.
+
+    `names` are the rows of the runs, `untrained` those of the methods without training.
+    """
 
     path: Path
     text: str
-    summary: table.Summary
+    scores: pl.DataFrame
+    summary: scores.Summary
     verdicts: list[str]
     files: list[str]
+    names: list[str]
+    untrained: list[str]
+
+    def screen(self, where: Sequence[str], first: Sequence[str] = ()) -> str:
+        """What a verb prints: the sentences of `first`, the best run against the methods without
+        training, the metrics that matter, and `where` the report lies."""
+        column = main_column(column for _, column in self.summary)
+        best = min(
+            self.names, key=lambda name: MEASURES[column].badness(self.summary[name, column].mean)
+        )
+        sentence = verdict(self.scores, self.summary, best, self.untrained, column)
+        wanted = [best, *rivals(self.summary, self.untrained, column)]
+        return screen([*first, sentence], self.summary, wanted, column, where)
 
 
 def evaluate_runs(
@@ -104,11 +133,11 @@ def evaluate_runs(
         untrained = contenders.of_reductions(getattr(models[0], "tap_stride", 1))
     elif baselines:
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
-    found = scoring.score(
+    frame, paid = scoring.score(
         samples, config, {**trained, **untrained}, masked=masked, batch_size=batch_size,
         path=folder / "per_image.csv",
     )  # fmt: skip
-    cells = table.summarise(found.rows, found.columns)
+    summary = scores.summarise(frame)
     about = [
         f"{_run_names(runs)}: {', '.join(names)} on {config.recipe.name}, split {split!r}, "
         f"{len(samples)} images of {config.image_size}×{config.image_size}"
@@ -118,26 +147,31 @@ def evaluate_runs(
         about.append(BORDER_NOTE)
     if options:
         about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
-    if "lpips_alex" not in found.columns:
-        about.append(table.NO_LPIPS)
-    verdicts = _verdicts(cells, found.costs, names, list(untrained))
-    text = _write_summaries(folder, cells, found.costs, about, verdicts)
-    ranked = _ranked(found.rows, names[0], table.psnr_column(cells))
+    columns = scores.columns_of(frame)
+    if "lpips_alex" not in columns:
+        about.append(NO_LPIPS)
+    said = verdicts(summary, paid, names, list(untrained))
+    text = _write_summaries(folder, summary, paid, about, said)
+    column = main_column(columns)
+    rows = scores.of_method(frame, names[0])
+    by_id = dict(zip(scores.images_of(rows), scores.arrays(rows)[names[0], column], strict=True))
     shown = {name: trained[name].apply for name in names}
-    what = "hole PSNR" if masked else "PSNR"
-    gallery.write_grids(folder, samples, config, shown, what, ranked)
+    pictures.write_grids(folder, samples, config, shown, MEASURES[column], by_id)
     files = [*FILES]
     if pairs:
         files.append("pairs/")
-        gallery.write_pairs(folder / "pairs", samples, config, shown[names[0]], pairs)
+        pictures.write_pairs(folder / "pairs", samples, config, shown[names[0]], pairs)
     if hasattr(models[0], "tap_maps") and len(runs) == 1:
         files.append("features.png")
-        gallery.write_features(folder / "features.png", samples, config, models[0].tap_maps)
+        pictures.write_features(folder / "features.png", samples, config, models[0].tap_maps)
     # Last: a report that has it is whole.
-    of_runs = {n: facts.run_facts(*one) for n, *one in zip(names, runs, models, strict=True)}
-    about_all = facts.facts(split, config, samples, options, list(untrained))
-    facts.write(folder, about_all, of_runs)
-    return Report(folder, text, cells, verdicts, files)
+    of_runs = {
+        name: run_facts.run_facts(run, model)
+        for name, run, model in zip(names, runs, models, strict=True)
+    }
+    about_all = run_facts.facts(split, config, samples, options, list(untrained))
+    run_facts.write(folder, about_all, of_runs)
+    return Report(folder, text, frame, summary, said, files, names, list(untrained))
 
 
 def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | None) -> DataConfig:
@@ -145,17 +179,19 @@ def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | Non
 
     Raises UserError where the runs' own differ in what decides the images."""
     configs = [data_config(run, data, root) for run in runs]
+    first = run_facts.image_settings(configs[0])
+    # Photos in another folder may be damaged differently.
+    free = ("damage",) if data is None and root is not None else ()
+    names = [name for name in run_facts.SETTINGS if name not in free]
     for run, config in zip(runs, configs, strict=True):
-        for key in ("recipe", "root", "damage", "image_size", "val_size", "resize"):
-            own, first = (getattr(c, key) for c in (config, configs[0]))
-            if key == "val_size":  # what it is where it is not given
-                own, first = own or config.image_size, first or configs[0].image_size
-            if own != first and not (key == "damage" and data is None and root is not None):
-                raise UserError(
-                    f"run {run.name!r} has data.{key} = {own!r} and {runs[0].name!r} has "
-                    f"{first!r}: their scores are of different images; evaluate them apart, or "
-                    "name one data set with --data and --root"
-                )
+        differing = run_facts.first_difference(run_facts.image_settings(config), first, names)
+        if differing:
+            key, value, expected = differing
+            raise UserError(
+                f"run {run.name!r} has data.{key} = {value!r} and {runs[0].name!r} has "
+                f"{expected!r}: their scores are of different images; evaluate them apart, or "
+                "name one data set with --data and --root"
+            )
     return configs[0]
 
 
@@ -168,30 +204,6 @@ def _comparison_folder(runs: Sequence[Run], report: str) -> Path:
 
 def _run_names(runs: Sequence[Run]) -> str:
     return ("run " if len(runs) == 1 else "runs ") + ", ".join(str(run.path) for run in runs)
-
-
-def _verdicts(
-    cells: table.Summary, paid: costs.Costs, names: Sequence[str], untrained: Sequence[str]
-) -> list[str]:
-    """Plain sentences: each run against what needs no training, the order of the runs, what
-    ensembles and averages gain, and what bounds a diffusion."""
-    found = [line for name in names for line in table.verdicts(cells, name, untrained)]
-    if len(names) > 1:
-        found.append(costs.ranking(cells, names))
-    for name in names:
-        for way in (contenders.ENSEMBLE, contenders.TILES):
-            if name + way in paid:
-                found.append(costs.gain_for_time(cells, paid, name, name + way))
-        if name + contenders.RAW in paid:
-            last = name + contenders.LAST
-            averaged = last if last in paid else name
-            found.append(costs.average_gain(cells, name + contenders.RAW, averaged))
-        samples = [other for other in paid if other.startswith(name + contenders.DRAW)]
-        if samples:
-            found.append(costs.spread(cells, name, samples))
-        if name + contenders.BOUND in paid:
-            found.append(costs.bound(cells, name + contenders.BOUND))
-    return found
 
 
 def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConfig:
@@ -243,10 +255,10 @@ def _samples(runs: Sequence[Run], config: DataConfig, split: str) -> list[Sample
 
 
 def _write_summaries(
-    folder: Path, cells: table.Summary, paid: costs.Costs, about: Sequence[str],
-    verdicts: Sequence[str],
+    folder: Path, summary: scores.Summary, paid: costs.Costs, about: Sequence[str],
+    said: Sequence[str],
 ) -> str:  # fmt: skip
-    """Writes the three summaries and returns the one for the terminal."""
+    """Writes the three summaries and returns the text for a terminal."""
 
     def wrapped(lines: Sequence[str]) -> str:
         return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
@@ -254,24 +266,76 @@ def _write_summaries(
     def bullets(lines: Sequence[str]) -> str:
         return "\n".join(f"- {line}" for line in lines)
 
-    notes = [*table.notes(cells), *costs.notes(paid)]
+    notes = [*_notes(summary), *costs.notes(paid)]
     parts = (
-        wrapped(about), table.summary_text(cells), costs.text(paid), wrapped(verdicts),
+        wrapped(about), summary_text(summary), costs.table(paid).text(), wrapped(said),
         wrapped(notes),
     )  # fmt: skip
     text = "\n\n".join(part for part in parts if part)
-    markdown = table.summary_markdown(cells, *costs.cells(paid))
-    parts = (bullets(about), markdown, bullets(verdicts), bullets(notes))
-    markdown = "\n\n".join(part for part in parts if part)
-    numbers = table.summary_csv(cells) + costs.csv_lines(paid)
-    for ending, content in {"txt": f"{text}\n", "md": f"{markdown}\n", "csv": numbers}.items():
+    parts = (bullets(about), summary_markdown(summary, paid), bullets(said), bullets(notes))
+    contents = {
+        "txt": f"{text}\n",
+        "md": "\n\n".join(part for part in parts if part) + "\n",
+        "csv": scores.summary_csv(summary) + costs.csv_lines(paid),
+    }
+    for ending, content in contents.items():
         with images.replacing(folder / f"summary.{ending}") as temporary:
             temporary.write_text(content, encoding="utf-8")
     return text
 
 
-def _ranked(rows: Sequence[table.Row], name: str, column: str) -> dict[str, float]:
-    """A column of a method's images by id, best first, without those that have no score."""
-    scores = {row.id: row.values[column] for row in rows if row.method == name}
-    known = {id: score for id, score in scores.items() if not math.isnan(score)} or scores
-    return dict(sorted(known.items(), key=lambda pair: -pair[1]))
+def summary_text(summary: scores.Summary) -> str:
+    """Tables of at most 80 columns for a terminal, holes first where there are any."""
+    methods = scores.methods_of(summary)
+    width = 3 if max(map(len, methods)) <= 17 else 2
+    blocks: list[str] = []
+    for title, columns in scores.regions_of(summary):
+        blocks.append(f"{title}, {_counts(summary, columns)}")
+        for start in range(0, len(columns), width):
+            part = columns[start : start + width]
+            rows = [[method, *_cells(summary, method, part)] for method in methods]
+            blocks.append(Table([Column(""), *_heads(part)], rows, stacked=True).text())
+    return "\n\n".join(blocks)
+
+
+def summary_markdown(summary: scores.Summary, paid: costs.Costs) -> str:
+    """One table a region, the costs before the scores."""
+    quantities = costs.present(paid)
+    blocks: list[str] = []
+    for title, columns in scores.regions_of(summary):
+        rows = [
+            [
+                method, *costs.cells(paid.get(method, costs.NOTHING), quantities),
+                *_cells(summary, method, columns),
+            ]
+            for method in scores.methods_of(summary)
+        ]  # fmt: skip
+        heads = [Column("method"), *costs.columns(quantities), *_heads(columns)]
+        blocks += [f"**{title}**, {_counts(summary, columns)}", Table(heads, rows).markdown("<br>")]
+    return "\n\n".join(blocks)
+
+
+def _heads(columns: Sequence[str]) -> list[Column]:
+    return [Column(f"{MEASURES[column].label} {MEASURES[column].arrow}") for column in columns]
+
+
+def _cells(summary: scores.Summary, method: str, columns: Sequence[str]) -> list[Field]:
+    """Mean ± standard deviation, with the interval as the note."""
+    cells = [summary[method, column] for column in columns]
+    return [
+        Field(
+            f"{c.measure.number(c.mean)} ± {c.measure.number(c.std).removeprefix('+')}", c.interval
+        )
+        for c in cells
+    ]
+
+
+def _counts(summary: scores.Summary, columns: Sequence[str]) -> str:
+    counts = sorted({cell.n for cell in summary.values() if cell.column in columns})
+    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} by metric"
+
+
+def _notes(summary: scores.Summary) -> list[str]:
+    """What a reader needs to know of the columns that are there."""
+    columns = {column for _, column in summary}
+    return [note for names, note in NOTES.items() if columns & set(names)] + [CELL_NOTE]

@@ -1,8 +1,7 @@
-"""What a study's cells have found: its comparison, written beside them."""
+"""The report on a study: its finished cells compared, and a cell evaluated once more."""
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from tfrecon.base.errors import UserError, unknown
-from tfrecon.reports.comparison import Comparison, Scored, compare
+from tfrecon.reports import page, scores
+from tfrecon.reports.comparison import Comparison, Scored, compare, read_report
 from tfrecon.reports.evaluation import data_config, evaluate_runs
-from tfrecon.reports.reading import read_report
-from tfrecon.reports.writing import write as write_comparison
+from tfrecon.reports.sentences import missing
+from tfrecon.reports.verdicts import rivals, screen, verdict
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result
 from tfrecon.training.run import set_threads
@@ -30,34 +30,46 @@ def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison
     Raises UserError where no cell is finished and where cells were evaluated on different images.
     """
     groups: dict[str, list[Scored]] = {}
-    missing: dict[str, str] = {}
+    without: dict[str, str] = {}
     for cell in study.cells:
         try:
             scored = result(cell, folder)
         except UserError as error:
-            missing[cell.name] = str(error)
+            without[cell.name] = str(error)
             continue
         if scored:
             groups.setdefault(cell.group, []).append(scored)
         else:
-            missing[cell.name] = failed.get(cell.name, UNFINISHED)
+            without[cell.name] = failed.get(cell.name, UNFINISHED)
     if not groups:
-        known = [f"{name}: {why}" for name, why in missing.items() if why != UNFINISHED]
+        known = [f"{name}: {why}" for name, why in without.items() if why != UNFINISHED]
         raise UserError(
             f"no cell of study {study.name!r} has a result in {str(folder)!r}, so there is nothing "
             "to report; " + (known[0] if known else "run it without --report-only")
         )
     return compare(
         study.title, groups, metric=study.metric, axes=study.axes, labels=study.labels(),
-        missing=missing,
+        missing=without,
     )  # fmt: skip
 
 
-def write(study: Study, folder: Path, failed: Mapping[str, str]) -> list[str]:
-    """Writes the report on a study into its folder and returns the summary's sentences."""
+def write(study: Study, folder: Path, failed: Mapping[str, str]) -> str:
+    """Writes the report on a study into its folder and returns the screen that tells of it."""
     comparison = collect(study, folder, failed)
-    run = comparison.results[0].runs[0]
-    return write_comparison(comparison, folder, data_config(run, None, None), "test")
+    best, column = comparison.results[0], comparison.metric
+    config = data_config(best.runs[0], None, None)
+    winner, *_ = page.write(comparison, folder, config, "test")
+    summary, untrained = comparison.summary, best.baselines
+    sentences = [
+        winner, verdict(comparison.scores, summary, best.name, untrained, column),
+        *missing(comparison),
+    ]  # fmt: skip
+    where = [
+        f"the rest of the summary, tests and pictures: {folder / 'report.html'}",
+        "the same tables as CSV and Markdown lie beside it",
+    ]
+    wanted = [best.name, *rivals(summary, untrained, column)]
+    return screen(sentences, summary, wanted, column, where)
 
 
 def verify(study: Study, folder: Path, name: str) -> str:
@@ -80,25 +92,26 @@ def verify(study: Study, folder: Path, name: str) -> str:
             f"cell {name!r} cannot be verified: its test images have changed since its evaluation "
             f"(fingerprint {before.facts['data']} then, {after.facts['data']} now)"
         )
-    worst, where = 0.0, "no score"
-    for column, values in before.scores.items():
-        if column not in after.scores:
+    ids, again = scores.images_of(before.own_scores), scores.arrays(after.own_scores)
+    worst, where, count = 0.0, "no score", 0
+    for (method, column), then in scores.arrays(before.own_scores).items():
+        if (method, column) not in again:
             raise UserError(
                 f"cell {name!r} cannot be verified: {column} can no longer be computed here; put "
                 "the weights that it needs into $TFRECON_WEIGHTS"
             )
-        size = float(np.nanmean(np.abs(list(values.values())))) or 1.0
-        for id, then in values.items():
-            now = after.scores[column][id]
-            if math.isnan(then) and math.isnan(now):
-                continue
-            difference = abs(now - then) / size
-            if not difference <= worst:
-                worst, where = difference, f"{column} of {id!r}: {then:.7g} then, {now:.7g} now"
+        now = again[method, column]
+        count += len(then)
+        both_missing = np.isnan(then) & np.isnan(now)
+        size = float(np.nanmean(np.abs(then))) if not np.isnan(then).all() else 1.0
+        differences = np.where(both_missing, 0.0, np.abs(now - then)) / (size or 1.0)
+        place = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
+        if not differences[place] <= worst:
+            worst = float(differences[place])
+            where = f"{column} of {ids[place]!r}: {then[place]:.7g} then, {now[place]:.7g} now"
     if not worst <= TOLERANCE:
         raise UserError(
             f"cell {name!r} does not repeat: {where}; code and machine of both evaluations are in "
             f"{str(before.run.path / 'report' / 'evaluation.json')!r}"
         )
-    count = sum(len(values) for values in before.scores.values())
     return f"{name}: all {count} scores repeat, within {worst:.1e}"

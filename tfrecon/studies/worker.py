@@ -41,15 +41,16 @@ def _body(arguments: argparse.Namespace) -> None:
     # That a run's settings are still the cell's has been seen before it is begun (runner.result).
     defaults = DEFAULTS.get(from_tables(tables).model.name, {})
     config = recorded.config if recorded else from_tables(merged(defaults, tables))
-    print(evaluate_runs([loop.train(config, path, resume=bool(recorded))]).text)
+    report = evaluate_runs([loop.train(config, path, resume=bool(recorded))])
+    print(report.screen([f"report: {report.path}"]))
 
 
 def _line() -> bytes:
     """The first line of standard input, byte by byte: nothing after it may be taken."""
-    found = b""
+    line = b""
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        found += byte
-    return found
+        line += byte
+    return line
 
 
 def _end_with_the_study() -> None:

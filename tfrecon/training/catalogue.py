@@ -57,7 +57,7 @@ def _losses() -> str:
 
 
 def _metrics() -> str:
-    from tfrecon.metrics import METRICS
+    from tfrecon.metrics.logged import METRICS
     from tfrecon.metrics.lpips import available
 
     here = "which are here" if available("alex") else "not in $TFRECON_WEIGHTS or the cache now"

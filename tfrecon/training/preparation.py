@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import unknown
-from tfrecon.metrics import keras_metric
+from tfrecon.metrics.logged import keras_metric
 from tfrecon.training.optimizers import build_optimizer
 from tfrecon.training.run_data import Data, training_batches, validation_batches
 
