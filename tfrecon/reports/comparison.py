@@ -21,6 +21,9 @@ from tfrecon.training.run import Run
 
 REPORT = "report"
 
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a damaged report raises."""
+
 LISTED = 10
 """Most ids that a message lists."""
 
@@ -125,7 +128,7 @@ def has_report(run: Run) -> bool:
         return all(facts["trained"] for facts in about["runs"].values())
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except DAMAGED:
         return True  # `read_report` says what is wrong with it
 
 
@@ -155,7 +158,7 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
             Scored(run, method, every, costs.from_csv(paid[method]), {**about, **facts})
             for run, (method, facts) in zip(runs, facts_by_method.items(), strict=True)
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (*DAMAGED, csv.Error, pl.exceptions.PolarsError) as error:
         raise UserError(
             f"the report in {str(folder)!r} cannot be read ({type(error).__name__}: {error}); make "
             f"it anew with python -m tfrecon.evaluate {' '.join(str(run.path) for run in runs)}"

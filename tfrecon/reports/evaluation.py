@@ -19,7 +19,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
-from tfrecon.metrics.measures import MEASURES, NOTES, main_column
+from tfrecon.metrics.measures import MEASURES, NOTES, Measure, main_column
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, costs, pictures, run_facts, scores, scoring
 from tfrecon.reports.tables import Column, Field, Table
@@ -51,13 +51,12 @@ NO_LPIPS = (
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report lies, its text, the numbers behind it, and what was written.
+    """Where the report lies, the numbers behind it, and the `files` that were written.
 
     `names` are the rows of the runs, `untrained` those of the methods without training.
     """
 
     path: Path
-    text: str
     scores: pl.DataFrame
     summary: scores.Summary
     verdicts: list[str]
@@ -65,13 +64,27 @@ class Report:
     names: list[str]
     untrained: list[str]
 
+    @property
+    def measure(self) -> Measure:
+        """The metric that matters most: PSNR, of the holes where there are any."""
+        return MEASURES[main_column(column for _, column in self.summary)]
+
+    @property
+    def text(self) -> str:
+        """All of the report as text, of at most 80 columns."""
+        return (self.path / "summary.txt").read_text(encoding="utf-8").rstrip("\n")
+
+    def by_image(self, method: str) -> dict[str, float]:
+        """A method's scores in `measure` by the images' ids."""
+        values = scores.arrays(self.scores)[method, self.measure.column].tolist()
+        return dict(zip(scores.images_of(self.scores), values, strict=True))
+
     def screen(self, where: Sequence[str], first: Sequence[str] = ()) -> str:
         """What a verb prints: the sentences of `first`, the best run against the methods without
         training, the metrics that matter, and `where` the report lies."""
-        column = main_column(column for _, column in self.summary)
-        best = min(
-            self.names, key=lambda name: MEASURES[column].badness(self.summary[name, column].mean)
-        )
+        column = self.measure.column
+        means = {name: self.summary[name, column].mean for name in self.names}
+        best = min(means, key=lambda name: self.measure.badness(means[name]))
         sentence = verdict(self.scores, self.summary, best, self.untrained, column)
         wanted = [best, *rivals(self.summary, self.untrained, column)]
         return screen([*first, sentence], self.summary, wanted, column, where)
@@ -113,18 +126,18 @@ def evaluate_runs(
     Raises UserError for runs of different data or image sizes, a split without truth, data without
     the masks that a model needs, and unreadable images unless `skip_unreadable`.
     """
-    first, names = runs[0], contenders.row_names(runs)
+    names = contenders.row_names(runs)
     config = _common_config(runs, data, root)
-    name = report_name(first, split, config, options, limit)
-    own_folder = first.path / name if len(runs) == 1 else _comparison_folder(runs, name)
-    folder = folder or own_folder
+    name = report_name(runs[0], split, config, options, limit)
+    if folder is None:
+        folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
     samples = check.readable(_samples(runs, config, split)[:limit], skip_unreadable)
     masked = pipeline.has_mask(samples, config)
     models = [run.load_model(options) for run in runs]
     trained: contenders.Contenders = {}
-    for run, own_name, model in zip(runs, names, models, strict=True):
+    for run, row, model in zip(runs, names, models, strict=True):
         trained |= contenders.of_run(
-            run, own_name, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
+            run, row, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
             tile=tile,
         )  # fmt: skip
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
@@ -138,31 +151,32 @@ def evaluate_runs(
         path=folder / "per_image.csv",
     )  # fmt: skip
     summary = scores.summarise(frame)
+    report = Report(
+        folder, frame, summary, verdicts(summary, paid, names, list(untrained)), [*FILES], names,
+        list(untrained),
+    )  # fmt: skip
     about = [
-        f"{_run_names(runs)}: {', '.join(names)} on {config.recipe.name}, split {split!r}, "
-        f"{len(samples)} images of {config.image_size}×{config.image_size}"
+        f"run{'s' * (len(runs) > 1)} {', '.join(str(run.path) for run in runs)}: "
+        f"{', '.join(names)} on {config.recipe.name}, split {split!r}, {len(samples)} images of "
+        f"{config.image_size}×{config.image_size}",
+        *dict.fromkeys(line for run in runs for line in run.facts.get("findings", [])),
     ]
-    about += dict.fromkeys(line for run in runs for line in run.facts.get("findings", []))
     if classical.BIHARMONIC in untrained and jpeg:
         about.append(BORDER_NOTE)
     if options:
         about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
-    columns = scores.columns_of(frame)
-    if "lpips_alex" not in columns:
+    if "lpips_alex" not in scores.columns_of(frame):
         about.append(NO_LPIPS)
-    said = verdicts(summary, paid, names, list(untrained))
-    text = _write_summaries(folder, summary, paid, about, said)
-    column = main_column(columns)
-    rows = scores.of_method(frame, names[0])
-    by_id = dict(zip(scores.images_of(rows), scores.arrays(rows)[names[0], column], strict=True))
-    shown = {name: trained[name].apply for name in names}
-    pictures.write_grids(folder, samples, config, shown, MEASURES[column], by_id)
-    files = [*FILES]
+    _write_summaries(report, paid, about)
+    restore = {name: trained[name].apply for name in names}
+    pictures.write_grids(
+        folder, samples, config, restore, report.measure, report.by_image(names[0])
+    )
     if pairs:
-        files.append("pairs/")
-        pictures.write_pairs(folder / "pairs", samples, config, shown[names[0]], pairs)
+        report.files.append("pairs/")
+        pictures.write_pairs(folder / "pairs", samples, config, restore[names[0]], pairs)
     if hasattr(models[0], "tap_maps") and len(runs) == 1:
-        files.append("features.png")
+        report.files.append("features.png")
         pictures.write_features(folder / "features.png", samples, config, models[0].tap_maps)
     # Last: a report that has it is whole.
     of_runs = {
@@ -171,7 +185,7 @@ def evaluate_runs(
     }
     about_all = run_facts.facts(split, config, samples, options, list(untrained))
     run_facts.write(folder, about_all, of_runs)
-    return Report(folder, text, frame, summary, said, files, names, list(untrained))
+    return report
 
 
 def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | None) -> DataConfig:
@@ -200,10 +214,6 @@ def _comparison_folder(runs: Sequence[Run], report: str) -> Path:
     names = [run.name for run in runs]
     shown = names if len(names) < 6 else [*names[:5], f"and_{len(names) - 5}_more"]
     return runs[0].path.parent / ("compare-" + "-".join(shown) + report.removeprefix("report"))
-
-
-def _run_names(runs: Sequence[Run]) -> str:
-    return ("run " if len(runs) == 1 else "runs ") + ", ".join(str(run.path) for run in runs)
 
 
 def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConfig:
@@ -254,11 +264,8 @@ def _samples(runs: Sequence[Run], config: DataConfig, split: str) -> list[Sample
     return samples
 
 
-def _write_summaries(
-    folder: Path, summary: scores.Summary, paid: costs.Costs, about: Sequence[str],
-    said: Sequence[str],
-) -> str:  # fmt: skip
-    """Writes the three summaries and returns the text for a terminal."""
+def _write_summaries(report: Report, paid: costs.Costs, about: Sequence[str]) -> None:
+    """Writes summary.txt, summary.md and summary.csv."""
 
     def wrapped(lines: Sequence[str]) -> str:
         return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
@@ -266,22 +273,21 @@ def _write_summaries(
     def bullets(lines: Sequence[str]) -> str:
         return "\n".join(f"- {line}" for line in lines)
 
-    notes = [*_notes(summary), *costs.notes(paid)]
-    parts = (
-        wrapped(about), summary_text(summary), costs.table(paid).text(), wrapped(said),
-        wrapped(notes),
-    )  # fmt: skip
-    text = "\n\n".join(part for part in parts if part)
-    parts = (bullets(about), summary_markdown(summary, paid), bullets(said), bullets(notes))
-    contents = {
-        "txt": f"{text}\n",
-        "md": "\n\n".join(part for part in parts if part) + "\n",
-        "csv": scores.summary_csv(summary) + costs.csv_lines(paid),
+    summary = report.summary
+    columns = {column for _, column in summary}
+    notes = [note for names, note in NOTES.items() if columns & set(names)]
+    notes += [CELL_NOTE, *costs.notes(paid)]
+    parts = {
+        "txt": (wrapped, [summary_text(summary), costs.table(paid).text()]),
+        "md": (bullets, [summary_markdown(summary, paid)]),
     }
+    contents = {"csv": scores.summary_csv(summary) + costs.csv_lines(paid)}
+    for ending, (lines, tables) in parts.items():
+        blocks = [lines(about), *tables, lines(report.verdicts), lines(notes)]
+        contents[ending] = "\n\n".join(block for block in blocks if block) + "\n"
     for ending, content in contents.items():
-        with images.replacing(folder / f"summary.{ending}") as temporary:
+        with images.replacing(report.path / f"summary.{ending}") as temporary:
             temporary.write_text(content, encoding="utf-8")
-    return text
 
 
 def summary_text(summary: scores.Summary) -> str:
@@ -333,9 +339,3 @@ def _cells(summary: scores.Summary, method: str, columns: Sequence[str]) -> list
 def _counts(summary: scores.Summary, columns: Sequence[str]) -> str:
     counts = sorted({cell.n for cell in summary.values() if cell.column in columns})
     return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} by metric"
-
-
-def _notes(summary: scores.Summary) -> list[str]:
-    """What a reader needs to know of the columns that are there."""
-    columns = {column for _, column in summary}
-    return [note for names, note in NOTES.items() if columns & set(names)] + [CELL_NOTE]

@@ -1,6 +1,7 @@
 """Scores as one long frame, and their summary: mean, spread and a bootstrap interval.
 
-A missing value is NaN, and no average counts it.
+A frame has the columns `method`, `region` (``image`` or ``holes``), `metric`, `image` (the sample's
+id) and `value`. A missing value is NaN, and no average counts it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,6 @@ from numpy.typing import NDArray
 from tfrecon.metrics.measures import HOLE, MEASURES, Measure
 
 RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
-
-SCHEMA = {
-    "method": pl.String(), "region": pl.String(), "metric": pl.String(), "image": pl.String(),
-    "value": pl.Float64(),
-}  # fmt: skip
-"""Columns of a frame of scores. `region` is ``image`` or ``holes``, `image` the sample's id."""
 
 Values = NDArray[np.float64]
 """(N,): one value an image, NaN where it has none."""
@@ -62,21 +57,23 @@ Summary = dict[tuple[str, str], Cell]
 """Cells by method and column, in the order of the scores."""
 
 
-def frame(
-    method: str, images: Sequence[str], values: Mapping[str, Iterable[float]]
-) -> pl.DataFrame:
-    """The scores of one method: `values` gives each column's values in the order of `images`."""
-    parts = [
-        pl.DataFrame({"image": images, "value": np.asarray(column_values, np.float64)}).select(
-            pl.lit(method).alias("method"),
-            pl.lit("holes" if column.startswith(HOLE) else "image").alias("region"),
-            pl.lit(column.removeprefix(HOLE)).alias("metric"),
-            "image",
-            "value",
-        )
-        for column, column_values in values.items()
-    ]
-    return pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
+def frame(method: str, ids: Sequence[str], values: Mapping[str, Iterable[float]]) -> pl.DataFrame:
+    """The scores of one method: `values` gives each column's values in the order of `ids`."""
+    wide = pl.DataFrame({"id": ids, **values})
+    return _long(wide.insert_column(1, pl.lit(method).alias("method")))
+
+
+def _long(wide: pl.DataFrame) -> pl.DataFrame:
+    """A frame of scores from the columns id, method and a column of values for each metric."""
+    column = pl.col("column")
+    in_holes = column.str.starts_with(HOLE)
+    return wide.unpivot(index=["id", "method"], variable_name="column").select(
+        pl.col("method"),
+        pl.when(in_holes).then(pl.lit("holes")).otherwise(pl.lit("image")).alias("region"),
+        column.str.strip_prefix(HOLE).alias("metric"),
+        pl.col("id").alias("image"),
+        pl.col("value").cast(pl.Float64),
+    )
 
 
 def arrays(scores: pl.DataFrame) -> dict[tuple[str, str], Values]:
@@ -106,37 +103,26 @@ def images_of(scores: pl.DataFrame) -> list[str]:
 def csv_text(lines: Iterable[Sequence[object]]) -> str:
     """Lines of a CSV file; seven digits of each float, nothing for NaN and None."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(_fields, lines))
+    csv.writer(text, lineterminator="\n").writerows(map(_field, line) for line in lines)
     return text.getvalue()
 
 
-def _fields(values: Sequence[object]) -> list[object]:
-    shown: list[object] = []
-    for value in values:
-        if isinstance(value, float):
-            value = "" if math.isnan(value) else format(value, ".7g")
-        shown.append("" if value is None else value)
-    return shown
+def _field(value: object) -> object:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else format(value, ".7g")
+    return value
 
 
 def read_scores(path: Path) -> pl.DataFrame:
     """The frame of a ``per_image.csv``: ``id,method`` and a field for each column.
 
-    Raises OSError, ValueError, KeyError or csv.Error for a file that is missing or damaged."""
+    Raises OSError, ValueError, csv.Error or PolarsError for a file that is missing or damaged."""
     with path.open(encoding="utf-8", newline="") as file:
         head, *lines = csv.reader(file, strict=True)
-    by_method: dict[str, list[list[str]]] = {}
-    for line in lines:
-        if len(line) != len(head):
-            raise ValueError(f"a line of {len(line)} fields under {len(head)} heads")
-        by_method.setdefault(line[head.index("method")], []).append(line)
-    frames: list[pl.DataFrame] = []
-    for method, rows in by_method.items():
-        fields = dict(zip(head, zip(*rows, strict=True), strict=True))
-        images, _ = fields.pop("id"), fields.pop("method")
-        values = {name: [float(t) if t else math.nan for t in own] for name, own in fields.items()}
-        frames.append(frame(method, images, values))
-    return pl.concat(frames)
+    if any(len(line) != len(head) for line in lines):
+        raise ValueError("a line is cut off")
+    fields = [[text or "nan" for text in line] for line in lines]
+    return _long(pl.DataFrame(fields, schema=head, orient="row"))
 
 
 def mean(values: Values) -> float:

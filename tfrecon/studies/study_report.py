@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 
 from tfrecon.base.errors import UserError, unknown
-from tfrecon.reports import page, scores
+from tfrecon.reports import page
 from tfrecon.reports.comparison import Comparison, Scored, compare, read_report
 from tfrecon.reports.evaluation import data_config, evaluate_runs
 from tfrecon.reports.sentences import missing
@@ -92,26 +93,27 @@ def verify(study: Study, folder: Path, name: str) -> str:
             f"cell {name!r} cannot be verified: its test images have changed since its evaluation "
             f"(fingerprint {before.facts['data']} then, {after.facts['data']} now)"
         )
-    ids, again = scores.images_of(before.own_scores), scores.arrays(after.own_scores)
-    worst, where, count = 0.0, "no score", 0
-    for (method, column), then in scores.arrays(before.own_scores).items():
-        if (method, column) not in again:
-            raise UserError(
-                f"cell {name!r} cannot be verified: {column} can no longer be computed here; put "
-                "the weights that it needs into $TFRECON_WEIGHTS"
-            )
-        now = again[method, column]
-        count += len(then)
-        both_missing = np.isnan(then) & np.isnan(now)
-        size = float(np.nanmean(np.abs(then))) if not np.isnan(then).all() else 1.0
-        differences = np.where(both_missing, 0.0, np.abs(now - then)) / (size or 1.0)
-        place = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
-        if not differences[place] <= worst:
-            worst = float(differences[place])
-            where = f"{column} of {ids[place]!r}: {then[place]:.7g} then, {now[place]:.7g} now"
-    if not worst <= TOLERANCE:
+    keys, then, now = ["region", "metric", "image"], pl.col("value"), pl.col("now")
+    again = after.own_scores.select(*keys, now="value")
+    both = before.own_scores.join(again, on=keys, how="left", maintain_order="left")
+    gone = both.filter(now.is_null())["metric"].to_list()
+    if gone:
         raise UserError(
-            f"cell {name!r} does not repeat: {where}; code and machine of both evaluations are in "
+            f"cell {name!r} cannot be verified: {gone[0]} can no longer be computed here; put the "
+            "weights that it needs into $TFRECON_WEIGHTS"
+        )
+    size = then.abs().fill_nan(None).mean().over("region", "metric").replace(0, 1)
+    off = pl.when(then.is_nan() & now.is_nan()).then(0).otherwise((now - then).abs() / size)
+    worst = (
+        both.with_columns(off=off.fill_nan(math.inf).fill_null(math.inf))
+        .sort("off")
+        .row(-1, named=True)
+    )
+    if worst["off"] > TOLERANCE:
+        raise UserError(
+            f"cell {name!r} does not repeat: {worst['metric']} of {worst['image']!r} on the "
+            f"{worst['region']}: {worst['value']:.7g} then, {worst['now']:.7g} now; code and "
+            f"machine of both evaluations are in "
             f"{str(before.run.path / 'report' / 'evaluation.json')!r}"
         )
-    return f"{name}: all {count} scores repeat, within {worst:.1e}"
+    return f"{name}: all {len(both)} scores repeat, within {worst['off']:.1e}"
