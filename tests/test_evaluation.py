@@ -17,14 +17,9 @@ from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.reports import baselines, denoisers, pictures, scoring
-from tfrecon.reports.evaluation import (
-    data_config,
-    evaluate_runs,
-    report_name,
-    summary_markdown,
-    summary_text,
-)
+from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
 from tfrecon.reports.scores import bootstrap, frame, summarise, summary_csv
+from tfrecon.reports.summaries import summary_markdown, summary_text
 from tfrecon.reports.verdicts import against_all, rivals, screen, verdict
 
 WHOLE = [column for column, measure in MEASURES.items() if measure.region == "image"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,15 @@ from typing import Any
 
 import polars as pl
 
-from tfrecon.base import images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
-from tfrecon.metrics.measures import MEASURES, NOTES, Measure, main_column
+from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import baselines as classical
-from tfrecon.reports import contenders, costs, pictures, run_facts, scores, scoring
-from tfrecon.reports.tables import Column, Field, Table
+from tfrecon.reports import contenders, pictures, run_facts, scores, scoring, summaries
 from tfrecon.reports.verdicts import rivals, screen, verdict, verdicts
 from tfrecon.training.run import Run
 
@@ -39,10 +36,6 @@ BORDER_NOTE = (
 )
 
 
-CELL_NOTE = (
-    f"A cell holds mean ± standard deviation over the images and, in brackets, the "
-    f"{scores.LEVEL:.0%} interval of the mean (percentile bootstrap, {scores.RESAMPLES} resamples)."
-)
 NO_LPIPS = (
     "LPIPS is left out: its weights are not in $TFRECON_WEIGHTS or the cache, or the images are "
     "too small for it."
@@ -167,7 +160,7 @@ def evaluate_runs(
         about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
     if "lpips_alex" not in scores.columns_of(frame):
         about.append(NO_LPIPS)
-    _write_summaries(report, paid, about)
+    summaries.write(report.path, summary, paid, about, report.verdicts)
     restore = {name: trained[name].apply for name in names}
     pictures.write_grids(
         folder, samples, config, restore, report.measure, report.by_image(names[0])
@@ -262,80 +255,3 @@ def _samples(runs: Sequence[Run], config: DataConfig, split: str) -> list[Sample
                 "choose data with masks"
             )
     return samples
-
-
-def _write_summaries(report: Report, paid: costs.Costs, about: Sequence[str]) -> None:
-    """Writes summary.txt, summary.md and summary.csv."""
-
-    def wrapped(lines: Sequence[str]) -> str:
-        return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
-
-    def bullets(lines: Sequence[str]) -> str:
-        return "\n".join(f"- {line}" for line in lines)
-
-    summary = report.summary
-    columns = {column for _, column in summary}
-    notes = [note for names, note in NOTES.items() if columns & set(names)]
-    notes += [CELL_NOTE, *costs.notes(paid)]
-    parts = {
-        "txt": (wrapped, [summary_text(summary), costs.table(paid).text()]),
-        "md": (bullets, [summary_markdown(summary, paid)]),
-    }
-    contents = {"csv": scores.summary_csv(summary) + costs.csv_lines(paid)}
-    for ending, (lines, tables) in parts.items():
-        blocks = [lines(about), *tables, lines(report.verdicts), lines(notes)]
-        contents[ending] = "\n\n".join(block for block in blocks if block) + "\n"
-    for ending, content in contents.items():
-        with images.replacing(report.path / f"summary.{ending}") as temporary:
-            temporary.write_text(content, encoding="utf-8")
-
-
-def summary_text(summary: scores.Summary) -> str:
-    """Tables of at most 80 columns for a terminal, holes first where there are any."""
-    methods = scores.methods_of(summary)
-    width = 3 if max(map(len, methods)) <= 17 else 2
-    blocks: list[str] = []
-    for title, columns in scores.regions_of(summary):
-        blocks.append(f"{title}, {_counts(summary, columns)}")
-        for start in range(0, len(columns), width):
-            part = columns[start : start + width]
-            rows = [[method, *_cells(summary, method, part)] for method in methods]
-            blocks.append(Table([Column(""), *_heads(part)], rows, stacked=True).text())
-    return "\n\n".join(blocks)
-
-
-def summary_markdown(summary: scores.Summary, paid: costs.Costs) -> str:
-    """One table a region, the costs before the scores."""
-    quantities = costs.present(paid)
-    blocks: list[str] = []
-    for title, columns in scores.regions_of(summary):
-        rows = [
-            [
-                method, *costs.cells(paid.get(method, costs.NOTHING), quantities),
-                *_cells(summary, method, columns),
-            ]
-            for method in scores.methods_of(summary)
-        ]  # fmt: skip
-        heads = [Column("method"), *costs.columns(quantities), *_heads(columns)]
-        blocks += [f"**{title}**, {_counts(summary, columns)}", Table(heads, rows).markdown("<br>")]
-    return "\n\n".join(blocks)
-
-
-def _heads(columns: Sequence[str]) -> list[Column]:
-    return [Column(f"{MEASURES[column].label} {MEASURES[column].arrow}") for column in columns]
-
-
-def _cells(summary: scores.Summary, method: str, columns: Sequence[str]) -> list[Field]:
-    """Mean ± standard deviation, with the interval as the note."""
-    cells = [summary[method, column] for column in columns]
-    return [
-        Field(
-            f"{c.measure.number(c.mean)} ± {c.measure.number(c.std).removeprefix('+')}", c.interval
-        )
-        for c in cells
-    ]
-
-
-def _counts(summary: scores.Summary, columns: Sequence[str]) -> str:
-    counts = sorted({cell.n for cell in summary.values() if cell.column in columns})
-    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} by metric"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,8 @@ def groups(comparison: Comparison, pairs: Sequence[Pair]) -> list[tuple[int, int
     """`statistics.groups` of the results in their order, by the metric that ranks them; none where
     it was not tested."""
     tested = [pair for pair in pairs if pair.column == comparison.metric]
-    return statistics.groups(_names(comparison), tested) if tested else []
+    names = [result.name for result in comparison.results]
+    return statistics.groups(names, tested) if tested else []
 
 
 def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
@@ -81,12 +82,6 @@ def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
         for place in range(first, last + 1):
             letters[place].append(letter)
     return [" ".join(shared) for shared in letters]
-
-
-def ordered_columns(comparison: Comparison) -> list[str]:
-    """All columns, the leading ones first."""
-    leading = leading_columns(comparison.columns, comparison.metric)
-    return list(dict.fromkeys([*leading, *comparison.columns]))
 
 
 def leaderboard(comparison: Comparison, lines: Sequence[Line]) -> Table:
@@ -144,45 +139,24 @@ def _seeds(comparison: Comparison, line: Line) -> Field:
     return Field(f"{count} (±{spread})" if count > 1 else str(count), value=count)
 
 
-def neighbours(comparison: Comparison, pairs: Sequence[Pair]) -> list[Pair]:
-    """Of the metric that ranks: each result and the next."""
-    return _of(comparison, pairs, itertools.pairwise(_names(comparison)))
-
-
-def against_winner(comparison: Comparison, pairs: Sequence[Pair]) -> list[Pair]:
-    """Of the metric that ranks: the winner and each result but the next."""
-    first, *others = _names(comparison)
-    return _of(comparison, pairs, ((first, other) for other in others[1:]))
-
-
-def _names(comparison: Comparison) -> list[str]:
-    return [result.name for result in comparison.results]
-
-
-def _of(
-    comparison: Comparison, pairs: Sequence[Pair], wanted: Iterable[tuple[str, str]]
-) -> list[Pair]:
-    tested = {(p.better, p.worse): p for p in pairs if p.column == comparison.metric}
-    return [tested[names] for names in wanted if names in tested]
-
-
 def tests(
     comparison: Comparison, pairs: Sequence[Pair], most: int | None = MOST_PAIRS
 ) -> list[Table]:
-    """The paired tests of neighbours in rank, and of the winner against each, `most` rows of each;
-    none without any."""
-    columns = [
-        Column("Better"), Column("Worse"),
-        *_test_columns(comparison.measure.region_label), Column("Images", "high"),
-        Column("Told apart"),
-    ]  # fmt: skip
-    shown = {
-        "Neighbours in rank: Wilcoxon's signed-rank test over images.": neighbours,
-        f"{comparison.results[0].name} against each of the others.": against_winner,
+    """Tests of the metric that ranks: of neighbours in rank, and of the winner against each, `most`
+    rows of each; none without any."""
+    label = comparison.measure.region_label
+    heads = [*_test_columns(label), Column("Images", "high"), Column("Told apart")]
+    by_names = {(p.better, p.worse): p for p in pairs if p.column == comparison.metric}
+    first, *others = (result.name for result in comparison.results)
+    wanted = {
+        "Neighbours in rank: Wilcoxon's signed-rank test over images.": itertools.pairwise(
+            [first, *others]
+        ),
+        f"{first} against each of the others.": ((first, other) for other in others[1:]),
     }
     tables: list[Table] = []
-    for caption, choose in shown.items():
-        chosen = choose(comparison, pairs)
+    for caption, names in wanted.items():
+        chosen = [by_names[two] for two in names if two in by_names]
         if most and len(chosen) > most:
             caption += f" The first {most} of {len(chosen)}."
         rows = [
@@ -190,7 +164,7 @@ def tests(
             for pair in chosen[:most]
         ]
         if rows:
-            tables.append(Table(columns, rows, caption))
+            tables.append(Table([Column("Better"), Column("Worse"), *heads], rows, caption))
     return tables
 
 
