@@ -1,13 +1,13 @@
-"""Do the backbones give what timm's and torchvision's networks give, with the same weights?
+"""Compares the backbones' taps with those of timm's and torchvision's networks, equal weights.
 
     python benchmarks/backbone_parity.py
 
-Makes a temporary virtual environment with torch and timm (a download of several hundred MB), has
-tests/golden/make_backbones.py save random networks and their features there, reads the files here
-and prints the largest difference of each tap relative to the tap's largest value, for ViT also at
-image sizes (H×W) to which its trained positions are resampled. Then the same arrays as torch's
-``.pth``, in both formats, read without torch. Exits with 1 for a difference above 1e-5, or any in
-the arrays. ``--python FILE`` uses the interpreter of an environment there already.
+Makes a temporary virtual environment with torch and timm (a download of several hundred MB). There
+tests/golden/make_backbones.py saves random networks and their features. This program reads the
+files and prints the largest difference of each tap relative to the tap's largest value, for ViT
+also at image sizes (H×W) to which its trained positions are resampled. It then reads the same
+arrays from both of torch's ``.pth`` formats, without torch. Exits with 1 for a difference above
+1e-5, or any in the arrays. ``--python FILE`` uses the interpreter of an existing environment.
 """
 
 from __future__ import annotations

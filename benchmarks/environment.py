@@ -1,6 +1,7 @@
-"""A Python of its own for the programs that others are compared with.
+"""A separate Python environment for the programs that tfrecon is compared with.
 
-Imports the standard library only: that Python may run the benchmark's file, too.
+This file imports the standard library only, as the separate Python may run the benchmark that
+imports it.
 """
 
 from __future__ import annotations

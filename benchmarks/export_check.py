@@ -1,11 +1,11 @@
-"""Do exports give what their models give, in an environment that holds TensorFlow and nothing else?
+"""Compares exports with their models, in an environment that holds TensorFlow and nothing else.
 
     python benchmarks/export_check.py checkpoints/NAME exports/NAME [RUN EXPORT …]
 
 Makes a fresh virtual environment with TensorFlow of this version (a download of about 600 MB),
 loads each export there, and compares both signatures with the model of the run here, on a photo
 of 40×40, 256×256 and 300×451 pixels. Prints one line a size; exits with 1 for a difference above
-the tolerances. ``--python FILE`` uses the interpreter of an environment that is there already.
+the tolerances. ``--python FILE`` uses the interpreter of an existing environment.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ FLOAT_TOLERANCE, UINT8_TOLERANCE = 1e-5, 1
 ALONE = """
 import importlib.util
 import sys
-for package in ("tfrecon", "data_pipelines"):
-    if importlib.util.find_spec(package):
-        sys.exit(f"{package} can be imported here; the check would prove nothing")
+if importlib.util.find_spec("tfrecon"):
+    sys.exit("tfrecon can be imported here; the check would prove nothing")
 import numpy as np
 import tensorflow as tf
 export, given, answers = sys.argv[1:]

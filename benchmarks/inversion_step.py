@@ -55,7 +55,7 @@ def ours(start: Path) -> None:
     import tensorflow as tf
 
     from tfrecon.base import config
-    from tfrecon.models import DEFAULTS
+    from tfrecon.models import defaults
     from tfrecon.models.feature_inversion import feature_inversion
     from tfrecon.training import preparation, run
     from tfrecon.training.precision import POLICIES
@@ -63,7 +63,7 @@ def ours(start: Path) -> None:
     run.set_threads()
     keras.config.set_dtype_policy(POLICIES["bfloat16"])
     tables = config.merged(
-        {"model": "feature_inversion", **DEFAULTS["feature_inversion"]},
+        {"model": "feature_inversion", **defaults("feature_inversion")},
         {"fit": {"schedule": "constant", "warmup_steps": 0}},  # as simple as PyTorch's below
     )
     model = feature_inversion(weights=None, image_size=SIDE, seed=0)

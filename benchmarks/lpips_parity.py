@@ -1,4 +1,4 @@
-"""Compares LPIPS with the authors' package, which runs in an environment of its own.
+"""Compares LPIPS with the authors' package, which runs in a separate environment.
 
     python benchmarks/lpips_parity.py [--write] [--python FILE]
 

@@ -1,10 +1,10 @@
-"""The Stable Diffusion networks beside diffusers', at small widths and with random weights.
+"""Compares the Stable Diffusion networks with diffusers', at small widths with random weights.
 
     python benchmarks/sd1_parity.py reference FILE.npz     # needs torch and diffusers
     python benchmarks/sd1_parity.py compare FILE.npz       # needs tfrecon
 
-The first writes arrays, inputs and answers; the second loads the arrays by name and prints the
-largest difference over the largest value. Two commands, as the two do not fit one environment.
+The first writes weights, inputs and outputs; the second loads the weights by name and prints the
+largest difference divided by the largest value. The two libraries do not fit one environment.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def compare(path: str) -> None:
     import keras
 
     from tfrecon.backbones.backbone import assign
-    from tfrecon.networks import stable_diffusion as sd1
+    from tfrecon.models import stable_diffusion as sd1
 
     with np.load(path) as archive:
         found = dict(archive)

@@ -1,8 +1,8 @@
-"""Whether a decoder uses its features: scores with each image's own, and with the next image's.
+"""Whether a decoder uses its features: scores with an image's features and with the next image's.
 
     python benchmarks/shuffled.py checkpoints/NAME… [--split test] [--set model.KEY=VALUE]
 
-Beside them the mean image of the training set, which knows nothing of the test image.
+It also scores the mean training image, which knows nothing of the test image.
 """
 
 from __future__ import annotations

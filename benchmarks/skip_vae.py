@@ -1,12 +1,12 @@
-"""How much a trained skip_vae says through its latent: KL, active dimensions, effect of draws.
+"""How much a trained skip_vae uses its latent: KL, active dimensions, effect of draws.
 
     python benchmarks/skip_vae.py checkpoints/NAME [--root DIR] [--split test] [--draws 8]
 
-KL is in nats an image, mean over the images. A latent dimension is active where its share of that
-is above 0.01, or, after Burda et al. 2016, where its mean varies by more than 0.01 over the images
-(a dimension that says the same of every image has KL, too). The change is the mean absolute
-difference between restorations from a draw and from the latent's mean, in 1/255; beside it the
-model's own mean absolute error.
+KL is in nats an image, the mean over the images. A latent dimension counts as active where its
+share of that is above 0.01, and by Burda et al. 2016 where the variance of its mean over the images
+is above 0.01 (a dimension that is equal for all images has KL, too). The effect of draws is the
+mean absolute difference between restorations from a draw and from the latent's mean, in 1/255,
+printed beside the model's mean absolute error.
 """
 
 from __future__ import annotations

@@ -107,14 +107,14 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
     import tensorflow as tf
 
     from tfrecon.base.config import from_tables
-    from tfrecon.models import DEFAULTS
+    from tfrecon.models import defaults
     from tfrecon.models.pix2pix import pix2pix
     from tfrecon.training import preparation
     from tfrecon.training.precision import POLICIES
 
     theirs = tutorial()
     keras.config.set_dtype_policy(POLICIES[precision_name])
-    config = from_tables({"model": "pix2pix", **DEFAULTS["pix2pix"]})
+    config = from_tables({"model": "pix2pix", **defaults("pix2pix")})
     model = pix2pix(mask=False)
     preparation.compile_model(model, config.fit, steps, tf.distribute.get_strategy())
     keras.config.set_dtype_policy("float32")

@@ -1,4 +1,4 @@
-"""How much sooner a study ends with two cells at a time, each on half of the cores.
+"""How much sooner a study ends that trains two cells at a time, each on half of the cores.
 
     python benchmarks/study_jobs.py [--steps 200] [--jobs 2]
 

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 from keras import layers
 
+from tfrecon.models.supervised import Restorer, wrapped
 
-def tiny(has_mask: bool, size_multiple: int = 8) -> keras.Model:
+
+def tiny(has_mask: bool, size_multiple: int = 8) -> Restorer:
     """Three strided steps down, three up, position-dependent by its padding; known pixels kept."""
     keras.utils.set_random_seed(3)
     inputs = layers.Input((None, None, 4 if has_mask else 3))
@@ -21,19 +23,16 @@ def tiny(has_mask: bool, size_multiple: int = 8) -> keras.Model:
     if has_mask:
         x = Composite()([inputs, x])
     model = keras.Model(inputs, x)
-    model.size_multiple = size_multiple
     randomise(model)
-    return model
+    return wrapped(model, size_multiple=size_multiple)
 
 
-def fixed(size: int = 32) -> keras.Model:
+def fixed(size: int = 32) -> Restorer:
     """Takes (B,size,size,3) only."""
     inputs = layers.Input((size, size, 3))
     x = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
     x = layers.Conv2D(3, 3, padding="same", activation="sigmoid")(x)
-    model = keras.Model(inputs, x)
-    model.fixed_size = size
-    return model
+    return wrapped(keras.Model(inputs, x), fixed_size=size)
 
 
 def randomise(model: keras.Model) -> None:

@@ -10,6 +10,7 @@ import keras
 from fakes import animals_contest
 
 from tfrecon.base.config import from_tables
+from tfrecon.models.supervised import wrapped
 from tfrecon.training.run import Run
 
 
@@ -22,9 +23,7 @@ class FakeRun(Run):
     def load_model(self, options=None):
         channels = 4 if self.has_mask else 3
         inputs = keras.Input((None, None, channels))
-        model: Any = keras.Model(inputs, keras.layers.Lambda(self.restore)(inputs))
-        model.size_multiple = 1
-        return model
+        return wrapped(keras.Model(inputs, keras.layers.Lambda(self.restore)(inputs)))
 
 
 def fake_run(folder: Path, restore, *, mask=True, name="fake", **data) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -14,6 +15,8 @@ import tensorflow as tf
 from tfrecon.base.registry import Spec
 from tfrecon.inference.restorer import restorer
 from tfrecon.losses import mixture
+from tfrecon.models import build_model
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.optimizers import FusedAdam
 
 
@@ -78,8 +81,71 @@ def _check_per_image(function: Callable[..., Any], y_true: Any, y_pred: Any, ide
     np.testing.assert_allclose(values, np.concatenate(singles), rtol=1e-5, atol=1e-7)
 
 
+@dataclass(frozen=True)
+class Row:
+    """What the tests know of a model: its smallest `options`, the number of `parameters` that it
+    then infers with on images of 32 pixels (without masks, where it takes such), whether its data
+    may have `masks`, and the options that add layers `drawing` random numbers in training."""
+
+    options: dict[str, Any]
+    parameters: int
+    masks: tuple[bool, ...] = (False, True)
+    drawing: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, name: str, mask: bool, **options: Any) -> ReconstructionModel:
+        """The model, ready to be trained, with answers that depend on all that it sees."""
+        spec = Spec(name, {**self.options, **options})
+        model = build_model(spec, image_size=32, mask=mask, seed=0)
+        if model.adapts_to:
+            x = _damaged_batch(3, 32)[1]
+            model.adapt([x[:4], x[4:]], len(x))
+        return awake(model) if model.makes_samples else model
+
+
+FEATURES = {"backbone": "vgg16", "taps": ["block2"], "weights": "none"}
+ROWS = {
+    "pix2pix": Row(
+        {"base_filters": 8, "discriminator_filters": 8, "dropout": 0.0}, 0,
+        drawing={"dropout": 0.5},
+    ),
+    "feature_inversion": Row({**FEATURES, "decoder": "transposed_conv"}, 0, (False,)),
+    "feature_gan": Row(
+        {**FEATURES, "width": 16, "discriminator_filters": 8}, 0, (False,), {"noise_channels": 2}
+    ),
+    "autoencoder": Row({"width": 8, "depth": 1, "discriminator_filters": 4}, 0, (False,)),
+    "diffusion": Row({"width": 8, "steps": 2}, 0),
+    "residual_unet": Row({"width": 8}, 0),
+    "nafnet": Row({"width": 8}, 0),
+    "inpainting_unet": Row({"width": 8, "reduction": 2}, 0, (True,)),
+    "skip_vae": Row({"base_filters": 8, "latent": 8}, 0),
+    "restoration_gan": Row({"base_filters": 8, "discriminator_filters": 8}, 0),
+}  # fmt: skip
+"""The table of all models: a new one gets a row here."""
+
+
+def awake(model: Any) -> Any:
+    """A denoiser whose answers depend on all that it sees: the head of a fresh one is 0."""
+    random = np.random.default_rng(0)
+    for layer in model.network.layers:
+        if layer.name == "head" or layer.name.endswith(("conv2", "_modulation")):
+            layer.kernel.assign(random.normal(0, 0.005, layer.kernel.shape))
+    return model
+
+
+def draw_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every image gets the same noise and the same time, so that replicas, which draw numbers of
+    their own otherwise, can be compared."""
+
+    def normal(shape: Any, **options: Any) -> Any:
+        noise = tf.random.stateless_normal(tf.convert_to_tensor(shape)[1:], seed=(0, 0))
+        return tf.broadcast_to(noise, shape)
+
+    monkeypatch.setattr(keras.random, "normal", normal)
+    monkeypatch.setattr(keras.random, "uniform", lambda shape, **options: tf.fill(shape, 0.5))
+
+
 def check_model(build: Callable[[], keras.Model], *, channels: int, size: int) -> None:
-    """What every model promises: `build` makes it, compiled anew at each call by the checks.
+    """What every model promises; `build` makes the same one at each call.
 
     Image in, image out, in [0,1], at its own size and at odd sizes; `get_config` round trip and
     saved weights; the same step on 1 and on 2 replicas; a loss that falls on one batch.

@@ -23,7 +23,7 @@ import pytest
 
 from tfrecon import __main__ as command
 from tfrecon import evaluate, export, fit, reconstruct, submit
-from tfrecon.base import checkpoint, cli, images
+from tfrecon.base import checkpoint, cli, files
 from tfrecon.base.errors import UserError
 from tfrecon.reports import contenders
 from tfrecon.training.progress import Progress
@@ -482,7 +482,7 @@ def test_a_full_disk_during_the_other_verbs(life, here, monkeypatch, capsys):
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere/file")
 
-    monkeypatch.setattr(images.tempfile, "mkstemp", full)
+    monkeypatch.setattr(files.tempfile, "mkstemp", full)
     monkeypatch.setattr(contenders, "of_baselines", lambda **options: {})
     shutil.copytree(life.run, here / "tiny", ignore=shutil.ignore_patterns("report"))
     arguments = ["tiny", "--root", str(life.root / "photos"), "--skip-unreadable"]

@@ -14,7 +14,7 @@ from tfrecon.base.registry import Spec, check, check_options
 from tfrecon.data import recipes
 from tfrecon.data.damage import damage
 from tfrecon.losses import LOSSES
-from tfrecon.models import DEFAULTS, check_model
+from tfrecon.models import check_model, defaults
 from tfrecon.training.optimizers import OPTIMIZERS, build_optimizer
 from tfrecon.training.run import open_run
 
@@ -47,7 +47,7 @@ def head(path: Path) -> dict[str, str]:
 
 def read(path: Path) -> Config:
     tables = read_toml(path)
-    return from_tables(merged(DEFAULTS[path.parent.name], tables), str(path))
+    return from_tables(merged(defaults(path.parent.name), tables), str(path))
 
 
 def test_there_are_configurations():

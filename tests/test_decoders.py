@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError
-from tfrecon.layers.haar import HaarDWT, InverseHaar, haar_dwt, inverse_haar
-from tfrecon.layers.window_attention import WindowAttention
+from tfrecon.layers.attention import WindowAttention
+from tfrecon.layers.haar import InverseHaar, haar_dwt, inverse_haar
 from tfrecon.networks.decoders.frequency_aware import frequency_aware
 from tfrecon.networks.decoders.transposed_conv import transposed_conv
 from tfrecon.networks.decoders.wavelet import wavelet
@@ -133,7 +133,7 @@ def test_haar_is_the_closed_form_and_inverts():
     a, b = image[:, 0::2, 0::2], image[:, 0::2, 1::2]
     c, d = image[:, 1::2, 0::2], image[:, 1::2, 1::2]
     expected = [a + b + c + d, a + b - c - d, a - b + c - d, a - b - c + d]
-    bands = HaarDWT()(image)
+    bands = haar_dwt(image)
     np.testing.assert_allclose(bands, np.concatenate(expected, -1) / 2, atol=1e-6)
     np.testing.assert_allclose(InverseHaar()(bands), image, atol=1e-6)
     np.testing.assert_allclose(haar_dwt(inverse_haar(bands)), bands, atol=1e-6)

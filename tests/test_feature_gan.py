@@ -30,12 +30,12 @@ def adapted(**options):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [
-    {},
     {"adversarial_loss": "hinge", "spectral_norm": True, "r1_weight": 0.1},
     {"taps": ["block1", "block3"]},
 ])  # fmt: skip
-def test_feature_gan_keeps_the_promises_of_a_model(options):
+def test_its_options_keep_the_promises_of_a_model(options):
     check_model(lambda: adapted(**options), channels=3, size=32)
 
 

@@ -19,7 +19,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import export_run
 from tfrecon.layers import ridge as module
-from tfrecon.layers.align import align
+from tfrecon.layers.enlarge import align
 from tfrecon.layers.ridge import MAX_UNKNOWNS, Ridge, Sums
 from tfrecon.models import build_model
 from tfrecon.models import check_model as check_options
@@ -50,10 +50,12 @@ def adapted(**options):
 # --- the promises of a model
 
 
-def test_it_keeps_the_promises_of_a_model():
+@pytest.mark.slow
+def test_the_default_decoder_keeps_the_promises_of_a_model():
     check_model(lambda: feature_inversion(**SMALL), channels=3, size=32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_ensembles_keep_them_too(fusion):
     check_model(lambda: feature_inversion(**SMALL, **TWO_TAPS, fusion={"name": fusion, "width": 8},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tfrecon.base import images
+from tfrecon.base import files, images
 from tfrecon.base.errors import UserError
 
 RGB = fakes.photo(40, 56, seed=0)
@@ -299,7 +299,7 @@ def test_write_makes_folders_and_a_png_that_reads_back(tmp_path):
 def test_replacing_leaves_nothing_on_failure(tmp_path, error):
     path = tmp_path / "table.csv"
     path.write_text("before")
-    with pytest.raises(error), images.replacing(path) as temporary:
+    with pytest.raises(error), files.replacing(path) as temporary:
         temporary.write_text("half")
         raise error
     assert path.read_text() == "before"
@@ -308,7 +308,7 @@ def test_replacing_leaves_nothing_on_failure(tmp_path, error):
 
 def test_replacing_shows_the_file_only_when_it_is_whole(tmp_path):
     path = tmp_path / "table.csv"
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text("whole")
         assert not path.exists()
     assert path.read_text() == "whole"

@@ -1,13 +1,16 @@
 """Inference at any size: padding, cropping, tiles."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from exported_models import fixed, tiny
 
+from tfrecon.base.errors import UserError
 from tfrecon.inference.restorer import restore_any_size, restore_tiled, restorer
 from tfrecon.layers.padding import crop_to, pad_to_multiple, pad_to_size
 from tfrecon.layers.tiling import map_tiles, tile_starts, tile_weights
+from tfrecon.models.supervised import wrapped
 
 
 def photos(*shape: int) -> np.ndarray:
@@ -83,11 +86,8 @@ def test_restorer_takes_tensors_and_traces_once_for_all_sizes():
 
 
 def test_restorer_clips_to_the_image_range():
-    def model(x, training):
-        return 3 * x - 1
-
-    model.size_multiple = 1
-    restored = restorer(model)(photos(1, 4, 4, 3))
+    inputs = keras.Input((None, None, 3))
+    restored = restorer(wrapped(keras.Model(inputs, 3 * inputs - 1)))(photos(1, 4, 4, 3))
     assert restored.min() == 0 and restored.max() == 1
 
 
@@ -95,9 +95,8 @@ def test_restorer_refuses_what_it_cannot_serve():
     model = tiny(False)
     with pytest.raises(ValueError, match=r"must be \(B,H,W,C\)"):
         restorer(model)(photos(8, 8, 3))
-    del model.size_multiple
-    with pytest.raises(ValueError, match="size_multiple"):
-        restorer(model)
+    with pytest.raises(UserError, match=r"supervised\.wrapped\(model, size_multiple="):
+        restorer(model.network)
 
 
 # Tiles

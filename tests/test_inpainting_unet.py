@@ -2,21 +2,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kit import check_model
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data.damage import strokes
 from tfrecon.layers.harmonic_fill import harmonic_fill
 from tfrecon.losses import mixture
-from tfrecon.models.inpainting_unet import halved, inpainting_unet
-from tfrecon.networks.inpainting_unet import HoleContext
+from tfrecon.models.inpainting_unet import HoleContext, halved, inpainting_unet
 
 SMALL = {"width": 8, "reduction": 2, "seed": 0}
-
-
-def test_inpainting_unet_keeps_the_promises_of_a_model():
-    check_model(lambda: inpainting_unet(**SMALL), channels=4, size=32)
 
 
 def holed(count=2, height=64, width=64, seed=0, hole=None):

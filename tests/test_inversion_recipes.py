@@ -9,7 +9,6 @@ import fakes
 import numpy as np
 import pytest
 
-from data_pipelines import imagenet_val
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
@@ -235,7 +234,9 @@ def test_imagenet_val_splits_alike_in_both_layouts(tmp_path):
 
 def everything(root: Path, **options) -> list[str]:
     return sorted(
-        sample.id for split in SPLITS for sample in imagenet_val.samples(root, split, **options)
+        sample.id
+        for split in SPLITS
+        for sample in recipes.find("imagenet_val").samples(root, split, **options)
     )
 
 

@@ -1,18 +1,146 @@
+"""What every model promises, the registry, a user's own model, and the details of pix2pix."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import fakes
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kit import check_model
+from kit import ROWS, check_model, draw_alike
 
+import tfrecon
+from tfrecon.base.config import from_tables
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
+from tfrecon.inference.restorer import open_export, restorer
+from tfrecon.inference.saved_model import export_run
 from tfrecon.losses import mixture
-from tfrecon.models import build_model
+from tfrecon.models import CONTEXT, MODELS, build_model, builder, defaults
+from tfrecon.models import check_model as check_options
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.models.pix2pix import pix2pix
+from tfrecon.models.supervised import wrapped
 from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.training import loop
 from tfrecon.training.optimizers import FusedAdam, RunSchedule
 
 SMALL = {"base_filters": 8, "discriminator_filters": 8, "image_size": 32, "seed": 0, "dropout": 0.0}
+
+
+# --- all models
+
+
+def test_no_model_is_missing_from_the_table():
+    assert list(ROWS) == list(MODELS)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_model_keeps_its_promises(name, monkeypatch):
+    draw_alike(monkeypatch)
+    row = ROWS[name]
+    mask = row.masks[-1]
+    model = row.build(name, mask=row.masks[0])
+    assert sum(int(np.prod(v.shape)) for v in model.inference_variables) == row.parameters
+    check_model(lambda: row.build(name, mask=mask), channels=3 + mask, size=32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if len(row.masks) == 2])
+def test_every_model_keeps_its_promises_without_masks(name, monkeypatch):
+    draw_alike(monkeypatch)
+    check_model(lambda: ROWS[name].build(name, mask=False), channels=3, size=32)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_entry_of_a_model_fits_it(name):
+    options = set(builder(name).__kwdefaults__) - set(CONTEXT)
+    assert set(MODELS[name].inference_options) <= options
+    from_tables({"model": name, **defaults(name)})
+    check_options(Spec(name))
+
+
+def test_the_registry_and_the_defaults_need_no_tensorflow():
+    code = (
+        "import sys; from tfrecon.models import MODELS, defaults\n"
+        "assert all('fit' in defaults(name) for name in MODELS)\n"
+        "print([name for name in ('tensorflow', 'keras', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["[]"], done.stderr
+
+
+def probes(source):
+    """Each ``hasattr`` and ``getattr`` of a model, or for what the contract declares."""
+    declared = {name for name in vars(ReconstructionModel) if not name.startswith("_")}
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        if node.func.id in ("hasattr", "getattr"):
+            whose, what = node.args[:2]
+            asked = what.value if isinstance(what, ast.Constant) else None
+            if "model" in ast.unparse(whose) or asked in declared:
+                yield ast.unparse(node)
+
+
+def test_nobody_probes_a_model():
+    seen = "getattr(models[0], 'a', 1)", "hasattr(m, 'fixed_size')"
+    assert (*probes("\n".join([*seen, "getattr(row, name)"])),) == seen
+    for path in Path(tfrecon.__file__).parent.rglob("*.py"):
+        assert not [*probes(path.read_text(encoding="utf-8"))], path
+
+
+# --- a user's own model
+
+OWN = """
+import keras
+from tfrecon.models.supervised import wrapped
+
+def plain(*, mask, width=4):
+    x = keras.Input((None, None, 3 + mask))
+    y = keras.layers.Conv2D(width, 4, 2, padding="same", activation="relu")(x)
+    y = keras.layers.Conv2DTranspose(3, 4, 2, padding="same", activation="sigmoid")(y)
+    return keras.Model(x, y)
+
+def model(*, mask, width=4):
+    return wrapped(plain(mask=mask, width=width), size_multiple=2)
+"""
+
+
+def test_a_plain_keras_model_is_trained_restores_and_is_exported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_models.py").write_text(OWN)
+    root = fakes.photo_folder(tmp_path / "photos", 12)
+    config = from_tables({
+        "model": {"name": "own_models.model", "width": 8},
+        "data": {"recipe": "folder", "root": str(root), "image_size": 32,
+                 "damage": {"name": "boxes", "size": 8}},
+        "fit": {"steps": 2, "batch_size": 2, "steps_per_epoch": 2},
+    })  # fmt: skip
+    run = loop.train(config, tmp_path / "run")
+    model = run.load_model()
+    first = build_model(config.model, image_size=32, mask=True, seed=config.fit.seed)
+    assert model.count_params() == first.count_params() == (16 * 4 * 8 + 8) + (16 * 8 * 3 + 3)
+    x = _x(1, 31)
+    restored = restorer(model)(x)
+    assert restored.shape == (1, 31, 31, 3)
+    export_run(run, tmp_path / "export")
+    np.testing.assert_allclose(open_export(tmp_path / "export").restore(x), restored, atol=1e-5)
+    with pytest.raises(UserError, match=r"return tfrecon\.models\.supervised\.wrapped"):
+        build_model(Spec("own_models.plain"), image_size=32, mask=True)
+    with pytest.raises(UserError, match=r"unknown option 'widht' .*did you mean 'width'"):
+        check_options(Spec("own_models.model", {"widht": 3}))
+    for missing in ("own_modules.model", "own_models.modell"):
+        with pytest.raises(UserError, match=f"model '{missing}'"):
+            check_options(Spec(missing))
+    with pytest.raises(UserError, match="is not built"):
+        wrapped(keras.Sequential([keras.layers.Dense(3)]))
+
+
+# --- pix2pix
 
 
 def test_pix2pix_has_the_size_of_the_paper():
@@ -36,18 +164,10 @@ def test_patch_discriminator_sees_70_pixels():
     assert rows[-1] - rows[0] + 1 == 70
 
 
-@pytest.mark.parametrize("normalization", ["batch", "instance"])
-def test_pix2pix_keeps_the_promises_of_a_model(normalization):
-    check_model(lambda: pix2pix(**SMALL, normalization=normalization), channels=4, size=32)
-
-
-def test_pix2pix_without_mask():
-    check_model(lambda: pix2pix(**SMALL, mask=False), channels=3, size=32)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [
-    {"fill": "harmonic", "residual": True}, {"fill": "mean"}, {"composite": False},
-    {"adversarial_weight": 0.0},
+    {"normalization": "instance"}, {"fill": "harmonic", "residual": True}, {"fill": "mean"},
+    {"composite": False}, {"adversarial_weight": 0.0},
 ])  # fmt: skip
 def test_pix2pix_options_keep_the_promises_too(options):
     check_model(lambda: pix2pix(**SMALL, **options), channels=4, size=32)

@@ -12,7 +12,6 @@ import fakes
 import numpy as np
 import pytest
 
-from data_pipelines import animals_inpainting, demo
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -21,6 +20,7 @@ from tfrecon.data.boxes import outside, read_boxes
 from tfrecon.data.check import readable, unreadable
 from tfrecon.data.sample import Sample
 
+animals_inpainting, demo = recipes.find("animals_inpainting"), recipes.find("demo")
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "animals_contest"
 CONTEST = Spec("animals_inpainting")
 FOLDER = Spec("folder")
@@ -84,7 +84,7 @@ def test_demo_does_not_import_tensorflow_or_skimage():
     import subprocess
 
     code = (
-        "import sys; from data_pipelines import demo; demo.samples(None, 'train');"
+        "import sys; from tfrecon.data import recipes; recipes.find('demo').samples(None, 'train');"
         "sys.exit(bool({'tensorflow', 'skimage'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[1]

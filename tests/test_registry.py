@@ -105,6 +105,26 @@ def test_types():
         check_type("it", 3, Spec | None)
 
 
+def test_a_dotted_path_is_a_builder_like_those_of_the_table(tmp_path, monkeypatch):
+    (tmp_path / "my_builders.py").write_text(
+        "def box(*, size: int, seed):\n    return size, seed\n"
+        "def simple(*, size: int = 3):\n    return size\n"
+        "SIDE = 75\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert build(Spec("my_builders.box", {"size": 4}), TABLE, "damage", seed=7) == (4, 7)
+    assert build(Spec("my_builders.simple"), TABLE, "damage") == 3
+    for name, options, said in [
+        ("my_builders.box", {"sise": 4}, "unknown option 'sise' of damage 'my_builders.box'; did"),
+        ("my_builders.box", {"size": "x"}, "must be a whole number"),
+        ("my_builders.simple", {}, "must take seed as keyword arguments; it has no 'seed'"),
+        ("my_builders.SIDE", {}, "damage 'my_builders.SIDE' is no function or class"),
+        ("my_builders.boxx", {}, "damage 'my_builders.boxx' cannot be imported"),
+    ]:
+        with pytest.raises(UserError, match=re.escape(said)):
+            build(Spec(name, options), TABLE, "damage", seed=7)
+
+
 def test_did_you_mean():
     assert did_you_mean("epoch", ["epochs", "steps"]) == "; did you mean 'epochs'?"
     assert did_you_mean("zzz", ["steps", "epochs"]) == "; known: epochs, steps"

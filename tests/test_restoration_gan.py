@@ -1,17 +1,8 @@
 import numpy as np
 import pytest
-from kit import check_model
 
 from tfrecon.base.errors import UserError
-from tfrecon.models.restoration_gan import restoration_gan
-from tfrecon.networks.dense_discriminator import dense_discriminator
-
-SMALL = {"base_filters": 8, "discriminator_filters": 8, "image_size": 32, "seed": 0}
-
-
-@pytest.mark.parametrize("channels", [3, 4])
-def test_restoration_gan_keeps_the_promises_of_a_model(channels):
-    check_model(lambda: restoration_gan(mask=channels == 4, **SMALL), channels=channels, size=32)
+from tfrecon.models.restoration_gan import dense_discriminator, restoration_gan
 
 
 def test_restoration_gan_as_published():

@@ -18,6 +18,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.inference import saved_model
 from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import export_model, export_run
+from tfrecon.models.supervised import wrapped
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["mask", "no_mask"])
@@ -149,9 +150,7 @@ class Drifting(keras.layers.Layer):
 
 def drifting():
     inputs = keras.layers.Input((None, None, 3))
-    model = keras.Model(inputs, Drifting()(inputs))
-    model.size_multiple = 1
-    return model
+    return wrapped(keras.Model(inputs, Drifting()(inputs)))
 
 
 def test_a_difference_is_an_error_with_its_figure_and_leaves_nothing(tmp_path):

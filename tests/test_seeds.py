@@ -6,8 +6,7 @@ import tensorflow as tf
 from kit import two_replicas
 
 from tfrecon.layers.gaussian_latent import GaussianLatent
-from tfrecon.layers.noise_channels import NoiseChannels
-from tfrecon.layers.seeds import Seeds
+from tfrecon.layers.seeds import NoiseChannels, Seeds
 from tfrecon.models.diffusion import diffusion
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from kit import check_loss, check_model
+from kit import check_loss
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -16,13 +16,6 @@ from tfrecon.losses.pixelwise import bernoulli
 from tfrecon.models.skip_vae import skip_vae
 
 SMALL = {"base_filters": 8, "latent": 8, "image_size": 32, "seed": 0}
-
-
-@pytest.mark.parametrize("channels", [3, 4])
-def test_skip_vae_keeps_the_promises_of_a_model(channels, monkeypatch):
-    # Replicas draw noise of their own, and so another than one device would: here all draw 0.5.
-    monkeypatch.setattr(keras.random, "normal", lambda shape, seed: tf.fill(shape, 0.5))
-    check_model(lambda: skip_vae(mask=channels == 4, **SMALL), channels=channels, size=32)
 
 
 def test_skip_vae_as_published():

@@ -13,9 +13,9 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.inference.restorer import restorer
 from tfrecon.losses import mixture
+from tfrecon.models import stable_diffusion as sd1
 from tfrecon.models.diffusion import diffusion
 from tfrecon.models.stable_diffusion import OLD_NAMES, load_autoencoder, load_denoiser
-from tfrecon.networks import stable_diffusion as sd1
 
 TINY_UNET = {"widths": (8, 8, 16, 16), "heads": 2, "groups": 4, "text_width": 12}
 TINY_VAE = {"widths": (8, 8, 8, 8), "groups": 4}

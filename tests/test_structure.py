@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ LEVELS = (
 )
 """Modules and packages of tfrecon, lowest first: each imports from rows above its own only, or, in
 a package, from that package. A new one fails the tests below until it has its place here."""
+
+FACTS = ("data_pipelines", "kaggle_submission")
 
 HEAVY = ("tensorflow", "keras", "matplotlib", "polars", "skimage")
 
@@ -73,9 +76,9 @@ def unit(dotted):
 
 def wrong_imports(name, imported):
     """What the rule says about one import; None when it is allowed."""
-    top = imported.split(".")[0]
-    if top in ("data_pipelines", "kaggle_submission"):
-        return f"{name} imports {imported}; the library finds recipes and competitions by name"
+    top, *below = imported.split(".")
+    if top in FACTS or {*below[:1]} & {*FACTS}:
+        return f"{name} imports {imported}; base/facts.py finds recipes and competitions by name"
     if top != "tfrecon":
         return None
     level, own, other = places(), unit(name), unit(imported)
@@ -107,6 +110,7 @@ def test_the_rule_sees_upward_sideways_and_outward_imports():
     assert wrong_imports("tfrecon.base.config", "tfrecon")
     assert wrong_imports("tfrecon.fit", "tfrecon.evaluate")
     assert wrong_imports("tfrecon.data.recipes", "data_pipelines.demo")
+    assert wrong_imports("tfrecon.data.recipes", "tfrecon.data_pipelines.demo")
     assert not wrong_imports("tfrecon.data.pipeline", "tfrecon.data.sample")
     assert not wrong_imports("tfrecon.models.pix2pix", "tfrecon.layers.ranges")
     path = REPOSITORY / "tfrecon" / "training" / "loop.py"
@@ -114,7 +118,7 @@ def test_the_rule_sees_upward_sideways_and_outward_imports():
 
 
 def test_recipes_and_key_formats_know_tfrecon_but_no_tensorflow():
-    for package in ("data_pipelines", "kaggle_submission"):
+    for package in FACTS:
         for name, path in modules(package):
             tops = {imported.split(".")[0] for imported in imports(name, path)}
             assert not tops & {"tensorflow", "keras"}, name
@@ -131,11 +135,11 @@ def in_fresh_python(code):
 
 
 def test_recipes_pull_no_tensorflow_in():
-    names = [name for name, _ in modules("data_pipelines")]
     code = (
-        "import importlib, sys\n"
-        f"for name in {names}: importlib.import_module(name)\n"
-        "print('data_pipelines.demo' in sys.modules, "
+        "import sys\n"
+        "from tfrecon.data import recipes\n"
+        "for name in recipes.names(): recipes.find(name)\n"
+        "print('tfrecon.data_pipelines.demo' in sys.modules, "
         "*[name for name in ('tensorflow', 'keras') if name in sys.modules])"
     )
     assert in_fresh_python(code).split() == ["True"]
@@ -225,6 +229,19 @@ def test_version(monkeypatch):
     assert tfrecon._version() == "0+unknown"
     with pytest.raises(AttributeError, match="no attribute 'fit_all'"):
         tfrecon.fit_all  # noqa: B018 - the access is what is tested
+
+
+def test_the_wheel_holds_every_folder_and_nothing_of_another_name():
+    tool = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    packages, data = tool["setuptools"]["packages"], tool["setuptools"]["package-data"]
+    ours = {path.parent for path in (REPOSITORY / "tfrecon").rglob("*.py")}
+    folders = {".".join(path.relative_to(REPOSITORY).parts) for path in ours}
+    assert set(packages) == folders | {f"tfrecon.{name}" for name in (*FACTS, "configs")}
+    others = {
+        path for path in (REPOSITORY / "tfrecon").rglob("*.*") if path.suffix not in (".py", ".pyc")
+    }
+    for path in others:
+        assert path.name in data[".".join(path.parent.relative_to(REPOSITORY).parts)], path
 
 
 def test_every_verb_has_a_module_with_parser_and_main():

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from tfrecon.base import checkpoint
 from tfrecon.base.config import from_tables, merged
-from tfrecon.models import DEFAULTS, build_model
+from tfrecon.models import build_model, defaults
 from tfrecon.studies.matrix import read_study
 from tfrecon.training.preparation import compile_model
 
@@ -211,7 +211,7 @@ def test_each_of_the_44_cells_builds_and_takes_a_step(cell):
     tables = json.loads(json.dumps(cell.tables))
     tables["model"] = without_weights(tables["model"])
     tables["fit"] |= {"loss": "mse", "batch_size": 2}  # LPIPS needs its weights
-    config = from_tables(merged(DEFAULTS["feature_inversion"], tables))
+    config = from_tables(merged(defaults("feature_inversion"), tables))
     keras.backend.clear_session()
     model = build_model(config.model, image_size=64, mask=False, seed=0)
     images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)

@@ -15,7 +15,6 @@ import pytest
 from golden.make_submission import PHOTOS, pixel
 from PIL import Image
 
-from kaggle_submission import animals_inpainting
 from tfrecon import submit
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
@@ -23,6 +22,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.data.sample import Sample
 from tfrecon.inference.submission import check_submission, find, write_submission
 
+animals_inpainting = find("animals_inpainting")
 GOLDEN = json.loads((Path(__file__).parent / "golden/submission.json").read_text())
 
 SAMPLES = [
@@ -92,7 +92,6 @@ def test_float_noise_is_rounded_into_the_range(tmp_path):
 
 
 def test_a_competition_is_found_by_name_or_dotted_path(tmp_path, monkeypatch):
-    assert find("animals_inpainting") is animals_inpainting
     with pytest.raises(UserError, match="did you mean 'animals_inpainting'"):
         find("animal_inpainting")
     with pytest.raises(UserError, match="check the dotted path"):
@@ -100,7 +99,7 @@ def test_a_competition_is_found_by_name_or_dotted_path(tmp_path, monkeypatch):
     (tmp_path / "my_contests").mkdir()
     (tmp_path / "my_contests/first.py").write_text("HEADER = ('id', 'value')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match="no competition: it has no 'ids'"):
+    with pytest.raises(UserError, match="has no 'ids'; it needs HEADER and ids and values"):
         find("my_contests.first")
 
 
@@ -303,6 +302,8 @@ def mirroring_run(contest, monkeypatch) -> None:
     """`open_run` gives a fixed tiny model: mirrored left to right, 64 levels."""
     import keras
 
+    from tfrecon.models.supervised import wrapped
+
     class Mirror(keras.layers.Layer):
         def call(self, x):
             mirrored: Any = keras.ops.flip(x[..., :3], axis=2)
@@ -310,8 +311,7 @@ def mirroring_run(contest, monkeypatch) -> None:
             return (level - level % 4) / 256
 
     inputs = keras.Input((None, None, 4))
-    model = keras.Model(inputs, Mirror()(inputs))
-    model.size_multiple = 1
+    model = wrapped(keras.Model(inputs, Mirror()(inputs)))
     data = DataConfig(Spec("animals_inpainting"), root=str(contest))
     trained = SimpleNamespace(
         name="mirror",

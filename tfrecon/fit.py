@@ -24,10 +24,13 @@ def parser() -> Parser:
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
     command.add_argument(
-        "--data", help="recipe of the data, e.g. demo or your.module; see --list recipes"
+        "--data", help="recipe of the data, e.g. demo, or your own; see --list recipes"
     )
     command.add_argument("--root", help="folder that holds the data")
-    command.add_argument("--config", help="TOML file, e.g. configs/pix2pix/demo.toml")
+    command.add_argument(
+        "--config", metavar="FILE|NAME",
+        help="a TOML file, or a configuration that ships, e.g. pix2pix/demo; see --list configs",
+    )  # fmt: skip
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="one setting on top of all others, e.g. --set model.base_filters=8 (repeatable)",
@@ -48,7 +51,7 @@ def parser() -> Parser:
     command.add_argument(
         "--list", metavar="KIND",
         help="print what there is and exit: backbones, models, decoders, fusions, damages, losses, "
-        "metrics or recipes",
+        "metrics, recipes or configs",
     )  # fmt: skip
     command.add_argument(
         "--prepare", action="store_true",
@@ -83,12 +86,12 @@ def _body(arguments: argparse.Namespace) -> None:
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
     start_tensorflow()
-    from tfrecon.models import DEFAULTS
+    from tfrecon.models import defaults
     from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
     if names_model(given):
-        given = merged(DEFAULTS.get(from_tables(given).model.name, {}), given)
+        given = merged(defaults(from_tables(given).model.name), given)
     if recorded:
         check_same_settings(given, recorded)
     config = recorded.config if recorded else from_tables(given)
@@ -109,7 +112,7 @@ def _body(arguments: argparse.Namespace) -> None:
 def _list(kind: str) -> None:
     from tfrecon.training.catalogue import KINDS, catalogue
 
-    if kind in KINDS and kind != "recipes":
+    if kind in KINDS and kind not in ("recipes", "configs"):
         start_tensorflow()
     print(catalogue(kind))
 
@@ -128,9 +131,10 @@ def _prepare(given: dict[str, Any]) -> None:
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration that the command line spells, later settings over earlier ones."""
+    from tfrecon.base import facts
     from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
-    given = read_toml(arguments.config) if arguments.config else {}
+    given = read_toml(facts.configuration(arguments.config)) if arguments.config else {}
     flags: dict[str, Any] = {"data": {}, "fit": {}}
     if arguments.model:
         flags["model"] = arguments.model
@@ -159,7 +163,7 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
     if name is None:
         model = Spec.parse(given["model"], "model").name
         recipe = Spec.parse(given.get("data", {}).get("recipe", "demo"), "data.recipe").name
-        name = f"{model}_{recipe.replace('.', '_')}"
+        name = f"{model}_{recipe}".replace(".", "_")
     if not Path(name).name:
         raise UserError(f"--run {name!r} is no name of a folder")
     path = RUNS / Path(name).name if Path(name).parent in (Path("."), RUNS) else Path(name)

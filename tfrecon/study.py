@@ -26,7 +26,9 @@ def parser() -> Parser:
         "Cells that are finished are kept, one that was stopped goes on, one that failed is tried\n"
         "again; so the same command goes on with a study that was killed.",
     )
-    command.add_argument("study", metavar="configs/studies/NAME.toml", help="the study's file")
+    command.add_argument(
+        "study", metavar="FILE|NAME", help="the study's TOML file, or one that ships: studies/NAME"
+    )
     command.add_argument("--root", help="folder that holds the data")
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _body(arguments: argparse.Namespace) -> None:
+    from tfrecon.base import facts
     from tfrecon.base.config import merged, parse_set
     from tfrecon.studies.matrix import read_study
 
@@ -65,7 +68,8 @@ def _body(arguments: argparse.Namespace) -> None:
         over = merged(over, {"data": {"root": arguments.root}})
     if arguments.minutes_per_run is not None:
         over = merged(over, {"fit": {"minutes": arguments.minutes_per_run}})
-    study = read_study(arguments.study, over)
+    path = facts.configuration(arguments.study)
+    study = read_study(path, over)
     cells = study.only(arguments.only)
     if arguments.list:
         return print("\n".join(lines(cells)))
@@ -81,7 +85,7 @@ def _body(arguments: argparse.Namespace) -> None:
     failed: dict[str, str] = {}
     if not arguments.report_only:
         tf.config.set_visible_devices([], "GPU")  # they are for the cells
-        check_cells(cells, arguments.study)
+        check_cells(cells, path)
         failed = runner.train(cells, folder, arguments.jobs)
     if len(failed) < len(cells):
         print("\n" + study_report.write(study, folder, failed))

@@ -31,13 +31,17 @@ DEFAULT = "default"
 
 
 def check_taps(name: str, taps: Sequence[str], weights: str | None = DEFAULT) -> Backbone:
-    """The backbone called `name`. Raises UserError for an unknown backbone, tap or weight set, a
-    tap given twice and none at all; nothing is built or read."""
+    """The backbone called `name`; nothing is built or read.
+
+    Raises UserError for an unknown backbone, tap or weight set, for no tap and for one given twice.
+    """
     if name not in BACKBONES:
         raise unknown("backbone", name, BACKBONES)
     backbone = BACKBONES[name]
     if not taps:
-        raise UserError(f"backbone {name!r} needs at least one tap; it has {_listed(backbone)}")
+        raise UserError(
+            f"backbone {name!r} needs at least one tap; it has {', '.join(backbone.taps)}"
+        )
     for number, tap in enumerate(taps):
         if tap not in backbone.taps:
             raise unknown(f"tap of backbone {name!r}", tap, backbone.taps)
@@ -56,11 +60,11 @@ def feature_taps(
 ) -> keras.Model:
     """The frozen network from images (B,H,W,3) in [0,1] to a list of `taps`, (B,h,w,C) each.
 
-    `weights` is a weight set of the backbone, the path of a file of such arrays, or None for
-    random ones drawn from `seed`; images for a file and for random weights are preprocessed as for
-    the first set that the backbone lists. The model has the attribute ``fingerprint``, a hash of
-    its weights and their preprocessing. Raises UserError as `check_taps` does, for a file that
-    cannot be found, and for one of another network.
+    `weights` is the name of a weight set, the path of a file with the same arrays, or None for
+    random weights drawn from `seed`. For a file and for random weights images are preprocessed as
+    for the backbone's first weight set. The model's attribute ``fingerprint`` is a hash of its
+    weights and their preprocessing. Raises UserError as `check_taps`, for a file that cannot be
+    found, and for a file of another network.
     """
     backbone = check_taps(name, taps, weights)
     chosen = next(iter(backbone.weights)) if weights == DEFAULT else weights
@@ -91,10 +95,8 @@ def feature_taps(
 
 
 def check_image_size(name: str, taps: Sequence[str], size: int | tuple[int, int]) -> None:
-    """Raises UserError, saying which sizes work, when the backbone cannot take images of `size`.
-
-    `size` is one side for both, or (height, width), in pixels.
-    """
+    """Raises UserError, saying which sizes work, when the backbone cannot take images of `size`:
+    (height, width) in pixels, or one number for both."""
     backbone = check_taps(name, taps, None)
     sides = (size, size) if isinstance(size, int) else size
     multiple = backbone.size_multiple
@@ -108,7 +110,7 @@ def check_image_size(name: str, taps: Sequence[str], size: int | tuple[int, int]
 
 
 def describe(name: str) -> str:
-    """Variant, weight sets, the default marked, and taps with (h,w,C) at 224 pixels, as text."""
+    """What `fit --list backbones` prints of one: variant, weight sets and the size of each tap."""
     backbone = BACKBONES[name]
     default, *others = backbone.weights
     taps = (f"{tap} {'×'.join(map(str, place.shape_at_224()))}"
@@ -118,7 +120,3 @@ def describe(name: str) -> str:
         f"  weights: {', '.join([f'{default} (default)', *others])}\n"
         f"  taps at 224 pixels: {', '.join(taps)}"
     )
-
-
-def _listed(backbone: Backbone) -> str:
-    return ", ".join(backbone.taps)

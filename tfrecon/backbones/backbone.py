@@ -1,7 +1,7 @@
-"""What a backbone is: a graph with named taps, and weight sets with their own preprocessing.
+"""What a backbone is: a graph with named taps, and weight sets with their preprocessing.
 
-Layers are named like the modules of the torch networks whose checkpoints they take, so one reader
-serves all: layer ``layer1.0.conv1`` has the array ``layer1.0.conv1.weight``.
+Layers have the names of the torch modules whose checkpoints they take, so that one function reads
+them all: layer ``layer1.0.conv1`` takes the array ``layer1.0.conv1.weight``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ import numpy as np
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.weights import Arrays, read
+from tfrecon.layers.ranges import Float32Layer
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A place in a network: channels, and pixels a position (None: one position an image).
+    """A place in a network: its channels, and pixels from position to position as `stride` (None:
+    one position for the whole image).
 
-    `smallest` is the least side of an image, in pixels, that reaches it. `grid_at_224` is the side
-    of its grid at a 224-pixel image where that is not ``224 / stride``.
+    `smallest` is the least side of an image, in pixels, that gives it a position. `grid_at_224` is
+    the side of its grid for an image of 224 pixels, where that is not ``224 / stride``.
     """
 
     channels: int
@@ -34,14 +36,15 @@ class Tap:
     grid_at_224: int | None = None
 
     def shape_at_224(self) -> tuple[int, int, int]:
-        """(h,w,C) at a 224-pixel image."""
+        """(h,w,C) for an image of 224×224 pixels."""
         side = self.grid_at_224 or (224 // self.stride if self.stride else 1)
         return side, side, self.channels
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From RGB in [0,1] to what a weight set was trained on: ``(scale·x - mean) / std``."""
+    """How a weight set wants its images: ``(scale·x - mean) / std``, where x in [0,1] has its
+    channels in `order`."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -50,16 +53,16 @@ class Preprocessing:
 
 
 IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Torchvision's and most of timm's."""
+"""That of torchvision and of most timm models."""
 
 
 @dataclass(frozen=True)
 class WeightSet:
-    """Where trained arrays come from (in torch's names and layout) and what they expect.
+    """Trained arrays, in torch's names and layout, and the preprocessing that they expect.
 
-    `load` is told the names that are needed, for a file may hold the first layers only; `read`
-    reads a file that the user names. `first_row` is published of the first convolution: the first
-    values of ``features.0.weight[0, 0, 0]``, by which a file of transposed kernels is told.
+    `load` finds and reads them; it takes the names that are needed, as a file may hold the first
+    layers only. `read` reads a file that the user names. `first_row` holds the first published
+    values of ``features.0.weight[0, 0, 0]``; they reveal a file of transposed kernels.
     """
 
     load: Callable[[Collection[str]], Arrays]
@@ -83,13 +86,13 @@ class Backbone:
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class Preprocess(keras.layers.Layer):
-    """The input layer of a backbone; see `Preprocessing`."""
+class Preprocess(Float32Layer):
+    """A backbone's first layer: what `Preprocessing` describes."""
 
     def __init__(
         self, mean: Any, std: Any, scale: float = 1.0, order: str = "rgb", **kwargs: Any
     ) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32"})
+        super().__init__(**kwargs)
         self.mean, self.std, self.scale, self.order = mean, std, scale, order
 
     def call(self, images: Any) -> Any:
@@ -97,11 +100,6 @@ class Preprocess(keras.layers.Layer):
         x = images[..., ::-1] if self.order == "bgr" else images
         shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
         return x * (self.scale / np.asarray(self.std, np.float32)) - shift
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        own = {"mean": self.mean, "std": self.std, "scale": self.scale, "order": self.order}
-        return {**super().get_config(), **own}
 
 
 _SUFFIXES = {
@@ -111,41 +109,40 @@ _SUFFIXES = {
 
 
 def torch_names(model: keras.Model) -> dict[str, Any]:
-    """The variables of `model` by the names that torch gives them.
-
-    Variables outside any module (a class token) are called by their layer's name.
-    """
-    found: dict[str, Any] = {}
+    """The variables of `model` by torch's names: the layer's, a dot, and torch's word for the kind
+    of variable. One that torch keeps outside any module (a class token) has its layer's name."""
+    variables: dict[str, Any] = {}
     for layer in model.layers:
         for variable in layer.weights:
-            suffix = _SUFFIXES.get(variable.name, variable.name)
-            whole = layer.name if layer.name.split(".")[-1] == suffix else f"{layer.name}.{suffix}"
-            found[whole] = variable
-    return found
+            kind = _SUFFIXES.get(variable.name, variable.name)
+            name = layer.name if layer.name.split(".")[-1] == kind else f"{layer.name}.{kind}"
+            variables[name] = variable
+    return variables
 
 
 def to_keras(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """A torch kernel in Keras's layout: OIHW to HWIO (depthwise to HWC1), (out,in) to (in,out)."""
+    """A torch array in Keras's layout, for a variable of `shape`: OIHW to HWIO, a depthwise kernel
+    to HWC1, (out,in) to (in,out)."""
     if array.ndim == 4:
         return array.transpose((2, 3, 0, 1) if _is_depthwise(shape) else (2, 3, 1, 0))
     return array.T if array.ndim == 2 else array
 
 
 def to_torch(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The opposite of `to_keras`, for all but depthwise kernels."""
+    """The inverse of `to_keras` for kernels that are not depthwise."""
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
 
 
 def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], source: str) -> None:
-    """Puts `arrays` into the variables of `model`; arrays that it does not use are left over.
+    """Puts `arrays` (torch's names and layout) into the variables of `model`; it ignores others.
 
-    Raises UserError naming the first array that is absent or of another shape: the file is another
-    network's.
+    Raises UserError, before it changes anything, naming the first array that is absent or of
+    another shape: the file belongs to another network. `source` names the file in that error.
     """
     variables = torch_names(model)
-    kept = {name: _fitting(name, arrays, v, source) for name, v in variables.items()}
-    for name, variable in variables.items():
-        variable.assign(kept[name])
+    values = [_fitting(name, arrays, v, source) for name, v in variables.items()]
+    for variable, value in zip(variables.values(), values, strict=True):
+        variable.assign(value)
 
 
 def check_orientation(
@@ -153,8 +150,8 @@ def check_orientation(
 ) -> None:
     """Raises UserError for published arrays whose kernels have height and width swapped.
 
-    `arrays` are in torch's names and layout, `first_row` is `WeightSet.first_row`. Nothing but
-    this tells them: shapes fit, and the network still computes features, of transposed images.
+    `arrays` are in torch's names and layout; `first_row` is that of `WeightSet`. Nothing else
+    reveals the swap: all shapes fit, and the network computes features of transposed images.
     """
     kernel = arrays.get("features.0.weight")
     if kernel is None or kernel.ndim != 4 or not first_row:
@@ -173,10 +170,9 @@ def check_orientation(
 def check_same_network(
     complete: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], source: str
 ) -> None:
-    """Raises UserError for arrays that only another network than `complete` has: of another shape,
-    or of a further block, which is called like one of its own but for the numbers.
-
-    A file may lack arrays, and may have a classifier's.
+    """Raises UserError for arrays that do not belong to `complete`, the whole backbone: one of its
+    names with another shape, or a name that differs from one of its names in the numbers only, as
+    those of further blocks do. A file may lack arrays and may hold those of a classifier.
     """
     variables = torch_names(complete)
     blocks = {_without_numbers(name) for name in variables}
@@ -193,14 +189,14 @@ def check_same_network(
 def _fitting(
     name: str, arrays: Mapping[str, np.ndarray[Any, Any]], variable: Any, source: str
 ) -> np.ndarray[Any, Any]:
-    """The array called `name` in Keras's layout."""
+    """The array called `name` in Keras's layout. Raises UserError where it does not fit."""
     shape = tuple(variable.shape)
     array = to_keras(arrays[name], shape) if name in arrays else None
     if array is None or array.shape != shape:
-        found = "absent" if array is None else f"{tuple(arrays[name].shape)}"
+        actual = "absent" if array is None else f"{tuple(arrays[name].shape)}"
         raise UserError(
             f"{source} holds another network: array {name!r} must be {torch_shape(shape)} and is "
-            f"{found}; give the weights of the named backbone"
+            f"{actual}; give the weights of the named backbone"
         )
     return array
 
@@ -210,7 +206,8 @@ def _without_numbers(name: str) -> str:
 
 
 def randomise(model: keras.Model, seed: int) -> None:
-    """Random weights that depend on `seed` alone: He et al. 2015 for kernels, else small noise."""
+    """Gives `model` random weights that depend on `seed` alone: kernels after He et al. 2015, and
+    biases, scales and statistics with a little noise around their usual start."""
     random = np.random.default_rng(seed)
     for name, variable in torch_names(model).items():
         shape = tuple(variable.shape)
@@ -223,7 +220,8 @@ def randomise(model: keras.Model, seed: int) -> None:
 
 
 def torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of `to_keras`'s argument; a kernel of one output channel is a depthwise one."""
+    """The shape that torch has for a variable of `shape`; a kernel of one output channel counts as
+    depthwise."""
     if _is_depthwise(shape):
         return (shape[2], 1, shape[0], shape[1])
     if len(shape) == 4:

@@ -12,7 +12,7 @@ from tfrecon.backbones.weight_sets import keras_applications, packed, torchvisio
 
 
 def conv(x: Any, filters: int, kernel: int, name: str, stride: int = 1, pad: int = 0) -> Any:
-    """A convolution with torch's explicit symmetric padding, and ReLU."""
+    """A convolution with torch's symmetric padding of `pad` pixels, then ReLU."""
     if pad and stride > 1:
         x = layers.ZeroPadding2D(pad)(x)
     padding = "same" if pad and stride == 1 else "valid"
@@ -26,38 +26,34 @@ VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Filters and number of convolutions of each block."""
 
 
-def _vgg16_places() -> dict[str, str]:
-    """Torchvision's names: it counts convolutions, activations and poolings in one list."""
+def _vgg16_places_and_taps() -> tuple[dict[str, str], dict[str, Tap]]:
+    """Torchvision's name of each convolution, which counts convolutions, activations and poolings
+    in one list, and all taps."""
     places: dict[str, str] = {}
+    taps: dict[str, Tap] = {}
     index = 0
-    for block, (_, depth) in enumerate(VGG16_BLOCKS, 1):
+    for block, (filters, depth) in enumerate(VGG16_BLOCKS, 1):
         for number in range(1, depth + 1):
-            places[f"block{block}_conv{number}"] = f"features.{index}"
+            name = f"block{block}_conv{number}"
+            places[name] = f"features.{index}"
+            taps[name] = Tap(filters, 2 ** (block - 1), 2 ** (block - 1))
             index += 2
+        taps[f"block{block}"] = Tap(filters, 2**block, 2**block)
         index += 1
-    return places
+    return places, taps
 
 
-VGG16_PLACES = _vgg16_places()
+VGG16_PLACES, VGG16_TAPS = _vgg16_places_and_taps()
 
 
 def vgg16_graph(x: Any) -> dict[str, Any]:
-    """Taps ``blockN_convM`` after the ReLU, ``blockN`` after the pooling."""
+    """Taps ``blockN_convM``, each after its ReLU, and ``blockN`` after the block's pooling."""
     taps: dict[str, Any] = {}
     for block, (filters, depth) in enumerate(VGG16_BLOCKS, 1):
         for number in range(1, depth + 1):
             name = f"block{block}_conv{number}"
             x = taps[name] = conv(x, filters, 3, VGG16_PLACES[name], pad=1)
         x = taps[f"block{block}"] = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
-    return taps
-
-
-def _vgg16_taps() -> dict[str, Tap]:
-    taps: dict[str, Tap] = {}
-    for block, (filters, depth) in enumerate(VGG16_BLOCKS, 1):
-        for number in range(1, depth + 1):
-            taps[f"block{block}_conv{number}"] = Tap(filters, 2 ** (block - 1), 2 ** (block - 1))
-        taps[f"block{block}"] = Tap(filters, 2**block, 2**block)
     return taps
 
 
@@ -87,7 +83,7 @@ ALEXNET_TAPS = {
 
 FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192),
          8: (64, 256), 9: (64, 256)}  # fmt: skip
-"""Squeezed and expanded channels of each fire module; the second are those of one half."""
+"""Channels of each fire module: squeezed, and of each of the two expanded halves."""
 
 _FIRE_PLACES = {2: 3, 3: 4, 4: 6, 5: 7, 6: 9, 7: 10, 8: 11, 9: 12}
 
@@ -110,16 +106,16 @@ def squeezenet1_1_graph(x: Any) -> dict[str, Any]:
 
 
 def _pool_rounding_up(x: Any) -> Any:
-    """3×3 pooling of stride 2 that takes a last, incomplete window along (``ceil_mode``).
+    """3×3 pooling of stride 2 that keeps a last, incomplete window (torch's ``ceil_mode``).
 
-    A row of zeros below and to the right is exact, as no input is negative; where the last window
-    is complete, no window reaches the row.
+    Padding with zeros below and to the right is exact: no input is negative, and where the last
+    window is complete no window reaches the padding.
     """
     return layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
 
 
 _FIRE_PLACED = {2: (4, 5, 55), 4: (8, 9, 27), 6: (16, 17, 13)}
-"""Stride, smallest image and grid at 224 pixels from each pooling on."""
+"""From the pooling before this fire module on: stride, smallest image and grid at 224 pixels."""
 
 SQUEEZENET_TAPS = {"stem": Tap(64, 2, 3, 111)} | {
     f"fire{number}": Tap(2 * expanded, *_FIRE_PLACED[min(6, number - number % 2)])
@@ -130,7 +126,7 @@ SQUEEZENET_TAPS = {"stem": Tap(64, 2, 3, 111)} | {
 CLASSICS = {
     "vgg16": Backbone(
         "VGG16 without batch normalisation (torchvision, timm, Keras Applications)",
-        _vgg16_taps(),
+        VGG16_TAPS,
         vgg16_graph,
         {
             "torchvision": packed(

@@ -8,7 +8,7 @@ from keras import layers
 
 from tfrecon.backbones.backbone import Backbone, Tap
 from tfrecon.backbones.weight_sets import timm
-from tfrecon.layers.self_attention import Attention
+from tfrecon.layers.attention import Attention
 
 # One entry a stage; Table 1 of the paper.
 WIDTHS, DEPTHS, HEADS = (64, 128, 320, 512), (3, 4, 6, 3), (1, 2, 5, 8)
@@ -16,7 +16,7 @@ MLP_RATIOS, REDUCTIONS = (8, 8, 4, 4), (8, 4, 2, 1)
 
 
 def pvt_v2_b2_graph(x: Any) -> dict[str, Any]:
-    """Taps ``stage1`` … ``stage4``, after the norm that also feeds the next stage."""
+    """Taps ``stage1`` … ``stage4``, each after the norm whose output also feeds the next stage."""
     taps: dict[str, Any] = {}
     for stage, width in enumerate(WIDTHS):
         kernel, stride = (3, 2) if stage else (7, 4)
@@ -31,7 +31,7 @@ def pvt_v2_b2_graph(x: Any) -> dict[str, Any]:
 
 
 def _block(x: Any, stage: int, name: str) -> Any:
-    """Attention to a reduced grid, then a perceptron with a depthwise convolution (B,h,w,C)."""
+    """Attention to a coarser grid, then a perceptron with a depthwise convolution; (B,h,w,C)."""
     width, reduction = WIDTHS[stage], REDUCTIONS[stage]
     y = _norm(x, f"{name}.norm1", 1e-6)
     queries = layers.Dense(width, name=f"{name}.attn.q")(y)

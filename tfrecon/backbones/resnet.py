@@ -18,7 +18,7 @@ from tfrecon.backbones.weight_sets import keras_applications, published, timm, t
 
 
 def _conv(x: Any, filters: int, kernel: int, conv: str, norm: str, stride: int = 1) -> Any:
-    """A convolution with torch's symmetric padding, and batch normalisation."""
+    """A convolution with torch's symmetric padding, then batch normalisation."""
     if stride > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2)(x)
     padding = "same" if stride == 1 else "valid"
@@ -27,13 +27,13 @@ def _conv(x: Any, filters: int, kernel: int, conv: str, norm: str, stride: int =
 
 
 def _basic(x: Any, width: int, stride: int, name: str) -> Any:
-    """Two 3×3 convolutions, and what is added to the shortcut."""
+    """What a basic block adds to its shortcut: two 3×3 convolutions."""
     x = _conv(x, width, 3, f"{name}.conv1", f"{name}.bn1", stride)
     return _conv(layers.ReLU()(x), width, 3, f"{name}.conv2", f"{name}.bn2")
 
 
 def _bottleneck(x: Any, width: int, stride: int, name: str) -> Any:
-    """1×1, 3×3 with the stride, 1×1 to four times the width."""
+    """What a bottleneck adds to its shortcut: 1×1, 3×3 with the stride, 1×1 to 4·width channels."""
     x = _conv(x, width, 1, f"{name}.conv1", f"{name}.bn1")
     x = _conv(layers.ReLU()(x), width, 3, f"{name}.conv2", f"{name}.bn2", stride)
     return _conv(layers.ReLU()(x), 4 * width, 1, f"{name}.conv3", f"{name}.bn3")
@@ -46,7 +46,7 @@ def _graph(
         """Taps ``stem`` (before the pooling), ``layer1`` … ``layer4``, and ``avgpool``."""
         taps: dict[str, Any] = {}
         x = taps["stem"] = layers.ReLU()(_conv(x, 64, 7, "conv1", "bn1", stride=2))
-        # Zeros pad exactly here, as no input of the pooling is negative.
+        # Zeros are an exact padding here, as no input of the pooling is negative.
         x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
         for stage, depth in enumerate(depths, 1):
             width = 32 * 2**stage
@@ -74,7 +74,7 @@ def _taps(expansion: int) -> dict[str, Tap]:
 
 def _keras_graph(builder: Callable[..., keras.Model], depths: tuple[int, ...]) -> Any:
     def graph(x: Any) -> dict[str, Any]:
-        """The same taps of Keras Applications' network."""
+        """The taps of `_graph`, of Keras Applications' network."""
         network = builder(include_top=False, weights=None, input_tensor=x)
         ends = {f"layer{stage}": f"conv{stage + 1}_block{depth}_out"
                 for stage, depth in enumerate(depths, 1)}  # fmt: skip
@@ -86,47 +86,35 @@ def _keras_graph(builder: Callable[..., keras.Model], depths: tuple[int, ...]) -
     return graph
 
 
-_TORCH = "the stride in the 3×3 convolution (torchvision, timm)"
-_KERAS = "the stride in the first 1×1 convolution (Keras Applications)"
+_TORCH = "ResNet-{}, the stride in the 3×3 convolution (torchvision, timm)"
+_KERAS = "ResNet-{}, the stride in the first 1×1 convolution (Keras Applications)"
+_50, _101 = (3, 4, 6, 3), (3, 4, 23, 3)
+"""Blocks in each stage; ResNet-34 has as many as ResNet-50."""
+
+
+def _torch(about: str, graph: Any, expansion: int, timm_name: str, digits: str) -> Backbone:
+    file = torchvision_file(f"{timm_name.partition('.')[0]}-{digits}.pth")
+    weights = {"timm": timm(timm_name), "torchvision": published(file)}
+    return Backbone(about, _taps(expansion), graph, weights)
+
+
+def _applications(
+    about: str, builder: Callable[..., keras.Model], depths: tuple[int, ...]
+) -> Backbone:
+    weights = {"imagenet": keras_applications(builder)}
+    return Backbone(about, _taps(4), _keras_graph(builder, depths), weights)
+
 
 RESNETS = {
-    "resnet34": Backbone(
-        "ResNet-34 (torchvision, timm)",
-        _taps(1),
-        _graph((3, 4, 6, 3), _basic, 1),
-        {
-            "timm": timm("resnet34.a1_in1k"),
-            "torchvision": published(torchvision_file("resnet34-b627a593.pth")),
-        },
+    "resnet34": _torch(
+        "ResNet-34 (torchvision, timm)", _graph(_50, _basic, 1), 1, "resnet34.a1_in1k", "b627a593"
     ),
-    "resnet50": Backbone(
-        f"ResNet-50, {_TORCH}",
-        _taps(4),
-        _graph((3, 4, 6, 3), _bottleneck, 4),
-        {
-            "timm": timm("resnet50.a1_in1k"),
-            "torchvision": published(torchvision_file("resnet50-0676ba61.pth")),
-        },
+    "resnet50": _torch(
+        _TORCH.format(50), _graph(_50, _bottleneck, 4), 4, "resnet50.a1_in1k", "0676ba61"
     ),
-    "resnet101": Backbone(
-        f"ResNet-101, {_TORCH}",
-        _taps(4),
-        _graph((3, 4, 23, 3), _bottleneck, 4),
-        {
-            "timm": timm("resnet101.a1h_in1k"),
-            "torchvision": published(torchvision_file("resnet101-63fe2227.pth")),
-        },
+    "resnet101": _torch(
+        _TORCH.format(101), _graph(_101, _bottleneck, 4), 4, "resnet101.a1h_in1k", "63fe2227"
     ),
-    "resnet50_keras": Backbone(
-        f"ResNet-50, {_KERAS}",
-        _taps(4),
-        _keras_graph(keras.applications.ResNet50, (3, 4, 6, 3)),
-        {"imagenet": keras_applications(keras.applications.ResNet50)},
-    ),
-    "resnet101_keras": Backbone(
-        f"ResNet-101, {_KERAS}",
-        _taps(4),
-        _keras_graph(keras.applications.ResNet101, (3, 4, 23, 3)),
-        {"imagenet": keras_applications(keras.applications.ResNet101)},
-    ),
+    "resnet50_keras": _applications(_KERAS.format(50), keras.applications.ResNet50, _50),
+    "resnet101_keras": _applications(_KERAS.format(101), keras.applications.ResNet101, _101),
 }

@@ -1,4 +1,4 @@
-"""The kinds of weight sets: whose arrays, by which names, made for which range of pixels."""
+"""Weight sets by publisher: torchvision, timm, Keras Applications, and packs of a few layers."""
 
 from __future__ import annotations
 
@@ -7,33 +7,27 @@ from pathlib import Path
 
 import keras
 
-from tfrecon.backbones.backbone import (
-    IMAGENET,
-    Preprocessing,
-    WeightSet,
-    to_torch,
-    torch_names,
-)
+from tfrecon.backbones.backbone import IMAGENET, Preprocessing, WeightSet, to_torch, torch_names
 from tfrecon.base.errors import UserError
 from tfrecon.base.weights import VARIABLE, Arrays, WeightFile, cache, find, local, read
 
 CAFFE = Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), 255.0, "bgr")
-"""What Keras Applications' VGG and ResNet expect."""
+"""That of Keras Applications' VGG and ResNet."""
 
 
 def published(file: WeightFile, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
-    """One file in the network's own names."""
+    """The weight set of one file whose names are those of the network."""
     return WeightSet(lambda needed: read(find([file])), preprocessing)
 
 
 def torchvision_file(name: str) -> WeightFile:
-    """A file of torchvision's, whose name ends with the first digits of its SHA-256."""
+    """A file that torchvision publishes; its name ends with the first digits of its SHA-256."""
     digits = name.removesuffix(".pth").rpartition("-")[2]
     return WeightFile(name, f"https://download.pytorch.org/models/{name}", digits)
 
 
 def timm(name: str, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
-    """A checkpoint of timm's on Hugging Face, whose server states the SHA-256."""
+    """A timm checkpoint on Hugging Face, whose server states the SHA-256."""
     url = f"https://huggingface.co/timm/{name}/resolve/main/model.safetensors"
     return published(WeightFile(f"{name}.safetensors", url), preprocessing)
 
@@ -41,10 +35,10 @@ def timm(name: str, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
 def packed(
     pack: str, modules: Mapping[str, str], file: WeightFile, first_row: tuple[float, ...]
 ) -> WeightSet:
-    """A pack of HWIO kernels, its layers called `modules`' keys, or the complete file.
+    """The weight set of a small file of HWIO kernels called `pack`, or else of the complete `file`,
+    which is read when the pack is not here or lacks an array that is needed.
 
-    The complete file serves when the pack is not here or lacks an array that is needed. A pack is
-    told by its file name. `first_row` is that of `WeightSet`.
+    `modules` maps the pack's layers to the network's. `first_row` is that of `WeightSet`.
     """
 
     def load(needed: Collection[str]) -> Arrays:
@@ -68,7 +62,8 @@ def packed(
 def keras_applications(
     builder: Callable[..., keras.Model], modules: Mapping[str, str] | None = None
 ) -> WeightSet:
-    """Keras Applications' ImageNet weights, which Keras downloads; `modules` renames its layers."""
+    """Keras Applications' ImageNet weights, which Keras downloads; `modules` maps its layers to the
+    network's."""
     file = f"{builder.__name__.lower()}_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
     def load(needed: Collection[str]) -> Arrays:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.errors import UserError
 
 NOTE = "note.json"
@@ -25,7 +25,7 @@ def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any
     """
     arrays = {name: np.asarray(value) for name, value in _named(groups).items()}
     arrays[NOTE] = np.frombuffer(json.dumps(note).encode(), np.uint8)
-    with images.replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())

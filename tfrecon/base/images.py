@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.files import replacing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """File name endings, in lower case, that are taken for images."""
@@ -136,34 +136,6 @@ def to_uint8_tensor(image: Any) -> Any:
     import tensorflow as tf
 
     return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 1.0) * 255.0), tf.uint8)
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well.
-
-    When the block fails the temporary file is removed and `path` is as it was.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file it was
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Removes the temporary files that a killed process left in `folder`, where no other writes."""
-    for path in Path(folder).glob(".*.part"):
-        path.unlink()
 
 
 @contextlib.contextmanager

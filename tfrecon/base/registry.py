@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union, cast
 
 from tfrecon.base.errors import UserError, did_you_mean, unknown
+from tfrecon.base.plugins import imported
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,30 @@ def build(spec: Spec, table: Mapping[str, Callable[..., Any]], kind: str, **cont
     option is told so. Raises UserError for an unknown name, option or an option of a wrong type.
     """
     options = check(spec, table, kind, context)
-    return table[spec.name](**options, **context)
+    builder = entry(spec.name, table, kind)
+    takes = inspect.signature(builder).parameters
+    absent = [name for name in context if name not in takes]
+    if absent and not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
+        raise UserError(
+            f"{kind} {spec.name!r} must take {', '.join(context)} as keyword arguments; "
+            f"it has no {absent[0]!r}"
+        )
+    return builder(**options, **context)
+
+
+def entry(name: str, table: Mapping[str, Any], kind: str) -> Any:
+    """What `table` holds for `name`, or what a dotted path leads to, a user's own builder.
+
+    Raises UserError for an unknown name, and for a path to something that cannot be called.
+    """
+    if name in table:
+        return table[name]
+    if "." not in name:
+        raise unknown(kind, name, table)
+    builder = imported(name, kind)
+    if not callable(builder):
+        raise UserError(f"{kind} {name!r} is no function or class; name one that builds it")
+    return builder
 
 
 def check(
@@ -63,9 +87,7 @@ def check(
     reserved: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options as `build` gives them to the builder; raises what it raises for them."""
-    if spec.name not in table:
-        raise unknown(kind, spec.name, table)
-    return check_options(table[spec.name], spec, kind, reserved)
+    return check_options(entry(spec.name, table, kind), spec, kind, reserved)
 
 
 def check_options(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from tfrecon.base import torch_file
 from tfrecon.base.errors import UserError
-from tfrecon.base.images import replacing
+from tfrecon.base.files import replacing
 from tfrecon.base.torch_file import Arrays
 
 VARIABLE = "TFRECON_WEIGHTS"

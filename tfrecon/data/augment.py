@@ -1,7 +1,7 @@
-"""Geometry, drawn once for all parts of a sample: target, input and mask move together.
+"""Augmentation steps that change target, input and mask of a sample alike.
 
-Each step is a closure ``step(parts, seed) -> parts`` on a dictionary of (H,W,C) tensors of one H
-and W, uint8 or float32, whose values keep their range.
+A step is a function ``step(parts, seed) -> parts``. `parts` are (H,W,C) tensors of equal H and W by
+name, uint8 or float32 (images from 0 to 255); a step keeps the range of their values.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ Parts = dict[str, Any]
 Step = Callable[[Parts, Any], Parts]
 
 SLIGHT = 1.25
-"""Plain bilinear interpolation reads every pixel up to a reduction of 2, and up to this one its
-softening differs little from antialiasing, which takes several times as long."""
+"""The largest reduction without antialiasing, which takes several times as long. Plain bilinear
+interpolation reads every pixel up to a reduction of 2, and up to this one looks much the same."""
 
 
 def random_window(size: int, load_size: int, zoom: float = 1.0) -> Step:
-    """A square at a uniform place, which `resize` then brings to `size` pixels.
+    """A random square, which `resize` then brings to `size` pixels; all places are equally likely.
 
-    It shows what resizing the short side to `load_size` and cropping `size` pixels would, or, with
-    `zoom` below 1, a uniformly drawn share from `zoom` to 1 of its side. Cutting first means that
-    only the part that is shown is flipped and resized.
+    It shows what resizing the short side to `load_size` and then cropping `size` pixels would show.
+    With `zoom` below 1 its side is multiplied by a uniform factor from `zoom` to 1. Cutting before
+    resizing means that only the shown part is flipped and resized.
     """
 
     def step(parts: Parts, seed: Any) -> Parts:
@@ -44,7 +44,7 @@ def random_window(size: int, load_size: int, zoom: float = 1.0) -> Step:
 
 
 def resize(size: int, method: str = "bilinear") -> Step:
-    """Resize of a square to `size` pixels, antialiased above a SLIGHT reduction."""
+    """Resizes a square to `size` pixels, with antialiasing for more than a SLIGHT reduction."""
 
     def step(parts: Parts, seed: Any) -> Parts:
         side, _ = _extent(parts)
@@ -55,15 +55,13 @@ def resize(size: int, method: str = "bilinear") -> Step:
 
 
 def resize_short_side(size: int, method: str = "bilinear") -> Step:
-    """Resize that brings the short side to `size` pixels and keeps the aspect ratio.
-
-    Any reduction is antialiased. An image that has the size already keeps its values.
-    """
+    """Resizes the short side to `size` pixels, keeping the aspect ratio, with antialiasing for any
+    reduction. An image that has the size already keeps its values."""
 
     def step(parts: Parts, seed: Any) -> Parts:
         height, width = _extent(parts)
         short = tf.minimum(height, width)
-        # Integers rounded up: a float ratio could leave the long side a pixel short of a crop.
+        # Whole numbers, rounded up: a float ratio could make the long side a pixel too short.
         new = tf.stack([-(-height * size // short), -(-width * size // short)])
         return _resize(parts, new, short > size, method)
 
@@ -71,7 +69,7 @@ def resize_short_side(size: int, method: str = "bilinear") -> Step:
 
 
 def centre_crop(size: int) -> Step:
-    """The square of `size` pixels in the middle."""
+    """Crops the square of `size` pixels in the middle."""
 
     def step(parts: Parts, seed: Any) -> Parts:
         height, width = _extent(parts)
@@ -81,7 +79,7 @@ def centre_crop(size: int) -> Step:
 
 
 def random_flip() -> Step:
-    """Left to right with probability one half."""
+    """Mirrors left to right with probability one half."""
 
     def step(parts: Parts, seed: Any) -> Parts:
         def flipped() -> Parts:
@@ -93,8 +91,8 @@ def random_flip() -> Step:
 
 
 def color_jitter(strength: float) -> Step:
-    """Each colour channel times a factor of its own, uniform within 1 ± `strength`, the same in
-    input and target, cut at 255; the mask stays."""
+    """Multiplies each colour channel by a uniform factor within 1 ± `strength`, equal in input and
+    target, and clips at 255; the mask stays."""
 
     def step(parts: Parts, seed: Any) -> Parts:
         factors = tf.random.stateless_uniform([3], seed, 1 - strength, 1 + strength)
@@ -116,7 +114,7 @@ def _crop(parts: Parts, top: Any, left: Any, side: Any) -> Parts:
 
 
 def _resize(parts: Parts, new: Any, antialias: Any, method: str) -> Parts:
-    """float32 parts of height and width `new`, antialiased where the scalar `antialias` says so."""
+    """float32 parts of height and width `new`, antialiased where the scalar `antialias` is true."""
     floats = {name: tf.cast(part, tf.float32) for name, part in parts.items()}  # faster than bytes
 
     def resized(antialias: bool) -> Parts:

@@ -1,4 +1,4 @@
-"""Damaged rectangles: the table of a contest that lists them, and whether they fit an image."""
+"""Damaged rectangles: reading a contest's table of them, and checking that they fit an image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Box
 
 LAYOUT = "index, filename, y1, x1, y2, x2"
-"""Columns of ``masked_info.csv``, read by position: the names in its header vary."""
+"""Columns of ``masked_info.csv``, read by position, as the names in its header vary."""
 
 
 def read_boxes(path: str | os.PathLike[str], size: int = 75) -> dict[str, tuple[Box, Box]]:
-    """The two boxes of each photo in a ``masked_info.csv``, keyed by file name, in its order.
+    """The two boxes of each photo in a ``masked_info.csv`` by file name, in the table's order.
 
-    The first line is a header; columns are LAYOUT, where y and x are the row and column of a box's
-    top-left corner; further columns are ignored. Boxes are `size` pixels wide and high. Raises
-    UserError naming file and line for a missing file, header or column, a coordinate that is no
-    whole number of at least 0, a name that is no plain file name, and a name listed twice.
+    The first line is a header. The columns are LAYOUT, where y and x are the row and column of a
+    box's top-left corner; further columns are ignored. Boxes are `size` pixels wide and high.
+    Raises UserError naming file and line for a missing file, header or column, a coordinate that is
+    no whole number of at least 0, a name that is no plain file name, and a name listed twice.
     """
     path = Path(path)
     lines = _lines(path)
@@ -47,26 +47,21 @@ def read_boxes(path: str | os.PathLike[str], size: int = 75) -> dict[str, tuple[
 
 def outside(boxes: Iterable[Box], height: int, width: int) -> Box | None:
     """The first box that reaches outside an image of `height` × `width` pixels, or None."""
-    for box in boxes:
-        top, left, box_height, box_width = box
-        if (
-            min(top, left) < 0
-            or min(box_height, box_width) < 1
-            or top + box_height > height
-            or left + box_width > width
-        ):
-            return box
+    for top, left, tall, wide in boxes:
+        inside = 0 <= top <= height - tall and 0 <= left <= width - wide
+        if not inside or min(tall, wide) < 1:
+            return top, left, tall, wide
     return None
 
 
 def describe(box: Box) -> str:
-    """``75×75 box at row 30, column 12`` for error messages."""
+    """``75×75 box at row 30, column 12``, for error messages."""
     top, left, height, width = box
     return f"{height}×{width} box at row {top}, column {left}"
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Line numbers and cells of the lines that are not blank."""
+    """The line number and cells of each line that is not blank."""
     if not path.is_file():
         raise UserError(f"table of boxes {str(path)!r} does not exist; its columns are {LAYOUT!r}")
     try:

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data.damage import IDENTITY
@@ -139,10 +139,10 @@ class FeatureCache:
             for place in range(len(shard)):
                 shard[place] = next(entries)
             path = self.folder / f"shard-{number:05d}.npy"
-            with images.replacing(path) as temporary, temporary.open("wb") as file:
+            with files.replacing(path) as temporary, temporary.open("wb") as file:
                 np.save(file, shard)
             facts[path.name] = _facts(path)
-        with images.replacing(self.folder / "index.json") as temporary:
+        with files.replacing(self.folder / "index.json") as temporary:
             temporary.write_text(json.dumps(facts))
         return [np.load(self.folder / name, mmap_mode="r") for name in facts]
 

@@ -1,4 +1,4 @@
-"""Training photos of several recipes: which recipes, and in what order their photos come."""
+"""Training on photos of several recipes: which recipes, and the order of their photos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tfrecon.data.sample import Sample
 
 @dataclass(frozen=True)
 class Extra:
-    """A recipe beside the main one, its folder, and its photos for each one of the main recipe."""
+    """A recipe beside the main one, its folder, and how many of its photos are shown for each photo
+    of the main recipe."""
 
     recipe: Spec
     root: Path | None
@@ -27,11 +28,11 @@ class Extra:
 
 
 def extras(config: DataConfig) -> list[Extra]:
-    """``data.extra``, in order; the options beside name, root and weight are those of the recipe.
+    """The entries of ``data.extra``; options beside name, root and weight go to the recipe.
 
     Raises UserError for a root that is no text and for a weight that is not greater than 0.
     """
-    found: list[Extra] = []
+    entries: list[Extra] = []
     for spec in config.extra:
         options = dict(spec.options)
         root, weight = options.pop("root", None), options.pop("weight", 1.0)
@@ -44,42 +45,43 @@ def extras(config: DataConfig) -> list[Extra]:
         if root is not None and not isinstance(root, str):
             raise UserError(f"the root of data.extra {spec.name!r} must be a string, not {root!r}")
         folder = Path(root) if root is not None else None
-        found.append(Extra(Spec(spec.name, options), folder, float(weight)))
-    return found
+        entries.append(Extra(Spec(spec.name, options), folder, float(weight)))
+    return entries
 
 
 def extra_samples(config: DataConfig) -> list[list[Sample]]:
     """The training photos of each recipe of ``data.extra``. Raises what `recipes.samples` does."""
-    return [recipes.samples(one.recipe, one.root, "train") for one in extras(config)]
+    return [recipes.samples(extra.recipe, extra.root, "train") for extra in extras(config)]
 
 
 def quotas(counts: Sequence[int], weights: Sequence[float]) -> list[int]:
-    """How many photos of each source an epoch shows: as many in all as there are photos, shared by
-    weight, and the positions that rounding down leaves go to the largest remainders.
+    """How many photos of each source an epoch shows. It shows as many as there are photos in all,
+    divided by `weights`; what rounding down leaves goes to the largest remainders.
 
     Raises UserError for a weight so small that its source would never be shown.
     """
     total = sum(counts)
     shares = [total * weight / sum(weights) for weight in weights]
-    found = [math.floor(share) for share in shares]
-    by_remainder = sorted(range(len(found)), key=lambda source: found[source] - shares[source])
-    for source in by_remainder[: total - sum(found)]:
-        found[source] += 1
-    if 0 in found:
+    shown = [math.floor(share) for share in shares]
+    by_remainder = sorted(range(len(shown)), key=lambda source: shown[source] - shares[source])
+    for source in by_remainder[: total - sum(shown)]:
+        shown[source] += 1
+    if 0 in shown:
         raise UserError(
-            f"a weight of {weights[found.index(0)]:g} in data.extra shows no photo in an epoch of "
+            f"a weight of {weights[shown.index(0)]:g} in data.extra shows no photo in an epoch of "
             f"{total}; give a larger one or remove the recipe"
         )
-    return found
+    return shown
 
 
 def mixed_order(
     counts: Sequence[int], weights: Sequence[float], seed: int, position: int
 ) -> tf.data.Dataset:
-    """(position, index) without end from `position` on; indices count through source after source.
+    """An endless data set of (position, index), from `position` on. Indices count the photos of the
+    first source, then those of the second, and so on; `counts` says how many each has.
 
-    Each epoch shows `quotas` photos of each source in an order of its own. A source goes through
-    all its photos, in a fresh permutation each time, before any comes again, wherever epochs end.
+    Each epoch shows `quotas` photos of each source, shuffled anew. Across epochs a source shows all
+    its photos before any comes again, each time in a fresh permutation.
     """
     shown = quotas(counts, weights)
     epoch, offset = divmod(position, sum(counts))
@@ -96,12 +98,12 @@ def mixed_order(
         places = sum(counts[:source]) + tf.range(count, dtype=tf.int64)
         begin = number * quota
         passes = begin // count + tf.range(-(-quota // count) + 1, dtype=tf.int64)
-        permutations = tf.map_fn(lambda one: shuffled(places, source, one), passes)
+        permutations = tf.map_fn(lambda turn: shuffled(places, source, turn), passes)
         return tf.reshape(permutations, [-1])[begin % count :][:quota]
 
-    def one_epoch(number: Any) -> tf.data.Dataset:
+    def photos_of_epoch(number: Any) -> tf.data.Dataset:
         everything = tf.concat([draws(source, number) for source in range(len(counts))], axis=0)
         return tf.data.Dataset.from_tensor_slices(shuffled(everything, len(counts), number))
 
     epochs = tf.data.Dataset.range(epoch, 2**62 // sum(counts))
-    return epochs.flat_map(one_epoch).enumerate(start=epoch * sum(counts)).skip(offset)
+    return epochs.flat_map(photos_of_epoch).enumerate(start=epoch * sum(counts)).skip(offset)

@@ -1,4 +1,4 @@
-"""What recipes of clean photos share: finding a layout, listing files, drawing a part of them."""
+"""What recipes of clean photos share: finding a folder, listing photos, drawing some of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Item = TypeVar("Item")
 
 
 def holding(root: Path, places: Sequence[str], folder: str) -> Path:
-    """The first of `places` below `root` (``""`` is `root` itself) that holds `folder`."""
+    """The first of `places` below `root` (``""`` is `root` itself) that holds `folder`. Raises
+    UserError where none does."""
     for place in places:
         if (root / place / folder).is_dir():
             return root / place
@@ -29,13 +30,13 @@ def holding(root: Path, places: Sequence[str], folder: str) -> Path:
 def photos(folder: Path) -> list[Path]:
     """The images directly in `folder`, sorted by stem; other files and hidden ones are left out.
 
-    Raises UserError when `folder` does not exist or holds no image, and for two of one stem.
+    Raises UserError when `folder` does not exist or holds no image, and for two with equal stems.
     """
-    _exists(folder)
-    found = by_stem(path for path in sorted(folder.iterdir()) if is_photo(path))
-    if not found:
+    _check_exists(folder)
+    files = by_stem(path for path in sorted(folder.iterdir()) if is_photo(path))
+    if not files:
         raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
-    return [found[stem] for stem in sorted(found)]
+    return [files[stem] for stem in sorted(files)]
 
 
 def is_photo(path: Path) -> bool:
@@ -44,11 +45,11 @@ def is_photo(path: Path) -> bool:
 
 
 def photos_by_class(folder: Path) -> dict[str, list[Path]]:
-    """The images of each class folder directly in `folder`, both sorted by name.
+    """The images of each folder directly in `folder`, one for each class, sorted by name.
 
     Raises UserError when `folder` does not exist or holds no class folder, and as `photos`.
     """
-    _exists(folder)
+    _check_exists(folder)
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     if not classes:
         raise UserError(
@@ -58,7 +59,8 @@ def photos_by_class(folder: Path) -> dict[str, list[Path]]:
 
 
 def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
-    """`count` of `items` (all, where there are fewer), drawn by `seed`, in the order they were."""
+    """`count` of `items` (all, where there are fewer), drawn with `seed`, in their order. Raises
+    UserError for a count below 1 and a negative seed."""
     if count < 1 or seed < 0:
         raise UserError(
             f"cannot draw {count} images by seed {seed}; give at least 1, and seed >= 0"
@@ -67,6 +69,6 @@ def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
     return [items[index] for index in sorted(chosen)]
 
 
-def _exists(folder: Path) -> None:
+def _check_exists(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"folder {str(folder)!r} does not exist; add it, or correct --root")

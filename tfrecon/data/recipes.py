@@ -9,51 +9,30 @@ A recipe is a module (or any object) with
 - ``DAMAGE`` (optional): a Spec of the damage that is drawn onto targets without an input;
 - ``prepare(root)`` (optional): downloads the files into `root`, in the layout that it reads.
 
-Recipes of the project live in the package `data_pipelines`, one module each; a user's own is named
-by its dotted path, ``my_package.my_recipe``.
+Recipes of the project are the modules of `data_pipelines`. A user's own is a file
+``data_pipelines/NAME.py`` of the working folder, named NAME, or any importable module or object,
+named by its dotted path ``my_package.my_recipe``.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
-import pkgutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base.errors import UserError, unknown
+from tfrecon.base import facts
+from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, check_options
 from tfrecon.data.sample import Sample, check_unique
-
-PACKAGE = "data_pipelines"
 
 
 def names() -> list[str]:
     """The recipes that come with the project, sorted."""
-    package = importlib.import_module(PACKAGE)
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return list(facts.shipped(facts.RECIPES))
 
 
 def find(name: str) -> Any:
     """The recipe called `name`. Raises UserError for an unknown name and for what is no recipe."""
-    if "." not in name and name not in names():
-        raise unknown("recipe", name, names())
-    path = f"{PACKAGE}.{name}" if "." not in name else name
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script does not look into the working folder
-    try:
-        recipe = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"recipe {name!r} cannot be imported ({error}); check the dotted path"
-        ) from error
-    for attribute in ("samples", "SPLITS"):
-        if not hasattr(recipe, attribute):
-            raise UserError(
-                f"recipe {name!r} has no {attribute!r}; it needs samples(root, split) and SPLITS"
-            )
-    return recipe
+    return facts.module(facts.RECIPES, name, ("samples", "SPLITS"))
 
 
 def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
@@ -68,11 +47,11 @@ def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
         raise UserError(
             f"recipe {spec.name!r} has no split {split!r}; it has {', '.join(recipe.SPLITS)}"
         )
-    found: list[Sample] = recipe.samples(root, split, **options)
-    if not found:
+    listed: list[Sample] = recipe.samples(root, split, **options)
+    if not listed:
         raise UserError(f"recipe {spec.name!r} found no image for split {split!r} under {root}")
-    check_unique(found)
-    return found
+    check_unique(listed)
+    return listed
 
 
 def prepare(spec_name: str, root: Path | None) -> None:

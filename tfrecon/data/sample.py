@@ -1,4 +1,4 @@
-"""What a recipe returns: the files of one image, by name, without a tensor in sight."""
+"""What a recipe returns for an image: the names of its files. Nothing here needs TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from pathlib import Path
 from tfrecon.base.errors import UserError
 
 Box = tuple[int, int, int, int]
-"""(top, left, height, width) in pixels of the file, top-left corner at (0, 0)."""
+"""(top, left, height, width) in pixels of the file, whose top-left corner is (0, 0)."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its id, the damaged file (`input`), the clean file (`target`) and what is damaged.
+    """An image: its id, its damaged file (`input`) and its clean file (`target`).
 
-    Either file may be absent: without `input` the damage is drawn onto the target; without
-    `target` there is no truth to score against. `boxes` are the damaged rectangles of `input`.
-    `region` restricts the sample to one rectangle of its files (a crop of a larger photo).
-    With `resize_input` an input of another size than its target is brought to it; else it is an
-    error.
+    Without `input` the damage is drawn onto the target; without `target` there is no truth to score
+    against. `boxes` are the damaged rectangles of `input`. `region` restricts the sample to a
+    rectangle of its files, a crop of a larger photo. An input of another size than its target is an
+    error, or with `resize_input` is resized to it.
     """
 
     id: str
@@ -38,9 +37,8 @@ class Sample:
 
 
 def split_by_hash(name: str, val: float = 0.1, test: float = 0.1) -> str:
-    """``"train"``, ``"val"`` or ``"test"`` for a name, always the same for the same name.
-
-    A hash keeps the split when files are added or listed in another order.
+    """``"train"``, ``"val"`` or ``"test"``, by a hash of `name`: files that are added or listed in
+    another order do not change the split of the others. `val` and `test` are shares of all names.
     """
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
@@ -52,31 +50,33 @@ def pair_by_stem(
 ) -> list[tuple[Path, Path]]:
     """Pairs of files with equal stems (names without ending), sorted by stem.
 
-    Raises UserError naming a file that has no partner or shares its stem with another.
+    Raises UserError naming a file that has no partner or shares its stem with another; `what` says
+    in it whose files they are.
     """
-    left, right = by_stem(inputs), by_stem(targets)
-    for mine, theirs in ((left, right), (right, left)):
-        alone = sorted(mine.keys() - theirs.keys())
+    input_of, target_of = by_stem(inputs), by_stem(targets)
+    for files, partners in ((input_of, target_of), (target_of, input_of)):
+        alone = sorted(files.keys() - partners.keys())
         if alone:
-            others = sorted({str(path.parent) for path in theirs.values()}) or ["the other folder"]
+            folders = sorted({str(path.parent) for path in partners.values()})
             raise UserError(
-                f"{what}: {str(mine[alone[0]])!r} has no partner of the same stem in "
-                f"{others[0]!r} ({len(alone)} unmatched); add the missing file or remove this one"
+                f"{what}: {str(files[alone[0]])!r} has no partner of the same stem in "
+                f"{(folders or ['the other folder'])[0]!r} ({len(alone)} unmatched); "
+                "add the missing file or remove this one"
             )
-    return [(left[stem], right[stem]) for stem in sorted(left)]
+    return [(input_of[stem], target_of[stem]) for stem in sorted(input_of)]
 
 
 def by_stem(files: Iterable[Path]) -> dict[str, Path]:
-    """Files keyed by stem. Raises UserError naming two files that share one."""
-    found: dict[str, Path] = {}
+    """Files by stem. Raises UserError naming two files with the same one."""
+    path_of: dict[str, Path] = {}
     for path in files:
-        if path.stem in found:
+        if path.stem in path_of:
             raise UserError(
-                f"{str(found[path.stem])!r} and {str(path)!r} share the stem {path.stem!r}; "
+                f"{str(path_of[path.stem])!r} and {str(path)!r} share the stem {path.stem!r}; "
                 "rename one of them"
             )
-        found[path.stem] = path
-    return found
+        path_of[path.stem] = path
+    return path_of
 
 
 def check_unique(samples: Sequence[Sample]) -> None:

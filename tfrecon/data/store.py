@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon.base import images
+from tfrecon.base import files, images
 from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample
 
@@ -110,13 +110,13 @@ class Store:
         sizes = _read_sizes(path, index, depth)
         if sizes is None:
             sizes = []
-            with images.replacing(path) as temporary, temporary.open("wb") as file:
+            with files.replacing(path) as temporary, temporary.open("wb") as file:
                 for parts in self._decode_all():
                     sizes.append(parts[self.parts[0]].shape[:2])
                     for part in self.parts:
                         file.write(parts[part].tobytes())
             # The index comes last: pixels without an index are never read.
-            with images.replacing(index) as temporary:
+            with files.replacing(index) as temporary:
                 temporary.write_text(json.dumps(sizes))
         flat = np.memmap(path, dtype=np.uint8, mode="r")
         found: list[Parts] = []

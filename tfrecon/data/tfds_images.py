@@ -1,6 +1,6 @@
-"""Writes the image files that TensorFlow Datasets downloads into the folders that a recipe reads.
+"""Writes images that TensorFlow Datasets downloads into the folders that a recipe reads.
 
-TensorFlow Datasets is an optional extra and is imported here only, inside the function.
+TensorFlow Datasets is an optional extra: it is imported here only, inside the function.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from tfrecon.base.errors import UserError
 def write_split(
     dataset: str, split: str, folder: Path, *, image: str, ending: str, label: str | None = None
 ) -> None:
-    """Downloads `dataset` where needed and writes `split` to `folder`; a filled one is kept as is.
+    """Downloads `dataset` where needed and writes its `split` to `folder`; a folder that holds
+    anything is left as it is.
 
     The bytes of the feature `image` are written undecoded to ``tfds_<split>_00001<ending>`` and so
-    on, in a folder for each class where `label` names that feature: TensorFlow Datasets keeps
-    neither the published names nor their order. The folder appears whole or not at all.
+    on (TensorFlow Datasets keeps neither the published names nor their order), in a folder for each
+    class where `label` names the feature of the class. The folder appears whole or not at all.
     Raises UserError when the package is missing or cannot download.
     """
     if folder.is_dir() and any(folder.iterdir()):
@@ -50,7 +51,7 @@ def write_split(
 
 
 def _prepared(dataset: str) -> tuple[Any, Any]:
-    """The package and its builder of `dataset`, downloaded."""
+    """The package, and its builder of `dataset` with the data downloaded."""
     try:
         tfds = importlib.import_module("tensorflow_datasets")
         importlib.import_module("importlib_resources")  # a download needs it and does not say so

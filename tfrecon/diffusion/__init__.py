@@ -1,1 +1,1 @@
-"""What diffusion models are made of beside their network: schedules of noise, and samplers."""
+"""Diffusion without its networks: schedules of noise, and samplers."""

@@ -1,10 +1,10 @@
 """Deterministic samplers: from noise at t = `T_MAX` to data at t = 0 in a few steps.
 
-Both follow the probability-flow ODE. In y = x/σ and r = α/σ it reads dy/dr = x̂_0(x, t), the mirror
-image of Song, Meng and Ermon 2021, eq. 14, which divides by α and so by almost 0 at the start.
-DDIM is Euler's method on either form. Heun's method (Karras et al. 2022, algorithm 1) averages the
-slopes at both ends of a step and so calls the denoiser twice, but once in the last. The last step
-ends at x̂_0 itself, as α = 1 and σ = 0 make it, also where a schedule begins with some noise.
+Both solve the probability-flow ODE. With y = x/σ and r = α/σ it is dy/dr = x̂_0(x, t). Song, Meng
+and Ermon 2021, eq. 14, divide by α instead, which is almost 0 at the start. DDIM is Euler's method
+on either form. Heun's method (Karras et al. 2022, algorithm 1) averages the slopes at both ends of
+a step, so it calls the denoiser twice a step, and once in the last. The last step returns x̂_0
+itself, the result for α = 1 and σ = 0, even where a schedule has some noise at t = 0.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import tensorflow as tf
 from tfrecon.diffusion.schedules import T_MAX, Schedule
 
 Denoise = Callable[[Any, Any], tuple[Any, Any]]
-"""(x_t, t), t a number, to the estimates of x_0 and ε."""
+"""From x_t (B,…) and the number t to the estimates of x_0 and ε."""
 
 Sampler = Callable[[Denoise, Schedule, Any, int], Any]
-"""(denoiser, schedule, noise of variance 1, steps) to the sample."""
+"""From denoiser, schedule, noise of variance 1 (B,…) and number of steps to the sample (B,…)."""
 
 
 def ddim(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
-    """Song, Meng and Ermon 2021, eq. 12 with η = 0, at `steps` times of equal distance."""
+    """Song, Meng and Ermon 2021, eq. 12 with η = 0, at `steps` equally spaced times."""
 
     def step(noisy: Any, t: Any, after: Any, last: Any) -> Any:
         clean, direction = denoise(noisy, t)
@@ -35,7 +35,7 @@ def ddim(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
 
 
 def heun(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
-    """Karras et al. 2022, algorithm 1, at times of equal distance; 2·`steps` - 1 calls."""
+    """Karras et al. 2022, algorithm 1, at equally spaced times; 2·`steps` - 1 calls."""
 
     def step(noisy: Any, t: Any, after: Any, last: Any) -> Any:
         first, direction = denoise(noisy, t)
@@ -47,7 +47,7 @@ def heun(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
             gained = schedule.alpha(after) - kept * schedule.alpha(t)
             return kept * noisy + gained * 0.5 * (first + second)
 
-        # In data there is no noise whose direction a denoiser could tell.
+        # The last step ends in data without noise, where a denoiser finds no direction.
         return tf.cond(last, lambda: first, corrected)
 
     return _walk(step, schedule, noise, steps)
@@ -57,7 +57,7 @@ SAMPLERS: dict[str, Sampler] = {"ddim": ddim, "heun": heun}
 
 
 def _walk(step: Callable[..., Any], schedule: Schedule, noise: Any, steps: int) -> Any:
-    """`step` from `T_MAX` to 0 in a loop of the graph, whose size does not grow with `steps`."""
+    """Applies `step` from `T_MAX` to 0 in a graph loop, so the graph does not grow with `steps`."""
     times = tf.linspace(T_MAX, 0.0, steps + 1)
 
     def body(index: Any, noisy: Any) -> tuple[Any, Any]:

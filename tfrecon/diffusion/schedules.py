@@ -16,20 +16,20 @@ import tensorflow as tf
 from tfrecon.base.errors import UserError
 
 T_MAX = 0.999
-"""Where samplers begin. At t = 1 itself some schedules have α = 0, by which noise-predicting
-denoisers divide."""
+"""The time at which samplers begin. At t = 1 some schedules have α = 0, and the estimate of x_0
+from predicted noise divides by α."""
 
 MOST_SIGNAL = 0.1
-"""The largest α_1/σ_1 of a schedule that counts as ending in noise."""
+"""A schedule counts as ending in noise if α/σ at t = 1 is at most this."""
 
 PREDICTIONS = ("velocity", "noise")
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """α and σ as functions of t, and the coefficients (a, b) of its velocity v = a·ε - b·x_0.
+    """α and σ as functions of t, and the coefficients (a, b) of the velocity v = a·ε - b·x_0.
 
-    All take a float32 tensor of any shape and return such.
+    All three take a float32 tensor of any shape and return tensors of that shape.
     """
 
     alpha: Callable[[Any], Any]
@@ -37,18 +37,18 @@ class Schedule:
     velocity: Callable[[Any], tuple[Any, Any]]
 
     def noised(self, clean: Any, noise: Any, t: Any) -> Any:
-        """x_t; t (B,) beside (B,…) arrays, as in all methods here."""
+        """x_t. In all methods t is (B,) or a number, and images are (B,…)."""
         return _wide(self.alpha(t), clean) * clean + _wide(self.sigma(t), clean) * noise
 
     def target(self, prediction: str, clean: Any, noise: Any, t: Any) -> Any:
-        """What the denoiser is to answer: ε, or v (Salimans and Ho 2022, appendix D)."""
+        """What the denoiser learns to predict: ε, or v (Salimans and Ho 2022, appendix D)."""
         if prediction == "noise":
             return noise
         a, b = self.velocity(t)
         return _wide(a, clean) * noise - _wide(b, clean) * clean
 
     def estimates(self, prediction: str, answer: Any, noisy: Any, t: Any) -> tuple[Any, Any]:
-        """x_0 and ε that an answer of the denoiser on x_t means."""
+        """x_0 and ε that follow from a denoiser's `answer` for x_t, `noisy`."""
         alpha, sigma = _wide(self.alpha(t), noisy), _wide(self.sigma(t), noisy)
         if prediction == "noise":
             return (noisy - sigma * answer) / alpha, answer
@@ -69,11 +69,7 @@ def linear(*, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
     def log_alpha(t: Any) -> Any:
         return -0.5 * (beta_min * t + 0.5 * (beta_max - beta_min) * t * t)
 
-    schedule = _preserving(
-        lambda t: tf.exp(log_alpha(t)), lambda t: tf.sqrt(-tf.math.expm1(2 * log_alpha(t)))
-    )
-    _check_end(schedule, "linear", "raise beta_max, e.g. to 20")
-    return schedule
+    return _ending_in_noise("linear", log_alpha, "raise beta_max, e.g. to 20")
 
 
 def scaled_linear(*, beta_min: float = 0.85, beta_max: float = 12.0) -> Schedule:
@@ -89,11 +85,7 @@ def scaled_linear(*, beta_min: float = 0.85, beta_max: float = 12.0) -> Schedule
     def log_alpha(t: Any) -> Any:
         return -0.5 * ((start + rise * t) ** 3 - start**3) / (3 * rise)
 
-    schedule = _preserving(
-        lambda t: tf.exp(log_alpha(t)), lambda t: tf.sqrt(-tf.math.expm1(2 * log_alpha(t)))
-    )
-    _check_end(schedule, "scaled_linear", "raise beta_max, e.g. to 12")
-    return schedule
+    return _ending_in_noise("scaled_linear", log_alpha, "raise beta_max, e.g. to 12")
 
 
 def cosine(*, offset: float = 0.0) -> Schedule:
@@ -129,7 +121,11 @@ def _preserving(alpha: Callable[[Any], Any], sigma: Callable[[Any], Any]) -> Sch
     return Schedule(alpha, sigma, lambda t: (alpha(t), sigma(t)))
 
 
-def _check_end(schedule: Schedule, name: str, remedy: str) -> None:
+def _ending_in_noise(name: str, log_alpha: Callable[[Any], Any], remedy: str) -> Schedule:
+    """The schedule with α² + σ² = 1 and this log α. Raises UserError unless it ends in noise."""
+    schedule = _preserving(
+        lambda t: tf.exp(log_alpha(t)), lambda t: tf.sqrt(-tf.math.expm1(2 * log_alpha(t)))
+    )
     end = tf.constant(1.0)
     signal = float(schedule.alpha(end) / schedule.sigma(end))
     if signal > MOST_SIGNAL:
@@ -137,10 +133,11 @@ def _check_end(schedule: Schedule, name: str, remedy: str) -> None:
             f"schedule {name!r} does not end in noise: α/σ is {signal:.2g} at its end, more than "
             f"{MOST_SIGNAL}; {remedy}"
         )
+    return schedule
 
 
 def _wide(values: Any, like: Any) -> Any:
-    """(B,) as (B,1,1,1) beside a (B,H,W,C); a number stays one."""
+    """(B,) as (B,1,1,1), to multiply `like` (B,H,W,C); a scalar stays a scalar."""
     values = tf.convert_to_tensor(values, tf.float32)
     if values.shape.rank == 0:
         return values

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,9 @@ from tfrecon.base.errors import UserError
 from tfrecon.layers.padding import crop_to, pad_to_multiple, pad_to_size
 from tfrecon.layers.tiling import map_tiles, tile_starts, tile_weights
 
+if TYPE_CHECKING:
+    from tfrecon.models.base import ReconstructionModel
+
 Restore = Callable[[Any], np.ndarray]
 """(B,H,W,3), or (B,H,W,4) with the mask as last channel, to the restored (B,H,W,3) in [0,1]."""
 
@@ -25,14 +28,20 @@ RECORD = "export.json"
 """What an export says of itself, beside its SavedModel."""
 
 
-def restorer(model: Any, call: Callable[[Any], Any] | None = None) -> Restore:
+def restorer(model: ReconstructionModel, call: Callable[[Any], Any] | None = None) -> Restore:
     """`model` as a function of NumPy images (or tensors) of any batch, height and width.
 
     The image is float32 in [0,1]; one graph serves all sizes; `call` is in the place of the model's
-    own. Raises ValueError for a model that declares neither ``size_multiple`` nor ``fixed_size``,
-    and for images of another rank.
+    own. Raises UserError for a plain Keras model, which does not say what sizes it takes, and
+    ValueError for images of another rank.
     """
-    accepted_size(model)
+    from tfrecon.models.base import ReconstructionModel  # exports are served without Keras
+
+    if not isinstance(model, ReconstructionModel):
+        raise UserError(
+            f"model {model.name!r} does not say what image sizes it takes; use "
+            "tfrecon.models.supervised.wrapped(model, size_multiple=…)"
+        )
 
     @functools.cache
     def graph(channels: int) -> Any:
@@ -50,16 +59,15 @@ def restorer(model: Any, call: Callable[[Any], Any] | None = None) -> Restore:
 
 
 def restore_any_size(
-    model: Any, x: tf.Tensor, call: Callable[[Any], Any] | None = None
+    model: ReconstructionModel, x: tf.Tensor, call: Callable[[Any], Any] | None = None
 ) -> tf.Tensor:
     """The graph behind `restorer`: (B,H,W,C) to (B,H,W,3), clipped to [0,1], with unknown sizes;
     `call` in the place of the model's own.
 
-    A model with a ``size_multiple`` gets the photo padded by reflection, also to its
-    ``smallest_size`` where it has one; one with a ``fixed_size`` gets tiles of that size,
-    overlapping by a quarter at least.
+    A model with a `fixed_size` gets tiles of that size, overlapping by a quarter at least; others
+    get the photo padded by reflection to their `smallest_size` and `size_multiple`.
     """
-    fixed, multiple = accepted_size(model)
+    fixed, smallest = model.fixed_size, model.smallest_size
     height, width = tf.shape(x)[1], tf.shape(x)[2]
 
     def step(images: tf.Tensor) -> tf.Tensor:
@@ -70,18 +78,8 @@ def restore_any_size(
         larger = pad_to_size(x, fixed, fixed)
         restored = map_tiles(step, larger, fixed, fixed // 4)
     else:
-        smallest = getattr(model, "smallest_size", 1)
-        restored = step(pad_to_multiple(pad_to_size(x, smallest, smallest), multiple))
+        restored = step(pad_to_multiple(pad_to_size(x, smallest, smallest), model.size_multiple))
     return tf.clip_by_value(crop_to(restored, height, width), 0.0, 1.0)
-
-
-def accepted_size(model: Any) -> tuple[int | None, int]:
-    """What `model` declares: ``fixed_size`` or None, and ``size_multiple`` (else 1)."""
-    fixed = getattr(model, "fixed_size", None)
-    multiple = getattr(model, "size_multiple", None)
-    if fixed is None and multiple is None:
-        raise ValueError(f"model {model.name!r} declares neither 'size_multiple' nor 'fixed_size'")
-    return fixed, multiple or 1
 
 
 def self_ensemble(restore: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -10,14 +10,11 @@ Signatures, each for any batch, height and width (padding and cropping are insid
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
 import platform
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +25,15 @@ import tensorflow as tf
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
+from tfrecon.base.files import replacing_folder
 from tfrecon.inference.restorer import (
     RECORD,
-    accepted_size,
     open_export,
     restore_any_size,
     restorer,
     self_ensemble,
 )
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.run import Run
 
 SIZES = ((2, 40, 40), (1, 256, 256), (1, 300, 451))
@@ -77,7 +75,7 @@ def default_path(run: Run) -> Path:
 
 
 def export_model(
-    model: keras.Model,
+    model: ReconstructionModel,
     path: str | os.PathLike[str],
     has_mask: bool,
     facts: Mapping[str, Any] | None = None,
@@ -94,19 +92,21 @@ def export_model(
     path = Path(path)
     if path.exists() and not (path / RECORD).is_file():
         raise UserError(f"{str(path)!r} exists and is no export; choose another place with --out")
-    fixed, multiple = accepted_size(model)
+    sizes = {"fixed_size": model.fixed_size} if model.fixed_size else {
+        "size_multiple": model.size_multiple
+    }  # fmt: skip
     record = {
         **(facts or {}),
         "has_mask": has_mask,
         **({"ensemble": 8} if ensemble else {}),
-        **({"fixed_size": fixed} if fixed else {"size_multiple": multiple}),
+        **sizes,
         "versions": {
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
         },
     }
-    with _replacing_folder(path) as temporary:
+    with replacing_folder(path) as temporary:
         module = _Exported(model, has_mask, ensemble)
         try:
             tf.saved_model.save(module, str(temporary), signatures=module.signatures())
@@ -121,7 +121,7 @@ def export_model(
 
 
 def compare(
-    model: keras.Model, path: str | os.PathLike[str], has_mask: bool, ensemble: bool = False
+    model: ReconstructionModel, path: str | os.PathLike[str], has_mask: bool, ensemble: bool = False
 ) -> list[Difference]:
     """The largest differences between the export at `path` and `model` on random photos.
 
@@ -166,7 +166,7 @@ def _check(difference: Difference) -> None:
 class _Exported(tf.Module):
     """The signatures, and the variables that they use: one copy, without the Keras model."""
 
-    def __init__(self, model: keras.Model, has_mask: bool, ensemble: bool) -> None:
+    def __init__(self, model: ReconstructionModel, has_mask: bool, ensemble: bool) -> None:
         super().__init__()
         step = functools.partial(restore_any_size, model)
         step = self_ensemble(step) if ensemble else step
@@ -174,7 +174,7 @@ class _Exported(tf.Module):
             _functions_with_mask(step) if has_mask else _functions_without_mask(step)
         )
         self.sample = None
-        if hasattr(model, "sample") and not ensemble:
+        if model.makes_samples and not ensemble:
             self.sample = _sample(model, has_mask)
         # Nothing of the model is saved but what the graph reads: no discriminator, no optimizer.
         self.weights = list(self.restore.get_concrete_function().graph.variables)
@@ -211,7 +211,7 @@ def _functions_without_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
     return restore, serve
 
 
-def _sample(model: Any, has_mask: bool) -> Any:
+def _sample(model: ReconstructionModel, has_mask: bool) -> Any:
     """A function of image, mask where there is one, and seed."""
     inputs = [_spec(tf.float32, 3, "image"), tf.TensorSpec((), tf.int32, "seed")]
 
@@ -233,21 +233,3 @@ def _spec(dtype: tf.DType, channels: int, name: str) -> tf.TensorSpec:
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path` that takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
-    new, old = workplace / "new", workplace / "old"
-    try:
-        new.mkdir()
-        yield new
-        if path.exists():
-            path.rename(old)  # a folder cannot be renamed onto one that holds files
-        new.rename(path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(workplace, ignore_errors=True)

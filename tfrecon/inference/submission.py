@@ -1,8 +1,8 @@
 """Writes and checks the CSV of a competition, one image at a time, whatever the competition.
 
 A competition is a module (or any object) with the attributes of `Competition`. Those of the
-project live in the package `kaggle_submission`, named like the recipe of their data; a user's own
-is named by its dotted path, ``my_package.my_competition``.
+project are the modules of `kaggle_submission`, named like the recipe of their data. A user's own is
+a file ``kaggle_submission/NAME.py`` of the working folder, or any module by its dotted path.
 """
 
 from __future__ import annotations
@@ -10,11 +10,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import importlib
 import itertools
 import os
-import pkgutil
-import sys
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -22,11 +19,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import polars as pl
 
-from tfrecon.base import images
-from tfrecon.base.errors import UserError, unknown
+from tfrecon.base import facts, files
+from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample, check_unique
-
-PACKAGE = "kaggle_submission"
 
 DECIMALS = 6
 """Rounding to six decimals moves a value by at most 5e-7, a four-thousandth of half an 8-bit step:
@@ -52,23 +47,7 @@ class Competition(Protocol):
 
 def find(name: str) -> Competition:
     """The competition called `name`. Raises UserError for an unknown or an incomplete one."""
-    package = importlib.import_module(PACKAGE)
-    known = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    if "." not in name and name not in known:
-        raise unknown("competition", name, known)
-    path = f"{PACKAGE}.{name}" if "." not in name else name
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a console script does not look into the working folder
-    try:
-        found: Any = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"competition {name!r} cannot be imported ({error}); check the dotted path"
-        ) from error
-    missing = [part for part in ("HEADER", "ids", "values") if not hasattr(found, part)]
-    if missing:
-        raise UserError(f"{name!r} is no competition: it has no {missing[0]!r}")
-    return found
+    return facts.module(facts.COMPETITIONS, name, ("HEADER", "ids", "values"))
 
 
 def write_submission(
@@ -82,7 +61,7 @@ def write_submission(
     with the number of images. Raises UserError for a value that is not finite or outside [0,1].
     """
     written: list[Sample] = []
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         with temporary.open("wb") as file:
             file.write(f"{','.join(competition.HEADER)}\n".encode())
             for sample, image in pairs:

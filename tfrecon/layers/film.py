@@ -1,4 +1,4 @@
-"""Feature-wise linear modulation, and the embedding of diffusion's time."""
+"""Channels scaled and shifted: by learned factors, or by a vector such as diffusion's time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable("tfrecon")
 class TimeEmbedding(keras.layers.Layer):
-    """t (B,) in [0,1] to sines and cosines (B,width) of periods from 2π/1000 up to 2π·10, as if
-    time ran to 1000 (Vaswani et al. 2017, section 3.5; Ho et al. 2020).
+    """t (B,) in [0,1] to sines and cosines (B,width) of 1000·t, with periods of t from 2π/1000 to
+    2π·10 (Vaswani et al. 2017, section 3.5; Ho et al. 2020).
 
-    `cosines_first` swaps the halves, as Stable Diffusion has them.
+    The sines come first, or with `cosines_first` the cosines, as in Stable Diffusion.
     """
 
     def __init__(self, width: int, cosines_first: bool = False, **kwargs: Any) -> None:
@@ -29,24 +29,29 @@ class TimeEmbedding(keras.layers.Layer):
         halves = [tf.sin(angles), tf.cos(angles)]
         return tf.concat(halves[::-1] if self.cosines_first else halves, axis=-1)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """(B,width)."""
-        return (input_shape[0], self.width // 2 * 2)
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {**super().get_config(), "width": self.width, "cosines_first": self.cosines_first}
-
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Film(keras.layers.Layer):
-    """x (B,h,w,C) and (B,2C) to x·(1 + γ) + β (Perez et al. 2018)."""
+    """x (B,h,w,C) and its modulation (B,2C) to x·(1 + γ) + β (Perez et al. 2018)."""
 
     def call(self, x: Any, modulation: Any) -> Any:
-        """γ is the first half of the channels of `modulation`, β the second."""
+        """γ is the first half of the channels of `modulation` and β the second."""
         gamma, beta = tf.split(modulation[:, None, None, :], 2, axis=-1)
         return x * (1 + gamma) + beta
 
-    def compute_output_shape(self, x_shape: Any, modulation_shape: Any) -> Any:
-        """That of x."""
-        return x_shape
+
+@keras.saving.register_keras_serializable("tfrecon")
+class ChannelScale(keras.layers.Layer):
+    """x·s, where s (C,) is learned and starts at zero: a residual branch starts switched off
+    (LayerScale, Touvron et al. 2021; β and γ of NAFNet)."""
+
+    def build(self, input_shape: Any) -> None:
+        """One factor for each channel of the input."""
+        self.scale = self.add_weight(
+            shape=(input_shape[-1],), initializer="zeros", name="scale", dtype=self.variable_dtype
+        )
+        self.built = True
+
+    def call(self, x: Any) -> Any:
+        """(…,C) to the same shape."""
+        return x * keras.ops.cast(self.scale, x.dtype)

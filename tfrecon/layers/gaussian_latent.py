@@ -8,29 +8,30 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tfrecon.layers.ranges import Float32Layer
 from tfrecon.layers.seeds import Seeds
 
 LOG_VARIANCE_LIMIT = 10.0
-"""Beyond ±this a log-variance is cut: its exponential would overflow early in training."""
+"""A log-variance is clipped to ± this: its exponential would overflow early in training."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class GaussianLatent(keras.layers.Layer):
+class GaussianLatent(Float32Layer):
     """Mean and log-variance (B,h,w,D) to a sample z = μ + σ·ε in training, to μ at inference.
 
-    It adds β·KL(N(μ, σ²) ‖ N(0, 1)) to the loss. KL (eq. 10 of the paper's appendix B) is the sum
-    over latents and positions in nats an image; it is divided by the `values` of an image (numbers,
-    3 a pixel) behind each position, so that beside a reconstruction that is a mean over those
-    values β = 1 is the evidence bound for a squared error of variance 1/2.
+    Adds β·KL(N(μ, σ²) ‖ N(0, 1)) to the loss, the mean over images and positions of the sum over
+    the D latents in nats (eq. 10 of the paper's appendix B), divided by `values`: how many numbers
+    of the image (3 a pixel) stand behind a position. With a reconstruction loss that is a mean
+    over those numbers, β = 1 gives the evidence bound for a squared error of variance 1/2.
 
-    With `draw` > 0 the latent is sampled at inference, too: one draw for each number, fixed by it
-    and the same for every image, so that a result can be repeated.
+    With `draw` > 0 the latent is sampled at inference, too. The noise depends on `draw` alone and
+    is the same for every image, so that a result can be repeated.
     """
 
     def __init__(
         self, beta: float, values: int, draw: int = 0, seed: int | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+        super().__init__(**kwargs)
         self.beta, self.values, self.draw, self.seed = beta, values, draw, seed
         self.random = Seeds(seed)
 
@@ -45,13 +46,6 @@ class GaussianLatent(keras.layers.Layer):
         else:
             return mean
         return mean + ops.exp(0.5 * log_variance) * noise
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {
-            **super().get_config(),
-            "beta": self.beta, "values": self.values, "draw": self.draw, "seed": self.seed,
-        }  # fmt: skip
 
 
 def kl_divergence(mean: Any, log_variance: Any) -> Any:

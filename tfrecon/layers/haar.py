@@ -13,10 +13,10 @@ from tfrecon.base.errors import UserError
 def haar_dwt(images: Any) -> Any:
     """(B,H,W,C), H and W even, to the sub-bands (B,H/2,W/2,4C): LL, LH, HL, HH, each C channels.
 
-    Of a cell of pixels [[a,b],[c,d]]: LL = (a+b+c+d)/2, LH = (a+b-c-d)/2 (changes from row to row),
-    HL = (a-b+c-d)/2 (from column to column), HH = (a-b-c+d)/2; PyWavelets' ``dwt2(x, "haar")``
-    calls them cA, cH, cV, cD. LL is twice the mean of the cell. The sum of squares is kept.
-    Raises UserError for an odd side that is known when traced.
+    For a cell of pixels [[a,b],[c,d]]: LL = (a+b+c+d)/2 (twice its mean), LH = (a+b-c-d)/2 (change
+    between rows), HL = (a-b+c-d)/2 (between columns), HH = (a-b-c+d)/2. PyWavelets' ``dwt2(x,
+    "haar")`` calls them cA, cH, cV, cD. The transform keeps the sum of squares. Raises UserError
+    for an odd side that is known when traced.
     """
     images = tf.convert_to_tensor(images)
     if any(side is not None and side % 2 for side in images.shape[1:3]):
@@ -25,22 +25,14 @@ def haar_dwt(images: Any) -> Any:
 
 
 def inverse_haar(bands: Any) -> Any:
-    """Sub-bands (B,h,w,4C) in the order of `haar_dwt` to the images (B,2h,2w,C), exactly."""
+    """Sub-bands (B,h,w,4C) in the order of `haar_dwt` back to the images (B,2h,2w,C). Raises
+    UserError for a number of channels that four does not divide."""
     bands = tf.convert_to_tensor(bands)
     if bands.shape[-1] % 4:
         raise UserError(
             f"inverse_haar needs four sub-bands of C channels each and not {bands.shape[-1]} in all"
         )
     return tf.nn.depth_to_space(_butterfly(bands), 2)
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class HaarDWT(keras.layers.Layer):
-    """`haar_dwt` as a layer."""
-
-    def call(self, images: Any) -> Any:
-        """(B,H,W,C) to (B,H/2,W/2,4C)."""
-        return haar_dwt(images)
 
 
 @keras.saving.register_keras_serializable("tfrecon")

@@ -1,10 +1,10 @@
 """Fills masked pixels smoothly from the known pixels around them.
 
 The harmonic fill of a hole solves Laplace's equation with the known pixels as boundary values.
-Plain Jacobi iteration needs about as many steps as the hole's area has pixels; a pyramid needs a
-few a level: average the known pixels of 2×2 cells down to one cell, then go up again, each time
-interpolating the coarser answer into the unknown cells and smoothing it (a multigrid cascade,
-Bornemann and Deuflhard 1996).
+Plain Jacobi iteration needs about as many steps as the hole has pixels; a pyramid needs a few steps
+a level. It averages the known pixels of 2×2 cells again and again until one cell is left. Then it
+goes back up: each level takes the coarser answer, interpolated, in its unknown cells and smooths it
+(a multigrid cascade, Bornemann and Deuflhard 1996).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import tensorflow as tf
 # give 0.02528 at 145, (0, 0, 4) 0.02583 at 620. Treating a border of the mask as unknown too,
 # against the ringing that JPEG leaves beside a box, made it worse (0.0265 for one pixel).
 FULL_STEPS, HALF_STEPS, STEPS = 0, 2, 16
-# Sides to 2**DEPTH are pooled down to one cell. Where a size is unknown while tracing, all levels
-# are built; those beyond the real size work on a single cell and change nothing.
+# Levels for images of unknown size: enough for sides up to 2**DEPTH. Those that a smaller image
+# does not need work on a single cell and change nothing.
 DEPTH = 13
 NOTHING_KNOWN = 0.5
 
@@ -34,8 +34,8 @@ def harmonic_fill(images: Any, masks: Any, halvings: int = 0) -> Any:
     without a known pixel becomes mid-grey. H and W may be unknown while tracing. Raises
     ValueError for other shapes.
 
-    `halvings`: how often `halve_known` has halved the images already; the answer is that which the
-    larger images' fill has at this size on its way.
+    `halvings` says how often `halve_known` has halved the images before; the answer is then the one
+    that the fill of the larger images passes through at this size.
     """
     images = tf.cast(images, tf.float32)
     masks = tf.convert_to_tensor(masks)
@@ -62,11 +62,11 @@ def harmonic_fill(images: Any, masks: Any, halvings: int = 0) -> Any:
 
 @keras.saving.register_keras_serializable("tfrecon")
 class HarmonicFill(keras.layers.Layer):
-    """`harmonic_fill` as a layer called on (images, masks); float32 inside under any precision."""
+    """`harmonic_fill` as a layer called on (images, masks), float32 under any precision policy."""
 
-    def __init__(self, halvings: int = 0, **options: Any) -> None:
+    def __init__(self, halvings: int = 0, **kwargs: Any) -> None:
         # A bfloat16 copy of the image would no longer equal the known pixels.
-        super().__init__(**{"dtype": "float32", "autocast": False, **options})
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
         self.halvings = halvings
 
     def call(self, images: Any, masks: Any) -> Any:
@@ -77,13 +77,9 @@ class HarmonicFill(keras.layers.Layer):
         """The shape of the images."""
         return images_shape
 
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {**super().get_config(), "halvings": self.halvings}
-
 
 def _depth(images: Any) -> int:
-    """Halvings that bring the larger side to one cell."""
+    """How many halvings bring the larger side to one cell."""
     height, width = images.shape[1:3]
     if height is None or width is None:
         return DEPTH
@@ -91,20 +87,23 @@ def _depth(images: Any) -> int:
 
 
 def halve_known(values: Any, known: Any) -> tuple[Any, Any]:
-    """Mean of the known values of each 2×2 cell (0 where there is none), and where there is one."""
-    # "SAME" leaves the padding out of both means, so an odd last row is a cell of its own.
+    """The mean of the known values of each 2×2 cell (0 without any), and 1 where there is any.
+
+    values: (B,H,W,C), 0 where unknown. known: (B,H,W,1), 1 = known. An odd side is rounded up.
+    """
+    # "SAME" leaves the padding out of both means, so a last odd row forms its own cells.
     total = tf.nn.avg_pool2d(values, 2, 2, "SAME")
     count = tf.nn.avg_pool2d(known, 2, 2, "SAME")
     return tf.math.divide_no_nan(total, count), tf.cast(count > 0, tf.float32)
 
 
 def _enlarge(images: Any, shape: Any) -> Any:
-    """Twice the size, bilinear, less the odd row and column that `halve_known` rounded up."""
+    """Twice the size, bilinear, cropped to the height and width of `shape`."""
     return tf.image.resize(images, 2 * tf.shape(images)[1:3])[:, : shape[1], : shape[2]]
 
 
 def _neighbours(images: Any) -> Any:
-    """Mean of the four neighbours of each pixel; beyond the border the pixel itself counts."""
+    """The mean of each pixel's four neighbours; the pixel itself stands in for a missing one."""
     padded = tf.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), "SYMMETRIC")
     rows, columns = padded[:, :, 1:-1], padded[:, 1:-1]
     return 0.25 * (rows[:, :-2] + rows[:, 2:] + columns[:, :, :-2] + columns[:, :, 2:])

@@ -1,4 +1,4 @@
-"""Normalisation and dropout whose behaviour at inference is an explicit option."""
+"""Normalisation and dropout with an explicit choice of what they do at inference."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Inference = Literal["moving", "batch"]
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation (Ioffe & Szegedy 2015) over (B,H,W,C), with a choice at inference.
 
-    `inference` ``"moving"`` uses the moving averages. ``"batch"`` uses the statistics of the test
-    image, as pix2pix does (Isola et al. 2017, section 6.2, test batch of one): each image on its
-    own, so that a result never depends on the image's neighbours in a batch. Under more than one
-    replica the training statistics are taken over all replicas.
+    ``inference="moving"`` uses the moving averages. ``"batch"`` uses the statistics of the test
+    image, as pix2pix does with test batches of one (Isola et al. 2017, section 6.2); here each
+    image of a batch has its own, so that no result depends on the other images. Training under
+    several replicas takes the statistics over all of them.
     """
 
     def __init__(self, inference: Inference = "moving", **kwargs: Any) -> None:
@@ -39,7 +39,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""
-        # `synchronized` follows the strategy that a layer is built under, not the saved one's.
+        # `synchronized` follows the strategy of the process that loads the layer.
         config = super().get_config()
         config.pop("synchronized", None)
         return {**config, "inference": self.inference}
@@ -47,10 +47,10 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Dropout(keras.layers.Dropout):
-    """Dropout that can stay on at inference, as pix2pix uses it for its noise.
+    """Dropout that can stay on at inference, where pix2pix takes its noise from it.
 
-    At inference the draw is fixed by `seed` and the same for all images of a batch, so that the
-    result is repeatable and an exported model agrees with its original.
+    At inference the draw depends on `seed` alone and is the same for all images, so that a result
+    can be repeated and an exported model agrees with its original.
     """
 
     def __init__(self, rate: float, at_inference: bool = False, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Layers between the image contract and a network's own range, and the composite."""
+"""Layers between images in [0,1] and a network's own range, and the composite of both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ from typing import Any
 
 import keras
 from keras import ops
+
+
+class Float32Layer(keras.layers.Layer):
+    """A layer that computes in float32, whatever the precision policy and the argument `dtype`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -18,11 +25,8 @@ class ToSigned(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class FromSigned(keras.layers.Layer):
-    """[-1,1] back to [0,1], in float32 whatever the precision inside."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+class FromSigned(Float32Layer):
+    """[-1,1] back to [0,1], float32."""
 
     def call(self, images: Any) -> Any:
         """(B,H,W,C) in [-1,1] to float32 in [0,1]."""
@@ -30,14 +34,9 @@ class FromSigned(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class Residual(keras.layers.Layer):
-    """Base image plus correction, clipped to [0,1] at inference only.
-
-    A clipped pixel would have no gradient.
-    """
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+class Residual(Float32Layer):
+    """Base image plus correction, clipped to [0,1] at inference only: a clipped pixel has no
+    gradient."""
 
     def call(self, base: Any, correction: Any, training: bool = False) -> Any:
         """`base` (B,H,W,3) in [0,1] and `correction` (B,H,W,3) to (B,H,W,3)."""
@@ -46,11 +45,8 @@ class Residual(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class Composite(keras.layers.Layer):
-    """Known pixels pass through unchanged; the holes come from the restoration."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
+class Composite(Float32Layer):
+    """The image in its known pixels, the restoration in the holes."""
 
     def call(self, images: Any, restored: Any, masks: Any) -> Any:
         """`images` and `restored` (B,H,W,3), `masks` (B,H,W,1) with 1 = damaged, to (B,H,W,3)."""
@@ -58,11 +54,8 @@ class Composite(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class MeanFill(keras.layers.Layer):
+class MeanFill(Float32Layer):
     """Fills the holes of each image with the mean colour of its known pixels."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **{k: v for k, v in kwargs.items() if k != "dtype"})
 
     def call(self, images: Any, masks: Any) -> Any:
         """`images` (B,H,W,3) and `masks` (B,H,W,1) to (B,H,W,3)."""

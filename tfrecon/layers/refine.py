@@ -12,11 +12,11 @@ def refine(
     image: Any, wanted: Sequence[Any], features: Callable[[Any], Sequence[Any]], steps: int,
     rate: float,
 ) -> Any:  # fmt: skip
-    """The image (B,H,W,3) in [0,1] after so many steps down ‖features(image) - wanted‖².
+    """`image` (B,H,W,3) in [0,1] after `steps` steps of Adam on ‖features(image) - wanted‖².
 
-    With standardised features each channel counts by the inverse of its training variance. The
-    steps are Adam's (Kingma & Ba 2015), β₂ = 0.99; `rate` bounds a value's change in the first and
-    falls linearly to zero. Images of a batch do not influence each other.
+    `features` should be standardised: then each channel's error counts in units of its training
+    deviation. Adam (Kingma & Ba 2015) has β₁ = 0.9 and β₂ = 0.99; its step size starts at `rate`
+    and falls linearly to zero. Images of a batch do not influence each other.
     """
     wanted = [tf.stop_gradient(part) for part in wanted]
 
@@ -24,8 +24,8 @@ def refine(
         with tf.GradientTape() as tape:
             tape.watch(image)
             distance = sum(
-                tf.reduce_sum(tf.math.squared_difference(own, other))
-                for own, other in zip(features(image), wanted, strict=True)
+                tf.reduce_sum(tf.math.squared_difference(present, goal))
+                for present, goal in zip(features(image), wanted, strict=True)
             )
         gradient = tape.gradient(distance, image)
         first = 0.9 * first + 0.1 * gradient

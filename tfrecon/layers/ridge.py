@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,60 +12,58 @@ import tensorflow as tf
 from keras import ops
 
 from tfrecon.base.errors import UserError
+from tfrecon.layers.ranges import Float32Layer
 
 MAX_UNKNOWNS = 6400
-"""Values of a neighbourhood; the normal equations of more would not fit beside the rest."""
+"""The most values in a neighbourhood; the normal equations of more would take too much memory."""
 
 MAX_PRODUCTS = 1e12
-"""Multiplications that the normal equations may cost, a minute of a few cores; positions are left
-out evenly until they fit."""
+"""The most multiplications for the normal equations, about a minute of a few cores. Where all
+positions would cost more, an evenly spaced part of them is used."""
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""What λ is chosen from."""
+"""The values that λ is chosen from."""
 
 MAX_DOUBLINGS = 5
-"""Pixels are predicted in squares of up to 2⁵; coarser taps are enlarged smoothly from there."""
+"""A position predicts a square of up to 2⁵ pixels a side; a coarser map is enlarged bilinearly."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class Standardise(keras.layers.Layer):
-    """Features minus their training mean, over their training deviation, in float32."""
+class Standardise(Float32Layer):
+    """Features minus their mean over the training images, divided by their standard deviation."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
+        super().__init__(**{**kwargs, "trainable": False})
 
     def build(self, input_shape: Any) -> None:
-        """Mean 0 and deviation 1 until they are assigned."""
+        """Mean 0 and deviation 1, until `Sums.statistics` are assigned."""
         shape = (input_shape[-1],)
         self.mean = self.add_weight(shape=shape, initializer="zeros", name="mean")
         self.deviation = self.add_weight(shape=shape, initializer="ones", name="deviation")
 
     def call(self, features: Any, inverse: bool = False) -> Any:
-        """(B,h,w,C) to the same shape; `inverse` goes back."""
+        """(B,h,w,C) to the same shape; with `inverse` from standardised features back."""
         if inverse:
             return features * self.deviation + self.mean
         return (features - self.mean) / self.deviation
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class Ridge(keras.layers.Layer):
-    """A frozen linear map from each k×k neighbourhood of standardised features to its pixels.
+class Ridge(Float32Layer):
+    """A frozen linear map from each k×k neighbourhood of standardised features to the pixels of its
+    centre: (B,h,w,C) to (B,h·2ⁿ,w·2ⁿ,3), k = `kernel_size` and n = `doublings`.
 
-    (B,h,w,C) to (B,h·2ⁿ,w·2ⁿ,3), n = `doublings`; zero until `Sums.solve` has been assigned.
-    Beyond the border a feature counts as average. `penalty` λ is relative to the features' unit
-    variance (Hoerl & Kennard 1970); None chooses that of PENALTIES with the least error on images
-    held out.
+    It is zero until the answer of `Sums.solve` is assigned. Features beyond the border count as
+    zero, their mean. `penalty` is the λ of ridge regression (Hoerl & Kennard 1970) for features of
+    unit variance; None chooses the one of PENALTIES with the least error on images held out.
+    Raises UserError for a neighbourhood of more than MAX_UNKNOWNS values.
     """
 
     def __init__(
-        self,
-        channels: int,
-        doublings: int,
-        kernel_size: int,
-        penalty: float | None = None,
+        self, channels: int, doublings: int, kernel_size: int, penalty: float | None = None,
         **kwargs: Any,
-    ) -> None:
-        super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
+    ) -> None:  # fmt: skip
+        super().__init__(**{**kwargs, "trainable": False})
         self.channels, self.doublings, self.penalty = channels, doublings, penalty
         self.kernel_size = kernel_size
         if kernel_size**2 * channels > MAX_UNKNOWNS:
@@ -77,7 +75,7 @@ class Ridge(keras.layers.Layer):
         self.factor = 2 ** min(doublings, MAX_DOUBLINGS)
 
     def build(self, input_shape: Any) -> None:
-        """Zeros until they are fitted."""
+        """A kernel and a bias of zeros."""
         outputs = 3 * self.factor**2
         shape = (self.kernel_size, self.kernel_size, self.channels, outputs)
         self.kernel = self.add_weight(shape=shape, initializer="zeros", name="kernel")
@@ -92,19 +90,10 @@ class Ridge(keras.layers.Layer):
             x = tf.image.resize(x, tf.shape(x)[1:3] * more)
         return x
 
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {
-            **super().get_config(), "channels": self.channels, "doublings": self.doublings,
-            "kernel_size": self.kernel_size, "penalty": self.penalty,
-        }  # fmt: skip
-
 
 def fitting_kernel_size(channels: int, grid: int) -> int:
-    """The largest of 5, 3 and 1 that the `grid` has room for, and whose neighbourhood of so many
-    channels can be solved for.
-
-    Raises UserError where none can.
+    """The largest of 5, 3 and 1 that is no larger than `grid`, the features' positions a side, and
+    whose neighbourhood of `channels` has at most MAX_UNKNOWNS values. Raises UserError without one.
     """
     for size in (5, 3, 1):
         if size <= grid and size**2 * channels <= MAX_UNKNOWNS:
@@ -117,7 +106,7 @@ def fitting_kernel_size(channels: int, grid: int) -> int:
 
 @dataclass
 class Equations:
-    """Sums over neighbourhoods z and their pixels y, float64: n, Σzzᵀ, Σzyᵀ, Σz and Σy."""
+    """Sums in float64 over n neighbourhoods z and their pixels y: n, Σzzᵀ, Σzyᵀ, Σz and Σy."""
 
     count: Any = 0
     products: Any = 0.0
@@ -125,14 +114,10 @@ class Equations:
     sums: Any = 0.0
     target_sums: Any = 0.0
 
-    def add(self, found: Sequence[Any]) -> None:
-        """Takes the sums of more positions in."""
-        for field, value in zip(fields(self), found, strict=True):
-            setattr(self, field.name, getattr(self, field.name) + np.asarray(value, np.float64))
-
-    def __add__(self, other: Equations) -> Equations:
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return Equations(*(one + two for one, two in pairs))
+    def plus(self, more: Iterable[Any]) -> Equations:
+        """The sums over these positions and over those whose five sums are `more`."""
+        sums = zip(vars(self).values(), more, strict=True)
+        return Equations(*(before + np.asarray(value, np.float64) for before, value in sums))
 
     def about(self, centre: Any, deviation: Any, target: Any) -> tuple[Any, Any]:
         """Means of xxᵀ and xvᵀ, where x = (z - `centre`) / `deviation` and v = y - `target`."""
@@ -144,10 +129,11 @@ class Equations:
 
 
 class Sums:
-    """What one pass over the training images gathers: moments, and the normal equations.
+    """Sums of one pass over the training images: the features' moments and, for a `ridge`, its
+    normal equations.
 
-    `images` is how many there will be, from which it follows how many positions can be used. The
-    first image of each batch is held out for the choice of λ.
+    `images` is the number of images to come; it decides how many positions of each can be used.
+    Where λ is to be chosen, the first image of each batch is held out for that.
     """
 
     def __init__(self, images: int, ridge: Ridge | None) -> None:
@@ -158,7 +144,7 @@ class Sums:
         self.fitted, self.held_out = Equations(), Equations()
 
     def add(self, features: Any, targets: Any) -> None:
-        """Takes features (B,h,w,C) and images (B,h·2ⁿ,w·2ⁿ,3) in."""
+        """Adds a batch: features (B,h,w,C) and their images (B,h·2ⁿ,w·2ⁿ,3)."""
         if self.shift is None:  # float32 keeps more digits of values around zero
             self.shift = tf.reduce_mean(features, (0, 1, 2))
         self.count += int(tf.size(features[..., 0]))
@@ -174,27 +160,24 @@ class Sums:
         step = min(step, height - size + 1, width - size + 1)  # one position at least
         targets = tf.image.resize(targets, (height * factor, width * factor), antialias=True)
         features = features - self.shift
-        parts = [(self.fitted, features, targets)]
         if self.ridge.penalty is None and len(features) > 1:
-            parts = [
-                (self.held_out, features[:1], targets[:1]),
-                (self.fitted, features[1:], targets[1:]),
-            ]
-        for equations, z, y in parts:
-            equations.add(_equations(z, y, size, factor, step))
+            held_out = _equations(features[:1], targets[:1], size, factor, step)
+            self.held_out = self.held_out.plus(held_out)
+            features, targets = features[1:], targets[1:]
+        self.fitted = self.fitted.plus(_equations(features, targets, size, factor, step))
 
     def statistics(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Mean and deviation of each channel, (C,) float64; a constant channel has deviation 1."""
+        """Mean and standard deviation of each channel, (C,) float64; 1 for a constant channel."""
         centre = self.moments[0] / self.count
         variance = np.maximum(self.moments[1] / self.count - centre**2, 0)
         deviation = np.sqrt(variance)
         return self.shift.numpy() + centre, np.where(deviation > 1e-6, deviation, 1.0)
 
     def solve(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        """Kernel and bias of the ridge in standardised features.
+        """The ridge's kernel and bias for standardised features.
 
-        With x the standardised neighbourhood and v the pixels, both centred:
-        W = (E[xxᵀ] + λI)⁻¹ E[xvᵀ], b = E[y] - WᵀE[x].
+        W = (E[xxᵀ] + λI)⁻¹ E[xvᵀ] with x the standardised neighbourhood and v the pixels, both
+        centred; b = E[y] - WᵀE[x]. Raises ValueError without a ridge.
         """
         if self.ridge is None:
             raise ValueError("there is no ridge to solve for")
@@ -204,9 +187,9 @@ class Sums:
         penalty = self.ridge.penalty
         if penalty is None:
             penalty = self._chosen_penalty(deviation)
-        every = self.fitted + self.held_out
-        centre, target = every.sums / every.count, every.target_sums / every.count
-        weights = _ridge(*every.about(centre, deviation, target), penalty)
+        total = self.fitted.plus(vars(self.held_out).values())
+        centre, target = total.sums / total.count, total.target_sums / total.count
+        weights = _ridge(*total.about(centre, deviation, target), penalty)
         bias = target - weights.T @ ((centre - mean) / deviation)
         return weights.reshape(size, size, -1, weights.shape[1]), bias
 
@@ -219,7 +202,7 @@ class Sums:
         held_products, held_cross = self.held_out.about(centre, deviation, target)
 
         def error(penalty: float) -> float:
-            """E|v - Wᵀx|² over the images held out, less E|v|²."""
+            """E|v - Wᵀx|² - E|v|² over the images held out."""
             weights = _ridge(products, cross, penalty)
             return float(np.sum(weights * (held_products @ weights - 2 * held_cross)))
 
@@ -240,7 +223,7 @@ def _moments(features: Any, shift: Any) -> tuple[Any, Any]:
 
 @tf.function  # the sizes must stay known
 def _equations(features: Any, targets: Any, size: int, factor: int, step: int) -> tuple[Any, ...]:
-    """Count, Σzzᵀ, Σzyᵀ, Σz, Σy over every `step`-th whole neighbourhood z and its pixels y."""
+    """n, Σzzᵀ, Σzyᵀ, Σz and Σy over every `step`-th neighbourhood z that lies inside the map."""
     edge = size // 2
     patches = tf.image.extract_patches(
         features, [1, size, size, 1], [1, step, step, 1], [1, 1, 1, 1], "VALID"

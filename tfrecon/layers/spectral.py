@@ -1,6 +1,6 @@
-"""Spectral normalisation that is the same on one replica and on several.
+"""Spectral normalisation that gives the same result on one replica and on several.
 
-Keras's own assigns the normalised kernel back to the variable, which replicas then add up.
+Keras's own assigns the normalised kernel back to the variable, and replicas add their assignments.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ EPSILON = 1e-12
 
 @keras.saving.register_keras_serializable("tfrecon")
 class SpectralConv2D(layers.Conv2D):
-    """A `Conv2D` whose kernel, as a matrix of filters, is divided by its largest singular value.
-
-    That is estimated by one power iteration a training step (Miyato et al. 2018, algorithm 1).
-    """
+    """A `Conv2D` whose kernel W, as a matrix with a column for each filter, is divided by its
+    largest singular value σ(W): one power iteration a training step estimates it (Miyato et al.
+    2018, algorithm 1)."""
 
     def build(self, input_shape: Any) -> None:
         """Adds the vector of the iteration."""
@@ -30,7 +29,7 @@ class SpectralConv2D(layers.Conv2D):
         )  # fmt: skip
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """As `Conv2D`, with W/σ(W) in the place of W."""
+        """As `Conv2D`, with W/σ(W) instead of W."""
         matrix = tf.reshape(tf.cast(self.kernel, tf.float32), (-1, self.filters))
         vector = tf.cast(self.vector, tf.float32)
         left = tf.stop_gradient(_unit(tf.matmul(vector, matrix, transpose_b=True)))

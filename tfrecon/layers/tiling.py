@@ -1,8 +1,8 @@
 """Overlapping tiles and the weights that blend them: large photos in pieces, without visible seams.
 
-Tiles are spread evenly, the first at the start and the last at the end of each axis. Their weights
-rise and fall as half a Hann window over the overlap and are divided by their sum, so that they add
-up to one at every pixel. The weight of a pixel is its row's weight times its column's.
+Tiles are spread evenly, the first at the start and the last at the end of each axis. A tile's
+weights rise and fall over the overlap like half a Hann window; at every pixel the weights of all
+tiles are divided by their sum. The weight of a pixel is its row's weight times its column's.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ import tensorflow as tf
 
 
 def tile_starts(size: int | tf.Tensor, tile: int, overlap: int) -> tf.Tensor:
-    """Where the tiles of one axis begin, (n,) int64: neighbours share `overlap` pixels or more.
-
-    `size` is at least `tile` and may be unknown when traced; 0 ≤ `overlap` < `tile`.
-    """
+    """Where the tiles of one axis begin, (n,) int64, so that neighbours share at least `overlap`
+    pixels. `size` ≥ `tile` and may be unknown when traced; 0 ≤ `overlap` < `tile`."""
     span = tf.cast(size, tf.int64) - tile
     gaps = -(-span // (tile - overlap))
     return tf.range(gaps + 1) * span // tf.maximum(gaps, 1)
 
 
 def tile_weights(starts: tf.Tensor, size: int | tf.Tensor, tile: int, overlap: int) -> tf.Tensor:
-    """The share of each tile in each of its pixels on one axis, (n,tile) float32."""
+    """The weight of each tile in each of its pixels on one axis, (n,tile) float32."""
     place = tf.range(tile, dtype=tf.float32) + 0.5
     to_border = tf.minimum(place, tile - place)
     window = tf.sin(math.pi / 2 * tf.minimum(to_border / max(overlap, 1), 1.0)) ** 2
@@ -37,21 +35,22 @@ def tile_weights(starts: tf.Tensor, size: int | tf.Tensor, tile: int, overlap: i
 def map_tiles(
     step: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, tile: int, overlap: int
 ) -> tf.Tensor:
-    """`step` on every (B,tile,tile,C) tile of (B,H,W,C), blended to (B,H,W,3); H and W ≥ `tile`.
+    """Calls `step` on every tile (B,tile,tile,C) of (B,H,W,C) and blends the results to (B,H,W,3).
 
-    All in TensorFlow operations, for graphs that are saved; it holds every restored tile at once.
+    H and W are at least `tile`. It works inside graphs that are saved, and holds all restored tiles
+    in memory at once.
     """
     size = tf.shape(x)
     tops, lefts = (tile_starts(size[axis], tile, overlap) for axis in (1, 2))
     rows, columns = tf.size(tops), tf.size(lefts)
 
-    def one(index: tf.Tensor) -> tf.Tensor:
+    def restored_tile(index: tf.Tensor) -> tf.Tensor:
         top, left = tops[index // columns], lefts[index % columns]
         piece = x[:, top : top + tile, left : left + tile]
         return step(tf.ensure_shape(piece, (x.shape[0], tile, tile, x.shape[-1])))
 
     pieces = tf.map_fn(
-        one,
+        restored_tile,
         tf.range(rows * columns),
         fn_output_signature=tf.TensorSpec((x.shape[0], tile, tile, 3), tf.float32),
     )
@@ -61,7 +60,7 @@ def map_tiles(
     pieces *= (
         row_weights[:, None, None, :, None, None] * column_weights[None, :, None, None, :, None]
     )
-    # Sum one axis at a time, each after its tiles and their pixels have come to the front.
+    # One axis is summed at a time; the tiles of that axis and their pixels come to the front first.
     pieces = tf.transpose(pieces, (0, 3, 1, 4, 2, 5))  # (rows,tile,columns,tile,B,3)
     lines = tf.math.unsorted_segment_sum(pieces, _pixels(tops, tile), size[1])
     lines = tf.transpose(lines, (1, 2, 3, 0, 4))  # (columns,tile,B,H,3)

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class AdversarialLoss:
-    """`generator` of the logits of fakes; `discriminator` of those of truths and of fakes; one
-    number each, the mean over all logits."""
+    """Two scalars, each a mean over logits: `generator` of the logits of fakes, `discriminator` of
+    those of real images and those of fakes."""
 
     generator: Callable[[Any], Any]
     discriminator: Callable[[Any, Any], Any]
@@ -29,8 +29,8 @@ def _cross_entropy(logits: Any, label: float) -> Any:
 
 
 ADVERSARIAL_LOSSES = {
-    # Goodfellow et al. 2014, with the non-saturating generator. Halved as in Isola et al. 2017,
-    # section 3.3, so that the discriminator learns slower than the generator.
+    # Goodfellow et al. 2014, with the non-saturating generator. The discriminator's is halved, so
+    # that it learns slower than the generator (Isola et al. 2017, section 3.3).
     "bce": AdversarialLoss(
         lambda fake: _cross_entropy(fake, 1.0),
         lambda real, fake: 0.5 * (_cross_entropy(real, 1.0) + _cross_entropy(fake, 0.0)),
@@ -41,4 +41,4 @@ ADVERSARIAL_LOSSES = {
         lambda real, fake: _mean(tf.nn.relu(1 - real)) + _mean(tf.nn.relu(1 + fake)),
     ),
 }
-"""By the name that a model's option `adversarial_loss` takes."""
+"""By name, for a model's option `adversarial_loss`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,12 +10,15 @@ from keras import ops
 
 from tfrecon.base.errors import UserError
 
+OfPair = Callable[[Any, Any], Any]
+"""A function of truth and prediction, both (B,H,W,C) float32 in [0,1]."""
+
 
 class ImageLoss(keras.losses.Loss):
     """A loss of image pairs (B,H,W,C) in [0,1] whose `call` returns one value an image, (B,).
 
-    `sample_weight` (B,H,W,1) weighs pixels, for losses that can. The reduction over images stays
-    Keras's own, right under any number of replicas.
+    `sample_weight` (B,H,W,1) weighs pixels, for losses that can. Keras averages over the images,
+    which is right under any number of replicas.
     """
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
@@ -24,46 +28,48 @@ class ImageLoss(keras.losses.Loss):
         return _Weighted(self, ops.cast(sample_weight, "float32"))(y_true, y_pred)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """(B,H,W,C) twice to (B,), in float32 whatever comes in."""
+        """Two (B,H,W,C) of any type to (B,) float32."""
         return self.per_image(ops.cast(y_true, "float32"), ops.cast(y_pred, "float32"), None)
 
     def per_image(self, y_true: Any, y_pred: Any, weights: Any) -> Any:
-        """float32 (B,H,W,C) twice, and pixel weights (B,H,W,1) of mean 1 or None, to (B,)."""
+        """Two float32 (B,H,W,C) to (B,). weights: of pixels, (B,H,W,1) of mean 1, or None."""
         raise NotImplementedError
 
 
 class PixelLoss(ImageLoss):
-    """The (weighted) mean of an error that each pixel has for itself."""
+    """The mean over pixels and channels of `error`, which returns (B,H,W,C); pixel weights scale it
+    before the mean."""
+
+    def __init__(self, error: OfPair, name: str) -> None:
+        super().__init__(name=name)
+        self.error = error
 
     def per_image(self, y_true: Any, y_pred: Any, weights: Any) -> Any:
-        """The mean over pixels and channels."""
-        errors = self.pixelwise(y_true, y_pred)
+        """The (weighted) mean of the errors."""
+        errors = self.error(y_true, y_pred)
         return ops.mean(errors if weights is None else errors * weights, axis=(1, 2, 3))
-
-    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
-        """(B,H,W,C) twice to (B,H,W,C), before any mean."""
-        raise NotImplementedError
 
 
 class WholeLoss(ImageLoss):
-    """A loss of whole images, whose value is no mean over pixels that weights could change."""
+    """A `distance` of whole images, which returns (B,). It is no mean over pixels, so pixels cannot
+    be weighed."""
+
+    def __init__(self, distance: OfPair, name: str) -> None:
+        super().__init__(name=name)
+        self.distance = distance
 
     def per_image(self, y_true: Any, y_pred: Any, weights: Any) -> Any:
-        """As `whole`. Raises UserError for pixel weights."""
+        """The distance of each pair. Raises UserError for pixel weights."""
         if weights is not None:
             raise UserError(
                 f"loss {self.name!r} compares whole images and cannot weigh single pixels; "
                 "set fit.hole_weight=1 or take a loss of pixels, such as 'l1'"
             )
-        return self.whole(y_true, y_pred)
-
-    def whole(self, y_true: Any, y_pred: Any) -> Any:
-        """(B,H,W,C) twice to (B,)."""
-        raise NotImplementedError
+        return self.distance(y_true, y_pred)
 
 
 class _Weighted(keras.losses.Loss):
-    """One evaluation of a loss under pixel weights, so that Keras still does the reduction."""
+    """A loss under the pixel weights of one batch, so that Keras still does the reduction."""
 
     def __init__(self, loss: ImageLoss, weights: Any) -> None:
         super().__init__(reduction=loss.reduction)

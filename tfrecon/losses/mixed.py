@@ -38,7 +38,9 @@ class Mixture(ImageLoss):
 
 
 def mixture(specs: list[Spec]) -> ImageLoss:
-    """The loss of a configuration: each Spec may carry a ``weight`` beside its own options."""
+    """The weighted sum of the losses that `specs` name; each may have a ``weight`` (1) beside its
+    options. Raises UserError for no loss, an unknown one, bad options and a weight that is no
+    number."""
     terms: list[tuple[float, ImageLoss]] = []
     for spec in specs:
         options = dict(spec.options)

@@ -10,49 +10,11 @@ from tfrecon.base.errors import UserError, at_least
 from tfrecon.losses.image_loss import ImageLoss, PixelLoss
 
 
-class L1(PixelLoss):
-    """Mean absolute error (Isola et al. 2017, eq. 3)."""
-
-    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
-        """|y - p|."""
-        return ops.abs(y_true - y_pred)
-
-
-class L2(PixelLoss):
-    """Mean squared error."""
-
-    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
-        """(y - p)²."""
-        return ops.square(y_true - y_pred)
-
-
-class Charbonnier(PixelLoss):
-    """√((y - p)² + ε²) - ε (Charbonnier et al. 1994): L1, smooth at 0; 0 for equal images."""
-
-    def __init__(self, epsilon: float = 1e-3, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.epsilon = epsilon
-
-    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
-        """The smooth absolute difference."""
-        return ops.sqrt(ops.square(y_true - y_pred) + self.epsilon**2) - self.epsilon
-
-
-class Bernoulli(PixelLoss):
-    """KL(y ‖ p) of each value as the probability of a white pixel: the negative log-likelihood of a
-    Bernoulli decoder (Kingma & Welling 2014, appendix C.1) less its minimum; 0 for equal images."""
-
-    def pixelwise(self, y_true: Any, y_pred: Any) -> Any:
-        """y·log(y/p) + (1 - y)·log((1 - y)/(1 - p))."""
-        p, y = (ops.clip(values, 1e-6, 1 - 1e-6) for values in (y_pred, y_true))
-        return y * ops.log(y / p) + (1 - y) * ops.log((1 - y) / (1 - p))
-
-
 class LogMSE(ImageLoss):
-    """Mean over square patches of log(MSE + ε), so that each halving of an error counts alike."""
+    """The mean over square patches of log(MSE + ε): halving any error gains alike."""
 
-    def __init__(self, patch: int | None = None, epsilon: float = 1e-5, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, patch: int | None, epsilon: float) -> None:
+        super().__init__(name="log_mse")
         self.patch, self.epsilon = patch, epsilon
 
     def per_image(self, y_true: Any, y_pred: Any, weights: Any) -> Any:
@@ -62,30 +24,40 @@ class LogMSE(ImageLoss):
         if self.patch is None:
             patches = ops.mean(errors, axis=(1, 2, 3), keepdims=True)
         else:
-            # "same": where the side is no multiple of the patch, those at the border are smaller.
+            # "same": where the side is no multiple of the patch, patches at the border are smaller.
             patches = ops.average_pool(errors, self.patch, self.patch, padding="same")
         return ops.mean(ops.log(patches + self.epsilon), axis=(1, 2, 3))
 
 
 def l1() -> ImageLoss:
-    """Mean absolute error."""
-    return L1(name="l1")
+    """Mean absolute error (Isola et al. 2017, eq. 3)."""
+    return PixelLoss(lambda y, p: ops.abs(y - p), "l1")
 
 
 def l2() -> ImageLoss:
     """Mean squared error."""
-    return L2(name="l2")
+    return PixelLoss(lambda y, p: ops.square(y - p), "l2")
 
 
 def charbonnier(*, epsilon: float = 1e-3) -> ImageLoss:
-    """Charbonnier loss; `epsilon` is where it turns from square to absolute, in units of [0,1]."""
+    """√((y - p)² + ε²) - ε (Charbonnier et al. 1994): L1, but smooth at 0; 0 for equal images.
+
+    `epsilon` is the error at which it turns from square to absolute, in units of [0,1].
+    """
     _above_zero("option 'epsilon' of loss 'charbonnier'", epsilon)
-    return Charbonnier(epsilon, name="charbonnier")
+    return PixelLoss(lambda y, p: ops.sqrt(ops.square(y - p) + epsilon**2) - epsilon, "charbonnier")
 
 
 def bernoulli() -> ImageLoss:
-    """Bernoulli likelihood of values in [0,1], as variational autoencoders use it."""
-    return Bernoulli(name="bernoulli")
+    """KL(y ‖ p) with each value as the probability of a white pixel: the negative log-likelihood of
+    a Bernoulli decoder (Kingma & Welling 2014, appendix C.1) minus its minimum; 0 for equal images.
+    """
+
+    def divergence(y_true: Any, y_pred: Any) -> Any:
+        p, y = (ops.clip(values, 1e-6, 1 - 1e-6) for values in (y_pred, y_true))
+        return y * ops.log(y / p) + (1 - y) * ops.log((1 - y) / (1 - p))
+
+    return PixelLoss(divergence, "bernoulli")
 
 
 def log_mse(*, patch: int | None = None, epsilon: float = 1e-5) -> ImageLoss:
@@ -96,7 +68,7 @@ def log_mse(*, patch: int | None = None, epsilon: float = 1e-5) -> ImageLoss:
     if patch is not None:
         at_least("option 'patch' of loss 'log_mse'", patch, 1)
     _above_zero("option 'epsilon' of loss 'log_mse'", epsilon)
-    return LogMSE(patch, epsilon, name="log_mse")
+    return LogMSE(patch, epsilon)
 
 
 def _above_zero(what: str, value: float) -> None:

@@ -1,205 +1,205 @@
-"""Models: image in, restored image out. A registry of builders, and the defaults of each."""
+"""Models: image in, restored image out. `MODELS` has one `Entry` for each, read without TensorFlow.
+
+A dotted path such as ``my_package.my_model`` is the name of a user's own builder.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import keras
+from tfrecon.base import plugins
+from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.registry import Spec, check_options
 
-from tfrecon.base.registry import Spec, build, check
-from tfrecon.models.autoencoder import autoencoder
-from tfrecon.models.diffusion import check_diffusion, diffusion
-from tfrecon.models.feature_gan import feature_gan
-from tfrecon.models.feature_inversion import check_feature_inversion, feature_inversion
-from tfrecon.models.inpainting_unet import inpainting_unet
-from tfrecon.models.pix2pix import pix2pix
-from tfrecon.models.restoration import nafnet, residual_unet
-from tfrecon.models.restoration_gan import restoration_gan
-from tfrecon.models.skip_vae import skip_vae
-
-MODELS: dict[str, Callable[..., keras.Model]] = {
-    "pix2pix": pix2pix,
-    "feature_inversion": feature_inversion,
-    "feature_gan": feature_gan,
-    "autoencoder": autoencoder,
-    "diffusion": diffusion,
-    "residual_unet": residual_unet,
-    "nafnet": nafnet,
-    "inpainting_unet": inpainting_unet,
-    "skip_vae": skip_vae,
-    "restoration_gan": restoration_gan,
-}
-
-INFERENCE_OPTIONS: dict[str, tuple[str, ...]] = {
-    "pix2pix": ("inference", "dropout_at_inference", "composite"),
-    "feature_inversion": ("refine_steps", "refine_rate"),
-    "feature_gan": ("draw",),
-    "autoencoder": (),
-    "diffusion": ("sampler", "steps", "guidance", "draw"),
-    "residual_unet": ("composite",),
-    "nafnet": ("composite",),
-    "inpainting_unet": (),
-    "skip_vae": ("draw", "composite"),
-    "restoration_gan": ("composite",),
-}
-"""The options of each model that a trained run may be evaluated or exported with anew."""
-
-CHECKS: dict[str, Callable[..., object]] = {
-    "feature_inversion": check_feature_inversion,
-    "diffusion": check_diffusion,
-}
-"""What can be wrong with a model's options and seen without building it, where types do not say."""
+if TYPE_CHECKING:
+    from tfrecon.models.base import ReconstructionModel
 
 CONTEXT = ("image_size", "mask", "seed")
 """What models are told by the other sections of a configuration, not by the user."""
 
-RESTORATION: dict[str, Any] = {
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the registry. Dotted paths are imported when they are first needed."""
+
+    builder: str
+    """Path of a function of keyword arguments: the options, and what it needs of `CONTEXT`."""
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Tables of a configuration that differ from `Config`'s own defaults: how it is trained."""
+    inference_options: tuple[str, ...] = ()
+    """The options that a trained run may be evaluated or exported with anew."""
+    check: str | None = None
+    """Path of a function of all options (a mapping), which raises UserError for whatever types do
+    not say and can be seen without building the model."""
+
+
+ADAM = {"name": "adam", "beta_1": 0.5}
+"""Of GANs (Radford et al. 2016)."""
+ADAMW = {"name": "adamw", "beta_2": 0.99, "weight_decay": 1e-4, "clipnorm": 1.0}
+COSINE = {"schedule": "cosine", "ema_decay": 0.999, "precision": "auto"}
+
+RESTORATION = {
     # Photos at their own size, in crops: a resize would blur away what is to be restored.
     "data": {"image_size": 256, "crop_size": 128, "load_size": 256},
     "fit": {
-        "batch_size": 8,
-        "steps_per_epoch": 500,
-        "loss": "log_mse",
-        "learning_rate": 1e-3,
-        "optimizer": {"name": "adamw", "beta_2": 0.99, "weight_decay": 1e-4, "clipnorm": 1.0},
-        "schedule": "cosine",
-        "warmup_steps": 100,
-        "ema_decay": 0.999,
-        "precision": "auto",
+        **COSINE, "batch_size": 8, "steps_per_epoch": 500, "loss": "log_mse",
+        "learning_rate": 1e-3, "optimizer": ADAMW, "warmup_steps": 100,
     },
-}
+}  # fmt: skip
 
-DEFAULTS: dict[str, dict[str, Any]] = {
-    # Section 3.3 of the paper.
-    "pix2pix": {"fit": {"learning_rate": 2e-4, "optimizer": {"name": "adam", "beta_1": 0.5}}},
-    # Our own: measured on BSDS500, see benchmarks/RESULTS.md.
-    "feature_inversion": {
-        "data": {
-            "damage": "identity",
-            "image_size": 224,
-            "crop_size": 96,
-            "load_size": 256,
-            "val_size": 256,
-            "resize": "bicubic",
+MODELS: dict[str, Entry] = {
+    "pix2pix": Entry(
+        "tfrecon.models.pix2pix.pix2pix",
+        {"fit": {"learning_rate": 2e-4, "optimizer": ADAM}},  # section 3.3 of the paper
+        ("inference", "dropout_at_inference", "composite"),
+    ),
+    "feature_inversion": Entry(
+        "tfrecon.models.feature_inversion.feature_inversion",
+        {  # our own: measured on BSDS500, see benchmarks/RESULTS.md
+            "data": {
+                "damage": "identity", "image_size": 224, "crop_size": 96, "load_size": 256,
+                "val_size": 256, "resize": "bicubic",
+            },
+            "fit": {
+                **COSINE, "batch_size": 8, "steps_per_epoch": 500, "loss": "log_mse",
+                "learning_rate": 1e-3, "optimizer": {"name": "adam", "clipnorm": 1.0},
+                "warmup_steps": 100,
+            },
         },
-        "fit": {
-            "batch_size": 8,
-            "steps_per_epoch": 500,
-            "loss": "log_mse",
-            "learning_rate": 1e-3,
-            "optimizer": {"name": "adam", "clipnorm": 1.0},
-            "schedule": "cosine",
-            "warmup_steps": 100,
-            "ema_decay": 0.999,
-            "precision": "auto",
+        ("refine_steps", "refine_rate"),
+        check="tfrecon.models.feature_inversion.check_feature_inversion",
+    ),
+    "feature_gan": Entry(
+        "tfrecon.models.feature_gan.feature_gan",
+        {  # the published optimizer and batch; L1 beside the adversarial term is ours
+            "data": {"damage": "identity", "image_size": 128},
+            "fit": {
+                "batch_size": 32, "loss": "l1", "learning_rate": 2e-4, "optimizer": ADAM,
+                "ema_decay": 0.99, "precision": "auto",
+            },
         },
-    },
-    # The published optimizer and batch; L1 beside the adversarial term is ours.
-    "feature_gan": {
-        "data": {"damage": "identity", "image_size": 128},
-        "fit": {
-            "batch_size": 32,
-            "loss": "l1",
-            "learning_rate": 2e-4,
-            "optimizer": {"name": "adam", "beta_1": 0.5},
-            "ema_decay": 0.99,
-            "precision": "auto",
+        ("draw",),
+    ),
+    "autoencoder": Entry(
+        "tfrecon.models.autoencoder.autoencoder",
+        {
+            "data": {"damage": "identity", "image_size": 128},
+            "fit": {
+                **COSINE, "batch_size": 8, "steps_per_epoch": 200, "loss": "l1",
+                "learning_rate": 5e-4, "warmup_steps": 100,
+                "optimizer": {"name": "adam", "beta_2": 0.99, "clipnorm": 1.0},
+            },
         },
-    },
-    "autoencoder": {
-        "data": {"damage": "identity", "image_size": 128},
-        "fit": {
-            "batch_size": 8,
-            "steps_per_epoch": 200,
-            "loss": "l1",
-            "learning_rate": 5e-4,
-            "optimizer": {"name": "adam", "beta_2": 0.99, "clipnorm": 1.0},
-            "schedule": "cosine",
-            "warmup_steps": 100,
-            "ema_decay": 0.999,
-            "precision": "auto",
+    ),
+    "diffusion": Entry(
+        "tfrecon.models.diffusion.diffusion",
+        {
+            "fit": {
+                **COSINE, "batch_size": 16, "steps_per_epoch": 200, "loss": "l2",
+                "learning_rate": 5e-4, "optimizer": ADAMW, "warmup_steps": 200,
+                "monitor": "val_loss",
+            },
         },
-    },
-    "diffusion": {
-        "fit": {
-            "batch_size": 16,
-            "steps_per_epoch": 200,
-            "loss": "l2",
-            "learning_rate": 5e-4,
-            "optimizer": {"name": "adamw", "beta_2": 0.99, "weight_decay": 1e-4, "clipnorm": 1.0},
-            "schedule": "cosine",
-            "warmup_steps": 200,
-            "ema_decay": 0.999,
-            "monitor": "val_loss",
-            "precision": "auto",
+        ("sampler", "steps", "guidance", "draw"),
+        check="tfrecon.models.diffusion.check_diffusion",
+    ),
+    "residual_unet": Entry(
+        "tfrecon.models.residual_unet.residual_unet", RESTORATION, ("composite",)
+    ),
+    "nafnet": Entry("tfrecon.models.nafnet.nafnet", RESTORATION, ("composite",)),
+    "inpainting_unet": Entry(
+        "tfrecon.models.inpainting_unet.inpainting_unet",
+        {
+            "data": {
+                "damage": {"name": "boxes", "count": 3}, "redraw_damage": True, "load_size": 256,
+                "zoom": 0.7, "color_jitter": 0.1,
+            },
+            "fit": {
+                **COSINE, "batch_size": 16, "steps_per_epoch": 500, "loss": "l2",
+                "learning_rate": 1e-3, "warmup_steps": 200,
+                "optimizer": {"name": "adamw", "beta_2": 0.99, "clipnorm": 1.0},
+            },
         },
-    },
-    "residual_unet": RESTORATION,
-    "inpainting_unet": {
-        "data": {
-            "damage": {"name": "boxes", "count": 3},
-            "redraw_damage": True,
-            "load_size": 256,
-            "zoom": 0.7,
-            "color_jitter": 0.1,
+    ),
+    "skip_vae": Entry(
+        "tfrecon.models.skip_vae.skip_vae",
+        {
+            "data": {"load_size": 256},
+            "fit": {
+                **COSINE, "batch_size": 8, "steps_per_epoch": 200, "loss": "l2",
+                "learning_rate": 1e-3, "warmup_steps": 50, "ema_decay": 0.99,
+            },
         },
-        "fit": {
-            "batch_size": 16,
-            "steps_per_epoch": 500,
-            "loss": "l2",
-            "learning_rate": 1e-3,
-            "optimizer": {"name": "adamw", "beta_2": 0.99, "clipnorm": 1.0},
-            "schedule": "cosine",
-            "warmup_steps": 200,
-            "ema_decay": 0.999,
-            "precision": "auto",
+        ("draw", "composite"),
+    ),
+    "restoration_gan": Entry(
+        "tfrecon.models.restoration_gan.restoration_gan",
+        {
+            "data": {"load_size": 256},
+            "fit": {
+                **COSINE, "batch_size": 4, "steps_per_epoch": 200, "learning_rate": 2e-4,
+                "optimizer": ADAM, "ema_decay": 0.99,
+            },
         },
-    },
-    "skip_vae": {
-        "data": {"load_size": 256},
-        "fit": {
-            "batch_size": 8,
-            "steps_per_epoch": 200,
-            "loss": "l2",
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-            "warmup_steps": 50,
-            "ema_decay": 0.99,
-            "precision": "auto",
-        },
-    },
-    "restoration_gan": {
-        "data": {"load_size": 256},
-        "fit": {
-            "batch_size": 4,
-            "steps_per_epoch": 200,
-            "learning_rate": 2e-4,
-            "optimizer": {"name": "adam", "beta_1": 0.5},
-            "schedule": "cosine",
-            "ema_decay": 0.99,
-            "precision": "auto",
-        },
-    },
-    "nafnet": RESTORATION,
-}
-"""What a model's authors train it with, where that differs from `FitConfig`'s own defaults."""
+        ("composite",),
+    ),
+}  # fmt: skip
+
+
+def entry(name: str) -> Entry:
+    """That of the model `name`; a dotted path is a builder without defaults.
+
+    Raises UserError for a name that is neither.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    if "." not in name:
+        raise unknown("model", name, MODELS)
+    return Entry(name)
+
+
+def builder(name: str) -> Callable[..., ReconstructionModel]:
+    """The function that builds the model `name`. Raises UserError where there is none."""
+    return plugins.imported(entry(name).builder, "model")
+
+
+def defaults(name: str) -> Mapping[str, Any]:
+    """The tables that the model `name` is trained with unless a configuration says otherwise; none
+    for an unknown name, which `check_model` refuses."""
+    return MODELS[name].defaults if name in MODELS else {}
 
 
 def check_model(spec: Spec) -> None:
     """Raises UserError for an unknown model or option, without building anything."""
-    options = check(spec, MODELS, "model", dict.fromkeys(CONTEXT))
-    if spec.name in CHECKS:
-        parameters = inspect.signature(MODELS[spec.name]).parameters.values()
-        defaults = {one.name: one.default for one in parameters if one.name not in CONTEXT}
-        CHECKS[spec.name](**{**defaults, **options})
+    build, check = builder(spec.name), entry(spec.name).check
+    options = check_options(build, spec, "model", dict.fromkeys(CONTEXT))
+    if check:
+        parameters = inspect.signature(build).parameters.items()
+        whole = {key: parameter.default for key, parameter in parameters if key not in CONTEXT}
+        plugins.imported(check, "check")({**whole, **options})
 
 
-def build_model(spec: Spec, *, image_size: int, mask: bool, seed: int | None = None) -> keras.Model:
+def build_model(
+    spec: Spec, *, image_size: int, mask: bool, seed: int | None = None
+) -> ReconstructionModel:
     """The model that `spec` names, for images of `image_size` pixels with or without masks.
 
-    Raises UserError for an unknown model or option.
+    Raises UserError for an unknown model or option, and for a user's own builder that returns
+    something else than a `ReconstructionModel`.
     """
-    context: Mapping[str, Any] = {"image_size": image_size, "mask": mask, "seed": seed}
-    return build(spec, MODELS, "model", **context)
+    from tfrecon.models.base import ReconstructionModel
+
+    build = builder(spec.name)
+    options = check_options(build, spec, "model", dict.fromkeys(CONTEXT))
+    context = {"image_size": image_size, "mask": mask, "seed": seed}
+    taken = inspect.signature(build).parameters  # a user's own may need no seed, say
+    model = build(**options, **{key: value for key, value in context.items() if key in taken})
+    if not isinstance(model, ReconstructionModel):
+        raise UserError(
+            f"model {spec.name!r} gives a {type(model).__name__}, which does not say what images "
+            "it takes; return tfrecon.models.supervised.wrapped(model) from its builder"
+        )
+    return model

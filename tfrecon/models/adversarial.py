@@ -10,12 +10,13 @@ import tensorflow as tf
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.losses.adversarial_losses import ADVERSARIAL_LOSSES
 from tfrecon.metrics.logged import results
+from tfrecon.models.base import ReconstructionModel
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class AdversarialModel(keras.Model):
-    """A conditional GAN (Isola et al. 2017): the generator minimises
-    ``λ·reconstruction + w·adversarial`` and what its layers add.
+class AdversarialModel(ReconstructionModel):
+    """A conditional GAN (Isola et al. 2017): the generator minimises ``λ·reconstruction +
+    w·adversarial`` plus the losses that its layers add.
 
     `call` is the generator alone: (B,H,W,3 or 4) to (B,H,W,3), around [0,1]. `compile(loss=…)`
     gives the reconstruction loss. One optimizer serves both networks: a variable's update depends
@@ -24,17 +25,11 @@ class AdversarialModel(keras.Model):
     """
 
     def __init__(
-        self,
-        generator: keras.Model,
-        discriminator: keras.Model,
-        *,
-        reconstruction_weight: float = 100.0,
-        adversarial_weight: float = 1.0,
-        adversarial_loss: str = "bce",
-        r1_weight: float = 0.0,
-        size_multiple: int = 1,
+        self, generator: keras.Model, discriminator: keras.Model, *,
+        reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0,
+        adversarial_loss: str = "bce", r1_weight: float = 0.0, size_multiple: int = 1,
         **kwargs: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.generator = generator
         self.discriminator = discriminator
@@ -54,12 +49,13 @@ class AdversarialModel(keras.Model):
         return self.generator(self.condition(x), training=training)
 
     def condition(self, x: Any) -> Any:
-        """What the generator sees of the input."""
+        """The generator's input, for the model's."""
         return x
 
     def judged(self, x: Any, image: Any) -> Any:
-        """What the discriminator sees of the input and of a candidate or true image."""
-        return [x, image]
+        """The discriminator's input, for the model's input and a restored or true image: the image
+        alone where it takes nothing else."""
+        return [x, image] if len(self.discriminator.inputs) == 2 else image
 
     def build(self, input_shape: Any) -> None:
         """Nothing is left to build: both networks are Functional."""
@@ -67,8 +63,9 @@ class AdversarialModel(keras.Model):
 
     @property
     def inference_variables(self) -> list[Any]:
-        """The variables that `call` uses: what EMA averages and the best checkpoint keeps."""
-        return [*self.generator.trainable_variables, *_statistics(self.generator)]
+        """The generator's, without the integer states of random numbers."""
+        trained, others = self.generator.trainable_variables, self.generator.non_trainable_variables
+        return [*trained, *(v for v in others if v.dtype.startswith("float"))]
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One simultaneous step of both networks (Isola et al. 2017, eqs. 1–4)."""
@@ -79,8 +76,8 @@ class AdversarialModel(keras.Model):
         condition = self.condition(x)  # outside the tape: nothing of it is trained
         with tf.GradientTape(persistent=True) as tape:
             restored = self.generator(condition, training=True)
-            reconstruction, own = self._reconstruction(x, y, restored, weights, training=True)
-            generator_loss = self.reconstruction_weight * reconstruction + own
+            reconstruction, added = self._reconstruction(x, y, restored, weights, training=True)
+            generator_loss = self.reconstruction_weight * reconstruction + added
             values = [reconstruction]
             if adversarial:
                 real, penalty = self._real(x, y)
@@ -105,16 +102,16 @@ class AdversarialModel(keras.Model):
     def _reconstruction(
         self, x: Any, y: Any, restored: Any, weights: Any, training: bool
     ) -> tuple[Any, Any]:
-        """The compiled loss, and what the generator's layers add of their own."""
-        own: Any = sum(self.losses, 0.0) / tf.distribute.get_strategy().num_replicas_in_sync
+        """The compiled loss, and what the generator's layers add to it."""
+        added: Any = sum(self.losses, 0.0) / tf.distribute.get_strategy().num_replicas_in_sync
         whole = self.compute_loss(
             x=x, y=y, y_pred=restored, sample_weight=weights, training=training
         )
-        return whole - own, own
+        return whole - added, added
 
     def _real(self, x: Any, y: Any) -> tuple[Any, Any]:
-        """The logits of the truth, and R1: half the mean squared norm of their sum's gradient by
-        the image (Mescheder et al. 2018, eq. 9)."""
+        """The logits of the true images, and R1: half the mean squared norm of their sum's gradient
+        by the image (Mescheder et al. 2018, eq. 9)."""
         if not self.r1_weight:
             return self.discriminator(self.judged(x, y), training=True), 0.0
         with tf.GradientTape() as tape:
@@ -145,11 +142,12 @@ class AdversarialModel(keras.Model):
 
     @property
     def monitored(self) -> list[str]:
-        """What of its own losses validation reports."""
+        """The adversarial losses have no validation value."""
         return ["reconstruction"]
 
+    @property
     def optimized_variables(self) -> list[Any]:
-        """The variables that the optimizer updates, in the order `train_step` passes them."""
+        """The generator's, then the discriminator's where it is trained."""
         variables = list(self.generator.trainable_variables)
         if self.adversarial_weight:
             variables += self.discriminator.trainable_variables
@@ -163,10 +161,9 @@ class AdversarialModel(keras.Model):
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
             "reconstruction_weight": self.reconstruction_weight,
             "adversarial_weight": self.adversarial_weight,
-            "adversarial_loss": self.adversarial_loss,
-            "r1_weight": self.r1_weight,
+            "adversarial_loss": self.adversarial_loss, "r1_weight": self.r1_weight,
             "size_multiple": self.size_multiple,
-        }
+        }  # fmt: skip
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdversarialModel:
@@ -187,8 +184,3 @@ def check_adversarial(loss: str, adversarial_weight: float, reconstruction_weigh
             "model.adversarial_weight and model.reconstruction_weight are both 0: nothing would be "
             "learned; set one of them"
         )
-
-
-def _statistics(network: keras.Model) -> list[Any]:
-    """Non-trainable floats (moving averages), without the integer states of random generators."""
-    return [v for v in network.non_trainable_variables if v.dtype.startswith("float")]

@@ -1,17 +1,23 @@
-"""The KL autoencoder whose latents `diffusion` works in (Rombach et al. 2022, section 3.1)."""
+"""The KL autoencoder whose latents `diffusion` works in (Rombach et al. 2022, section 3.1), small
+enough for a CPU."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 
 from tfrecon.base.errors import UserError, at_least
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.gaussian_latent import GaussianLatent
+from tfrecon.layers.ranges import ToSigned
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
-from tfrecon.models.features import refuse_masks
-from tfrecon.networks.autoencoder import REDUCTION, decoder_network, encoder_network
+from tfrecon.models.base import refuse_masks
+from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded
 from tfrecon.networks.patch_discriminator import patch_discriminator
+
+ACTIVATION = "leaky_relu"
+STAGES = 3
+REDUCTION = 1 << STAGES
+"""Pixels a side for one position of the latent."""
 
 
 def autoencoder(
@@ -60,14 +66,14 @@ def autoencoder(
     if not beta > 0:
         raise UserError(f"model.beta must be greater than 0, not {beta}")
     check_adversarial(adversarial_loss, adversarial_weight, reconstruction_weight)
-    sizes: dict[str, Any] = {"latent_channels": latent_channels, "width": width, "depth": depth}
+    seeds = [None if seed is None else seed + more for more in range(3)]
     x = keras.Input((None, None, 3), name="x", dtype="float32")
-    encoder = encoder_network(**sizes, seed=seed)
+    encoder = encoder_network(latent_channels, width, depth, seeds[0])
     latent = GaussianLatent(beta, 3 * REDUCTION**2, seed=seed, name="latent")
-    decoder = decoder_network(**sizes, seed=None if seed is None else seed + 1)
+    decoder = decoder_network(latent_channels, width, depth, seeds[1])
     network = keras.Model(x, decoder(latent(*encoder(x))), name="generator")
     discriminator = patch_discriminator(
-        channels=0, base_filters=discriminator_filters, seed=None if seed is None else seed + 2
+        channels=0, base_filters=discriminator_filters, seed=seeds[2]
     )
     return Autoencoder(
         network, discriminator, reconstruction_weight=float(reconstruction_weight),
@@ -90,6 +96,40 @@ class Autoencoder(AdversarialModel):
         """Latents (B,h,w,C) to images (B,8h,8w,3) around [0,1], not clipped."""
         return self.generator.get_layer("decoder")
 
-    def judged(self, x: Any, image: Any) -> Any:
-        """The image."""
-        return image
+
+def encoder_network(latent_channels: int, width: int, depth: int, seed: int | None) -> keras.Model:
+    """Images (B,H,W,3) in [0,1] to mean and log-variance of the latent, (B,H/8,W/8,C) each.
+
+    Grids of `width`, 2·`width` and 4·`width` channels on squares of 2, 4 and 8 pixels, with `depth`
+    residual blocks each, without normalisation.
+    """
+    start = seeded(seed)
+    images = keras.Input((None, None, 3), name="images", dtype="float32")
+    x = SpaceToDepth(2, name="squares")(ToSigned(name="signed")(images))
+    x = convolution(x, width, 3, start, "enter")
+    for stage in range(STAGES):
+        if stage:
+            x = convolution(x, width << stage, 2, start, f"down{stage}", strides=2)
+        x = residual_blocks(x, depth, start, f"stage{stage}", ACTIVATION)
+    heads = [
+        convolution(x, latent_channels, 3, start, name, scale=scale, dtype="float32")
+        for name, scale in (("mean", 1.0), ("log_variance", 1e-2))
+    ]
+    return keras.Model(images, heads, name="encoder")
+
+
+def decoder_network(latent_channels: int, width: int, depth: int, seed: int | None) -> keras.Model:
+    """The latent (B,h,w,C) to images (B,8h,8w,3), float32: the encoder's mirror image.
+
+    Linear at its end: behind a tanh one bad step can saturate every pixel, and no gradient leads
+    back.
+    """
+    start = seeded(seed)
+    latent = keras.Input((None, None, latent_channels), name="latent")
+    x = convolution(latent, width << (STAGES - 1), 3, start, "enter")
+    for stage in reversed(range(STAGES)):
+        x = residual_blocks(x, depth, start, f"stage{stage}", ACTIVATION)
+        if stage:
+            x = convolution(x, 4 * (width << (stage - 1)), 1, start, f"widen{stage}")
+            x = DepthToSpace(name=f"up{stage}")(x)
+    return keras.Model(latent, pixels(x, 1, start), name="decoder")

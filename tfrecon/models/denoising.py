@@ -13,10 +13,10 @@ from tfrecon.base.registry import Spec, build
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import SCHEDULES, T_MAX
 from tfrecon.layers.seeds import Seeds
+from tfrecon.models import stable_diffusion as sd1
+from tfrecon.models.base import FromOptions
 from tfrecon.models.spaces import Latents, Pixels, Space, StableDiffusionLatents
-from tfrecon.models.stable_diffusion import load_denoiser
 from tfrecon.models.supervised import Supervised
-from tfrecon.networks import stable_diffusion as sd1
 from tfrecon.networks.denoiser import GRIDS
 from tfrecon.networks.denoiser import denoiser as unet_denoiser
 
@@ -25,22 +25,33 @@ VALIDATION_TIMES = 4
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class Diffusion(Supervised):
+class Diffusion(FromOptions, Supervised):
     """See `diffusion`; conditioned on the photo itself. `fit.loss` judges the denoiser's answer."""
 
     weighs_pixels = False  # the answer is no image
     adapts_to = "target"
+    makes_samples = True
 
-    def __init__(self, mask: bool, options: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.has_mask = mask
-        self.enter_space(options)
-        self.set_up((self.space.channels + mask) * options["patch"] ** 2, 0)
+        self.options = options
+        self._enter_space()
+        self._set_up(*self.condition_channels())
         self.size_multiple = self.square * self.grid_multiple
 
-    def enter_space(self, options: dict[str, Any]) -> None:
-        """Builds or loads what the diffusion takes place in."""
-        self.options, folder = options, options["autoencoder"]
+    @property
+    def has_mask(self) -> bool:
+        """Whether the input's last channel is a mask."""
+        return self.options["mask"]
+
+    def condition_channels(self) -> tuple[int, int]:
+        """Channels of the condition, as a map on the denoiser's grid and as a vector."""
+        return (self.space.channels + self.has_mask) * self.options["patch"] ** 2, 0
+
+    def _enter_space(self) -> None:
+        """Builds or loads the space that the diffusion takes place in."""
+        options = self.options
+        folder = options["autoencoder"]
         if folder == "sd1":
             self.space: Space = StableDiffusionLatents(options["sd1_weights"], options["seed"])
         else:
@@ -49,8 +60,8 @@ class Diffusion(Supervised):
         self.square = self.space.reduction * options["patch"]
         """Pixels a side for one position of the denoiser."""
 
-    def set_up(self, condition: int, vector: int) -> None:
-        """Builds the denoiser for so many channels of the condition, as a map and as a vector."""
+    def _set_up(self, condition: int, vector: int) -> None:
+        """Builds the denoiser for a condition of so many channels as a map and as a vector."""
         options = self.options
         self.schedule = build(Spec.parse(options["schedule"], "schedule"), SCHEDULES, "schedule")
         if options["denoiser"] == "sd1":
@@ -72,36 +83,37 @@ class Diffusion(Supervised):
             )
         network = sd1.sd1_denoiser(condition_channels=condition, global_channels=vector)
         if self.options["sd1_weights"]:
-            load_denoiser(network, self.options["sd1_weights"])
+            sd1.load_denoiser(network, self.options["sd1_weights"])
         return network
 
     @property
     def grid_multiple(self) -> int:
-        """What the sides of the denoiser's grid must be multiples of."""
+        """The sides of the denoiser's grid must be multiples of this number of positions."""
         return sd1.UNET_MULTIPLE if self.options["denoiser"] == "sd1" else 1 << (GRIDS - 1)
 
     def condition(self, x: Any) -> tuple[Any, ...]:
-        """What the denoiser sees of the input: a map (B,h,w,C) on its grid, and a vector where the
-        model has one. Zeros mean that nothing is known."""
-        found, patch = self.space.encode(x[..., :3]), self.options["patch"]
+        """The denoiser's knowledge of the input: a map (B,h,w,C) on its grid and, in some models, a
+        vector. Zeros mean that nothing is known."""
+        seen, patch = self.space.encode(x[..., :3]), self.options["patch"]
         if self.has_mask:
             size = self.space.reduction
             mask = tf.nn.max_pool2d(x[..., 3:], size, size, "VALID")
-            found = tf.concat([mask, found], axis=-1)  # as weights of SD inpainting have it
-        return (tf.nn.space_to_depth(found, patch) if patch > 1 else found,)
+            seen = tf.concat([mask, seen], axis=-1)  # as weights of SD inpainting have it
+        return (tf.nn.space_to_depth(seen, patch) if patch > 1 else seen,)
 
     def denoising_loss(
         self, clean: Any, condition: Sequence[Any], t: Any, noise: Any, training: bool
     ) -> Any:
-        """`compile`'s loss between the denoiser's answer on x_t and what it should be."""
+        """The compiled loss between the denoiser's answer on x_t and the right answer."""
         noisy = self.schedule.noised(clean, noise, t)
-        found, *vector = condition
-        answer = self.network([noisy, found, t, *vector], training=training)
+        known, *vector = condition
+        answer = self.network([noisy, known, t, *vector], training=training)
         target = self.schedule.target(self.options["prediction"], clean, noise, t)
         return self.compute_loss(y=target, y_pred=answer, training=training)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step at random times (Ho et al. 2020, algorithm 1); some conditions are left out."""
+        """One step at random times (Ho et al. 2020, algorithm 1). A share `condition_dropout` of
+        the images is denoised without its condition."""
         x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         count, clean = tf.shape(y)[0], self.space.encode(y)
         t = T_MAX * keras.random.uniform((count,), seed=self.random)
@@ -146,12 +158,12 @@ class Diffusion(Supervised):
         """A sample for each image, clipped to [0,1]; the same noise begins all of them, fixed by
         the number `draw`."""
         condition = self.condition(x)
-        found = condition[0]
-        size = self.options["patch"] * tf.shape(found)[1:3]
-        shape = tf.concat([size, [self.space.channels]], 0)
+        count, height, width = tf.unstack(tf.shape(condition[0])[:3])
+        patch, channels = self.options["patch"], self.space.channels
+        shape = (patch * height, patch * width, channels)
         noise = tf.random.stateless_normal(shape, seed=tf.stack([draw, 0]))
-        noise = tf.broadcast_to(noise, tf.concat([tf.shape(found)[:1], shape], 0))
-        noise = tf.ensure_shape(noise, (None, None, None, self.space.channels))
+        noise = tf.broadcast_to(noise, (count, *shape))
+        noise = tf.ensure_shape(noise, (None, None, None, channels))
         sampler = SAMPLERS[self.options["sampler"]]
 
         def denoise(noisy: Any, t: Any) -> tuple[Any, Any]:
@@ -166,8 +178,8 @@ class Diffusion(Supervised):
         return bool(self.space.frozen)
 
     def bound(self, x: Any, y: Any) -> Any:
-        """What samples could be at best: the true images `y` (B,H,W,3) through the autoencoder,
-        inside the holes of `x` only where it has a mask."""
+        """The true images `y` (B,H,W,3) through the autoencoder: the best that samples could be.
+        With a mask only the holes of `x` come from there."""
         image = tf.clip_by_value(self.space.decode(self.space.encode(y)), 0.0, 1.0)
         return self._composed(x, image)
 
@@ -181,8 +193,8 @@ class Diffusion(Supervised):
         (Ho and Salimans 2022, eq. 6, in the weight of Saharia et al. 2022)."""
         guidance = self.options["guidance"]
         times = tf.fill(tf.shape(noisy)[:1], t)
-        found, *vector = condition
-        answer = self.network([noisy, found, times, *vector], training=False)
+        known, *vector = condition
+        answer = self.network([noisy, known, times, *vector], training=False)
         if guidance != 1:
             nothing, *none = (tf.zeros_like(part) for part in condition)
             unguided = self.network([noisy, nothing, times, *none], training=False)
@@ -205,24 +217,13 @@ class Diffusion(Supervised):
 
     @property
     def inference_variables(self) -> list[Any]:
-        """What EMA averages and the best checkpoint keeps."""
+        """The statistics of the latents and the denoiser's weights."""
         statistics = self.latent_statistics.variables if self.latent_statistics else []
         return [*statistics, *self.network.weights]
 
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {"name": self.name, "mask": self.has_mask, **self.options}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Diffusion:
-        """The model that `get_config` describes, with fresh weights."""
-        options = dict(config)
-        name, mask = options.pop("name"), options.pop("mask")
-        return cls(mask, options, name=name)
-
 
 def _where_known(condition: Sequence[Any], known: Any) -> tuple[Any, ...]:
-    """The condition, zeroed where `known` (B,) is False."""
+    """The condition, set to zero in the images where `known` (B,) is False."""
     return tuple(
         part * tf.cast(tf.reshape(known, [-1] + [1] * (len(part.shape) - 1)), part.dtype)
         for part in condition

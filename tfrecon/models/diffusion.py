@@ -8,6 +8,7 @@ Conditioned on frozen features or on the damaged photo:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tfrecon.backbones import DEFAULT
@@ -15,10 +16,10 @@ from tfrecon.base.errors import UserError, at_least, unknown
 from tfrecon.base.registry import Spec, build
 from tfrecon.diffusion.samplers import SAMPLERS
 from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES
+from tfrecon.models.base import refuse_masks
 from tfrecon.models.denoising import Diffusion
 from tfrecon.models.extractor import parse_sources
 from tfrecon.models.feature_diffusion import FeatureDiffusion
-from tfrecon.models.features import refuse_masks
 
 DENOISERS = ("unet", "sd1")
 
@@ -94,57 +95,48 @@ def diffusion(
         "condition_dropout": condition_dropout, "sampler": sampler, "steps": steps,
         "guidance": guidance, "draw": draw, "image_size": image_size, "seed": seed or 0,
     }  # fmt: skip
-    check_diffusion(
-        backbone=backbone, taps=taps, weights=weights, sources=sources,
-        **{key: value for key, value in options.items() if key not in ("image_size", "seed")},
-    )  # fmt: skip
+    check_diffusion({
+        **options, "backbone": backbone, "taps": taps, "weights": weights, "sources": sources,
+    })  # fmt: skip
     if backbone is None and taps is None and sources is None:
-        return Diffusion(mask, options, name="diffusion")
+        return Diffusion({**options, "mask": mask}, name="diffusion")
     refuse_masks("diffusion", mask)
-    return FeatureDiffusion(
-        parse_sources(backbone, taps, weights, sources), options, name="diffusion"
-    )
+    read = [source.to_dict() for source in parse_sources(backbone, taps, weights, sources)]
+    return FeatureDiffusion({**options, "sources": read}, name="diffusion")
 
 
-def check_diffusion(
-    *, backbone: str | None, taps: list[str] | None, weights: str | None,
-    sources: list[dict[str, Any]] | None, autoencoder: str | None, denoiser: str,
-    sd1_weights: str | None, patch: int | None, width: int, depth: int, schedule: Any,
-    prediction: str | None, condition_dropout: float, sampler: str, steps: int, guidance: float,
-    draw: int,
-) -> None:  # fmt: skip
-    """Raises UserError for whatever is wrong with the options of `diffusion` and can be seen before
+def check_diffusion(options: Mapping[str, Any]) -> None:
+    """Raises UserError for whatever is wrong with all options of `diffusion` and can be seen before
     anything is built or read."""
+    backbone, taps, sources = (options[key] for key in ("backbone", "taps", "sources"))
     if not (backbone is None and taps is None and sources is None):
-        parse_sources(backbone, taps, weights, sources)
-    for name, value, least in (
-        ("width", width, 2), ("depth", depth, 1), ("steps", steps, 1), ("guidance", guidance, 0),
-        ("draw", draw, 0),
+        parse_sources(backbone, taps, options["weights"], sources)
+    for name, least in (("width", 2), ("depth", 1), ("steps", 1), ("guidance", 0), ("draw", 0)):
+        at_least(f"model.{name}", options[name], least)
+    for name, known in (
+        ("denoiser", DENOISERS), ("prediction", PREDICTIONS), ("sampler", SAMPLERS)
     ):  # fmt: skip
-        at_least(f"model.{name}", value, least)
-    if denoiser not in DENOISERS:
-        raise unknown("model.denoiser", denoiser, DENOISERS)
-    if denoiser == "sd1" and (autoencoder is None or patch not in (None, 1)):
+        if options[name] is not None and options[name] not in known:
+            raise unknown(f"model.{name}", options[name], known)
+    patch, dropout, guidance = (options[k] for k in ("patch", "condition_dropout", "guidance"))
+    sd1 = options["denoiser"] == "sd1"
+    if sd1 and (options["autoencoder"] is None or patch not in (None, 1)):
         raise UserError(
             "model.denoiser = 'sd1' works on latents, position by position; set "
             "model.autoencoder=sd1 and leave model.patch out"
         )
-    if sd1_weights is not None and "sd1" not in (autoencoder, denoiser):
+    if options["sd1_weights"] is not None and not sd1 and options["autoencoder"] != "sd1":
         raise UserError(
             "model.sd1_weights are for model.autoencoder=sd1 and model.denoiser=sd1; set one"
         )
     if patch is not None and (patch < 1 or patch & (patch - 1)):
         raise UserError(f"model.patch must be 1, 2, 4, … and not {patch}")
-    if not 0 <= condition_dropout < 1:
-        raise UserError(f"model.condition_dropout must lie in [0, 1), not {condition_dropout}")
-    if guidance != 1 and not condition_dropout:
+    if not 0 <= dropout < 1:
+        raise UserError(f"model.condition_dropout must lie in [0, 1), not {dropout}")
+    if guidance != 1 and not dropout:
         raise UserError(
             f"model.guidance = {guidance} needs a denoiser that has also seen images without their "
             "condition; train with model.condition_dropout=0.1, or set model.guidance=1"
         )
-    if prediction is not None and prediction not in PREDICTIONS:
-        raise unknown("model.prediction", prediction, PREDICTIONS)
-    if sampler not in SAMPLERS:
-        raise unknown("model.sampler", sampler, SAMPLERS)
-    if schedule is not None:
-        build(Spec.parse(schedule, "model.schedule"), SCHEDULES, "schedule")
+    if options["schedule"] is not None:
+        build(Spec.parse(options["schedule"], "model.schedule"), SCHEDULES, "schedule")

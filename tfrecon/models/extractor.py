@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfrecon.backbones import BACKBONES, DEFAULT, check_image_size, check_taps, feature_taps
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, check_options
-from tfrecon.layers.align import align
+from tfrecon.layers.enlarge import align
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,22 @@ def parse_sources(
     if sources is None:
         if backbone is None and taps is None:
             taps = ["block1"]
-        found = [_source(backbone or "vgg16", taps or [], weights)]
+        parsed = [_source(backbone or "vgg16", taps or [], weights)]
     elif backbone is not None or taps is not None or weights != DEFAULT:
         raise UserError(
             "model.sources replaces model.backbone, model.taps and model.weights; set either"
         )
     else:
-        found = [_listed(number, table) for number, table in enumerate(sources)]
-    if not found:
+        parsed = [_listed(number, table) for number, table in enumerate(sources)]
+    if not parsed:
         raise UserError("model.sources is empty; list at least one {backbone, taps}")
-    places = [(s.backbone, s.weights, tap) for s in found for tap in s.taps]
+    places = [(s.backbone, s.weights, tap) for s in parsed for tap in s.taps]
     for place in places:
         if places.count(place) > 1:
             raise UserError(
                 f"tap {place[2]!r} of backbone {place[0]!r} is given twice; leave one out"
             )
-    return found
+    return parsed
 
 
 def _source(backbone: str, taps: Sequence[str], weights: str | None = DEFAULT) -> Source:
@@ -116,8 +116,8 @@ class Extractor:
         """The taps of images (B,H,W,3) by ``backbone tap``, each (B,h,w,C) on its own grid."""
         answers: dict[Any, Any] = {}
         for key, taps in self._order.items():
-            found = tf.nest.flatten(self.backbones[key](images, training=False))
-            answers |= {(*key, tap): one for tap, one in zip(taps, found, strict=True)}
+            maps = tf.nest.flatten(self.backbones[key](images, training=False))
+            answers |= {(*key, tap): features for tap, features in zip(taps, maps, strict=True)}
         several = len({source.backbone for source in self.sources}) < len(self.backbones)
         return {
             f"{s.backbone} {tap}" + (f" ({s.weights})" if several else ""): answers[
@@ -131,13 +131,14 @@ class Extractor:
         """The taps of images (B,H,W,3), each float32 (B,h,w,C) on the finest grid."""
         size = [images.shape[axis] or tf.shape(images)[axis] for axis in (1, 2)]
         finest = [side // 2**self.doublings for side in size]
-        found: list[Any] = []
+        aligned: list[Any] = []
         for features, tap, halvings in zip(
             self.maps(images).values(), self.taps, self.halvings, strict=True
         ):
-            own = [side // 2**halvings for side in size] if tap.stride else [1, 1]
-            found.append(align(features, finest if halvings == self.doublings else own, finest))
-        return found
+            grid = [side // 2**halvings for side in size] if tap.stride else [1, 1]
+            grid = finest if halvings == self.doublings else grid
+            aligned.append(align(features, grid, finest))
+        return aligned
 
     @property
     def fingerprint(self) -> str:

@@ -5,19 +5,26 @@ image → frozen backbone → taps → standardised → generator → image → 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import layers
 
 from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError, at_least
+from tfrecon.layers.normalization import normalization
+from tfrecon.layers.ranges import FromSigned
+from tfrecon.layers.seeds import NoiseChannels
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
-from tfrecon.models.extractor import Extractor, Source, parse_sources
-from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
-from tfrecon.networks.feature_generator import feature_generator
+from tfrecon.models.base import refuse_masks
+from tfrecon.models.extractor import parse_sources
+from tfrecon.models.features import FrozenFeatures, check_size, extractor_of
+from tfrecon.networks.blocks import convolution, seeded
 from tfrecon.networks.patch_discriminator import patch_discriminator
+
+NARROWEST = 32
+"""Channels that no grid of the generator goes below."""
 
 
 def feature_gan(
@@ -63,7 +70,6 @@ def feature_gan(
         UserError: masks, unknown names, taps that do not divide the image, options out of range.
     """
     refuse_masks("feature_gan", mask)
-    found = parse_sources(backbone, taps, weights, sources)
     for name, value, least in (
         ("width", width, 1), ("noise_channels", noise_channels, 0), ("draw", draw, 0),
         ("discriminator_filters", discriminator_filters, 1),
@@ -72,72 +78,68 @@ def feature_gan(
     check_adversarial(adversarial_loss, adversarial_weight, reconstruction_weight)
     if draw and not noise_channels:
         raise UserError("model.draw chooses noise and model.noise_channels is 0; set both")
-    return FeatureGan(
-        found, image_size=image_size, width=width, noise_channels=noise_channels, draw=draw,
-        discriminator_filters=discriminator_filters, spectral_norm=spectral_norm,
-        adversarial_loss=adversarial_loss, adversarial_weight=float(adversarial_weight),
-        reconstruction_weight=float(reconstruction_weight), r1_weight=float(r1_weight),
-        seed=seed or 0, name="feature_gan",
-    )  # fmt: skip
+    return FeatureGan({
+        "sources": [source.to_dict() for source in parse_sources(backbone, taps, weights, sources)],
+        "image_size": image_size, "width": width, "noise_channels": noise_channels, "draw": draw,
+        "discriminator_filters": discriminator_filters, "spectral_norm": spectral_norm,
+        "adversarial_loss": adversarial_loss, "adversarial_weight": float(adversarial_weight),
+        "reconstruction_weight": float(reconstruction_weight), "r1_weight": float(r1_weight),
+        "seed": seed or 0,
+    }, name="feature_gan")  # fmt: skip
 
 
 @keras.saving.register_keras_serializable("tfrecon")
 class FeatureGan(FrozenFeatures, AdversarialModel):
     """See `feature_gan`. The discriminator sees the image alone: the input shows it the truth."""
 
-    def __init__(
-        self, sources: Sequence[Source], *, image_size: int, width: int, noise_channels: int,
-        draw: int, discriminator_filters: int, spectral_norm: bool, adversarial_loss: str,
-        adversarial_weight: float, reconstruction_weight: float, r1_weight: float, seed: int,
-        **kwargs: Any,
-    ) -> None:  # fmt: skip
-        extractor = Extractor(sources, image_size, seed)
+    def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
+        extractor = extractor_of(options)
         generator = feature_generator(
             channels=sum(tap.channels for tap in extractor.taps), doublings=extractor.doublings,
-            width=width, noise_channels=noise_channels, draw=draw, seed=seed,
+            **{key: options[key] for key in ("width", "noise_channels", "draw", "seed")},
         )  # fmt: skip
+        spectral = options["spectral_norm"]
         discriminator = patch_discriminator(
-            channels=0, base_filters=discriminator_filters, strided=4,
-            norm="none" if spectral_norm else "batch", spectral=spectral_norm, seed=seed + 1,
+            channels=0, base_filters=options["discriminator_filters"], strided=4,
+            norm="none" if spectral else "batch", spectral=spectral, seed=options["seed"] + 1,
         )  # fmt: skip
+        terms = ("reconstruction_weight", "adversarial_weight", "adversarial_loss", "r1_weight")
         super().__init__(
-            generator, discriminator, reconstruction_weight=reconstruction_weight,
-            adversarial_weight=adversarial_weight, adversarial_loss=adversarial_loss,
-            r1_weight=r1_weight, autocast=False, **kwargs,
+            generator, discriminator, **{key: options[key] for key in terms}, autocast=False,
+            **kwargs,
         )  # fmt: skip
+        self.options = options
         self.read_from(extractor)
         self.size_multiple = max(extractor.size_multiple, self.tap_stride)
-        check_size(image_size, self.size_multiple)
-        self.options = {
-            "sources": [source.to_dict() for source in sources], "image_size": image_size,
-            "width": width, "noise_channels": noise_channels, "draw": draw,
-            "discriminator_filters": discriminator_filters, "spectral_norm": spectral_norm,
-            "adversarial_loss": adversarial_loss, "adversarial_weight": adversarial_weight,
-            "reconstruction_weight": reconstruction_weight, "r1_weight": r1_weight, "seed": seed,
-        }  # fmt: skip
+        check_size(options["image_size"], self.size_multiple)
 
     def condition(self, x: Any) -> Any:
         """The standardised taps of images (B,H,W,3), or of what `raw_features` gave, in one."""
         return tf.concat(self.features(x), axis=-1)
 
-    def judged(self, x: Any, image: Any) -> Any:
-        """The image."""
-        return image
 
-    def adapt(self, batches: Iterable[Any], images: int) -> None:
-        """Fits the features' statistics in one pass over `batches` of x (B,H,W,3)."""
-        self.fit_statistics(batches, images, None)
+def feature_generator(
+    *, channels: int, doublings: int, width: int, noise_channels: int, draw: int, seed: int
+) -> keras.Model:  # fmt: skip
+    """Features (B,h,w,channels) to images (B,h·2ⁿ,w·2ⁿ,3) in [0,1], float32, n = `doublings`.
 
-    @property
-    def inference_variables(self) -> list[Any]:
-        """What a checkpoint of the best weights holds: statistics and generator."""
-        return [*self.statistics, *super().inference_variables]
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {"name": self.name, **self.options}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> FeatureGan:
-        """The model that `get_config` describes, with fresh weights."""
-        return feature_gan(**{key: value for key, value in config.items() if key != "name"})
+    A 1×1 convolution to `width` (128 as published), beside it `noise_channels`, n transposed
+    convolutions 4×4 of stride 2 with batch normalisation and ReLU that halve the channels (not
+    below `NARROWEST`), and two 3×3 convolutions; tanh, brought to [0,1].
+    """
+    start = seeded(seed)
+    inputs = keras.Input((None, None, channels), name="features")
+    x = convolution(inputs, width, 1, start, "project", scale=2.0, activation="relu")
+    if noise_channels:
+        x = NoiseChannels(noise_channels, draw, seed, name="noise")(x)
+    filters = width
+    for stage in range(1, doublings + 1):
+        filters = max(min(width, NARROWEST), filters // 2)
+        x = layers.Conv2DTranspose(
+            filters, 4, 2, "same", use_bias=False, kernel_initializer=start(2.0), name=f"up{stage}"
+        )(x)
+        x = normalization("batch", "moving", f"up{stage}_norm")(x)
+        x = layers.ReLU(name=f"up{stage}_act")(x)
+    x = convolution(x, filters, 3, start, "smooth", scale=2.0, activation="relu")
+    x = convolution(x, 3, 3, start, "head", scale=0.1, activation="tanh", dtype="float32")
+    return keras.Model(inputs, FromSigned(name="image")(x), name="feature_generator")

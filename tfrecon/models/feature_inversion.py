@@ -13,12 +13,13 @@ import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, at_least
 from tfrecon.base.registry import Spec, build, check
 from tfrecon.layers.refine import refine
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
-from tfrecon.models.extractor import Extractor, Source, parse_sources
-from tfrecon.models.features import FrozenFeatures, check_size, refuse_masks
+from tfrecon.models.base import refuse_masks
+from tfrecon.models.extractor import parse_sources
+from tfrecon.models.features import FrozenFeatures, check_size, extractor_of
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
@@ -60,32 +61,28 @@ def feature_inversion(
         UserError: masks, unknown names, taps that do not divide the image, options out of range.
     """
     refuse_masks("feature_inversion", mask)
-    found = parse_sources(backbone, taps, weights, sources)
-    check_feature_inversion(
-        backbone=backbone, taps=taps, weights=weights, sources=sources, decoder=decoder,
-        fusion=fusion, refine_steps=refine_steps, refine_rate=refine_rate,
-    )  # fmt: skip
-    return FeatureInversion(
-        found, _part(decoder, "decoder"), _part(fusion, "fusion"),
-        image_size=image_size, refine_steps=refine_steps, refine_rate=refine_rate, seed=seed or 0,
-        name="feature_inversion",
-    )  # fmt: skip
+    check_feature_inversion({
+        "backbone": backbone, "taps": taps, "weights": weights, "sources": sources,
+        "decoder": decoder, "fusion": fusion, "refine_steps": refine_steps,
+        "refine_rate": refine_rate,
+    })  # fmt: skip
+    return FeatureInversion({
+        "sources": [source.to_dict() for source in parse_sources(backbone, taps, weights, sources)],
+        "decoder": _part(decoder, "decoder").to_dict(), "fusion": _part(fusion, "fusion").to_dict(),
+        "image_size": image_size, "refine_steps": refine_steps, "refine_rate": refine_rate,
+        "seed": seed or 0,
+    }, name="feature_inversion")  # fmt: skip
 
 
-def check_feature_inversion(
-    *, backbone: str | None, taps: list[str] | None, weights: str | None,
-    sources: list[dict[str, Any]] | None, decoder: Any, fusion: Any, refine_steps: int,
-    refine_rate: float,
-) -> None:  # fmt: skip
-    """Raises UserError for whatever is wrong with the options of `feature_inversion` and can be
+def check_feature_inversion(options: Mapping[str, Any]) -> None:
+    """Raises UserError for whatever is wrong with all options of `feature_inversion` and can be
     seen before anything is built or read."""
-    parse_sources(backbone, taps, weights, sources)
-    check(_part(decoder, "decoder"), DECODERS, "decoder", CONTEXT)
-    check(_part(fusion, "fusion"), FUSIONS, "fusion", CONTEXT)
-    if refine_steps < 0:
-        raise UserError(f"model.refine_steps must be 0 or more, not {refine_steps}")
-    if refine_rate <= 0:
-        raise UserError(f"model.refine_rate must be greater than 0, not {refine_rate}")
+    parse_sources(*(options[key] for key in ("backbone", "taps", "weights", "sources")))
+    check(_part(options["decoder"], "decoder"), DECODERS, "decoder", CONTEXT)
+    check(_part(options["fusion"], "fusion"), FUSIONS, "fusion", CONTEXT)
+    at_least("model.refine_steps", options["refine_steps"], 0)
+    if options["refine_rate"] <= 0:
+        raise UserError(f"model.refine_rate must be greater than 0, not {options['refine_rate']}")
 
 
 def _part(value: Any, kind: str) -> Spec:
@@ -100,23 +97,17 @@ def _part(value: Any, kind: str) -> Spec:
 class FeatureInversion(FrozenFeatures, Supervised):
     """See `feature_inversion`; `adapt` fits the linear part, too."""
 
-    def __init__(
-        self, sources: Sequence[Source], decoder: Spec, fusion: Spec, *, image_size: int,
-        refine_steps: int, refine_rate: float, seed: int, **kwargs: Any,
-    ) -> None:  # fmt: skip
+    def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.options = {
-            "sources": [source.to_dict() for source in sources],
-            "decoder": decoder.to_dict(), "fusion": fusion.to_dict(), "image_size": image_size,
-            "refine_steps": refine_steps, "refine_rate": refine_rate, "seed": seed,
-        }  # fmt: skip
-        self.refine_steps, self.refine_rate = refine_steps, refine_rate
-        channels = self.read_from(Extractor(sources, image_size, seed))
+        self.options, image_size, seed = options, options["image_size"], options["seed"]
+        self.refine_steps = options["refine_steps"]
+        channels = self.read_from(extractor_of(options))
         self.fuse, fused = None, channels[0]
         if len(channels) > 1:
+            fusion = _part(options["fusion"], "fusion")
             self.fuse = build(fusion, FUSIONS, "fusion", channels=channels, seed=seed)
             fused = self.fuse.output_shape[-1]
-        doublings = self.extractor.doublings
+        doublings, decoder = self.extractor.doublings, _part(options["decoder"], "decoder")
         made = build(decoder, DECODERS, "decoder", channels=fused, doublings=doublings, seed=seed)
         self.network, self.ridge = made.network, None
         self.size_multiple = max(self.extractor.size_multiple, self.tap_stride * made.pooling)
@@ -152,7 +143,9 @@ class FeatureInversion(FrozenFeatures, Supervised):
         image = tf.clip_by_value(image, 0.0, 1.0)
         if not self.refine_steps:
             return image
-        return refine(image, features, self.features, self.refine_steps, self.refine_rate)
+        return refine(
+            image, features, self.features, self.refine_steps, self.options["refine_rate"]
+        )
 
     def adapt(self, batches: Iterable[Any], images: int) -> None:
         """Fits statistics and linear part in one pass over `batches` of x (B,H,W,3), `images` in
@@ -165,15 +158,6 @@ class FeatureInversion(FrozenFeatures, Supervised):
 
     @property
     def inference_variables(self) -> list[Any]:
-        """What a checkpoint of the best weights holds: statistics, linear part, fusion, decoder."""
+        """Statistics, linear part, fusion and decoder, in the order in which they were made."""
         frozen = {id(variable) for variable in self.frozen_variables}
         return [v for v in self.weights if id(v) not in frozen and v.dtype.startswith("float")]
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {"name": self.name, **self.options}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FeatureInversion:
-        """The model that `get_config` describes, with fresh weights."""
-        return feature_inversion(**{key: value for key, value in config.items() if key != "name"})

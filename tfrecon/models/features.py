@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError
 from tfrecon.layers.ridge import Ridge, Standardise, Sums
-from tfrecon.models.extractor import Extractor
+from tfrecon.models.base import FromOptions
+from tfrecon.models.extractor import Extractor, parse_sources
 
 
-class FrozenFeatures:
-    """A part of a `keras.Model`: its backbones, which are frozen and no part of a checkpoint, and
-    the statistics that standardise their taps.
+class FrozenFeatures(FromOptions):
+    """A model with frozen backbones, which no checkpoint holds, and statistics that standardise
+    their taps.
 
-    `adapt` must have been called, or its values assigned, before the model means anything.
+    The statistics are 0 and 1 until `adapt` is called or their values are assigned.
     """
 
+    adapts_to = "input"
     extractor: Extractor
     backbones: list[keras.Model]
     standardise: list[Standardise]
-    fixed_size: int | None
-    smallest_size: int
-    tap_stride: int
-    weights: list[Any]
-    compute_dtype: str
 
     def read_from(self, extractor: Extractor) -> list[int]:
         """Makes its backbones and statistics the model's; returns the channels of each tap."""
         self.extractor = extractor
-        self.backbones = list(self.extractor.backbones.values())
-        channels = [tap.channels for tap in self.extractor.taps]
+        self.backbones = list(extractor.backbones.values())
+        channels = [tap.channels for tap in extractor.taps]
         self.standardise = [Standardise(name=f"standardise{n}") for n in range(len(channels))]
         for layer, count in zip(self.standardise, channels, strict=True):
             layer.build((None, None, None, count))
-        self.fixed_size = self.extractor.fixed_size
-        self.smallest_size = self.extractor.smallest_size
-        self.tap_stride = 2**self.extractor.doublings
+        self.fixed_size, self.smallest_size = extractor.fixed_size, extractor.smallest_size
+        self.tap_stride = 2**extractor.doublings
         return channels
 
     def features(self, x: Any) -> list[Any]:
@@ -52,9 +49,9 @@ class FrozenFeatures:
         """The taps of images (B,H,W,3) as the backbones give them, on the finest grid."""
         return self.extractor(images)
 
-    def tap_maps(self, images: Any) -> dict[str, Any]:
-        """The taps of images (B,H,W,3) by ``backbone tap``, each (B,h,w,C) on its own grid."""
-        return self.extractor.maps(images)
+    def adapt(self, batches: Iterable[Any], images: int) -> None:
+        """Fits the features' statistics in one pass over `batches` of x (B,H,W,3)."""
+        self.fit_statistics(batches, images, None)
 
     def fit_statistics(self, batches: Iterable[Any], images: int, ridge: Ridge | None) -> Sums:
         """One pass over `batches` of x (B,H,W,3), `images` in all: assigns the statistics; returns
@@ -80,6 +77,11 @@ class FrozenFeatures:
         return [variable for layer in self.standardise for variable in layer.variables]
 
     @property
+    def inference_variables(self) -> list[Any]:
+        """The statistics, then those of the part that learns."""
+        return [*self.statistics, *super().inference_variables]
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the backbones' weights and preprocessing."""
         return self.extractor.fingerprint
@@ -87,22 +89,19 @@ class FrozenFeatures:
     @property
     def features_key(self) -> str:
         """What `raw_features` of an image depend on: weights, taps, grids and precision."""
-        own = self.extractor
-        return repr((own.fingerprint, own.sources, own.halvings, self.compute_dtype))
+        read = self.extractor
+        return repr((read.fingerprint, read.sources, read.halvings, self.compute_dtype))
 
     @property
     def frozen_variables(self) -> list[Any]:
-        """The backbones' variables, which no checkpoint holds."""
+        """The backbones' variables."""
         return [variable for backbone in self.backbones for variable in backbone.variables]
 
 
-def refuse_masks(model: str, mask: bool) -> None:
-    """Raises UserError for data with masks."""
-    if mask:
-        raise UserError(
-            f"model {model!r} sees whole images and takes no masks; set data.damage=identity, or "
-            "choose a restoration model"
-        )
+def extractor_of(options: Mapping[str, Any]) -> Extractor:
+    """The extractor for a model's options `sources` (tables), `image_size` and `seed`."""
+    sources = parse_sources(None, None, DEFAULT, options["sources"])
+    return Extractor(sources, options["image_size"], options["seed"])
 
 
 def check_size(image_size: int, multiple: int) -> None:

@@ -10,21 +10,30 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from tfrecon.base.errors import UserError, at_least
+from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.enlarge import Enlarge
 from tfrecon.layers.harmonic_fill import HarmonicFill, halve_known
-from tfrecon.layers.ranges import Composite, Residual
+from tfrecon.layers.ranges import Residual
+from tfrecon.models.base import composed
 from tfrecon.models.supervised import Restorer
-from tfrecon.networks.inpainting_unet import MULTIPLE, NAME, HoleContext, inpainting_unet_network
+from tfrecon.networks.blocks import additive_unet, convolution, seeded
+
+NAME = "inpainting_unet"
+GRIDS = 3
+MULTIPLE = 2 << (GRIDS - 1)
+ACTIVATION = "leaky_relu"
+"""Without normalisation, plain ReLU died at learning rates that this one takes."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")
 class InpaintingUnet(Restorer):
     """A `Restorer` that trains on photos halved `train_halvings` times.
 
-    The network sees averages anyway: of `reduction` pixels at inference, of as many fewer of the
-    shrunk photo. Fill and loss get cheaper by the square.
+    The network sees averages over `reduction` pixels a side anyway; on halved photos it averages
+    over half as many. The cost of fill and loss falls with the number of pixels.
     """
 
     def __init__(
@@ -93,7 +102,7 @@ def inpainting_unet(
             f"model.reduction = {reduction} cannot be halved {train_halvings} times; lower "
             "model.train_halvings"
         )
-    core = inpainting_unet_network(width=width, depth=depth, seed=seed)
+    core = inpainting_unet_network(width, depth, seed)
     return InpaintingUnet(
         _around(core, reduction), reduction=reduction, train_halvings=train_halvings,
         name="inpainting_unet",
@@ -101,8 +110,9 @@ def inpainting_unet(
 
 
 def halved(x: Any, y: Any, times: int) -> tuple[Any, Any]:
-    """Photo and mask (B,H,W,4) and truth (B,H,W,3) at half the size: means of the known pixels of
-    2×2, and a hole where there is none. So the fill of one is a step of the fill of the other."""
+    """Photo and mask (B,H,W,4) and truth (B,H,W,3), halved `times` times: the mean of the known
+    pixels of each 2×2, and a hole where none is known. The harmonic fill halves photos in the same
+    way, so that the fill of the small photo is a step of the fill of the large one."""
     images, holes = x[..., :3], x[..., 3:]
     for _ in range(times):
         images, known = halve_known(images * (1 - holes), 1 - holes)
@@ -112,14 +122,65 @@ def halved(x: Any, y: Any, times: int) -> tuple[Any, Any]:
 
 
 def _around(core: keras.Model, reduction: int, halvings: int = 0) -> keras.Model:
-    """`core` between the fill with its averages over `reduction` pixels and the composite."""
+    """The network from x (B,H,W,4): `core` corrects the fill, averaged over `reduction` pixels."""
     x = keras.Input((None, None, 4), name="x", dtype="float32")
-    damaged: Any = x[..., :3]
     masks: Any = x[..., 3:]
-    filled = HarmonicFill(halvings, name="fill")(damaged, masks)
+    filled = HarmonicFill(halvings, name="fill")(x[..., :3], masks)
     small = core(HoleContext(reduction, name="context")(filled, masks))
     if reduction > 1:
         small = Enlarge(reduction, name="enlarge")(small)
-    restored = Residual(name="residual")(filled, small)
-    restored = Composite(name="composite")(damaged, restored, masks)
-    return keras.Model(x, restored, name="generator")
+    return composed(x, Residual(name="residual")(filled, small), composite=True)
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class HoleContext(keras.layers.Layer):
+    """The network's input: averages over squares of `factor` pixels of the filled photo, of the
+    known pixels' share, of the filled photo minus the known pixels' mean colour; row and column.
+
+    (B,H,W,3) and mask (B,H,W,1) to (B,H/factor,W/factor,9), float32 inside.
+    """
+
+    def __init__(self, factor: int, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
+        self.factor = factor
+
+    def call(self, filled: Any, masks: Any) -> Any:
+        """Channels: colours, share known, colours less mean, row and column in [-1,1]."""
+        known = 1 - masks
+        count = ops.maximum(ops.sum(known, axis=(1, 2), keepdims=True), 1)
+        mean = ops.sum(filled * known, axis=(1, 2), keepdims=True) / count
+        small = ops.average_pool(filled, self.factor, self.factor)
+        share = ops.average_pool(known, self.factor, self.factor)
+        shape = tf.shape(share)
+        rows = tf.linspace(-1.0, 1.0, shape[1])[None, :, None, None]
+        columns = tf.linspace(-1.0, 1.0, shape[2])[None, None, :, None]
+        rows, columns = tf.broadcast_to(rows, shape), tf.broadcast_to(columns, shape)
+        return ops.concatenate([small, share, small - mean, rows, columns], axis=-1)
+
+    def compute_output_shape(self, filled_shape: Any, masks_shape: Any) -> Any:
+        """Nine channels on the small grid."""
+        side = [None if size is None else size // self.factor for size in filled_shape[1:3]]
+        return (filled_shape[0], *side, 9)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {**super().get_config(), "factor": self.factor}
+
+
+def inpainting_unet_network(width: int, depth: int, seed: int | None) -> keras.Model:
+    """(B,h,w,9) of `HoleContext` to a correction (B,h,w,3), float32, near zero at the start; h and
+    w multiples of `MULTIPLE`.
+
+    It works on squares of 2×2, on grids of 1, 2 and 4 times `width` channels, with `depth` residual
+    blocks on each way, twice as many at the coarsest.
+    """
+    start = seeded(seed)
+    widths = [width << grid for grid in range(GRIDS)]
+    inputs = keras.Input((None, None, 9), name="context")
+    x = SpaceToDepth(2, name="squares")(inputs)
+    x = convolution(x, width, 3, start, "enter", activation=ACTIVATION)
+    blocks = [depth] * (GRIDS - 1) + [2 * depth]
+    x = additive_unet(x, widths, blocks, depth, start, ACTIVATION)
+    x = convolution(x, 12, 3, start, "head", scale=1e-5, dtype="float32")
+    x = DepthToSpace(dtype="float32", name="positions")(x)
+    return keras.Model(inputs, x, name=NAME)

@@ -14,12 +14,11 @@ import keras
 from tfrecon.base.errors import UserError
 from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.normalization import Inference
-from tfrecon.layers.ranges import Composite, FromSigned, MeanFill, Residual, ToSigned
+from tfrecon.layers.ranges import FromSigned, MeanFill, Residual, ToSigned
 from tfrecon.models.adversarial import AdversarialModel
+from tfrecon.models.base import composed, halvings
 from tfrecon.networks.patch_discriminator import patch_discriminator
 from tfrecon.networks.unet import unet
-
-MIN_DEPTH = 3
 
 
 def pix2pix(
@@ -61,12 +60,7 @@ def pix2pix(
     Raises:
         UserError: an image size that cannot be halved three times, or an option out of range.
     """
-    depth = min(8, (image_size & -image_size).bit_length() - 1)
-    if depth < MIN_DEPTH:
-        raise UserError(
-            f"pix2pix cannot take data.image_size = {image_size}: its U-Net halves the side, so it "
-            f"must be a multiple of {2**MIN_DEPTH}; the paper's is 256"
-        )
+    depth = halvings("pix2pix", image_size)
     if not 0 <= dropout < 1:
         raise UserError(f"option 'dropout' of model 'pix2pix' must lie in [0, 1), not {dropout}")
     if base_filters < 1 or discriminator_filters < 1:
@@ -83,19 +77,14 @@ def pix2pix(
         zero_head=residual, seed=seed,
     )  # fmt: skip
     discriminator = patch_discriminator(
-        channels=channels,
-        base_filters=discriminator_filters,
-        norm=normalization,
+        channels=channels, base_filters=discriminator_filters, norm=normalization,
         seed=None if seed is None else seed + 1,
-    )
+    )  # fmt: skip
     return AdversarialModel(
-        _generator(network, mask, fill, residual, composite),
-        discriminator,
+        _generator(network, mask, fill, residual, composite), discriminator,
         reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight),
-        size_multiple=2**depth,
-        name="pix2pix",
-    )
+        adversarial_weight=float(adversarial_weight), size_multiple=2**depth, name="pix2pix",
+    )  # fmt: skip
 
 
 def _generator(
@@ -117,6 +106,4 @@ def _generator(
         restored = Residual(name="residual")(seen, signed)
     else:
         restored = FromSigned(name="from_signed")(signed)
-    if composite and mask:
-        restored = Composite(name="composite")(damaged, restored, masks)
-    return keras.Model(x, restored, name="generator")
+    return composed(x, restored, composite)

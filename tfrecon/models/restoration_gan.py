@@ -1,18 +1,23 @@
-"""A DCGAN-style generator and discriminator for damaged photos (after Radford et al. 2016)."""
+"""A DCGAN-style generator and discriminator for damaged photos (after Radford et al. 2016,
+https://arxiv.org/abs/1511.06434)."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+from keras import layers
 
-from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.ranges import Composite, FromSigned, ToSigned
+from tfrecon.base.errors import at_least
+from tfrecon.layers.normalization import normalization
+from tfrecon.layers.ranges import FromSigned, ToSigned
 from tfrecon.models.adversarial import AdversarialModel
-from tfrecon.networks.dense_discriminator import dense_discriminator
+from tfrecon.models.base import composed, halvings
+from tfrecon.networks.blocks import seeded
 from tfrecon.networks.unet import unet
 
-MIN_DEPTH = 3
+GRID = 4
+"""The discriminator's last map is averaged to so many positions a side: any training size fits."""
 
 
 def restoration_gan(
@@ -45,30 +50,45 @@ def restoration_gan(
     Raises:
         UserError: an image size that cannot be halved three times, or an option out of range.
     """
-    depth = min(8, (image_size & -image_size).bit_length() - 1)
-    if depth < MIN_DEPTH:
-        raise UserError(
-            f"restoration_gan cannot take data.image_size = {image_size}: it halves the side, so "
-            f"it must be a multiple of {2**MIN_DEPTH}; the published one is 256"
-        )
+    depth, channels = halvings("restoration_gan", image_size), 3 + mask
     at_least("model.base_filters", base_filters, 1)
     at_least("model.discriminator_filters", discriminator_filters, 1)
-    channels = 3 + mask
     network = unet(channels=channels, depth=depth, base_filters=base_filters, dropout=0, seed=seed)
     x = keras.Input((None, None, channels), name="x")
-    restored: Any = FromSigned(name="from_signed")(network(ToSigned(name="to_signed")(x)))
-    if mask and composite:
-        restored = Composite(name="composite")(x[..., :3], restored, x[..., 3:])
+    restored = FromSigned(name="from_signed")(network(ToSigned(name="to_signed")(x)))
     discriminator = dense_discriminator(
-        channels=channels,
-        base_filters=discriminator_filters,
+        channels=channels, base_filters=discriminator_filters,
         seed=None if seed is None else seed + 1,
-    )
+    )  # fmt: skip
     return AdversarialModel(
-        keras.Model(x, restored, name="generator"),
-        discriminator,
+        composed(x, restored, composite), discriminator,
         reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight),
-        size_multiple=2**depth,
+        adversarial_weight=float(adversarial_weight), size_multiple=2**depth,
         name="restoration_gan",
-    )
+    )  # fmt: skip
+
+
+def dense_discriminator(*, channels: int, base_filters: int, seed: int | None) -> keras.Model:
+    """([(B,H,W,channels), (B,H,W,3)] in [0,1]) to one logit an image, (B,1).
+
+    The first input is what the generator was given, the second the candidate. Four 4×4 stride-2
+    convolutions of 1, 2, 4, 8 times `base_filters`, batch-normalised but for the first, then dense
+    layers of `base_filters` and of one unit.
+    """
+    start = seeded(seed)
+    given = keras.Input((None, None, channels), name="given")
+    candidate = keras.Input((None, None, 3), name="candidate")
+    x: Any = ToSigned(name="signed")(layers.Concatenate(name="pair")([given, candidate]))
+    for number in range(4):
+        x = layers.Conv2D(
+            base_filters << number, 4, 2, "same", use_bias=not number,
+            kernel_initializer=start(), name=f"conv{number + 1}",
+        )(x)  # fmt: skip
+        x = normalization("batch" if number else "none", "moving", f"norm{number + 1}")(x)
+        x = layers.LeakyReLU(0.2, name=f"act{number + 1}")(x)
+    x = layers.AdaptiveAveragePooling2D(GRID, name="grid")(x)
+    x = layers.Flatten(name="flat")(x)
+    x = layers.Dense(base_filters, kernel_initializer=start(), name="dense")(x)
+    x = layers.LeakyReLU(0.2, name="act5")(x)
+    logit = layers.Dense(1, kernel_initializer=start(), dtype="float32", name="logit")(x)
+    return keras.Model([given, candidate], logit, name="dense_discriminator")

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import layers
 
 from tfrecon.base.errors import UserError, at_least
 from tfrecon.layers.gaussian_latent import GaussianLatent
-from tfrecon.layers.ranges import Composite
+from tfrecon.layers.normalization import normalization
+from tfrecon.models.base import composed, halvings
 from tfrecon.models.supervised import Restorer
-from tfrecon.networks.skip_vae import MULTIPLES, skip_vae_network
+from tfrecon.networks.blocks import convolution, seeded
 
-MIN_DEPTH = 3
+MULTIPLES = (1, 2, 2, 4, 4, 8, 8, 8)
+"""Filters of the eight encoder stages, in units of `base_filters`."""
 
 
 def skip_vae(
@@ -44,26 +47,18 @@ def skip_vae(
     Raises:
         UserError: an image size that cannot be halved three times, or an option out of range.
     """
-    depth = min(len(MULTIPLES), (image_size & -image_size).bit_length() - 1)
-    if depth < MIN_DEPTH:
-        raise UserError(
-            f"skip_vae cannot take data.image_size = {image_size}: it halves the side, so it must "
-            f"be a multiple of {2**MIN_DEPTH}; the published one is 256"
-        )
+    depth = halvings("skip_vae", image_size)
     at_least("model.base_filters", base_filters, 2)
     at_least("model.latent", latent, 1)
     at_least("model.draw", draw, 0)
     if not beta > 0:
         raise UserError(f"model.beta must be greater than 0, not {beta}")
     x = keras.Input((None, None, 3 + mask), name="x", dtype="float32")
-    restored: Any = skip_vae_network(
+    restored = skip_vae_network(
         channels=3 + mask, depth=depth, base_filters=base_filters, latent=latent, beta=beta,
         draw=draw, seed=seed,
     )(x)  # fmt: skip
-    if mask and composite:
-        restored = Composite(name="composite")(x[..., :3], restored, x[..., 3:])
-    network = keras.Model(x, restored, name="generator")
-    return SkipVAE(network, size_multiple=2**depth, name="skip_vae")
+    return SkipVAE(composed(x, restored, composite), size_multiple=2**depth, name="skip_vae")
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -85,3 +80,39 @@ class SkipVAE(Restorer):
         kl = sum(self.losses) * latent.values / latent.beta
         self.kl.update_state(kl, sample_weight=keras.ops.shape(x)[0])  # the last batch is smaller
         return super().compute_loss(x, *args, **kwargs)
+
+
+def skip_vae_network(
+    *, channels: int, depth: int, base_filters: int, latent: int, beta: float, draw: int,
+    seed: int | None,
+) -> keras.Model:  # fmt: skip
+    """(B,H,W,channels) in [0,1] to (B,H,W,3) in [0,1], H and W multiples of ``2**depth``.
+
+    Encoder stages are 3×3 stride 2, BN, LeakyReLU 0.2; the last one gives mean and log-variance of
+    `latent` values a position. Decoder stages are nearest ×2, 3×3, BN, LeakyReLU, then the
+    encoder's map of that resolution, at the last the image itself, beside it. Sigmoid output.
+    """
+    start = seeded(seed)
+
+    def stage(x: Any, filters: int, name: str, strides: int = 1) -> Any:
+        x = convolution(x, filters, 3, start, name, scale=2.0, strides=strides, use_bias=False)
+        x = normalization("batch", "moving", f"{name}_norm")(x)
+        return layers.LeakyReLU(0.2, name=f"{name}_act")(x)
+
+    x = inputs = keras.Input((None, None, channels), name="image")
+    skips: list[Any] = [inputs]
+    for number, multiple in enumerate(MULTIPLES[:depth]):
+        x = stage(x, multiple * base_filters, f"down{number + 1}", strides=2)
+        skips.append(x)
+    skips.pop()
+    mean = convolution(x, latent, 1, start, "mean", dtype="float32")
+    log_variance = convolution(x, latent, 1, start, "log_variance", scale=0.01, dtype="float32")
+    x = GaussianLatent(beta, 3 * 4**depth, draw, seed, name="latent")(mean, log_variance)
+    widths = [base_filters // 2, *(multiple * base_filters for multiple in MULTIPLES[: depth - 1])]
+    for number, filters in enumerate(reversed(widths)):
+        x = layers.UpSampling2D(name=f"double{number + 1}")(x)
+        x = stage(x, filters, f"up{number + 1}")
+        x = layers.Concatenate(name=f"skip{number + 1}")([x, skips.pop()])
+    x = convolution(x, 3, 3, start, "head", dtype="float32")
+    x = layers.Activation("sigmoid", dtype="float32", name="restored")(x)
+    return keras.Model(inputs, x, name="skip_vae")

@@ -15,19 +15,18 @@ from tfrecon.backbones.backbone import randomise
 from tfrecon.base import checkpoint
 from tfrecon.base.config import read_json
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import build
 from tfrecon.base.weights import fingerprint
 from tfrecon.layers.ridge import Standardise
-from tfrecon.models.autoencoder import Autoencoder, autoencoder
-from tfrecon.models.stable_diffusion import load_autoencoder
-from tfrecon.networks import stable_diffusion as sd1
-from tfrecon.networks.autoencoder import REDUCTION
+from tfrecon.models import build_model
+from tfrecon.models import stable_diffusion as sd1
+from tfrecon.models.autoencoder import REDUCTION
 
 
 class Space:
-    """`reduction` pixels a side are one position of `channels` values; `limit` bounds them.
+    """Points that images are encoded to: `channels` values for each square of `reduction` pixels a
+    side. `limit` is the largest absolute value, where there is one.
 
-    `statistics` is what `watch` fits, `frozen` the networks that no checkpoint holds.
+    `watch` fits the `statistics`; `frozen` are the networks, which no checkpoint holds.
     """
 
     reduction: int = 1
@@ -37,15 +36,15 @@ class Space:
     frozen: Sequence[keras.Model] = ()
 
     def encode(self, images: Any) -> Any:
-        """Images (B,H,W,3) in [0,1] to the space, around 0 with a variance near 1."""
+        """Images (B,H,W,3) in [0,1] to points around 0 with a variance near 1."""
         raise NotImplementedError
 
     def decode(self, points: Any) -> Any:
-        """Back to images in [0,1]; not clipped."""
+        """Points back to images around [0,1], not clipped."""
         raise NotImplementedError
 
     def watch(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Passes `batches` of images on, and fits the statistics, where there are any, to them."""
+        """Yields `batches` of images unchanged and fits the statistics, if any, to them."""
         return batches
 
     @property
@@ -71,9 +70,9 @@ class Pixels(Space):
 
 
 class Latents(Space):
-    """Standardised means of the latents of a trained `autoencoder`, which stays as it is.
+    """Standardised latents (their means) of a trained `autoencoder`, which is not trained further.
 
-    Statistics are 0 and 1 until `watch` has seen the training images.
+    The statistics are 0 and 1 until `watch` has seen the training images.
     """
 
     def __init__(self, folder: str) -> None:
@@ -94,7 +93,7 @@ class Latents(Space):
         return tf.cast(self.decoder(raw, training=False), tf.float32)
 
     def watch(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """Passes `batches` of images on, and assigns the statistics at their end."""
+        """Yields `batches` of images unchanged and assigns the statistics after the last."""
         encode = tf.function(lambda x: self.encoder(x, training=False)[0])
         count, total, squares = 0, np.zeros(self.channels), np.zeros(self.channels)
         for x in batches:
@@ -109,13 +108,13 @@ class Latents(Space):
 
 
 class StableDiffusionLatents(Space):
-    """Those of Stable Diffusion 1.x: scaled means of its autoencoder's latents."""
+    """Latents of Stable Diffusion 1.x: its autoencoder's means, scaled as published."""
 
     def __init__(self, folder: str | None, seed: int) -> None:
         self.reduction, self.channels = sd1.REDUCTION, sd1.LATENT_CHANNELS
         self.encoder, self.decoder = self.frozen = sd1.encoder(), sd1.decoder()
         if folder:
-            load_autoencoder(self.encoder, self.decoder, folder)
+            sd1.load_autoencoder(self.encoder, self.decoder, folder)
         else:
             for network in self.frozen:
                 randomise(network, seed)
@@ -132,28 +131,21 @@ class StableDiffusionLatents(Space):
         return tf.cast(self.decoder(points / sd1.LATENT_SCALE, training=False), tf.float32)
 
 
-def _trained(folder: Path) -> Autoencoder:
+def _trained(folder: Path) -> Any:
     """The autoencoder of a run's folder. Raises UserError where there is none."""
-    if not (folder / "config.json").is_file() or not (folder / "best.npz").is_file():
+    what, weights = f"model.autoencoder = {str(folder)!r}", folder / "best.npz"
+    if not (folder / "config.json").is_file() or not weights.is_file():
         raise UserError(
-            f"model.autoencoder = {str(folder)!r} is no trained run; train one with "
-            "python -m tfrecon.fit --model autoencoder"
+            f"{what} is no trained run; train one with python -m tfrecon.fit --model autoencoder"
         )
     try:
         config = read_json(folder / "config.json")
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"model.autoencoder = {str(folder)!r} holds a damaged run: {error}"
-        ) from None
+        raise UserError(f"{what} holds a damaged run: {error}") from None
     if config.model.name != "autoencoder":
-        raise UserError(
-            f"model.autoencoder = {str(folder)!r} is a run of {config.model.name!r}; name a run of "
-            "'autoencoder'"
-        )
-    made = build(
-        config.model, {"autoencoder": autoencoder}, "model", image_size=config.data.image_size,
-        mask=False, seed=config.fit.seed,
-    )  # fmt: skip
-    path = folder / "best.npz"
-    checkpoint.assign(path, checkpoint.load(path)[0], {"model": made.inference_variables})
-    return made
+        raise UserError(f"{what} is a run of {config.model.name!r}; name a run of 'autoencoder'")
+    model = build_model(
+        config.model, image_size=config.data.image_size, mask=False, seed=config.fit.seed
+    )
+    checkpoint.assign(weights, checkpoint.load(weights)[0], {"model": model.inference_variables})
+    return model

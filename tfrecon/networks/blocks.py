@@ -11,7 +11,7 @@ from keras import layers
 from tfrecon.layers.depth_to_space import DepthToSpace
 
 WIDEST = 256
-"""Channels that no grid of a decoder exceeds, however deep its tap."""
+"""The most channels of a decoder's grid, however deep its tap."""
 
 BLOCK_SCALE = 0.1
 """Variance of a residual branch at the start, so that a deep stack starts near the identity."""
@@ -19,17 +19,23 @@ BLOCK_SCALE = 0.1
 Start = Callable[..., keras.initializers.Initializer]
 
 
-def seeded(seed: int | None) -> Start:
-    """A function that gives a fresh initialiser a call, the same sequence for the same `seed`.
-
-    `scale` is the variance of an output for inputs of variance one (fan-in; He et al. 2015: 2
-    before a ReLU, 0: all zero).
-    """
+def seed_numbers(seed: int | None) -> Callable[[], int]:
+    """A function that returns a new seed at each call, the same ones for the same `seed`. They are
+    Python numbers, which layers can save in their configuration."""
     seeds = keras.random.SeedGenerator(seed)
+    return lambda: int(keras.ops.convert_to_numpy(seeds.next(ordered=False))[0]) % 2**31
+
+
+def seeded(seed: int | None) -> Start:
+    """A function that returns a new initialiser at each call, the same ones for the same `seed`.
+
+    Its argument `scale` is the variance of an output for inputs of variance one (fan-in; He et al.
+    2015: 2 before a ReLU); 0 gives zeros.
+    """
+    draw = seed_numbers(seed)
 
     def start(scale: float = 1.0) -> keras.initializers.Initializer:
-        # A seed as a Python number: layers save it in their configuration.
-        number = int(keras.ops.convert_to_numpy(seeds.next(ordered=False))[0]) % 2**31
+        number = draw()
         if not scale:
             return keras.initializers.Zeros()
         return keras.initializers.VarianceScaling(scale, seed=number)
@@ -60,7 +66,7 @@ def residual_block(x: Any, start: Start, name: str, activation: str = "relu") ->
 
 
 def residual_blocks(x: Any, count: int, start: Start, name: str, activation: str = "relu") -> Any:
-    """`count` of them."""
+    """`count` residual blocks, one after the other."""
     for block in range(count):
         x = residual_block(x, start, f"{name}_block{block}", activation)
     return x
@@ -70,9 +76,9 @@ def additive_unet(
     x: Any, widths: Sequence[int], down: Sequence[int], up: int, start: Start,
     activation: str = "relu",
 ) -> Any:  # fmt: skip
-    """(B,h,w,widths[0]) to the same shape by way of a grid for each of `widths`, each half of the
-    one before, with so many residual blocks on the way `down` and `up` of them on the way up.
+    """(B,h,w,widths[0]) to the same shape, through grids of `widths` channels that halve the side.
 
+    Each grid has its number of residual blocks on the way `down`, and `up` of them on the way up.
     Skips are added (LinkNet, Chaurasia & Culurciello 2017): a concatenation would double the widest
     convolutions. h and w are multiples of 2 to the number of halvings.
     """

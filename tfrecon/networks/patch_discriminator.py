@@ -10,6 +10,7 @@ from keras import layers
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import ToSigned
 from tfrecon.layers.spectral import SpectralConv2D
+from tfrecon.networks.blocks import seed_numbers
 
 
 def patch_discriminator(
@@ -23,14 +24,13 @@ def patch_discriminator(
     `strided` (3 as published) with stride 2 and the first without norm; 256×256 pixels give 30×30
     logits. `spectral` normalises the kernels (Miyato et al. 2018).
     """
-    random = keras.random.SeedGenerator(seed)
+    draw = seed_numbers(seed)
 
     def convolution(filters: int, stride: int, name: str, bias: bool) -> layers.Layer:
-        start = int(keras.ops.convert_to_numpy(random.next(ordered=False))[0]) % 2**31
         kind = SpectralConv2D if spectral else layers.Conv2D
         return kind(
             filters, 4, stride, "same" if stride == 2 else "valid", use_bias=bias,
-            kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=start), name=name,
+            kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=draw()), name=name,
         )  # fmt: skip
 
     candidate = keras.Input((None, None, 3), name="candidate")

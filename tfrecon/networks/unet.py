@@ -6,23 +6,17 @@ import keras
 from keras import layers
 
 from tfrecon.layers.normalization import Dropout, Inference, normalization
+from tfrecon.networks.blocks import seed_numbers
 
 MULTIPLES = (1, 2, 4, 8, 8, 8, 8, 8)
 """Filters of the eight encoder stages, in units of `base_filters`."""
 
 
 def unet(
-    *,
-    channels: int,
-    depth: int = 8,
-    base_filters: int = 64,
-    norm: str = "batch",
-    inference: Inference = "moving",
-    dropout: float = 0.5,
-    dropout_at_inference: bool = False,
-    zero_head: bool = False,
-    seed: int | None = None,
-) -> keras.Model:
+    *, channels: int, depth: int = 8, base_filters: int = 64, norm: str = "batch",
+    inference: Inference = "moving", dropout: float = 0.5, dropout_at_inference: bool = False,
+    zero_head: bool = False, seed: int | None = None,
+) -> keras.Model:  # fmt: skip
     """(B,H,W,channels) to (B,H,W,3) in [-1,1], H and W multiples of ``2**depth``.
 
     Encoder Ck stages are 4×4 stride 2, norm (not on the first and not on the innermost, where a
@@ -30,10 +24,10 @@ def unet(
     decoder mirrors it with skips, dropout on its first three stages; weights start at N(0, 0.02).
     `zero_head` starts the last layer at zero.
     """
-    seeds = keras.random.SeedGenerator(seed)
+    draw = seed_numbers(seed)
 
     def weights() -> keras.initializers.Initializer:
-        return keras.initializers.RandomNormal(0.0, 0.02, seed=_draw(seeds))
+        return keras.initializers.RandomNormal(0.0, 0.02, seed=draw())
 
     multiples = MULTIPLES[:depth]
     x = inputs = keras.Input((None, None, channels), name="signed_input")
@@ -58,9 +52,7 @@ def unet(
         )(x)  # fmt: skip
         x = normalization(norm, inference, f"up{stage + 1}_norm")(x)
         if stage < 3:
-            x = Dropout(dropout, dropout_at_inference, seed=_draw(seeds), name=f"drop{stage + 1}")(
-                x
-            )
+            x = Dropout(dropout, dropout_at_inference, seed=draw(), name=f"drop{stage + 1}")(x)
         x = layers.Concatenate(name=f"skip{stage + 1}")([x, skips.pop()])
     x = layers.ReLU(name="head_act")(x)
     x = layers.Conv2DTranspose(
@@ -68,8 +60,3 @@ def unet(
         kernel_initializer="zeros" if zero_head else weights(),
     )(x)  # fmt: skip
     return keras.Model(inputs, x, name="unet")
-
-
-def _draw(seeds: keras.random.SeedGenerator) -> int:
-    """A fresh seed as a Python number: layers save it in their configuration."""
-    return int(keras.ops.convert_to_numpy(seeds.next(ordered=False))[0]) % 2**31

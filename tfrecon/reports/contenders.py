@@ -17,7 +17,7 @@ from tfrecon.data import pipeline
 from tfrecon.inference.restorer import restore_any_size, restore_tiled, restorer, self_ensemble
 from tfrecon.reports import baselines, denoisers
 from tfrecon.reports.operations import multiply_adds
-from tfrecon.training.run import BEST, STATE, Run, inference_variables
+from tfrecon.training.run import BEST, STATE, Run
 from tfrecon.training.state import kept_variables
 
 ENSEMBLE, TILES, DRAW, BOUND = ", ×8 ensemble", ", in tiles", ", draw ", ", its autoencoder"
@@ -86,13 +86,13 @@ def of_run(
             run, model, counted, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
         )
     for draw in range(1, draws + 1):
-        if hasattr(model, "sample"):
+        if model.makes_samples:
             sample = functools.partial(model.sample, draw=draw)
             rows[f"{name}{DRAW}{draw}"] = _contender(run, model, counted, call=sample)
         else:
             drawn = run.load_model({**(options or {}), "draw": draw})
             rows[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
-    if getattr(model, "is_latent", False):
+    if model.is_latent:
         rows[name + BOUND] = _bound(run, model)
     if compare_ema:
         if not run.config.fit.ema_decay:
@@ -104,7 +104,7 @@ def of_run(
         arrays, note = checkpoint.load(path)
         if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
             last = run.load_model(options)
-            checkpoint.assign(path, arrays, {"average": inference_variables(last)})
+            checkpoint.assign(path, arrays, {"average": last.inference_variables})
             rows[name + LAST] = _contender(run, last, counted)
         raw = run.load_model(options)
         checkpoint.assign(path, arrays, {"model": kept_variables(raw)})
@@ -119,7 +119,7 @@ def _contender(
     """`model`, or its function `call`, wrapped by `around`, whose multiply-adds are `counted`."""
     restore = restorer(model, call)
     apply = on_batches(run, around(restore) if around else restore)
-    parameters = sum(int(np.prod(variable.shape)) for variable in inference_variables(model))
+    parameters = sum(int(np.prod(variable.shape)) for variable in model.inference_variables)
     return Contender(apply, parameters, run.train_minutes, counted, run.train_memory_gib)
 
 

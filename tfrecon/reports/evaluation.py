@@ -136,7 +136,7 @@ def evaluate_runs(
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     untrained: contenders.Contenders = {}
     if baselines and config.damage == IDENTITY:
-        untrained = contenders.of_reductions(getattr(models[0], "tap_stride", 1))
+        untrained = contenders.of_reductions(models[0].tap_stride)
     elif baselines:
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
     frame, paid = scoring.score(
@@ -168,9 +168,10 @@ def evaluate_runs(
     if pairs:
         report.files.append("pairs/")
         pictures.write_pairs(folder / "pairs", samples, config, restore[names[0]], pairs)
-    if hasattr(models[0], "tap_maps") and len(runs) == 1:
+    if models[0].extractor and len(runs) == 1:
         report.files.append("features.png")
-        pictures.write_features(folder / "features.png", samples, config, models[0].tap_maps)
+        maps = models[0].extractor.maps
+        pictures.write_features(folder / "features.png", samples, config, maps)
     # Last: a report that has it is whole.
     of_runs = {
         name: run_facts.run_facts(run, model)

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from tfrecon.base import images
+from tfrecon.base import files, images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, leading_columns
@@ -61,7 +61,7 @@ def write(
         "ablations.csv": leaderboard.ablations_csv(by_axis),
     }  # fmt: skip
     for name in FILES:
-        with images.replacing(folder / name) as temporary:
+        with files.replacing(folder / name) as temporary:
             temporary.write_text(contents[name], encoding="utf-8")
     return sentences
 

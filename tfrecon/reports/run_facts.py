@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecon.backbones import BACKBONES
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files
 from tfrecon.base.config import DataConfig
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import content_fingerprint
@@ -66,7 +66,7 @@ def run_facts(run: Run, model: Any) -> dict[str, Any]:
     """Of one run: whether its training had ended and, for an inversion, its taps and how many
     feature values it keeps of each pixel (three would be as many as the image has)."""
     about: dict[str, Any] = {"trained": is_trained(run)}
-    if not hasattr(model, "extractor"):
+    if model.extractor is None:
         return about
     taps: list[dict[str, Any]] = []
     for source in model.extractor.sources:
@@ -92,5 +92,5 @@ def is_trained(run: Run) -> bool:
 
 def write(folder: Path, common: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes ``evaluation.json``: what is common, and under ``runs`` the facts by row."""
-    with images.replacing(folder / FILE) as temporary:
+    with files.replacing(folder / FILE) as temporary:
         temporary.write_text(json.dumps({**common, "runs": runs}, indent=2) + "\n")

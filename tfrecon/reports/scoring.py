@@ -14,7 +14,7 @@ import polars as pl
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.data import pipeline
 from tfrecon.data.sample import Sample
@@ -75,7 +75,7 @@ def score(
     truth: list[Any] = []
     frames: list[pl.DataFrame] = []
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
-    with images.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(scores.csv_text([["id", "method", *columns]]))
         with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
             for batch in batches:

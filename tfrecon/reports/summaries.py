@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.metrics.measures import MEASURES, NOTES
 from tfrecon.reports import costs
 from tfrecon.reports.scores import LEVEL, RESAMPLES, Summary, methods_of, regions_of, summary_csv
@@ -42,7 +42,7 @@ def write(
         blocks = [lines(about), *tables, lines(verdicts), lines(notes)]
         contents[ending] = "\n\n".join(block for block in blocks if block) + "\n"
     for ending, content in contents.items():
-        with images.replacing(folder / f"summary.{ending}") as temporary:
+        with files.replacing(folder / f"summary.{ending}") as temporary:
             temporary.write_text(content, encoding="utf-8")
 
 

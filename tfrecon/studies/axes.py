@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from tfrecon.base import facts
 from tfrecon.base.config import SECTIONS, Table, check_sections, read_toml, with_settings
 from tfrecon.base.errors import UserError, did_you_mean
 from tfrecon.base.registry import Spec
@@ -27,14 +28,17 @@ class Value:
 
 
 def with_base(path: Path, tables: Table) -> Table:
-    """Sections on top of those of the configuration file that ``base`` names, if it is there."""
+    """Sections on top of those of the configuration that ``base`` names, if it names one: a file,
+    from the study's folder on, or a configuration that ships."""
     given = {section: tables[section] for section in SECTIONS if section in tables}
     check_sections(given, str(path))
     if "base" not in tables:
         return given
     if not isinstance(tables["base"], str):
         raise UserError(f"{path}: base must be the path of a configuration, not {tables['base']!r}")
-    return with_settings(read_toml(path.parent / tables["base"]), given)
+    beside = path.parent / tables["base"]
+    base = beside if beside.exists() else facts.configuration(tables["base"])
+    return with_settings(read_toml(base), given)
 
 
 def read_axes(path: Path, given: Any) -> dict[str, list[Value]]:

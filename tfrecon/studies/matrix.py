@@ -143,7 +143,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     before any cell is trained."""
     from tfrecon.data import recipes
     from tfrecon.losses import LOSSES
-    from tfrecon.models import DEFAULTS, check_model
+    from tfrecon.models import check_model, defaults
     from tfrecon.training.optimizers import build_optimizer
 
     places: dict[str, tuple[Cell, Config]] = {}
@@ -151,7 +151,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     for cell in cells:
         with _naming(cell):
             name = config(cell, path).model.name
-            whole = from_tables(merged(DEFAULTS.get(name, {}), cell.tables), str(path))
+            whole = from_tables(merged(defaults(name), cell.tables), str(path))
             check_model(whole.model)
             for loss in whole.fit.loss:  # not built: some need weights that are fetched then
                 options = {key: value for key, value in loss.options.items() if key != "weight"}

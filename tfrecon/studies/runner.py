@@ -17,6 +17,7 @@ from pathlib import Path
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, main_column
+from tfrecon.models import defaults
 from tfrecon.reports import scores
 from tfrecon.reports.comparison import REPORT, Scored, has_report, read_report
 from tfrecon.studies.matrix import OUTPUT, Cell
@@ -56,14 +57,12 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     path = folder / cell.name
     if not (path / STATE).is_file():
         return None
-    from tfrecon.models import DEFAULTS
-
     run = open_run(path)
     recorded = run.config.to_dict()
     kept = {section: {key: recorded[section][key] for key in keys}
             for section, keys in INDIFFERENT.items()}  # fmt: skip
-    defaults = DEFAULTS.get(from_tables(cell.tables).model.name, {})
-    check_same_settings(merged(merged(defaults, cell.tables), kept), run, REMEDY)
+    whole = merged(defaults(from_tables(cell.tables).model.name), cell.tables)
+    check_same_settings(merged(whole, kept), run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 

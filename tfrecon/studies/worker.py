@@ -30,7 +30,7 @@ def _body(arguments: argparse.Namespace) -> None:
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     start_tensorflow()
     from tfrecon.base.config import from_tables, merged
-    from tfrecon.models import DEFAULTS
+    from tfrecon.models import defaults
     from tfrecon.reports.evaluation import evaluate_runs
     from tfrecon.training import loop
     from tfrecon.training.run import STATE, open_run, set_threads
@@ -39,8 +39,8 @@ def _body(arguments: argparse.Namespace) -> None:
     recorded = open_run(path) if (path / STATE).is_file() else None  # before, it starts anew
     set_threads(recorded.facts if recorded else None)
     # That a run's settings are still the cell's has been seen before it is begun (runner.result).
-    defaults = DEFAULTS.get(from_tables(tables).model.name, {})
-    config = recorded.config if recorded else from_tables(merged(defaults, tables))
+    whole = merged(defaults(from_tables(tables).model.name), tables)
+    config = recorded.config if recorded else from_tables(whole)
     report = evaluate_runs([loop.train(config, path, resume=bool(recorded))])
     print(report.screen([f"report: {report.path}"]))
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from tfrecon.base import facts
 from tfrecon.base.errors import unknown
 
 
@@ -25,9 +26,9 @@ def _backbones() -> str:
 
 
 def _models() -> str:
-    from tfrecon.models import CONTEXT, MODELS
+    from tfrecon.models import CONTEXT, MODELS, builder
 
-    return _builders(MODELS, CONTEXT)
+    return _builders({name: builder(name) for name in MODELS}, CONTEXT)
 
 
 def _decoders() -> str:
@@ -71,10 +72,18 @@ def _metrics() -> str:
 def _recipes() -> str:
     from tfrecon.data import recipes
 
-    found = ((name, recipes.find(name)) for name in recipes.names())
+    lines: list[str] = []
+    for name in recipes.names():
+        recipe = recipes.find(name)
+        lines.append(f"{name}: {_first_sentence(recipe)}\n  splits: {', '.join(recipe.SPLITS)}")
+    # A user's own are named, not run.
+    lines += [f"{name}: {path}" for name, path in facts.of_user(facts.RECIPES).items()]
+    return "\n".join(lines)
+
+
+def _configs() -> str:
     return "\n".join(
-        f"{name}: {_first_sentence(recipe)}\n  splits: {', '.join(recipe.SPLITS)}"
-        for name, recipe in found
+        f"{name}: {facts.purpose(path)}" for name, path in facts.configurations().items()
     )
 
 
@@ -87,6 +96,7 @@ KINDS: dict[str, Callable[[], str]] = {
     "losses": _losses,
     "metrics": _metrics,
     "recipes": _recipes,
+    "configs": _configs,
 }
 
 

@@ -13,11 +13,12 @@ import keras
 import tensorflow as tf
 
 from tfrecon import losses
-from tfrecon.base import images
+from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data.store import content_fingerprint
 from tfrecon.models import build_model, check_model
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training import precision
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.optimizers import build_optimizer
@@ -29,7 +30,6 @@ from tfrecon.training.run import (
     Run,
     changes,
     check_frozen,
-    inference_variables,
     machine,
     open_run,
     revision,
@@ -82,15 +82,14 @@ def train(
         )
     _check_crop(config, model)
     data = dataclasses.replace(data, features=kept_features(config, data, model))
-    if hasattr(model, "refine_steps"):
-        model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
-    if config.fit.hole_weight != 1 and not getattr(model, "weighs_pixels", True):
+    model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
+    if config.fit.hole_weight != 1 and not model.weighs_pixels:
         raise UserError(
             f"model {config.model.name!r} cannot weigh single pixels; set fit.hole_weight=1"
         )
     started = time.monotonic()
-    if hasattr(model, "adapt") and not resume:
-        model.adapt(*adaptation_batches(config, data, getattr(model, "adapts_to", "input")))
+    if model.adapts_to and not resume:
+        model.adapt(*adaptation_batches(config, data, model.adapts_to))
     adapting = time.monotonic() - started
     steps_per_epoch = config.fit.steps_per_epoch or -(-data.train_images // config.fit.batch_size)
     if not model.trainable_variables:
@@ -116,13 +115,13 @@ def train(
             "val": content_fingerprint(data.val),
         },
         "code": revision(),
-        "frozen": getattr(model, "fingerprint", None),
+        "frozen": model.fingerprint,
         "replicas": strategy.num_replicas_in_sync,
         "machine": machine(),
     }  # fmt: skip
     run = Run(path, config, facts)
     compile_model(model, config.fit, total, strategy)
-    images.remove_leftovers(path)
+    files.remove_leftovers(path)
     recorded = open_run(path) if resume else None
     if recorded:
         _check_data(recorded, run)
@@ -130,10 +129,9 @@ def train(
     return run
 
 
-def _check_crop(config: Config, model: keras.Model) -> None:
+def _check_crop(config: Config, model: ReconstructionModel) -> None:
     """Raises UserError for training or validation images that the model cannot take."""
-    multiple, fixed = getattr(model, "size_multiple", 1), getattr(model, "fixed_size", None)
-    smallest = getattr(model, "smallest_size", 1)
+    multiple, smallest, fixed = model.size_multiple, model.smallest_size, model.fixed_size
     least = f" and at least {smallest}" if smallest > multiple else ""
     size = config.data.image_size
     for name in ("image_size", "crop_size"):
@@ -145,7 +143,7 @@ def _check_crop(config: Config, model: keras.Model) -> None:
                 f"data.{name} must be a multiple of {multiple}{least} for this model, not {size}"
             )
     positions = size // multiple
-    if hasattr(model, "tap_stride") and size < config.data.image_size and positions < FEW_POSITIONS:
+    if model.extractor and size < config.data.image_size and positions < FEW_POSITIONS:
         print(
             f"warning: of a training crop of {size} pixels the coarsest tap has {positions}×"
             f"{positions} positions, and a backbone's padding reaches many of them, more than in "
@@ -203,7 +201,7 @@ def distribution(fit: FitConfig) -> tf.distribute.Strategy:
 
 
 def _fit(
-    model: keras.Model, run: Run, data: Data, recorded: Run | None, seconds_before: float
+    model: ReconstructionModel, run: Run, data: Data, recorded: Run | None, seconds_before: float
 ) -> None:
     """Trains to the end, from the checkpoint of the `recorded` run where there is one."""
     config, path = run.config, run.path
@@ -215,7 +213,7 @@ def _fit(
     if not recorded:
         run.save()  # from here on the run exists
     print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path} --resume)")
-    average = MovingAverage(inference_variables(model), fit.ema_decay) if fit.ema_decay else None
+    average = MovingAverage(model.inference_variables, fit.ema_decay) if fit.ema_decay else None
     history = History(path, 0)
     counters = _stoppers(fit)
     state = Checkpoint(

@@ -16,6 +16,7 @@ from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import unknown
 from tfrecon.metrics.logged import keras_metric
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.optimizers import build_optimizer
 from tfrecon.training.run_data import Data, training_batches, validation_batches
 
@@ -29,7 +30,7 @@ VALIDATED = ("psnr", "ssim")
 
 
 def compile_model(
-    model: keras.Model, fit: FitConfig, total_steps: int, strategy: tf.distribute.Strategy
+    model: ReconstructionModel, fit: FitConfig, total_steps: int, strategy: tf.distribute.Strategy
 ) -> None:
     """Optimizer, loss and metrics of a run of so many steps.
 
@@ -37,22 +38,20 @@ def compile_model(
     """
     with strategy.scope():
         optimizer = build_optimizer(fit, total_steps)
-        variables = getattr(model, "optimized_variables", lambda: model.trainable_variables)()
         # Built now: a checkpoint can only be restored into slots that exist.
-        optimizer.build(variables)
+        optimizer.build(model.optimized_variables)
         model.compile(
             optimizer=optimizer,
             loss=losses.mixture(fit.loss),
             metrics=[keras_metric(name) for name in VALIDATED],
             jit_compile=False,  # XLA halves the speed of these networks on a CPU
         )
-    own = getattr(model, "monitored", [metric.name for metric in model.metrics])
-    computed = [*VALIDATED, *own]
+    computed = [*VALIDATED, *model.monitored]
     if fit.monitor.removeprefix("val_") not in computed:
         raise unknown("fit.monitor", fit.monitor, [f"val_{name}" for name in VALIDATED])
 
 
-def probe_text(config: Config, data: Data, model: keras.Model, strategy: Any) -> str:
+def probe_text(config: Config, data: Data, model: ReconstructionModel, strategy: Any) -> str:
     """How far the model gets on one batch in PROBE_STEPS, in a sentence; it keeps its weights."""
     fit = dataclasses.replace(config.fit, schedule="constant", warmup_steps=0)
     compile_model(model, fit, PROBE_STEPS, strategy)
@@ -109,7 +108,7 @@ class _Clock(keras.callbacks.Callback):
 
 
 def with_measured_steps(
-    config: Config, data: Data, model: keras.Model, strategy: Any, steps_per_epoch: int
+    config: Config, data: Data, model: ReconstructionModel, strategy: Any, steps_per_epoch: int
 ) -> Config:
     """The config with ``minutes`` turned into ``steps``: what fits, validations included.
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon.base import images
+from tfrecon.base import files, images
 from tfrecon.base.errors import UserError
 
 
@@ -69,7 +69,7 @@ class History(keras.callbacks.Callback):
         self.rows.append(row)
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         path = self.path / "history.csv"
-        with images.replacing(path) as temporary, temporary.open("w", newline="") as file:
+        with files.replacing(path) as temporary, temporary.open("w", newline="") as file:
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows(self.rows)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files
 from tfrecon.base.config import LENGTHS, Config, from_tables, names_model, read_json, with_settings
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -59,7 +59,7 @@ class Run:
         """Writes config and facts."""
         # The configuration last: a folder that has it is a run.
         for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
-            with images.replacing(self.path / name) as temporary:
+            with files.replacing(self.path / name) as temporary:
                 temporary.write_text(json.dumps(content, indent=2) + "\n")
 
     def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
@@ -87,24 +87,24 @@ class Run:
             )  # fmt: skip
         finally:
             keras.config.set_dtype_policy(policy)
-        check_frozen(self, getattr(model, "fingerprint", None))
+        check_frozen(self, model.fingerprint)
         arrays, _ = checkpoint.load(self.path / BEST)
-        checkpoint.assign(self.path / BEST, arrays, {"model": inference_variables(model)})
+        checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
         return model
 
     def _with(self, options: Mapping[str, Any]) -> Spec:
         """The model's Spec with options that matter at inference only put on top."""
-        from tfrecon.models import INFERENCE_OPTIONS
+        from tfrecon.models import entry
 
-        own = self.config.model
+        trained = self.config.model
+        known = entry(trained.name).inference_options
         for key in options:
-            if key not in INFERENCE_OPTIONS[own.name]:
-                known = ", ".join(INFERENCE_OPTIONS[own.name]) or "none"
+            if key not in known:
                 raise UserError(
-                    f"model.{key} cannot be set on a trained run; of {own.name!r} these can: "
-                    f"{known}"
+                    f"model.{key} cannot be set on a trained run; of {trained.name!r} these can: "
+                    + (", ".join(known) or "none")
                 )
-        return Spec(own.name, {**own.options, **options})
+        return Spec(trained.name, {**trained.options, **options})
 
 
 def check_frozen(run: Run, fingerprint: str | None) -> None:
@@ -172,11 +172,6 @@ def check_same_settings(
                     f"run {str(recorded.path)!r} has {section}.{key} = "
                     f"{theirs[section].get(key)!r}, not {own.get(key)!r}; {remedy}"
                 )
-
-
-def inference_variables(model: Any) -> list[Any]:
-    """The variables that a model's `call` uses, which are what evaluation and export need."""
-    return list(getattr(model, "inference_variables", model.weights))
 
 
 def resources_used(path: Path) -> dict[str, float]:

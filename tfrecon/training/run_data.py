@@ -17,6 +17,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.data import check, guards, mixture, pipeline, recipes
 from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
+from tfrecon.models.base import ReconstructionModel
 
 ADAPTATION_IMAGES = 2000
 """Most images that statistics and closed-form parts are fitted to."""
@@ -112,11 +113,11 @@ def keras_dataset(
     return pipeline.keras_dataset(batches, config.fit.hole_weight)
 
 
-def kept_features(config: Config, data: Data, model: Any) -> FeatureCache | None:
+def kept_features(config: Config, data: Data, model: ReconstructionModel) -> FeatureCache | None:
     """The frozen features of the training images, where the run is to keep them on disk."""
     if not config.data.feature_cache_gib or not model.trainable_variables:
         return None
-    if not hasattr(model, "features_key"):
+    if model.features_key is None:
         raise UserError(
             f"model {config.model.name!r} has no frozen features that could be kept; set "
             "data.feature_cache_gib=0"

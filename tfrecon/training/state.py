@@ -10,15 +10,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files
 from tfrecon.base.errors import UserError
+from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.progress import History
 from tfrecon.training.run import (
     BEST,
     STATE,
     TIME,
-    inference_variables,
     peak_memory_gib,
     resources_used,
 )
@@ -56,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._counts: list[dict[str, Any]] = []
         self._running: dict[str, np.ndarray[Any, Any]] = {}
 
-    def restore(self, model: keras.Model) -> None:
+    def restore(self, model: ReconstructionModel) -> None:
         """Puts the state back, if the run has one; else the run starts at step 0."""
         path = self.path / STATE
         if not path.is_file():
@@ -110,7 +110,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def save_weights(self) -> None:
         """Writes ``best.npz``."""
-        variables = self.average.variables if self.average else inference_variables(self.model)
+        variables = self.average.variables if self.average else self.model.inference_variables
         note = {"step": self.step, self.monitor: self.best}
         checkpoint.save(self.path / BEST, {"model": variables}, note)
 
@@ -123,7 +123,7 @@ class Checkpoint(keras.callbacks.Callback):
         groups = {**self._groups(self.model), **_running(self.model)}
         checkpoint.save(self.path / STATE, groups, note)
         self.saved_at = time.monotonic()
-        with images.replacing(self.path / TIME) as temporary:
+        with files.replacing(self.path / TIME) as temporary:
             seconds = self._before + self.saved_at - self._began
             self._peak = max(self._peak, peak_memory_gib())
             so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}
@@ -137,7 +137,7 @@ class Checkpoint(keras.callbacks.Callback):
             if isinstance(callback, kind)
         ]
 
-    def _groups(self, model: keras.Model) -> dict[str, list[Any]]:
+    def _groups(self, model: ReconstructionModel) -> dict[str, list[Any]]:
         groups = {
             "model": kept_variables(model),
             "optimizer": list(model.optimizer.variables),
@@ -147,11 +147,11 @@ class Checkpoint(keras.callbacks.Callback):
         return groups
 
 
-def kept_variables(model: keras.Model) -> list[Any]:
+def kept_variables(model: ReconstructionModel) -> list[Any]:
     """The raw variables of `model` that the state holds, in its order: none that is frozen, and no
     metric's."""
     left_out = {id(v) for variables in _running(model).values() for v in variables}
-    left_out |= {id(v) for v in getattr(model, "frozen_variables", ())}
+    left_out |= {id(v) for v in model.frozen_variables}
     return [variable for variable in model.variables if id(variable) not in left_out]
 
 

@@ -1,9 +1,9 @@
-"""Damage drawn onto clean images. A generator is a closure ``draw(target, seed) -> (input, mask)``.
+"""Damage drawn onto clean images. A damage is a function ``draw(target, seed) -> (input, mask)``.
 
-`target` is (H,W,3) float32 in [0,1] of known H and W, `seed` a pair of integers, the input like the
-target, the mask (H,W,1) with 1 = damaged, where the input is 0, or None for damage without a known
-place; every random value is a function of the seed alone. Options may be ranges,
-``sigma = [0.02, 0.2]``, of which each image draws its own value.
+target: (H,W,3) float32 in [0,1] with H and W known. seed: two integers, on which alone all random
+values depend. input: like the target. mask: (H,W,1) with 1 = damaged, where the input is 0, or None
+where the place of the damage is unknown. An option may be a range, ``sigma = [0.02, 0.2]``, from
+which each image draws a value.
 """
 
 from __future__ import annotations
@@ -24,23 +24,19 @@ from tfrecon.data.damage.quality import blur, downsample, jpeg
 __all__ = ["DAMAGES", "IDENTITY", "Draw", "box_mask", "boxes", "chain", "damage", "identity"]
 
 IDENTITY = Spec("identity")
-"""The damage of models that see the clean image: feature inversion, autoencoders."""
+"""The damage for models that see the clean image: feature inversion, autoencoders."""
 
 
 def identity() -> Draw:
     """No damage: the input is the clean image itself, even where a recipe has damaged files."""
-
-    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
-        return target, None
-
-    return draw
+    return lambda target, seed: (target, None)
 
 
 def chain(*, steps: list[Any]) -> Draw:
-    """Several damages in order, ``steps = ["blur", { name = "boxes", size = 40 }]``: each is drawn
-    onto what the one before left.
+    """Several damages, each drawn onto the result of the one before:
+    ``steps = ["blur", { name = "boxes", size = 40 }]``.
 
-    The mask is the union of theirs, and the input is black inside it whatever came later.
+    The mask is the union of their masks; inside it the input is black whatever the later steps did.
     """
     if not steps:
         raise UserError("damage 'chain' needs at least one step, e.g. steps = ['blur', 'jpeg']")
@@ -48,8 +44,8 @@ def chain(*, steps: list[Any]) -> Draw:
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         image, union = target, None
-        for number, one in enumerate(draws):
-            image, mask = one(image, tf.random.experimental.stateless_fold_in(seed, number))
+        for number, step in enumerate(draws):
+            image, mask = step(image, tf.random.experimental.stateless_fold_in(seed, number))
             if mask is not None:
                 union = mask if union is None else tf.maximum(union, mask)
         return (image, None) if union is None else (image * (1.0 - union), union)
@@ -73,5 +69,5 @@ DAMAGES: dict[str, Callable[..., Draw]] = {
 
 
 def damage(spec: Spec) -> Draw:
-    """The generator that `spec` names."""
+    """The damage that `spec` names. Raises UserError for an unknown name or option."""
     return build(spec, DAMAGES, "damage")

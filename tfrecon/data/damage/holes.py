@@ -1,4 +1,4 @@
-"""Holes of which the place is known: black squares."""
+"""Holes whose place is known: black squares."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tfrecon.base.errors import UserError
 from tfrecon.data.damage.options import Draw
 
 CANDIDATES = 16
-"""Places drawn for each box after the first; the first that overlaps no earlier box is taken."""
+"""Places drawn for each box. A later box takes its first place that overlaps no earlier box."""
 
 
 def boxes(*, count: int = 2, size: int = 75) -> Draw:
     """`count` black squares of `size` pixels, each at a uniform place.
 
-    A box avoids the earlier ones where one of CANDIDATES places does; else it overlaps.
+    A square avoids the earlier ones where any of CANDIDATES places does; else it overlaps.
     """
     if count < 1 or size < 1:
         raise UserError(
@@ -48,7 +48,8 @@ def boxes(*, count: int = 2, size: int = 75) -> Draw:
 
 
 def box_mask(corners: Any, size: int, height: int, width: int) -> Any:
-    """(height,width,1) float32 with 1 inside the squares whose top-left corners are (boxes,2)."""
+    """(height,width,1) float32 with 1 inside squares of `size` pixels. corners: (boxes,2), the row
+    and column of each square's top-left pixel."""
     rows, columns = tf.range(height), tf.range(width)
     top, left = corners[:, 0, None], corners[:, 1, None]
     in_rows = tf.logical_and(rows >= top, rows < top + size)[:, :, None]

@@ -1,4 +1,4 @@
-"""Damage along lines: free-form strokes, which hide, and the scratches and dust of old photos."""
+"""Damage along lines: free-form black strokes, and the scratches and dust of old photos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
 
 VISIBLE = 1 / 255
-"""A pixel counts as damaged when a scratch covers more of it than this."""
+"""A pixel counts as damaged when scratches cover a larger share of it than this."""
 
 
 def strokes(
@@ -22,11 +22,11 @@ def strokes(
     """Free-form strokes, black: `count` zigzag lines of `vertices` corners, `width` pixels thick.
 
     After Yu et al. 2019, Free-form image inpainting with gated convolution (algorithm 1), with the
-    numbers of their code for 256 pixels: from a uniform place, pieces of a normal length of
-    diagonal / 8 ± diagonal / 16 lead by 2π/5 ± 2π/15 to alternate sides of the stroke's heading.
-    The heading is uniform, where their code mirrors whole masks. At 256 pixels the defaults hide
-    15% of an image in the mean, and 4% to 30% of nine in ten. The mask is 1 on the strokes, which
-    are round at the corners.
+    numbers of their code for 256 pixels. A stroke starts at a uniform place. Its pieces turn from
+    its heading by 2π/5 ± 2π/15 (uniform), left and right in turn; their length is normal, the
+    image's diagonal / 8 ± diagonal / 16. The heading is uniform, where their code mirrors whole
+    masks instead. At 256 pixels the defaults hide 15% of an image on average, and 4% to 30% of nine
+    images in ten. The mask is 1 on the strokes, which have round corners.
     """
     counts, corners = span("strokes", "count", count, 1), span("strokes", "vertices", vertices, 1)
     widths = span("strokes", "width", width, 0, above=True)
@@ -66,9 +66,9 @@ def scratches(
     """White scratches and specks of dust as on old photos: `count` bent lines and `dust` specks,
     `width` pixels thick, which cover the image by `strength` of 1.
 
-    Each line and speck draws its own width and strength. Nobody tells a restorer of photos where
-    they are, so the mask is None; with `mask` it shows all pixels covered by more than VISIBLE,
-    and the input is black there.
+    Each line and speck draws its own width and strength. A restorer of old photos does not know
+    where they are, so the mask is None; with ``mask = true`` it is 1 on all pixels of which more
+    than VISIBLE is covered, and the input is black there.
     """
     counts, specks = span("scratches", "count", count, 0), span("scratches", "dust", dust, 0)
     widths = span("scratches", "width", width, 0, above=True)
@@ -90,7 +90,7 @@ def scratches(
 
 
 def _scratch_cover(counts: Any, widths: Any, strengths: Any, size: Any, seed: Any) -> Any:
-    """(H,W): how much of each pixel the lines hide, 0 to 1."""
+    """(H,W): how much of each pixel the lines hide, from 0 to 1."""
     keys = tf.unstack(tf.random.split(seed, 6))
     number, pieces = whole(counts, keys[0]), 3
     length = uniform((min(size) / 4, max(size)), keys[1], [number, 1])
@@ -99,22 +99,23 @@ def _scratch_cover(counts: Any, widths: Any, strengths: Any, size: Any, seed: An
     lengths = length / pieces + tf.zeros([1, pieces])
     points = _walk(uniform((0, 1), keys[4], [number, 2]), lengths, angles, *size)
     starts, ends = (tf.reshape(part, [-1, 2]) for part in (points[:, :-1], points[:, 1:]))
-    own = uniform((0, 1), keys[5], [2, number, 1]) + tf.zeros([1, 1, pieces])
-    thick, strong = (tf.reshape(part, [-1, 1, 1]) for part in tf.unstack(own))
-    reach = (widths[0] + (widths[1] - widths[0]) * thick) / 2.0
-    strong = strengths[0] + (strengths[1] - strengths[0]) * strong
-    inside = _coverage(distances(starts, ends, *size), reach)
-    return tf.maximum(tf.reduce_max(strong * inside, axis=0), 0.0)  # of no line: -inf
+    draws = uniform((0, 1), keys[5], [2, number, 1]) + tf.zeros([1, 1, pieces])
+    thickness, opacity = (tf.reshape(part, [-1, 1, 1]) for part in tf.unstack(draws))
+    reach = (widths[0] + (widths[1] - widths[0]) * thickness) / 2.0
+    opacity = strengths[0] + (strengths[1] - strengths[0]) * opacity
+    covered = opacity * _coverage(distances(starts, ends, *size), reach)
+    return tf.maximum(tf.reduce_max(covered, axis=0), 0.0)  # the maximum over no line is -inf
 
 
 def _coverage(distance: Any, reach: Any) -> Any:
-    """The share of a pixel at `distance` from the middle of a line that a line of half width
-    `reach` hides: linear over the edge, and for thin lines no more than their width."""
+    """The share of a pixel, `distance` pixels from the middle of a line of half width `reach`, that
+    the line hides: it falls linearly over a pixel at the edge, and never exceeds the line's width.
+    """
     return tf.clip_by_value(reach + 0.5 - distance, 0.0, tf.minimum(1.0, 2.0 * reach))
 
 
 def _dust_cover(specks: Any, widths: Any, strengths: Any, size: Any, seed: Any) -> Any:
-    """(H,W): how much of each pixel the specks hide; each is a Gaussian of deviation width / 2."""
+    """(H,W): how much of each pixel the specks hide; each is Gaussian with deviation width / 2."""
     keys = tf.unstack(tf.random.split(seed, 4))
     number = whole(specks, keys[0])
     sigma = uniform(widths, keys[1], [number, 1]) / 2.0
@@ -129,8 +130,9 @@ def _dust_cover(specks: Any, widths: Any, strengths: Any, size: Any, seed: Any) 
 
 
 def _walk(start: Any, lengths: Any, angles: Any, height: int, width: int) -> Any:
-    """(lines, steps + 1, 2) corners, row and column, from `start` in [0,1) by steps of `lengths`
-    in the directions `angles`; a step that would leave the image ends at its border."""
+    """Corners (lines,steps+1,2), row and column in pixels, of lines that begin at `start` (lines,2)
+    in [0,1) and take steps of `lengths` in the directions `angles`, both (lines,steps). A step that
+    would leave the image ends at its border."""
     limit = tf.constant([height - 1, width - 1], tf.float32)
     points = [start * limit]
     steps = lengths[..., None] * tf.stack([tf.sin(angles), tf.cos(angles)], axis=-1)
@@ -140,7 +142,8 @@ def _walk(start: Any, lengths: Any, angles: Any, height: int, width: int) -> Any
 
 
 def distances(starts: Any, ends: Any, height: int, width: int) -> Any:
-    """(segments,H,W): how far the middle of each pixel is from each segment, (segments,2) ends."""
+    """(segments,H,W): the distance of each pixel's middle from each segment, in pixels. starts and
+    ends: (segments,2), row and column."""
     along = ends - starts
     square = tf.maximum(tf.reduce_sum(tf.square(along), axis=1), 1e-12)[:, None, None]
     rows = tf.range(height, dtype=tf.float32)[None, :, None] - starts[:, 0, None, None]

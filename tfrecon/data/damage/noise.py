@@ -1,4 +1,4 @@
-"""Noise of sensors and transmission, drawn for each value or pixel on its own; no mask."""
+"""Noise of sensors and transmission, independent for each value or pixel; no mask."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfrecon.data.damage.options import Amount, Draw, span, uniform
 def gaussian_noise(*, sigma: Amount = 0.1) -> Draw:
     """Normal noise of standard deviation `sigma`, in units of the range [0,1].
 
-    The result is clipped to [0,1], so near black and white the deviation is smaller.
+    The result is clipped to [0,1], so the deviation is smaller near black and white.
     """
     ends = span("gaussian_noise", "sigma", sigma, 0)
 
@@ -25,9 +25,9 @@ def gaussian_noise(*, sigma: Amount = 0.1) -> Draw:
 
 
 def poisson_noise(*, peak: Amount = 30.0) -> Draw:
-    """Photon noise, Poisson(peak · x) / peak: mean x and variance x / peak, clipped at 1.
+    """Photon noise, Poisson(peak · x) / peak, clipped at 1: mean x, variance x / peak.
 
-    `peak` is the number of photons that a white value counts; fewer are noisier.
+    `peak` is the number of photons of a white value; fewer give more noise.
     """
     ends = span("poisson_noise", "peak", peak, 0, above=True)
 
@@ -43,10 +43,7 @@ def poisson_noise(*, peak: Amount = 30.0) -> Draw:
 
 
 def salt_and_pepper(*, share: Amount = 0.05) -> Draw:
-    """A `share` of the pixels, all channels at once, becomes white or black, either with one half.
-
-    Each pixel is drawn on its own, so `share` is the expected one.
-    """
+    """Each pixel becomes white or black with probability `share` / 2 each, in all its channels."""
     ends = span("salt_and_pepper", "share", share, 0, 1)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""What generators share: the contract of a draw, and options that are a value or a range."""
+"""What damages share: the type of a draw, and options that are a value or a range."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ Draw = Callable[[Any, Any], tuple[Any, Any]]
 """``draw(target, seed) -> (input, mask)``; see `tfrecon.data.damage`."""
 
 Amount = float | tuple[float, float]
-"""A number, or ``[lowest, highest]``, of which each image draws its own uniformly."""
+"""A number, or ``[lowest, highest]``, from which each image draws uniformly."""
 
 Count = int | tuple[int, int]
-"""A whole number, or ``[fewest, most]``, of which each image draws its own uniformly."""
+"""A whole number, or ``[fewest, most]``, from which each image draws uniformly."""
 
 
 def span(
     damage: str, option: str, value: Any, low: float, high: float = math.inf, *, above: bool = False
 ) -> tuple[Any, Any]:
-    """(lowest, highest) of an Amount or Count whose ends lie in [low, high], or in (low, high]
-    with `above`.
-
-    Raises UserError naming damage, option and value.
-    """
+    """(lowest, highest) of an Amount or Count. Raises UserError, naming damage, option and value,
+    unless they are in order and lie in [low, high], or with `above` in (low, high]."""
     ends = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(ends) != 2 or not ends[0] <= ends[1]:
         raise UserError(
@@ -50,5 +47,5 @@ def uniform(ends: tuple[float, float], seed: Any, shape: Sequence[Any] = ()) -> 
 
 
 def whole(ends: tuple[int, int], seed: Any) -> Any:
-    """A scalar int32, each whole number from lowest to highest equally likely."""
+    """A scalar int32; each whole number from lowest to highest is equally likely."""
     return tf.random.stateless_uniform([], seed, ends[0], ends[1] + 1, tf.int32)

@@ -1,4 +1,4 @@
-"""What lenses, files and small sensors lose: blur, JPEG blocks, resolution; no mask."""
+"""Loss of quality in lenses, files and small sensors: blur, JPEG, low resolution; no mask."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whol
 def blur(*, sigma: Amount = 1.5) -> Draw:
     """Gaussian blur of standard deviation `sigma` pixels.
 
-    At the border the weights that fall outside are left out and the others sum to 1.
+    At the border the weights inside the image are scaled to sum to 1.
     """
     ends = span("blur", "sigma", sigma, 0, above=True)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         width = uniform(ends, seed)
         rows, columns = (_gaussian(extent, width) for extent in target.shape[:2])
-        # As two matrix products: any size of image and of blur, without padding.
+        # Two matrix products serve any size of image and any blur, without padding.
         return tf.einsum("ij,kl,jlc->ikc", rows, columns, target), None
 
     return draw
 
 
 def _gaussian(extent: int, sigma: Any) -> Any:
-    """(extent, extent): row i weighs the pixels around i, and sums to 1."""
+    """(extent,extent): row i holds the weights of all pixels for pixel i, which sum to 1."""
     places = tf.range(extent, dtype=tf.float32)
     return tf.nn.softmax(-tf.square((places[:, None] - places) / sigma) / 2.0)
 
 
 def jpeg(*, quality: Count = 30) -> Draw:
-    """What is left of the image after a JPEG file of `quality`, 1 to 100, colour at half size."""
+    """The image as a JPEG file of `quality` (1 to 100) keeps it, with colour at half resolution."""
     ends = span("jpeg", "quality", quality, 1, 100)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
@@ -47,8 +47,7 @@ def jpeg(*, quality: Count = 30) -> Draw:
 
 
 def downsample(*, factor: Amount = 2.0) -> Draw:
-    """Area averages of `factor` × `factor` pixels, brought back to the old size by bicubic
-    interpolation."""
+    """Area averages over `factor` × `factor` pixels, then bicubic interpolation to the old size."""
     ends = span("downsample", "factor", factor, 1)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:

@@ -42,13 +42,15 @@ class Decoder:
     pooling: int = 1
 
 
-def pooled(x: Any, pooling: int) -> tuple[Any, int]:
-    """Features averaged over squares of `pooling` positions, and how many doublings that adds.
+def features(channels: int, doublings: int, pooling: int) -> tuple[Any, Any, int]:
+    """A decoder's input, that averaged over squares of `pooling` positions, and the number of
+    doublings from there to the image.
 
     Raises UserError unless `pooling` is a power of two.
     """
     if pooling < 1 or pooling & (pooling - 1):
         raise UserError(f"a decoder's pooling must be 1, 2, 4, … and not {pooling}")
-    if pooling == 1:
-        return x, 0
-    return layers.AveragePooling2D(pooling, name="pooling")(x), pooling.bit_length() - 1
+    x = inputs = keras.Input((None, None, channels), name="features")
+    if pooling > 1:
+        x = layers.AveragePooling2D(pooling, name="pooling")(x)
+    return inputs, x, doublings + pooling.bit_length() - 1

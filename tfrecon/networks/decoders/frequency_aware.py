@@ -18,18 +18,13 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def frequency_aware(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 64,
-    depth: int = 1,
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 1,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): low and high frequencies apart, fused, then enlarged.
 
     The low frequencies are the 3×3 means of the features, the high ones the rest; each branch is a
@@ -41,9 +36,7 @@ def frequency_aware(
     at_least("option 'width' of decoder 'frequency_aware'", width, 1)
     at_least("option 'depth' of decoder 'frequency_aware'", depth, 0)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
-    doublings += more
+    inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
     low = layers.AveragePooling2D(3, 1, "same", name="low")(x)
     high = layers.Subtract(name="high")([x, low])

@@ -8,20 +8,14 @@ from keras import layers
 from tfrecon.base.errors import at_least
 from tfrecon.layers.depth_to_space import DepthToSpace
 from tfrecon.networks.blocks import convolution, grid_widths, residual_block, seeded
-from tfrecon.networks.decoders.decoder import Decoder, RidgeOptions, pooled
+from tfrecon.networks.decoders.decoder import Decoder, RidgeOptions, features
 
 
 def residual(
-    *,
-    channels: int,
-    doublings: int,
-    width: int = 64,
-    depth: int | None = None,
-    kernel_size: int | None = None,
-    penalty: float | None = None,
-    pooling: int = 1,
+    *, channels: int, doublings: int, width: int = 64, depth: int | None = None,
+    kernel_size: int | None = None, penalty: float | None = None, pooling: int = 1,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """Ridge regression, and residual 3×3 blocks that predict what it leaves.
 
     One stage a grid, from the tap's to half the image's, then depth-to-space. Blocks are
@@ -43,10 +37,8 @@ def residual(
     if depth is not None:
         at_least("option 'depth' of decoder 'residual'", depth, 1)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
-    steps = doublings + more
-    widths = grid_widths(width, steps)
+    inputs, x, doublings = features(channels, doublings, pooling)
+    widths = grid_widths(width, doublings)
     last = 4 if len(widths) == 1 else 3
     depths = [depth or 2] * (len(widths) - 1) + [depth or last]
     x = convolution(x, widths[0], 3, start, "enter")
@@ -56,7 +48,7 @@ def residual(
             x = DepthToSpace(name=f"up{stage}")(x)
         for block in range(blocks):
             x = residual_block(x, start, f"stage{stage}_block{block}")
-    factor = 2 if steps else 1
+    factor = 2 if doublings else 1
     x = convolution(x, 3 * factor**2, 3, start, "head", scale=0.0)
     x = layers.Activation("linear", dtype="float32", name="float32")(x)
     x = DepthToSpace(factor, dtype="float32", name="pixels")(x)

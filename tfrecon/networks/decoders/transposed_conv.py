@@ -10,18 +10,13 @@ from keras import layers
 from tfrecon.base.errors import at_least
 from tfrecon.layers.normalization import normalization
 from tfrecon.networks.blocks import convolution, seeded
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def transposed_conv(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 32,
-    depth: int = 0,
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 32, depth: int = 0,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3) in [0,1]: a sigmoid after n transposed convolutions.
 
     Each doubling is 4×4 with stride 2, batch normalisation and ReLU, and halves the channels, but
@@ -32,10 +27,9 @@ def transposed_conv(
     at_least("option 'width' of decoder 'transposed_conv'", width, 1)
     at_least("option 'depth' of decoder 'transposed_conv'", depth, 0)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
+    inputs, x, doublings = features(channels, doublings, pooling)
     filters = channels
-    for stage in range(1, doublings + more + 1):
+    for stage in range(1, doublings + 1):
         filters = max(width, filters // 2)
         x = layers.Conv2DTranspose(
             filters, 4, 2, "same", kernel_initializer=start(2.0), name=f"up{stage}"

@@ -17,18 +17,13 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def wavelet(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 64,
-    depth: int = 2,
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 2,
     seed: int | None = None,
-) -> Decoder:
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): a small image, then n inverse Haar transforms.
 
     At the tap's grid the network predicts the low-pass image LL; there and at each finer grid up
@@ -41,9 +36,7 @@ def wavelet(
     at_least("option 'width' of decoder 'wavelet'", width, 1)
     at_least("option 'depth' of decoder 'wavelet'", depth, 0)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
-    doublings += more
+    inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
     x = convolution(
         x, widths[0], 3, start, "embed", scale=2.0, activation="relu", strides=1 if doublings else 2

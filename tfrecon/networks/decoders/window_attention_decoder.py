@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.window_attention import WindowAttention
+from tfrecon.layers.attention import WindowAttention
 from tfrecon.networks.blocks import (
     BLOCK_SCALE,
     Start,
@@ -19,20 +19,13 @@ from tfrecon.networks.blocks import (
     residual_block,
     seeded,
 )
-from tfrecon.networks.decoders.decoder import Decoder, pooled
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 def attention(
-    *,
-    channels: int,
-    doublings: int,
-    pooling: int = 1,
-    width: int = 64,
-    depth: int = 2,
-    heads: int = 4,
-    window: int = 8,
-    seed: int | None = None,
-) -> Decoder:
+    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 2,
+    heads: int = 4, window: int = 8, seed: int | None = None,
+) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): `depth` transformer blocks at the tap's grid, then ×2s.
 
     Attention is inside windows of `window` positions a side, every other block with the windows
@@ -44,9 +37,7 @@ def attention(
     for name, (value, least) in options.items():
         at_least(f"option {name!r} of decoder 'attention'", value, least)
     start = seeded(seed)
-    inputs = keras.Input((None, None, channels), name="features")
-    x, more = pooled(inputs, pooling)
-    doublings += more
+    inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
     if widths[0] % heads:
         raise UserError(

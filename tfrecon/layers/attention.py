@@ -1,4 +1,4 @@
-"""Self-attention inside small windows of a map: memory grows with the map, not with its square."""
+"""Attention: over all positions of a map, and inside small windows of it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,65 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class WindowAttention(layers.Layer):
-    """Multi-head self-attention in windows, with relative position bias (Liu et al. 2021, eq. 4).
+class Attention(keras.layers.Layer):
+    """Scaled dot-product attention of `heads` heads (Vaswani et al. 2017, eq. 1), without weights.
 
-    `shift` moves the windows by so many positions up and to the left; layers with and without a
-    shift by turns let neighbouring windows exchange. A map of any size is padded to whole windows,
-    and nothing attends to the padding. Scores are (B, windows, heads, window², window²).
+    Takes queries (B,…,C) and keys and values side by side (B,…,2C), each on any grid.
     """
 
-    def __init__(self, heads: int, window: int, shift: int = 0, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, heads: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.heads = heads
+
+    def call(self, queries: Any, keys_values: Any) -> Any:
+        """The weighted mean of the values for each query, in the queries' shape (B,…,C)."""
+        width = queries.shape[-1]
+        channels = width // self.heads
+        keys, values = keys_values[..., :width], keys_values[..., width:]
+        q, k, v = (self._heads(x, channels) for x in (queries, keys, values))  # (B,N,heads,c)
+        scores = ops.einsum("bqhc,bkhc->bhqk", q * channels**-0.5, k)
+        mixed = ops.einsum("bhqk,bkhc->bqhc", ops.softmax(scores), v)
+        return ops.reshape(mixed, ops.shape(queries))
+
+    def _heads(self, x: Any, channels: int) -> Any:
+        return ops.reshape(x, (ops.shape(x)[0], -1, self.heads, channels))
+
+    def compute_output_shape(self, queries_shape: Any, keys_values_shape: Any) -> Any:
+        """That of the queries."""
+        return queries_shape
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class WindowAttention(keras.layers.Layer):
+    """Multi-head self-attention in windows, with relative position bias (Liu et al. 2021, eq. 4).
+
+    Memory grows with the map, not with its square: scores are (B, windows, heads, window²,
+    window²). `shift` moves the windows by that many positions up and to the left; a layer with a
+    shift after one without lets neighbouring windows exchange. A map of any size is padded to whole
+    windows, and nothing attends to the padding.
+    """
+
+    def __init__(self, heads: int, window: int, shift: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.heads, self.window, self.shift = heads, window, shift
         place = np.indices((window, window)).reshape(2, -1)
         rows, columns = place[:, :, None] - place[:, None, :] + window - 1
         self._offsets = rows * (2 * window - 1) + columns  # (window², window²)
 
     def build(self, shape: Any) -> None:
-        """A bias for each offset between two positions of a window, and each head."""
+        """A bias for each head and each offset between two positions of a window."""
         offsets = (2 * self.window - 1) ** 2
         self.position_bias = self.add_weight(
             shape=(self.heads, offsets), initializer="zeros", name="position_bias"
         )
 
     def call(self, qkv: Any) -> Any:
-        """Queries, keys and values (B,h,w,3C), in this order, to (B,h,w,C), C a multiple of heads.
-
-        The heads are consecutive channels.
-        """
+        """Queries, keys and values side by side (B,h,w,3C) to (B,h,w,C). Each head takes C/heads
+        consecutive channels of each."""
         batch, height, width = tf.unstack(tf.shape(qkv)[:3])
         window, channels = self.window, qkv.shape[-1] // 3
         size = channels // self.heads
@@ -58,14 +86,9 @@ class WindowAttention(layers.Layer):
         """A third of the channels."""
         return (*shape[:-1], shape[-1] // 3)
 
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        own = {"heads": self.heads, "window": self.window, "shift": self.shift}
-        return {**super().get_config(), **own}
-
     def _bias(self, height: Any, width: Any) -> Any:
-        """(m·n, heads, window², window²): by offset, and far below zero at padded keys."""
-        # Along the second axis, since gathering rows would make the gradient a sparse one.
+        """(m·n, heads, window², window²): each offset's bias, far below zero at padded keys."""
+        # Gathered along the second axis: gathering rows would make the gradient sparse.
         by_offset = tf.gather(ops.cast(self.position_bias, "float32"), self._offsets, axis=1)
         real = self._windows(tf.ones((1, height, width, 1)))  # (1,m,n,window²,1)
         real = tf.reshape(real, (-1, 1, 1, self.window**2))

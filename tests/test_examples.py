@@ -1,0 +1,157 @@
+"""Every program of examples/ and every Python block of the README runs, with small settings."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import shutil
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+from PIL import Image
+
+import tfrecon
+from tfrecon import evaluate, export, fit
+from tfrecon.training.run import open_run
+
+REPOSITORY = Path(__file__).parents[1]
+EXAMPLES = REPOSITORY / "examples"
+
+TESTED = {
+    "plain_keras", "inversion", "circles", "own_model", "own_parts", "own_callback", "scores",
+    "serving",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """Each example runs in an empty folder; names like `own_parts.fog` are those of examples/."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return tmp_path
+
+
+def example(name: str):
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The run of own_callback.py, evaluated: what the examples that need a run are given."""
+    path = tmp_path_factory.mktemp("run") / "checkpoints/small"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLES)
+        example("own_callback").main(str(path), size=32, filters=4, steps=20, psnr=0.0)
+    assert evaluate.main([str(path), "--no-slow", "--limit", "3"]) == 0
+    return path
+
+
+def test_each_is_tested_here_and_says_how_long_it_takes():
+    paths = sorted(EXAMPLES.rglob("*.py"))
+    assert {path.stem for path in paths} == TESTED
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        assert re.search(r"minute|second", ast.get_docstring(ast.parse(text)) or ""), path.name
+        assert len(text.splitlines()) <= 90, f"{path.name} is longer than one idea"
+        assert f"`{path.relative_to(EXAMPLES).as_posix()}`" in listed
+
+
+def test_plain_keras(capsys):
+    example("plain_keras").main(size=32, filters=4, steps=2, epochs=1)
+    said = capsys.readouterr().out
+    psnr = float(re.search(r"test: ([\d.]+) dB", said)[1])
+    assert 5 < psnr < 60 and "(4, 32, 32, 3) restored, like (4, 32, 32, 3)" in said
+
+
+def test_inversion(capsys, here):
+    example("inversion").main(size=32, epochs=1, weights=None)
+    assert float(re.search(r"fire3: ([\d.]+) dB", capsys.readouterr().out)[1]) > 5
+    assert Image.open(here / "inversion.png").size == (4 * 32, 2 * 32)
+
+
+def test_own_recipe(here):
+    shutil.copytree(EXAMPLES / "data_pipelines", here / "data_pipelines")
+    assert fit.main(["--data", "circles", "--root", "drawn", "--prepare"]) == 0
+    everything = tfrecon.samples(tfrecon.Spec("circles"), here / "drawn", "train")
+    bright = tfrecon.samples(tfrecon.Spec("circles", {"dark": False}), here / "drawn", "train")
+    assert len({path.read_bytes() for path in (here / "drawn").iterdir()}) == 60, "all differ"
+    assert 0 < len(bright) < len(everything)
+    small = ("model.width=4", "data.image_size=32", "data.load_size=32", "data.crop_size=32")
+    settings = [part for setting in small for part in ("--set", setting)]
+    data = ["--data", "circles", "--root", "drawn", "--set", "data.damage.size=8"]
+    arguments = ["--model", "residual_unet", "--steps", "1", *data, *settings]
+    assert fit.main(arguments) == 0
+    assert open_run(here / "checkpoints/residual_unet_circles").config.data.recipe.name == "circles"
+
+
+def test_own_model(here):
+    example("own_model").main("run", size=32, steps=3)
+    trained = open_run(here / "run")
+    assert trained.config.model.name == "own_model.small_network"
+    restored = trained.load_model()(np.zeros((1, 32, 32, 4), np.float32), training=False)
+    assert restored.shape == (1, 32, 32, 3)
+    assert export.main(["run"]) == 0
+
+
+def test_own_parts(here, capsys):
+    example("own_parts").main("run", size=32, steps=3, weights=None)
+    assert (
+        evaluate.main(["run", "--no-slow", "--limit", "2", "--metric", "own_parts.sharpness"]) == 0
+    )
+    assert "sharpness" in (here / "run/report/summary.md").read_text(encoding="utf-8")
+
+
+def test_own_callback(run):
+    assert len((run / "history.csv").read_text().splitlines()) == 1 + 1, "stopped after one epoch"
+
+
+def test_scores(run, capsys):
+    example("scores").main(str(run))
+    said = capsys.readouterr().out
+    assert "damaged input" in said and "small" in said and "shape: (3, 2)" in said
+
+
+def test_serving(run, here, capsys):
+    assert export.main([str(run), "--out", "exports/small"]) == 0
+    fakes.save(here / "photo.png", fakes.photo(40, 52, seed=1))
+    fakes.save(here / "mask.png", np.full((40, 52), 255, np.uint8))
+    example("serving").main("exports/small", "photo.png", "restored.png", "mask.png")
+    assert Image.open(here / "restored.png").size == (52, 40)
+    tree = ast.parse((EXAMPLES / "serving.py").read_text(encoding="utf-8"))
+    names = {getattr(node, "module", None) for node in ast.walk(tree)}
+    names |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+    assert names - {None} == {"__future__", "sys", "tensorflow"}
+
+
+# --- the README -----------------------------------------------------------------------------------
+
+SMALLER = {
+    "image_size=128": "image_size=32",
+    "base_filters=16": "base_filters=4, discriminator_filters=4",
+    "steps_per_epoch=100": "steps_per_epoch=2",
+    'backbone="vgg16", taps=["block1"]': 'backbone="squeezenet1_1", taps=["fire3"], weights=None',
+    "epochs=10": "epochs=1",
+    'Spec("boxes")': 'Spec("boxes", {"size": 8})',
+}
+"""What is put in the place of the README's settings, so that each block takes seconds."""
+
+
+def test_the_readmes_python_runs(here):
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 2
+    given = {
+        "photos": sorted(fakes.photo_folder(here / "photos", 4).rglob("photo_*")),
+        "images": np.random.default_rng(0).random((8, 32, 32, 3), np.float32),
+    }
+    replaced = "\n".join(blocks)
+    for old, new in SMALLER.items():
+        assert old in replaced, f"the README no longer says {old}; change SMALLER with it"
+        replaced = replaced.replace(old, new)
+    exec(compile(replaced, "README.md", "exec"), given)
+    assert given["restored"].shape == (4, 32, 32, 3)
+    assert given["model"](given["images"]).shape == (8, 32, 32, 3)

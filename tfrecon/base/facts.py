@@ -1,0 +1,130 @@
+"""What ships beside the library: configurations, recipes of data sets, key formats of competitions.
+
+In a checkout they are folders of the repository, in an installed wheel they are part of the package
+`tfrecon`; `folder` finds them in both, whatever the working folder and ``sys.path`` are.
+
+A user's own recipe is a file ``data_pipelines/NAME.py`` in the working folder, a user's own key
+format a file ``kaggle_submission/NAME.py``; each is used by its NAME. A file named like one that
+ships is left alone: the one that ships is used, and a line on stderr says so.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.plugins import imported
+
+CONFIGS, RECIPES, COMPETITIONS = "configs", "data_pipelines", "kaggle_submission"
+"""The folders of what ships."""
+
+WHAT = {RECIPES: "recipe", COMPETITIONS: "competition"}
+"""What a module of each folder is called in error messages."""
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def folder(kind: str) -> Path:
+    """The folder of what ships: inside the package (a wheel), or else beside it (a checkout)."""
+    inside = PACKAGE / kind
+    return inside if inside.is_dir() else PACKAGE.parent / kind
+
+
+def configurations() -> dict[str, Path]:
+    """Name → file of the configurations and studies that ship, e.g. ``pix2pix/demo``, sorted."""
+    top = folder(CONFIGS)
+    paths = sorted(top.rglob("*.toml"))
+    return {path.relative_to(top).with_suffix("").as_posix(): path for path in paths}
+
+
+def configuration(name: str) -> Path:
+    """The file that `name` stands for: a path that exists, or else the name of a configuration that
+    ships, with or without ``.toml`` and a leading ``configs/``.
+
+    Raises UserError with the nearest name for one that is neither.
+    """
+    path, known = Path(name), configurations()
+    short = name.removeprefix(f"{CONFIGS}/").removesuffix(".toml")
+    if short in known and not path.is_file():
+        return known[short]
+    if path.exists():
+        return path
+    near = difflib.get_close_matches(short, known, n=1)
+    raise UserError(
+        f"configuration file {name!r} does not exist, and none that ships is called {short!r}; "
+        + (f"did you mean {near[0]!r}?" if near else "fit --list configs prints those")
+    )
+
+
+def purpose(path: Path) -> str:
+    """The first line of the comment at the head of a configuration: what it is for."""
+    with path.open(encoding="utf-8") as file:
+        return file.readline().lstrip("#").strip()
+
+
+def shipped(kind: str) -> dict[str, Path]:
+    """Name → file of the recipes or key formats that ship, sorted by name."""
+    return _modules(folder(kind))
+
+
+def of_user(kind: str) -> dict[str, Path]:
+    """Name → file of the recipes or key formats in the working folder, sorted by name."""
+    here = Path.cwd() / kind
+    return {} if here.resolve() == folder(kind).resolve() else _modules(here)
+
+
+def module(kind: str, name: str, needs: Sequence[str]) -> Any:
+    """The recipe or key format called `name`: one that ships, one of the user's working folder, or,
+    with dots in its name, whatever `imported` gives.
+
+    Raises UserError for an unknown name, and for a module that lacks an attribute of `needs`.
+    """
+    what, ships, users = WHAT[kind], shipped(kind), of_user(kind)
+    if "." in name:
+        loaded = imported(name, what)
+    elif name in ships:
+        if name in users:
+            _say_not_used(what, name, users[name])
+        loaded = _loaded(f"{PACKAGE.name}.{kind}.{name}", ships[name])
+    elif name in users:
+        loaded = _loaded(f"user_{kind}_{name}", users[name])
+    else:
+        raise unknown(what, name, {*ships, *users})
+    for attribute in needs:
+        if not hasattr(loaded, attribute):
+            raise UserError(f"{what} {name!r} has no {attribute!r}; it needs {' and '.join(needs)}")
+    return loaded
+
+
+def _modules(place: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(place.glob("*.py")) if path.stem != "__init__"}
+
+
+@functools.cache
+def _loaded(name: str, path: Path) -> ModuleType:
+    """The module in a file, under a name that hides no other; run once in a process."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{str(path)!r} cannot be read as a Python file")
+    made = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(made)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{str(path)!r} cannot be imported ({error}); install it") from error
+    return made
+
+
+@functools.cache  # said once in a process
+def _say_not_used(what: str, name: str, path: Path) -> None:
+    print(
+        f"{what} {name!r} is the one of tfrecon; {str(path)!r} has the same name and is not used "
+        "(rename it to use it)",
+        file=sys.stderr,
+    )

@@ -1,0 +1,140 @@
+"""The model contract: every fact that training, inference and reports ask of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import keras
+
+from tfrecon.base.errors import UserError
+from tfrecon.layers.ranges import Composite
+
+if TYPE_CHECKING:
+    from tfrecon.models.extractor import Extractor
+
+SHALLOWEST, DEEPEST = 3, 8
+
+
+class ReconstructionModel(keras.Model):
+    """From images to images: `model(x, training=False)` takes float32 images in [0,1], (B,H,W,3) or
+    (B,H,W,4) with a mask as the last channel (1 = damaged), and returns images (B,H,W,3) in [0,1].
+
+    The library reads the attributes below and looks for no others. Each has the value of a model
+    that has nothing to say; a subclass overrides those that differ. A plain Keras model becomes one
+    of these by `tfrecon.models.supervised.wrapped`.
+    """
+
+    size_multiple: int = 1
+    """The sides of the images that it takes are multiples of so many pixels, …"""
+    smallest_size: int = 1
+    """… and at least so many pixels."""
+    fixed_size: int | None = None
+    """The only side in pixels that it takes; larger photos go through it in tiles. None: any."""
+    weighs_pixels: bool = True
+    """Whether its loss is one of pixels, so that `fit.hole_weight` can weigh them."""
+    refine_steps: int = 0
+    """Steps of gradient descent on the pixels at inference. Training sets it to 0."""
+    adapts_to: Literal["input", "target"] | None = None
+    """The images that `adapt` is given before the first step; None: it is not called."""
+    makes_samples: bool = False
+    """Whether it makes several answers to one photo, by `sample`."""
+    is_latent: bool = False
+    """Whether its answers come out of an autoencoder, which `bound` is the limit of."""
+    extractor: Extractor | None = None
+    """Reads the frozen features that it sees of an image; None: it sees the image."""
+    tap_stride: int = 1
+    """Pixels a side for one position of the finest of those features."""
+    features_key: str | None = None
+    """What `raw_features` depend on beside the image; None: it has none that could be kept."""
+    fingerprint: str | None = None
+    """A hash of its frozen weights, which no checkpoint holds; None: it has none."""
+
+    @property
+    def inference_variables(self) -> list[Any]:
+        """The variables that `call` uses: what moving averages, ``best.npz`` and exports hold."""
+        return list(self.weights)
+
+    @property
+    def optimized_variables(self) -> list[Any]:
+        """The variables that the optimizer updates, in the order that `train_step` gives them."""
+        return list(self.trainable_variables)
+
+    @property
+    def frozen_variables(self) -> list[Any]:
+        """The variables that no checkpoint holds, because a configuration rebuilds them."""
+        return []
+
+    @property
+    def monitored(self) -> list[str]:
+        """The names of its own losses that validation reports."""
+        return [metric.name for metric in self.metrics]
+
+    def adapt(self, batches: Iterable[Any], images: int) -> None:
+        """Fits what is not learned by gradients in one pass over `batches` of images (B,H,W,3),
+        `images` in all. Called before the first step where `adapts_to` says so."""
+        raise NotImplementedError
+
+    def raw_features(self, images: Any) -> list[Any]:
+        """What frozen networks say of images (B,H,W,3): the model can be trained on it in the place
+        of x. Asked for where `features_key` is set."""
+        raise NotImplementedError
+
+    def sample(self, x: Any, draw: Any) -> Any:
+        """The answer to x that the whole number `draw` chooses, (B,H,W,3) in [0,1]. Asked for where
+        `makes_samples` is set."""
+        raise NotImplementedError
+
+    def bound(self, x: Any, y: Any) -> Any:
+        """The best that samples could be, (B,H,W,3) in [0,1], where the truth is `y` (B,H,W,3).
+        Asked for where `is_latent` is set."""
+        raise NotImplementedError
+
+
+class FromOptions(ReconstructionModel):
+    """A model that is made of `options` alone, the options of its builder: they are what Keras
+    saves of it beside its weights."""
+
+    options: dict[str, Any]
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {"name": self.name, **self.options}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> FromOptions:
+        """The model that `get_config` describes, with fresh weights."""
+        options = dict(config)
+        name = options.pop("name")
+        return cls(options, name=name)
+
+
+def composed(x: Any, restored: Any, composite: bool) -> keras.Model:
+    """The network from `x` (B,H,W,3 or 4) to `restored` (B,H,W,3); with `composite` and a mask the
+    known pixels of x pass through unchanged."""
+    if composite and x.shape[-1] == 4:
+        restored = Composite(name="composite")(x[..., :3], restored, x[..., 3:])
+    return keras.Model(x, restored, name="generator")
+
+
+def halvings(model: str, image_size: int) -> int:
+    """How often a network can halve a side of `image_size` pixels, `DEEPEST` times at most.
+
+    Raises UserError where that is less than `SHALLOWEST` times.
+    """
+    depth = min(DEEPEST, (image_size & -image_size).bit_length() - 1)
+    if depth < SHALLOWEST:
+        raise UserError(
+            f"{model} cannot take data.image_size = {image_size}: it halves the side, so it must "
+            f"be a multiple of {2**SHALLOWEST}; the published size is 256"
+        )
+    return depth
+
+
+def refuse_masks(model: str, mask: bool) -> None:
+    """Raises UserError for data with masks."""
+    if mask:
+        raise UserError(
+            f"model {model!r} sees whole images and takes no masks; set data.damage=identity, or "
+            "choose a restoration model"
+        )
