@@ -60,10 +60,10 @@ def made_up(folder: Path, images: int = 40, taps: bool = True, seeds: int = 1) -
             runs[0].path.mkdir(parents=True, exist_ok=True)
             own = scores(random, 3 - 1.5 * t + (0, 0.4, 0.45)[d], hardness)
             write_history(runs[0].path, float(own["psnr"].mean()))
-            seed_means = {
-                column: [float(values.mean()) + 0.01 * seed for seed in range(seeds)]
-                for column, values in own.items()
-            }
+            seed_means = [
+                {column: float(values.mean()) + 0.01 * seed for column, values in own.items()}
+                for seed in range(seeds)
+            ]
             facts = {}
             if taps:
                 pixels = 256**2 if stride is None else stride**2

@@ -170,5 +170,8 @@ def test_seeds_of_a_cell_are_averaged_image_by_image():
     both = {"cell": [scored("s0", [1, 2]), scored("s1", [3, 6], seed=1)]}
     found = compare("seeds", both)
     (result,) = found.results
-    assert list(found.values("cell", "psnr")) == [2, 4] and result.seed_means["psnr"] == [1.5, 4.5]
+    assert list(found.values("cell", "psnr")) == [2, 4] and result.seed_means == [
+        {"psnr": 1.5},
+        {"psnr": 4.5},
+    ]
     assert (result.cost.train_minutes, result.cost.parameters) == (2.5, 5)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tfrecon.base.errors import UserError
@@ -20,6 +22,8 @@ from tfrecon.reports.scores import Summary, Values
 from tfrecon.training.run import Run
 
 REPORT = "report"
+
+KEYS = ("region", "metric", "image")
 
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a damaged report raises."""
@@ -52,16 +56,21 @@ class Scored:
 class Result:
     """One row of a comparison: a run, or the runs of a cell that differ in their seed only.
 
-    `labels`: axis → label, empty outside a study. `seed_means`: column → the mean over the images
-    of each seed. `cost` is the mean over seeds.
+    `labels`: axis → label, empty outside a study. `seed_means`: of each seed, column → the mean
+    over the images. `cost` is the mean over seeds.
     """
 
     name: str
     runs: Sequence[Run]
     labels: Mapping[str, str]
-    seed_means: Mapping[str, Sequence[float]]
+    seed_means: Sequence[Mapping[str, float]]
     cost: Cost
     facts: Mapping[str, Any]
+
+    def seed_spread(self, column: str) -> float:
+        """Standard deviation of the seeds' means; NaN for one seed."""
+        means = [of_seed[column] for of_seed in self.seed_means]
+        return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
 
     @property
     def baselines(self) -> Sequence[str]:
@@ -195,14 +204,25 @@ def compare(
         )
     if not MEASURES[metric].can_rank:
         raise UserError(f"runs cannot be ranked by {metric!r}: neither less nor more is better")
-    ids = scores.images_of(every[0].own_scores)
-    frames: dict[str, pl.DataFrame] = {}
+    places = every[0].own_scores.select(KEYS)  # images and columns of all, in the first's order
+    for scored in every[1:]:
+        places = places.join(scored.own_scores, on=KEYS, how="semi", maintain_order="left")
+
+    def rows(name: str, values: pl.DataFrame) -> pl.DataFrame:
+        """The mean of the values at each place, null where there is none, as those of `name`."""
+        means = values.group_by(KEYS).agg(pl.col("value").mean())
+        placed = places.join(means, on=KEYS, how="left", maintain_order="left")
+        return placed.select(pl.lit(name).alias("method"), *KEYS, "value")
+
     results: list[Result] = []
+    frames: dict[str, pl.DataFrame] = {}
     for name, seeds in groups.items():
-        by_seed = [_values(scored, scored.method, columns, ids) for scored in seeds]
-        means = {column: sum(own[column] for own in by_seed) / len(seeds) for column in columns}
-        frames[name] = scores.frame(name, ids, means)
-        seed_means = {column: [scores.mean(own[column]) for own in by_seed] for column in columns}
+        frames[name] = rows(name, pl.concat([scored.own_scores for scored in seeds]))
+        by_seed = [scores.arrays(scored.own_scores) for scored in seeds]
+        seed_means = [
+            {column: scores.mean(values) for (_, column), values in of_seed.items()}
+            for of_seed in by_seed
+        ]
         results.append(
             Result(
                 name, [scored.run for scored in seeds], (labels or {}).get(name, {}), seed_means,
@@ -212,27 +232,15 @@ def compare(
     baselines: dict[str, pl.DataFrame] = {}
     for scored in every:
         for method in scored.facts.get("baselines", []):
-            if values := _values(scored, method, columns, ids):
-                baselines[method] = scores.frame(method, ids, values)
+            placed = rows(method, scores.of_method(scored.scores, method))
+            if not placed["value"].null_count():
+                baselines[method] = placed
     comparison = Comparison(
         title, metric, results, list(baselines), pl.concat([*frames.values(), *baselines.values()]),
-        axes or {}, missing or {}, sorted({name for own in known for name in own} - set(columns)),
+        axes or {}, missing or {}, sorted(set().union(*known) - set(columns)),
     )  # fmt: skip
     results.sort(key=lambda result: MEASURES[metric].badness(comparison.mean(result.name)))
     return comparison
-
-
-def _values(
-    scored: Scored, method: str, columns: Sequence[str], ids: Sequence[str]
-) -> dict[str, Values]:
-    """A method's values by column, in the order of `ids`; empty where it lacks a column."""
-    rows = scores.of_method(scored.scores, method)
-    by_column = {column: values for (_, column), values in scores.arrays(rows).items()}
-    if not by_column.keys() >= set(columns):
-        return {}
-    place = {image: index for index, image in enumerate(scores.images_of(rows))}
-    order = [place[image] for image in ids]
-    return {column: by_column[column][order] for column in columns}
 
 
 def _check_same_images(first: Scored, other: Scored) -> None:

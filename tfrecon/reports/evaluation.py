@@ -20,6 +20,7 @@ from tfrecon.data.sample import Sample
 from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scores, scoring, summaries
+from tfrecon.reports.scores import Summary
 from tfrecon.reports.verdicts import rivals, screen, verdict, verdicts
 from tfrecon.training.run import Run
 
@@ -34,8 +35,6 @@ BORDER_NOTE = (
     f"The damaged files are JPEG: the {classical.BIHARMONIC} also leaves out the "
     f"{classical.JPEG_BORDER_PX} pixels around each hole, where JPEG rings."
 )
-
-
 NO_LPIPS = (
     "LPIPS is left out: its weights are not in $TFRECON_WEIGHTS or the cache, or the images are "
     "too small for it."
@@ -51,7 +50,7 @@ class Report:
 
     path: Path
     scores: pl.DataFrame
-    summary: scores.Summary
+    summary: Summary
     verdicts: list[str]
     files: list[str]
     names: list[str]

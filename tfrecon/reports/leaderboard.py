@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tfrecon.metrics.measures import EMPTY, MEASURES, leading_columns
 from tfrecon.reports import costs, statistics
 from tfrecon.reports.comparison import Comparison, Result
@@ -53,7 +51,7 @@ def standings(comparison: Comparison, pairs: Sequence[Pair]) -> list[Line]:
     """Results and baselines, best on top; `pairs` tell which results share a letter."""
     letters = group_letters(len(comparison.results), groups(comparison, pairs))
     lines = [
-        Line(result.name, rank, shared, result, _spread(result.seed_means[comparison.metric]))
+        Line(result.name, rank, shared, result, result.seed_spread(comparison.metric))
         for rank, (result, shared) in enumerate(zip(comparison.results, letters, strict=True), 1)
     ]
     lines += [Line(name, None, "", None) for name in comparison.baselines]
@@ -246,10 +244,6 @@ def ablations_csv(by_axis: Mapping[str, Sequence[Ablation]]) -> str:
 def _csv(fields: Mapping[str, str], tested: Sequence[Difference]) -> str:
     rows = [[vars(test)[name] for name in fields.values()] for test in tested]
     return Table([Column(head) for head in fields], rows).csv()
-
-
-def _spread(means: Sequence[float]) -> float:
-    return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
 
 
 def _known(value: float) -> float | None:

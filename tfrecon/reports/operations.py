@@ -110,20 +110,6 @@ def _volume(shape: Shape) -> int:
     return math.prod(shape)
 
 
-def _convolution(node: Any, inputs: list[Shape], output: Shape) -> int:
-    kernel = inputs[1]  # (h,w,in/groups,out)
-    return _volume(output) * _volume(kernel[:3])
-
-
-def _depthwise(node: Any, inputs: list[Shape], output: Shape) -> int:
-    return _volume(output) * _volume(inputs[1][:2])
-
-
-def _transposed(node: Any, inputs: list[Shape], output: Shape) -> int:
-    kernel, small = inputs[1], inputs[2]  # (h,w,out,in), and what is enlarged
-    return _volume(small) * _volume(kernel[:3])
-
-
 def _product(node: Any, inputs: list[Shape], output: Shape) -> int:
     turned = node.attr["transpose_a"].b or node.attr["adj_x"].b
     return _volume(output) * inputs[0][-2 if turned else -1]
@@ -140,9 +126,10 @@ def _einsum(node: Any, inputs: list[Shape], output: Shape) -> int:
 
 
 COUNTED: dict[str, Callable[[Any, list[Shape], Shape], int]] = {
-    "Conv2D": _convolution,
-    "DepthwiseConv2dNative": _depthwise,
-    "Conv2DBackpropInput": _transposed,
+    # Kernels are (h,w,in/groups,out); a transposed one is (h,w,out,in), and enlarges inputs[2].
+    "Conv2D": lambda node, inputs, output: _volume(output) * _volume(inputs[1][:3]),
+    "DepthwiseConv2dNative": lambda node, inputs, output: _volume(output) * _volume(inputs[1][:2]),
+    "Conv2DBackpropInput": lambda node, inputs, output: _volume(inputs[2]) * _volume(inputs[1][:3]),
     "MatMul": _product,
     "BatchMatMul": _product,
     "BatchMatMulV2": _product,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -169,30 +169,34 @@ def _without_places(config: dict[str, Any]) -> dict[str, Any]:
 
 def environment(comparison: Comparison) -> dict[str, str]:
     """What the numbers depend on: data, seeds, code, versions, machine."""
-    facts = comparison.results[0].facts
-    runs = [run for result in comparison.results for run in result.runs]
-    machines, threads = set[str](), set[str]()
-    for result in comparison.results:
-        machine = dict(result.facts.get("machine") or {})
-        threads.add(str([machine.pop(name, "?") for name in THREADS]))
-        machines.add(str(machine))
-    trained = {_code(run.facts.get("code") or {}) for run in runs}
-    evaluated = {_code(result.facts.get("code") or {}) for result in comparison.results}
-    used = {str(run.facts.get("machine", {}).get("intra_op_threads", "?")) for run in runs}
-    photos = {str((run.facts.get("data") or {}).get("train", "not recorded")) for run in runs}
-    machine = facts.get("machine") or {}
+    every = [result.facts for result in comparison.results]
+    facts, runs = every[0], [run for result in comparison.results for run in result.runs]
+
+    def different(values: Iterable[object]) -> list[str]:
+        return sorted({str(value) for value in values})
+
+    of_machines = [facts.get("machine") or {} for facts in every]
+    machines = different(
+        {name: value for name, value in machine.items() if name not in THREADS}
+        for machine in of_machines
+    )
+    threads = different([machine.get(name, "?") for name in THREADS] for machine in of_machines)
+    photos = different((run.facts.get("data") or {}).get("train", "not recorded") for run in runs)
+    used = different(run.facts.get("machine", {}).get("intra_op_threads", "?") for run in runs)
+    trained = different(_code(run.facts.get("code") or {}) for run in runs)
+    evaluated = different(_code(facts.get("code") or {}) for facts in every)
     versions = ("tensorflow", "keras", "numpy", "python", "processor")
     shown = {
         "data": f"{facts.get('recipe', {}).get('name')}, split {facts.get('split')!r}, "
         f"{facts.get('images')} images, {facts.get('image_size')} pixels a side",
         "data fingerprint": f"{facts.get('data')} (hash over ids and file contents)",
         "seeds": ", ".join(map(str, sorted({run.config.fit.seed for run in runs}))),
-        "trained by code": "; ".join(sorted(trained)),
-        "evaluated by code": "; ".join(sorted(evaluated)),
+        "trained by code": "; ".join(trained),
+        "evaluated by code": "; ".join(evaluated),
         "date of evaluation": str(facts.get("date")),
-        **{name: str(machine[name]) for name in versions if name in machine},
-        "threads of a training": ", ".join(sorted(used)),
-        "training photos": ", ".join(sorted(photos)) + " (hash over ids and file contents)",
+        **{name: str(of_machines[0][name]) for name in versions if name in of_machines[0]},
+        "threads of a training": ", ".join(used),
+        "training photos": ", ".join(photos) + " (hash over ids and file contents)",
     }
     cautions = {
         "training photos": (photos, "not all results were trained on the same photos"),

@@ -180,11 +180,10 @@ def methods_of(summary: Summary) -> list[str]:
 
 def regions_of(summary: Summary) -> list[tuple[str, list[str]]]:
     """The title and the columns of each region that there is, holes first."""
-    columns = list(dict.fromkeys(column for _, column in summary))
-    regions = {"Holes only": [], "Whole image": []}
-    for column in columns:
+    regions: dict[str, list[str]] = {"Holes only": [], "Whole image": []}
+    for column in dict.fromkeys(column for _, column in summary):
         regions["Holes only" if column.startswith(HOLE) else "Whole image"].append(column)
-    return [(title, own) for title, own in regions.items() if own]
+    return [(title, columns) for title, columns in regions.items() if columns]
 
 
 def summary_csv(summary: Summary) -> str:

@@ -159,14 +159,10 @@ def _cautions(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
             "images, not that other seeds would give the same order."
         )
     if seeds != {1}:
-        spreads = [
-            float(np.std(result.seed_means[comparison.metric], ddof=1))
-            for result in comparison.results
-            if len(result.runs) > 1
-        ]
+        repeated = [result for result in comparison.results if len(result.runs) > 1]
+        most = comparison.measure.quantity(max(r.seed_spread(comparison.metric) for r in repeated))
         lines.append(
-            f"Over the seeds of a result the mean varies by "
-            f"{comparison.measure.quantity(max(spreads))} at most (standard deviation): "
+            f"Over the seeds of a result the mean varies by {most} at most (standard deviation): "
             "differences of about that size may be luck, whatever the tests say."
         )
     if _too_few(comparison, tested):
