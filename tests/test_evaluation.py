@@ -1,12 +1,14 @@
 """The table against known cases, the baselines, and whole reports on made-up runs."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from fake_runs import contest_run, fake_run, grey_and_same, read_csv
 from fakes import animals_contest
+from made_up_comparison import made_up
 from PIL import Image
 
 from tfrecon import evaluate
@@ -21,6 +23,7 @@ from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
 from tfrecon.reports.scores import bootstrap, frame, summarise, summary_csv
 from tfrecon.reports.summaries import summary_markdown, summary_text
 from tfrecon.reports.verdicts import against_all, rivals, screen, verdict
+from tfrecon.studies import study_report
 
 WHOLE = [column for column, measure in MEASURES.items() if measure.region == "image"]
 HOLES = [column for column, measure in MEASURES.items() if measure.region == "holes"]
@@ -203,6 +206,7 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
     assert "| pix2pix |" in (report.path / "summary.md").read_text(encoding="utf-8")
     for name in ("best", "median", "worst"):
         assert images.header(report.path / f"{name}.png").width > 3 * 64
+    fits(report.screen(["the report: here"]))
 
 
 def test_ordered_baselines_and_switches(tmp_path):
@@ -278,6 +282,23 @@ def test_several_runs_stand_in_one_table(tmp_path):
 def fits(screen):
     lines = screen.splitlines()
     assert len(lines) <= 25 and max(map(len, lines)) <= 100, screen
+
+
+def test_what_a_comparison_and_a_study_print_fits_one_screen(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs = {str(run.path): run for run in grey_and_same(Path("."))}
+    monkeypatch.setattr("tfrecon.training.run.open_run", lambda path: runs[path])
+    assert evaluate.main([*runs, "--split", "train", "--ensemble", "--no-slow"]) == 0
+    said = capsys.readouterr().out
+    fits(said)
+    assert said.startswith("Of 2 results on 10 images grey has the best Hole PSNR, ")
+    assert "grey, ×8 ensemble" in said and "checkpoints/compare-grey-same-train\n" in said
+    for comparison in (made_up(Path("alone")), made_up(Path("seeds"), taps=False, seeds=3)):
+        winner = "The winner is one of many results. " * 9
+        said = study_report.ending(comparison, winner, Path("checkpoints/own"))
+        fits(said)
+        assert "Without a result: vit_base block3, fourier (1)." in said
+        assert said.splitlines()[-2].endswith("checkpoints/own/report.html")
 
 
 def test_a_screen_of_many_methods_keeps_the_ones_that_decide():

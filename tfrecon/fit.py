@@ -1,4 +1,4 @@
-"""``python -m tfrecon.fit``: trains a model and ends with the table of its test scores."""
+"""``python -m tfrecon.fit``: trains a model and ends with the verdict of its test scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parser() -> Parser:
     """The command's arguments."""
     command = Parser(
         "fit",
-        "Trains a model into checkpoints/RUN, evaluates it on the test split, prints the table.\n"
+        "Trains a model into checkpoints/RUN, evaluates it on the test split, prints the verdict.\n"
         "A run that was killed at any moment goes on with --run NAME --resume, bit for bit.",
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")

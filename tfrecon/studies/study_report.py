@@ -57,20 +57,20 @@ def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison
 def write(study: Study, folder: Path, failed: Mapping[str, str]) -> str:
     """Writes the report on a study into its folder and returns the screen that tells of it."""
     comparison = collect(study, folder, failed)
-    best, column = comparison.results[0], comparison.metric
-    config = data_config(best.runs[0], None, None)
-    winner, *_ = page.write(comparison, folder, config, "test")
-    summary, untrained = comparison.summary, best.baselines
-    sentences = [
-        winner, verdict(comparison.scores, summary, best.name, untrained, column),
-        *missing(comparison),
-    ]  # fmt: skip
+    config = data_config(comparison.results[0].runs[0], None, None)
+    return ending(comparison, page.write(comparison, folder, config, "test")[0], folder)
+
+
+def ending(comparison: Comparison, winner: str, folder: Path) -> str:
+    """The screen on a comparison whose report lies in `folder`; `winner` is its first sentence."""
+    best, column, summary = comparison.results[0], comparison.metric, comparison.summary
+    against = verdict(comparison.scores, summary, best.name, best.baselines, column)
+    wanted = [best.name, *rivals(summary, best.baselines, column)]
     where = [
-        f"the rest of the summary, tests and pictures: {folder / 'report.html'}",
-        "the same tables as CSV and Markdown lie beside it",
+        f"all tests, costs and pictures: {folder / 'report.html'}",
+        "the same tables lie beside it as CSV and Markdown",
     ]
-    wanted = [best.name, *rivals(summary, untrained, column)]
-    return screen(sentences, summary, wanted, column, where)
+    return screen([winner, against, *missing(comparison)], summary, wanted, column, where)
 
 
 def verify(study: Study, folder: Path, name: str) -> str:
