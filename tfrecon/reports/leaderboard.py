@@ -13,18 +13,12 @@ from tfrecon.reports.comparison import Comparison, Result
 from tfrecon.reports.costs import NOTHING, Cost
 from tfrecon.reports.scores import LEVEL
 from tfrecon.reports.sentences import p_value
-from tfrecon.reports.statistics import ALPHA, Ablation, Difference, Pair
+from tfrecon.reports.statistics import Ablation, Difference, Pair
 from tfrecon.reports.tables import Column, Field, Table
 
 QUALITY, COST, OTHERS = "Quality", "Cost", "Other measures"
 MOST_PAIRS = 25
 """Lines of each table of paired tests."""
-
-TESTS_NOTE = (
-    "p-values are corrected for all {count} pairs (Holm 1979); below "
-    f"{ALPHA} counts as a difference. Effect: matched-pairs rank-biserial correlation, 1 where "
-    "every image agrees. All pairs stand in pairs.csv."
-)
 
 
 @dataclass(frozen=True)

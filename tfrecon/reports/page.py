@@ -67,15 +67,10 @@ def write(
 
 
 def page(
-    comparison: Comparison,
-    *,
-    pairs: Sequence[Pair],
-    by_axis: Mapping[str, Sequence[Ablation]],
-    sentences: Sequence[str],
-    notes: Sequence[str],
-    pictures: Sequence[Picture],
+    comparison: Comparison, *, pairs: Sequence[Pair], by_axis: Mapping[str, Sequence[Ablation]],
+    sentences: Sequence[str], notes: Sequence[str], pictures: Sequence[Picture],
     environment: Mapping[str, str],
-) -> str:
+) -> str:  # fmt: skip
     """The HTML document. Sections without content are left out.
 
     `pairs` may hold several columns; the page shows those of the metric that ranks. `by_axis`:
@@ -85,31 +80,24 @@ def page(
     count = len(comparison.results)
     lines = leaderboard.standings(comparison, shown)
     leading = leading_columns(comparison.columns, comparison.metric)
-    bars = leaderboard.groups(comparison, shown)
-    return _template().render(
-        title=comparison.title,
-        subtitle=f"{count} result{'s' * (count > 1)} on the same {len(comparison.ids)} images, "
-        f"ranked by {comparison.measure.region_label}",
-        sentences=sentences,
-        leaderboard=leaderboard.leaderboard(comparison, lines),
-        ranks=plots.rank_diagram(comparison, shown, bars),
-        ablations=leaderboard.ablations(by_axis),
-        tests=leaderboard.tests(comparison, shown),
-        tests_note=leaderboard.TESTS_NOTE.format(count=len(shown)),
-        distributions=[plots.distributions(comparison, column) for column in leading],
-        cost=plots.pareto(comparison),
-        depth=atlas.depth(comparison),
-        values_per_pixel=atlas.values_per_pixel(comparison),
-        curves=plots.curves(comparison),
-        pictures=pictures,
-        configs=[
-            {"name": result.name, "config": _without_places(result.runs[0].config.to_dict())}
-            for result in comparison.results
-        ],
-        missing=comparison.missing,
-        environment=environment,
-        notes=notes,
+    configs = [
+        {"name": result.name, "config": _without_places(result.runs[0].config.to_dict())}
+        for result in comparison.results
+    ]
+    subtitle = (
+        f"{count} result{'s' * (count > 1)} on the same {len(comparison.ids)} images, ranked by "
+        f"{comparison.measure.region_label}"
     )
+    return _template().render(
+        title=comparison.title, subtitle=subtitle, sentences=sentences, notes=notes,
+        leaderboard=leaderboard.leaderboard(comparison, lines), alpha=statistics.ALPHA,
+        tests=leaderboard.tests(comparison, shown), ablations=leaderboard.ablations(by_axis),
+        ranks=plots.rank_diagram(comparison, shown, leaderboard.groups(comparison, shown)),
+        distributions=[plots.distributions(comparison, column) for column in leading],
+        cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(shown),
+        depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
+        pictures=pictures, configs=configs, missing=comparison.missing, environment=environment,
+    )  # fmt: skip
 
 
 def markdown(
