@@ -19,7 +19,7 @@ from tfrecon.base import images
 from tfrecon.base.registry import Spec, build
 from tfrecon.data import recipes
 from tfrecon.data.store import parts_of
-from tfrecon.inference.deep_image_prior import deep_image_prior
+from tfrecon.inference.deep_image_prior import DeepImagePrior
 from tfrecon.reports.baselines import biharmonic_fill, harmonic_fill
 
 
@@ -34,9 +34,7 @@ def main() -> int:
     for text in arguments.set:
         key, _, value = text.partition("=")
         options[key] = value if value.isalpha() else float(value) if "." in value else int(value)
-    prior = build(
-        Spec("deep_image_prior", options), {"deep_image_prior": deep_image_prior}, "method"
-    )
+    prior = build(Spec("deep_image_prior", options), {"deep_image_prior": DeepImagePrior}, "method")
     methods = {
         "harmonic fill": lambda x: harmonic_fill(x[..., :3], x[..., 3:]),
         "biharmonic fill": lambda x: biharmonic_fill(x[..., :3], x[..., 3:], border_px=2),

@@ -37,21 +37,21 @@ BLANK_SHARE = 0.95
 
 
 def samples(root: Path | None, split: str, *, classes: list[str] | None = None) -> list[Sample]:
-    """The photos of one split; `classes` restricts the training photos, the contest's are all kept.
+    """The photos of one split; `classes` restricts all splits but ``submit``.
 
-    ids are the file names as in masked_info.csv. Raises UserError naming file, row and remedy for
-    whatever is missing, unmatched or listed twice, and for a box that is not blank in the photo.
+    ids are the file names in masked_info.csv. Raises UserError naming file, row and remedy for
+    what is missing, unmatched or listed twice, and for a box that is not blank in the photo.
     """
     folder = required_root(root, "animals_inpainting")
     if split == "submit":
         testing = _folder(folder / "Testing_Data")
-        found = _listed(testing, _table(testing))
-        _check_boxes(found, {sample.id: _table(testing) for sample in found})
-        return found
-    found, tables = _training(folder, classes)
+        listed = _listed(testing, _table(testing))
+        _check_boxes(listed, {sample.id: _table(testing) for sample in listed})
+        return listed
+    pairs, tables = _training(folder, classes)
     chosen = [
         sample
-        for sample in found
+        for sample in pairs
         if split_by_hash(f"{_class_folder(sample).name}/{sample.id}") == split
     ]
     _check_boxes(chosen, tables)
@@ -60,7 +60,7 @@ def samples(root: Path | None, split: str, *, classes: list[str] | None = None) 
 
 def _training(folder: Path, classes: Sequence[str] | None) -> tuple[list[Sample], dict[str, Path]]:
     """All training pairs, and the table that lists each."""
-    found: dict[str, Sample] = {}
+    pairs: dict[str, Sample] = {}
     tables: dict[str, Path] = {}
     for name in dict.fromkeys(CLASSES if classes is None else classes):
         if name not in CLASSES:
@@ -69,13 +69,13 @@ def _training(folder: Path, classes: Sequence[str] | None) -> tuple[list[Sample]
         whole = _folder(folder / "Training_Data" / name / "Unmasked_Train")
         table = _table(masked, masked.parent)
         for sample in _paired(_listed(masked, table), whole):
-            if sample.id in found:
+            if sample.id in pairs:
                 raise UserError(
-                    f"{str(sample.input)!r} and {str(found[sample.id].input)!r} share their name, "
+                    f"{str(sample.input)!r} and {str(pairs[sample.id].input)!r} share their name, "
                     "which must be unique over all classes; rename one of them and its row"
                 )
-            found[sample.id], tables[sample.id] = sample, table
-    return list(found.values()), tables
+            pairs[sample.id], tables[sample.id] = sample, table
+    return list(pairs.values()), tables
 
 
 def _class_folder(sample: Sample) -> Path:
@@ -152,10 +152,10 @@ def _check_boxes(samples: Sequence[Sample], tables: Mapping[str, Path]) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         problems = pool.map(problem, samples)
         bar = tqdm(problems, "checking boxes", len(samples), delay=2, leave=False)
-        for sample, found in zip(samples, bar, strict=True):
-            if found:
+        for sample, problem_text in zip(samples, bar, strict=True):
+            if problem_text:
                 pool.shutdown(cancel_futures=True)
-                raise UserError(f"{str(tables[sample.id])!r}, row of {sample.id!r}: {found}")
+                raise UserError(f"{str(tables[sample.id])!r}, row of {sample.id!r}: {problem_text}")
 
 
 @functools.cache  # a run asks for each split more than once

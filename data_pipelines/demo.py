@@ -38,7 +38,7 @@ PHOTOS = {
 def samples(root: Path | None, split: str) -> list[Sample]:
     """Crops of one split; `root` is ignored, as the photos lie inside the package scikit-image."""
     folder = _folder()
-    found: list[Sample] = []
+    crops: list[Sample] = []
     for name in PHOTOS[split]:
         path = folder / name
         size = images.header(path)
@@ -46,12 +46,12 @@ def samples(root: Path | None, split: str) -> list[Sample]:
             _starts(extent, TRAIN_GRID if split == "train" else math.ceil(extent / CROP))
             for extent in (size.height, size.width)
         )
-        found += [
+        crops += [
             Sample(f"{path.stem}_{top}_{left}", target=path, region=(top, left, CROP, CROP))
             for top in tops
             for left in lefts
         ]
-    return found
+    return crops
 
 
 def _starts(extent: int, count: int) -> list[int]:

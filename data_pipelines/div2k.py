@@ -37,15 +37,15 @@ def samples(root: Path | None, split: str, *, seed: int = 42) -> list[Sample]:
                 f"{str(folder)!r} holds {TRAIN!r} but not {TEST!r}, the test split; {_REMEDY}"
             )
         return [Sample(path.stem, target=path) for path in photos(folder / TEST)]
-    found = photos(folder / TRAIN)
-    if len(found) < 2:
+    paths = photos(folder / TRAIN)
+    if len(paths) < 2:
         raise UserError(
-            f"{str(folder / TRAIN)!r} holds {len(found)} image, and train and val need at least 2 "
+            f"{str(folder / TRAIN)!r} holds {len(paths)} image, and train and val need at least 2 "
             "(published: 800); add the others"
         )
-    training = set(drawn(found, len(found) * 4 // 5, seed))
+    training = set(drawn(paths, len(paths) * 4 // 5, seed))
     return [
-        Sample(path.stem, target=path) for path in found if (path in training) == (split == "train")
+        Sample(path.stem, target=path) for path in paths if (path in training) == (split == "train")
     ]
 
 

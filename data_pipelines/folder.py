@@ -35,28 +35,28 @@ def samples(
     if inputs is None and (folder / "input").is_dir() and (folder / "target").is_dir():
         inputs, targets = "input", "target"
     if inputs is None or targets is None:
-        found = [Sample(_id(path, folder), target=path) for path in _images(folder)]
+        pictures = [Sample(_id(path, folder), target=path) for path in _images(folder)]
     else:
         damaged, clean = folder / inputs, folder / targets
         pairs = pair_by_stem(_images(damaged), _images(clean), "recipe 'folder'")
-        found = [Sample(_id(path, damaged), input=path, target=truth) for path, truth in pairs]
-    ids = _split(_by_id(found), folder)[split]
-    return sorted((sample for sample in found if sample.id in ids), key=lambda sample: sample.id)
+        pictures = [Sample(_id(path, damaged), input=path, target=truth) for path, truth in pairs]
+    ids = _split(_by_id(pictures), folder)[split]
+    return sorted((sample for sample in pictures if sample.id in ids), key=lambda sample: sample.id)
 
 
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"folder {str(folder)!r} does not exist; check --root, inputs and targets")
-    found = sorted(
+    paths = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    if not found:
+    if not paths:
         raise UserError(f"no image under {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
-    return found
+    return paths
 
 
 def _id(path: Path, folder: Path) -> str:
@@ -64,15 +64,15 @@ def _id(path: Path, folder: Path) -> str:
 
 
 def _by_id(samples: list[Sample]) -> dict[str, Sample]:
-    found: dict[str, Sample] = {}
+    by_id: dict[str, Sample] = {}
     for sample in samples:
-        if sample.id in found:
-            one, other = (str(each.files[0]) for each in (found[sample.id], sample))
+        if sample.id in by_id:
+            first, second = (str(each.files[0]) for each in (by_id[sample.id], sample))
             raise UserError(
-                f"{one!r} and {other!r} differ only in their ending; rename one of them"
+                f"{first!r} and {second!r} differ only in their ending; rename one of them"
             )
-        found[sample.id] = sample
-    return found
+        by_id[sample.id] = sample
+    return by_id
 
 
 def _split(samples: dict[str, Sample], folder: Path) -> dict[str, list[str]]:

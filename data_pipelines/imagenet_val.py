@@ -30,17 +30,17 @@ def samples(root: Path | None, split: str, *, per_class: int | None = None) -> l
     """
     folder = required_root(root, "imagenet_val")
     if any(is_photo(path) for path in folder.iterdir()):
-        found = {path.stem: path for path in photos(folder)}
-        classes = _classes(folder / TRUTH, list(found), required=per_class is not None)
+        paths = {path.stem: path for path in photos(folder)}
+        classes = _classes(folder / TRUTH, list(paths), required=per_class is not None)
     else:
         named = photos_by_class(folder)
-        found = {f"{name}/{path.stem}": path for name in named for path in named[name]}
+        paths = {f"{name}/{path.stem}": path for name in named for path in named[name]}
         classes = {name: [f"{name}/{path.stem}" for path in named[name]] for name in named}
-    ids = sorted(found)
+    ids = sorted(paths)
     if per_class is not None:
         ids = sorted(each for name in classes for each in _of_class(name, classes[name], per_class))
     return [
-        Sample(each, target=found[each]) for each in ids if split_by_hash(found[each].stem) == split
+        Sample(each, target=paths[each]) for each in ids if split_by_hash(paths[each].stem) == split
     ]
 
 

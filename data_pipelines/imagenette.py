@@ -31,14 +31,14 @@ def samples(
     """
     folder = holding(required_root(root, "imagenette"), PLACES, "train")
     classes = photos_by_class(folder / ("val" if split == "test" else "train"))
-    found = [
+    listed = [
         Sample(f"{name}/{path.stem}", target=path)
         for name, paths in classes.items()
         for path in paths
     ]
     if split != "test":
-        found = [each for each in found if split_by_hash(each.id, val=0.1, test=0) == split]
-    return found if count is None else drawn(found, count, seed)
+        listed = [each for each in listed if split_by_hash(each.id, val=0.1, test=0) == split]
+    return listed if count is None else drawn(listed, count, seed)
 
 
 def prepare(root: Path) -> None:

@@ -1,6 +1,7 @@
-"""Your own network, by its dotted path: any function that returns a Keras model.
+"""Your own network, by its dotted path: any function that returns a wrapped Keras model.
 
-It takes `image_size`, `mask` and `seed` from the configuration, and the options that you give it.
+It is given `image_size`, `mask` and `seed` by the configuration, as far as it takes them, and the
+options that you set. `wrapped` says which images the network takes: here all.
 Here from Python; the same on the command line, in `examples`:
 
     python -m tfrecon.fit --model own_model.small_network --data demo --set model.width=24
@@ -17,18 +18,17 @@ import keras
 from keras import layers
 
 from tfrecon import Config, DataConfig, FitConfig, Spec
+from tfrecon.models.supervised import Restorer, wrapped
 from tfrecon.training.loop import train
 
 
-def small_network(*, image_size: int, mask: bool, seed: int | None, width: int = 16) -> keras.Model:
+def small_network(*, mask: bool, width: int = 16) -> Restorer:
     """(B,H,W,4 with a mask, else 3) to (B,H,W,3) in [0,1]: three convolutions, and no more."""
-    if seed is not None:
-        keras.utils.set_random_seed(seed)
     entered = keras.Input((None, None, 4 if mask else 3))
     x = layers.Conv2D(width, 5, padding="same", activation="relu")(entered)
     x = layers.Conv2D(width, 5, padding="same", activation="relu")(x)
     restored = layers.Conv2D(3, 5, padding="same", activation="sigmoid", dtype="float32")(x)
-    return keras.Model(entered, restored, name="small_network")
+    return wrapped(keras.Model(entered, restored, name="small_network"))
 
 
 def main(run: str = "checkpoints/own_model", size: int = 64, steps: int = 300) -> None:

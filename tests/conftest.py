@@ -1,6 +1,8 @@
-"""Two logical CPU devices, so that every test can ask for two replicas."""
+"""How every test runs: two logical CPU devices, small graphs, and where the time goes."""
 
+import gc
 import os
+import resource
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -8,8 +10,13 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tfrecon.metrics import perceptual
+
 _CPU = tf.config.list_physical_devices("CPU")[0]
+# Every test can ask for two replicas.
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
+# The networks are so small that threads cost more than they gain, the more so beside other tests.
+tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +24,62 @@ def _float32():
     """A test that changes the precision does not change it for the next one."""
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_graphs_of_other_files():
+    """What a file of tests built is let go at its end, so that a process stays small."""
+    yield
+    perceptual.lpips_network.cache_clear()
+    keras.backend.clear_session()
+    gc.collect()
+
+
+@pytest.fixture
+def eagerly():
+    """Functions run operation by operation: a graph costs more than the few calls of a test."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+# --- where the time goes: `pytest --cpu-times`
+
+_BEGAN = pytest.StashKey[float]()
+
+
+def pytest_addoption(parser):
+    text = "show the 25 tests that cost the most CPU seconds, children and fixtures included"
+    parser.addoption("--cpu-times", action="store_true", help=text)
+
+
+def _cpu_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    item.stash[_BEGAN] = _cpu_seconds()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    """The report of a test's end carries its CPU seconds and the peak memory of its process."""
+    if call.when == "teardown":
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        seconds = _cpu_seconds() - item.stash[_BEGAN]
+        item.user_properties.append(("cost", (seconds, peak)))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if not config.getoption("--cpu-times"):
+        return
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    ends = [r for r in reports if isinstance(r, pytest.TestReport) and r.when == "teardown"]
+    costs = sorted(((*dict(r.user_properties)["cost"], r.nodeid) for r in ends), reverse=True)
+    terminalreporter.section("CPU seconds, and peak memory of the process so far")
+    for seconds, peak, name in costs[:25]:
+        terminalreporter.write_line(f"{seconds:7.1f} s  {peak:5.2f} GiB  {name}")
+    total, peak = sum(cost[0] for cost in costs), max((cost[1] for cost in costs), default=0.0)
+    terminalreporter.write_line(f"{total:7.1f} s  {peak:5.2f} GiB  all {len(costs)} tests")

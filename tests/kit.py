@@ -144,11 +144,14 @@ def draw_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.random, "uniform", lambda shape, **options: tf.fill(shape, 0.5))
 
 
-def check_model(build: Callable[[], keras.Model], *, channels: int, size: int) -> None:
-    """What every model promises; `build` makes the same one at each call.
+def check_model(
+    build: Callable[[], keras.Model], *, channels: int, size: int, traced: bool = False
+) -> None:
+    """What every model promises: `build` makes it, compiled anew at each call by the checks.
 
     Image in, image out, in [0,1], at its own size and at odd sizes; `get_config` round trip and
-    saved weights; the same step on 1 and on 2 replicas; a loss that falls on one batch.
+    saved weights; the same step on 1 and on 2 replicas; a loss that falls on one batch. `traced`
+    takes that step in graphs, as training does: the slow tests do, since it costs five times more.
     """
     x, y = _damaged_batch(channels, size)
     model = build()
@@ -166,11 +169,11 @@ def check_model(build: Callable[[], keras.Model], *, channels: int, size: int) -
         mine.assign(theirs)
     np.testing.assert_allclose(copy(x, training=False), restored, atol=1e-6)
 
-    _check_replicas(build, x, y)
+    _check_replicas(build, x, y, traced)
 
     model.compile(FusedAdam(2e-3, 0.5), loss=mixture([Spec("l1")]), jit_compile=False)
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
-    losses = model.fit(data, steps_per_epoch=4, epochs=6, verbose=0, shuffle=False).history
+    losses = model.fit(data, steps_per_epoch=4, epochs=4, verbose=0, shuffle=False).history
     name = next(iter(name for name in losses if name in ("reconstruction", "loss")))
     assert losses[name][-1] < 0.9 * losses[name][0], losses[name]
 
@@ -191,14 +194,17 @@ def two_replicas() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def _check_replicas(build: Callable[[], keras.Model], x: Any, y: Any) -> None:
+def _check_replicas(build: Callable[[], keras.Model], x: Any, y: Any, traced: bool) -> None:
     """One SGD step on the same global batch gives the same weights on 1 and on 2 devices."""
+    data = tf.data.Dataset.from_tensors((x, y)).repeat()
     results = []
     for strategy in (tf.distribute.get_strategy(), two_replicas()):
         with strategy.scope():
-            model = build()
-            model.compile(keras.optimizers.SGD(0.05), loss=mixture([Spec("l1")]), jit_compile=False)
-        data = tf.data.Dataset.from_tensors((x, y)).repeat()
+            model: Any = build()
+            model.compile(
+                keras.optimizers.SGD(0.05), loss=mixture([Spec("l1")]), jit_compile=False,
+                run_eagerly=not traced,
+            )  # fmt: skip
         model.fit(data, steps_per_epoch=1, verbose=0, shuffle=False)
         results.append([np.asarray(weight) for weight in model.weights])
     worst = max(float(np.abs(a - b).max()) for a, b in zip(*results, strict=True))

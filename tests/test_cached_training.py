@@ -57,8 +57,11 @@ RESNET = {"backbone": "resnet34", "weights": "none", "width": 8}
 
 
 @pytest.mark.parametrize("model", [
-    INVERSION, {"name": "diffusion", "taps": ["layer2", "avgpool"], **RESNET},
-    {"name": "feature_gan", "taps": ["layer2"], "discriminator_filters": 4, **RESNET},
+    INVERSION,
+    pytest.param({"name": "diffusion", "taps": ["layer2", "avgpool"], **RESNET},
+                 marks=pytest.mark.slow),
+    pytest.param({"name": "feature_gan", "taps": ["layer2"], "discriminator_filters": 4, **RESNET},
+                 marks=pytest.mark.slow),
 ], ids=lambda model: model["name"])  # fmt: skip
 def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, model):
     off, optimizer = {"feature_cache_gib": 0.0}, {"optimizer": "sgd"}
@@ -75,6 +78,7 @@ def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, mo
     assert list((tmp_path / "cache" / "features").glob("*/index.json"))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, squares):
     config = run_config(squares, tmp_path, {"flip": True})
     whole = loop.train(config, tmp_path / "whole")

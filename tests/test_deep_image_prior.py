@@ -8,8 +8,7 @@ import tensorflow as tf
 from tfrecon import reconstruct
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.deep_image_prior import deep_image_prior
-from tfrecon.inference.skip_network import skip_network
+from tfrecon.inference.deep_image_prior import DeepImagePrior, skip_network
 from tfrecon.layers.harmonic_fill import harmonic_fill
 
 QUICK = {"depth": 3, "channels": 16, "code_channels": 4, "steps": 300, "held_out": 0.05}
@@ -29,7 +28,7 @@ def holed(y, seed=0):
 def test_a_hole_is_continued_and_known_pixels_stay():
     y = smooth()
     x, mask = holed(y)
-    restored = deep_image_prior(**QUICK).restore(x)
+    restored = DeepImagePrior(**QUICK).restore(x)
     assert restored.shape == y.shape and restored.dtype == np.float32
     np.testing.assert_array_equal(restored * (1 - mask), y * (1 - mask))
 
@@ -45,7 +44,7 @@ def test_noise_is_removed_and_the_held_out_pixels_stop_it():
     noisy = np.clip(y + np.random.default_rng(1).normal(0, 0.1, y.shape), 0, 1).astype(np.float32)
     quick = {**QUICK, "steps": 5000, "patience": 100, "channels": 32}
     began = tf.timestamp()
-    restored = deep_image_prior(**quick).restore(noisy)
+    restored = DeepImagePrior(**quick).restore(noisy)
     assert float(tf.timestamp() - began) < 120, "5,000 steps would take minutes"
     assert np.mean((restored - y) ** 2) < 0.3 * np.mean((noisy - y) ** 2)
 
@@ -53,15 +52,15 @@ def test_noise_is_removed_and_the_held_out_pixels_stop_it():
 def test_the_seed_decides():
     x, _ = holed(smooth())
     quick = {**QUICK, "steps": 25}
-    first, again = (deep_image_prior(**quick, seed=3).restore(x) for _ in range(2))
+    first, again = (DeepImagePrior(**quick, seed=3).restore(x) for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    assert np.abs(first - deep_image_prior(**quick, seed=4).restore(x)).max() > 0
+    assert np.abs(first - DeepImagePrior(**quick, seed=4).restore(x)).max() > 0
 
 
 @pytest.mark.parametrize("options", [{"code": "noise"}, {"skip_channels": 2}])
 def test_other_codes_and_skips(options):
     x, mask = holed(smooth(33, 47))  # no multiple of anything
-    restored = deep_image_prior(**{**QUICK, "steps": 50, **options}).restore(x)
+    restored = DeepImagePrior(**{**QUICK, "steps": 50, **options}).restore(x)
     assert restored.shape == (1, 33, 47, 3) and np.isfinite(restored).all()
     assert restored.min() >= 0 and restored.max() <= 1
     assert (restored * mask).max() > 0
@@ -76,7 +75,7 @@ def test_the_network_normalises_each_image_by_itself():
 def test_what_cannot_be_done():
     nothing = np.concatenate([np.zeros((1, 16, 16, 3)), np.ones((1, 16, 16, 1))], -1)
     with pytest.raises(UserError, match="covers the whole photo"):
-        deep_image_prior(**QUICK).restore(nothing.astype(np.float32))
+        DeepImagePrior(**QUICK).restore(nothing.astype(np.float32))
     for options, words in [
         ({"steps": 0}, r"method\.steps must be 1 or more"),
         ({"held_out": 0.7}, r"method\.held_out must lie in"),
@@ -84,7 +83,7 @@ def test_what_cannot_be_done():
         ({"skip_channels": -1}, r"method\.skip_channels"),
     ]:
         with pytest.raises(UserError, match=words):
-            deep_image_prior(**options)
+            DeepImagePrior(**options)
 
 
 @pytest.fixture

@@ -203,23 +203,34 @@ def test_diffusion_in_the_latents_of_a_run(encoder_run):
     assert np.asarray(masked(np.concatenate([x, x[..., :1] > 0.5], -1))).shape == x.shape
 
 
-def test_a_run_in_latents_trains_exports_and_resumes(tmp_path, monkeypatch, encoder_run):
+def in_latents(encoder_run, **fit):
+    """A configuration of diffusion in the latents of that run, conditioned on features."""
     tables = {
         "model": {"name": "diffusion", "autoencoder": str(encoder_run.path), "width": 8,
-                  "steps": 2, **{k: v for k, v in FEATURES.items() if v}, "weights": "none"},
+                  "steps": 2, **FEATURES, "weights": "none"},
         "data": {"recipe": "folder", "root": encoder_run.config.data.root, "image_size": 32,
                  "damage": "identity"},
         "fit": {"steps": 8, "batch_size": 4, "steps_per_epoch": 3, "monitor": "val_loss",
-                "ema_decay": 0.9, "checkpoint_seconds": 0,
-                "precision": "bfloat16"},
+                "ema_decay": 0.9, "checkpoint_seconds": 0, "precision": "bfloat16", **fit},
     }  # fmt: skip
-    config = from_tables(tables)
+    return from_tables(tables)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_in_latents_ends_as_if_it_had_never_stopped(
+    tmp_path, monkeypatch, encoder_run
+):
+    config = in_latents(encoder_run)
     whole = loop.train(config, tmp_path / "whole")
     interrupted(monkeypatch, config, tmp_path / "stopped", 4)
     resumed = loop.train(config, tmp_path / "stopped", resume=True)
     theirs = checkpoint.load(resumed.path / "state.npz")[0]
     for name, array in checkpoint.load(whole.path / "state.npz")[0].items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+def test_a_run_in_latents_trains_and_exports(tmp_path, encoder_run):
+    whole = loop.train(in_latents(encoder_run, steps=2, steps_per_epoch=2), tmp_path / "whole")
     report = evaluate_runs([whole], draws=2, slow=False)
     rows = {method for method, _ in report.summary}
     bound = "diffusion, its autoencoder"

@@ -3,6 +3,7 @@ a backbone, resume, replicas, export, and what is refused."""
 
 import itertools
 import json
+import shutil
 
 import fakes
 import keras
@@ -230,6 +231,13 @@ def config(root, model=None, **fit):
     return from_tables(merged(tables, {"fit": fit}))
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, folder):
+    """A run of six steps, trained once for the tests that look at it."""
+    return loop.train(config(folder), tmp_path_factory.mktemp("trained") / "run")
+
+
+@pytest.mark.slow
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, folder):
     from test_training import interrupted
 
@@ -259,8 +267,9 @@ def test_replicas_train_to_the_same_weights(tmp_path, monkeypatch):
             np.testing.assert_allclose(found[1][key], array, atol=1e-6, err_msg=key)
 
 
-def test_a_run_keeps_no_backbone_and_knows_its_own(tmp_path, folder):
-    run = loop.train(config(folder), tmp_path / "run")
+def test_a_run_keeps_no_backbone_and_knows_its_own(tmp_path, trained):
+    shutil.copytree(trained.path, tmp_path / "run")
+    run = open_run(tmp_path / "run")
     model = run.load_model()
     kept = checkpoint.load(run.path / "state.npz")[0]
     own = sum(int(np.prod(v.shape)) for v in model.inference_variables)
@@ -292,8 +301,8 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     np.testing.assert_array_equal(again.load_model()(photos()), run.load_model()(photos()))
 
 
-def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, folder):
-    run = loop.train(config(folder), tmp_path / "run")
+def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, trained):
+    run = trained
     differences = export_run(run, tmp_path / "export", {"refine_steps": 20})
     assert max(difference.restore for difference in differences) < 1e-5
     x = photos(2)[:, :19, :30]
@@ -364,10 +373,9 @@ def test_masks_and_crops_that_do_not_fit_are_refused(tmp_path, folder):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_trained_run_takes_only_options_of_inference(tmp_path, folder):
-    run = loop.train(config(folder, steps=1), tmp_path / "run")
+def test_a_trained_run_takes_only_options_of_inference(trained):
     with pytest.raises(UserError, match=r"model\.taps cannot be set on a trained run"):
-        run.load_model({"taps": ["block2"]})
+        trained.load_model({"taps": ["block2"]})
 
 
 def test_two_sources_of_one_backbone_run_it_once():

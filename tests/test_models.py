@@ -1,6 +1,7 @@
 """What every model promises, the registry, a user's own model, and the details of pix2pix."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_every_model_keeps_its_promises_without_masks(name, monkeypatch):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_entry_of_a_model_fits_it(name):
-    options = set(builder(name).__kwdefaults__) - set(CONTEXT)
+    options = set(inspect.signature(builder(name)).parameters) - set(CONTEXT)
     assert set(MODELS[name].inference_options) <= options
     from_tables({"model": name, **defaults(name)})
     check_options(Spec(name))

@@ -358,7 +358,7 @@ def test_unreadable_photos_are_listed_before_the_work(contest, mirroring_run, tm
         (["--check", "a.csv"], "needs --data RECIPE"),
         (["checkpoints/a", "--sample", "a.csv"], "--sample belongs to --check"),
         (["--check", "a.csv", "--data", "demo", "--out", "b.csv"], "exclude each other"),
-        (["checkpoints/a", "--batch-size", "0"], "at least 1"),
+        (["checkpoints/a", "--batch-size", "0"], "must be 1 or more"),
         (["--check", "a.csv", "--data", "animals_inpaint"], "did you mean 'animals_inpainting'?"),
         (["checkpoints/none_of_these"], "does not exist"),
     ],

@@ -46,6 +46,18 @@ def photos(tmp_path_factory):
     return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, photos):
+    """A run of 8 steps in three epochs, trained once for the tests that look at it."""
+    return loop.train(config(photos), tmp_path_factory.mktemp("plain") / "run")
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory, photos):
+    """A run of one epoch of 3 steps: its best weights are the average of the last step."""
+    return loop.train(config(photos, steps=3), tmp_path_factory.mktemp("short") / "run")
+
+
 def state(run):
     return checkpoint.load(run.path / "state.npz")
 
@@ -66,7 +78,7 @@ def interrupted(monkeypatch, config, path, step):
     assert checkpoint.load(path / "state.npz")[1]["step"] == step
 
 
-@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, photos, step):
     settings = config(photos, early_stopping_patience=9, reduce_on_plateau_patience=1)
     whole = loop.train(settings, tmp_path / "whole")
@@ -81,9 +93,8 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, ph
         assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-def test_without_the_random_generators_a_resumed_run_differs(tmp_path, monkeypatch, photos):
+def test_without_the_random_generators_a_resumed_run_differs(tmp_path, monkeypatch, photos, plain):
     settings = config(photos)
-    whole = loop.train(settings, tmp_path / "whole")
     interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
     path = tmp_path / "stopped" / "state.npz"
     arrays, note = checkpoint.load(path)
@@ -94,11 +105,11 @@ def test_without_the_random_generators_a_resumed_run_differs(tmp_path, monkeypat
         groups.setdefault(name.split("/")[0], []).append(value)
     checkpoint.save(path, groups, note)
     resumed = loop.train(settings, tmp_path / "stopped", resume=True)
-    assert any(not np.array_equal(state(resumed)[0][k], v) for k, v in state(whole)[0].items())
+    assert any(not np.array_equal(state(resumed)[0][k], v) for k, v in state(plain)[0].items())
 
 
-def test_what_a_run_leaves_behind(tmp_path, photos):
-    run = loop.train(config(photos), tmp_path / "run")
+def test_what_a_run_leaves_behind(plain):
+    run = plain
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "config.json", "run.json", "state.npz", "best.npz", "history.csv", "samples.png", "logs",
@@ -116,9 +127,9 @@ def test_what_a_run_leaves_behind(tmp_path, photos):
     assert opened.load_model()(x).shape == (1, 32, 32, 3)
 
 
-def test_best_weights_are_the_moving_average(tmp_path, photos):
+def test_best_weights_are_the_moving_average(short):
     # One epoch: the best checkpoint is the last, so it must hold the average, not the raw weights.
-    run = loop.train(config(photos, steps=3), tmp_path / "run")
+    run = short
     arrays = state(run)[0]
     best = checkpoint.load(run.path / "best.npz")[0]
     for name, array in best.items():
@@ -134,8 +145,8 @@ def test_the_time_of_a_resumed_run_goes_on(tmp_path, monkeypatch, photos):
     assert resumed.train_minutes and 10 < resumed.train_minutes < 20
 
 
-def test_what_the_moving_average_gains_is_told(tmp_path, monkeypatch, photos):
-    run = loop.train(config(photos, steps=3), tmp_path / "run")
+def test_what_the_moving_average_gains_is_told(tmp_path, photos, short):
+    run = short
     report = evaluate_runs([run], compare_ema=True, baselines=False)
     assert {method for method, _ in report.summary} == {"pix2pix", "pix2pix, without EMA"}
     # One epoch: the best weights are the last step's average.
@@ -250,6 +261,7 @@ def test_bad_checkpoints_are_refused(tmp_path):
         checkpoint.load(path)
 
 
+@pytest.mark.slow
 def test_replicas_train_and_resume(tmp_path, monkeypatch):
     photos = fakes.photo_folder(tmp_path / "photos", 30)
     settings = config(photos, strategy="mirrored")

@@ -1,7 +1,7 @@
 """tfrecon: learned image reconstruction in Keras.
 
 The names of `__all__` are imported when they are first used, so that ``import tfrecon`` takes
-milliseconds and TensorFlow is paid for by those who need it.
+milliseconds, and only what needs TensorFlow waits for it.
 """
 
 from __future__ import annotations
@@ -25,22 +25,10 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "Config",
-    "DataConfig",
-    "FitConfig",
-    "Sample",
-    "Spec",
-    "UserError",
-    "__version__",
-    "dataset",
-    "feature_inversion",
-    "harmonic_fill",
-    "keras_dataset",
-    "open_run",
-    "pix2pix",
-    "restorer",
+    "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
+    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "restorer",
     "samples",
-]
+]  # fmt: skip
 
 # No name of a verb: importing the module tfrecon.fit would put itself in the place of a `fit`.
 _HOMES = {

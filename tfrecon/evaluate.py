@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base.cli import Parser, model_options, run, start_tensorflow
+from tfrecon.base.cli import Parser, model_options, positive, run, start_tensorflow
 from tfrecon.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,40 +34,35 @@ def parser() -> Parser:
     options.add_argument("--data", help="another recipe than the run's own")
     options.add_argument("--root", metavar="DIR", help="another folder than the run's own")
     options.add_argument("--split", default="test", help="split of the recipe (test)")
-    options.add_argument("--batch-size", type=_positive, default=8, help="images at once (8)")
+    options.add_argument("--batch-size", type=positive, default=8, help="images at once (8)")
+    options.flag(
+        "--no-slow",
+        "leave out the slow baselines: biharmonic fill, non-local means (ten images a second)",
+    )
+    options.flag(
+        "--ensemble", "a further row: the mean over the eight flips and quarter turns of each image"
+    )
     options.add_argument(
-        "--no-slow", action="store_true",
-        help="leave out the slow baselines (biharmonic fill and non-local means, about ten images "
-        "a second and core)",
-    )  # fmt: skip
-    options.add_argument(
-        "--ensemble", action="store_true",
-        help="a further row: the mean over the eight flips and quarter turns of each image",
-    )  # fmt: skip
-    options.add_argument(
-        "--tile", type=_positive, metavar="N",
+        "--tile", type=positive, metavar="N",
         help="a further row: images put together from blended tiles of N pixels",
     )  # fmt: skip
+    options.flag(
+        "--compare-ema", "a further row: the last step's weights without their moving average"
+    )
     options.add_argument(
-        "--compare-ema", action="store_true",
-        help="a further row: the last step's weights without their moving average",
-    )  # fmt: skip
-    options.add_argument(
-        "--draws", type=_positive, default=0, metavar="N",
+        "--draws", type=positive, default=0, metavar="N",
         help="further rows: N samples of a model that makes several, and their spread",
     )  # fmt: skip
     options.add_argument(
         "--set", action="append", default=[], metavar="model.KEY=VALUE",
         help="an option of the model that matters at inference, e.g. model.refine_steps=50",
     )  # fmt: skip
-    options.add_argument("--limit", type=_positive, metavar="N", help="the first N images only")
+    options.add_argument("--limit", type=positive, metavar="N", help="the first N images only")
     options.add_argument(
-        "--pairs", type=_positive, default=0, metavar="N",
+        "--pairs", type=positive, default=0, metavar="N",
         help="write original_ID.png and reconstruction_ID.png of the first N images",
     )  # fmt: skip
-    options.add_argument(
-        "--skip-unreadable", action="store_true", help="leave out images that cannot be read"
-    )
+    options.flag("--skip-unreadable", "leave out images that cannot be read")
     return options
 
 
@@ -125,13 +120,6 @@ def _compared(
     comparison = compare(title, {name: [run_scores] for name, run_scores in scored})
     config = data_config(runs[0], arguments.data, arguments.root)
     return write(comparison, folder, config, arguments.split, options)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
-    return value
 
 
 if __name__ == "__main__":

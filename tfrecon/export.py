@@ -24,10 +24,10 @@ def parser() -> Parser:
         "--set", action="append", default=[], metavar="model.KEY=VALUE",
         help="an option of the model that matters at inference, e.g. model.refine_steps=50",
     )  # fmt: skip
-    options.add_argument(
-        "--ensemble", action="store_true",
-        help="put the mean over eight flips and turns into the export: better, eight times slower",
-    )  # fmt: skip
+    options.flag(
+        "--ensemble",
+        "put the mean over eight flips and turns into the export: better, eight times slower",
+    )
     options.add_argument("--out", metavar="DIR", help="where to write it (exports/NAME)")
     return options
 

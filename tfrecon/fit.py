@@ -40,11 +40,11 @@ def parser() -> Parser:
     length.add_argument("--steps", type=int, help="train this many steps")
     length.add_argument("--epochs", type=int, help="train this many epochs")
     length.add_argument("--minutes", type=float, help="train about this long on this machine")
-    command.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
-    command.add_argument(
-        "--probe", action="store_true",
-        help="first see how far the model gets on a single batch, as a check of model and loss",
-    )  # fmt: skip
+    command.flag("--resume", "go on with a run that was stopped")
+    command.flag(
+        "--probe",
+        "first see how far the model gets on a single batch, as a check of model and loss",
+    )
     command.add_argument(
         "--strategy", choices=("auto", "none", "mirrored"), help="devices to train on (auto)"
     )
@@ -53,15 +53,10 @@ def parser() -> Parser:
         help="print what there is and exit: backbones, models, decoders, fusions, damages, losses, "
         "metrics, recipes or configs",
     )  # fmt: skip
-    command.add_argument(
-        "--prepare", action="store_true",
-        help="download the data of --data into --root and exit, for recipes that can",
-    )  # fmt: skip
-    command.add_argument(
-        "--skip-unreadable",
-        action="store_true",
-        help="train without the images that cannot be read",
+    command.flag(
+        "--prepare", "download the data of --data into --root and exit, for recipes that can"
     )
+    command.flag("--skip-unreadable", "train without the images that cannot be read")
     return command
 
 

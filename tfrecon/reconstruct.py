@@ -23,41 +23,30 @@ def parser() -> Parser:
     options.add_argument("input_dir", metavar="INPUT_DIR", help="folder of photos")
     options.add_argument("output_dir", metavar="OUTPUT_DIR", help="folder for the restored PNGs")
     options.add_argument(
-        "--masks",
-        metavar="CSV|DIR",
-        help="what is damaged: masked_info.csv, or a folder of mask images of the same stem "
+        "--masks", metavar="CSV|DIR",
+        help="what is damaged: masked_info.csv, or a folder of mask images of the photos' stems "
         "(white = damaged)",
-    )
+    )  # fmt: skip
     options.add_argument(
         "--method", metavar="NAME", help="deep_image_prior or harmonic_fill, instead of EXPORT"
     )
     options.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="method.KEY=VALUE",
+        "--set", action="append", default=[], metavar="method.KEY=VALUE",
         help="an option of the method, e.g. method.steps=500",
-    )
+    )  # fmt: skip
     options.add_argument(
         "--tile",
         type=int,
         default=512,
-        help="photos with a larger side are restored in tiles (512)",
+        help="photos with a longer side are restored in tiles (512)",
     )
     options.add_argument(
-        "--overlap",
-        type=int,
-        default=64,
-        help="pixels in which neighbouring tiles are blended (64)",
+        "--overlap", type=int, default=64, help="pixels that tiles share and are blended in (64)"
     )
-    options.add_argument(
-        "--ensemble",
-        action="store_true",
-        help="restore the mean over eight flips and turns: better, eight times slower",
+    options.flag(
+        "--ensemble", "restore the mean over eight flips and turns: better, eight times slower"
     )
-    options.add_argument(
-        "--skip-unreadable", action="store_true", help="leave out photos that cannot be decoded"
-    )
+    options.flag("--skip-unreadable", "leave out photos that cannot be decoded")
     return options
 
 
@@ -80,20 +69,14 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     from tfrecon.inference.restorer import open_export
 
     if arguments.method:
-        spec = Spec(arguments.method, options)
-        restorer = method(spec, has_mask=arguments.masks is not None)
+        restorer = method(Spec(arguments.method, options), has_mask=arguments.masks is not None)
     else:
         restorer = open_export(arguments.export)
     written = restore_folder(
-        restorer,
-        arguments.input_dir,
-        arguments.output_dir,
-        masks=arguments.masks,
-        tile=arguments.tile,
-        overlap=arguments.overlap,
-        ensemble=arguments.ensemble,
+        restorer, arguments.input_dir, arguments.output_dir, masks=arguments.masks,
+        tile=arguments.tile, overlap=arguments.overlap, ensemble=arguments.ensemble,
         skip_unreadable=arguments.skip_unreadable,
-    )
+    )  # fmt: skip
     print(f"{written} photo{'s' * (written != 1)} restored to {arguments.output_dir}")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base.cli import Parser, run
+from tfrecon.base.cli import Parser, positive, run
 from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample
 
@@ -36,12 +36,11 @@ def parser() -> Parser:
         "--out", metavar="CSV", help="the file to write (kaggle_submission/NAME.csv)"
     )
     options.add_argument(
-        "--batch-size", type=int, default=8, metavar="N", help="photos restored at once (8)"
+        "--batch-size", type=positive, default=8, metavar="N", help="photos restored at once (8)"
     )
-    options.add_argument(
-        "--ensemble", action="store_true",
-        help="restore the mean over eight flips and turns: better, eight times slower",
-    )  # fmt: skip
+    options.flag(
+        "--ensemble", "restore the mean over eight flips and turns: better, eight times slower"
+    )
     options.add_argument("--check", metavar="CSV", help="check this file instead of writing one")
     options.add_argument(
         "--sample", metavar="CSV", help="with --check: the published sample_submission.csv"
@@ -65,9 +64,9 @@ def _submit(arguments: argparse.Namespace) -> None:
         from tfrecon.training.run import open_run
 
         trained = open_run(arguments.run)
-        own = trained.config.data
-        if arguments.data in (None, own.recipe.name):
-            spec, root = own.recipe, root or own.root
+        data = trained.config.data
+        if arguments.data in (None, data.recipe.name):
+            spec, root = data.recipe, root or data.root
     competition = find(arguments.competition or spec.name)
     samples = recipes.samples(spec, Path(root) if root else None, arguments.split)
     if arguments.check:
@@ -89,8 +88,6 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         raise UserError("--sample belongs to --check CSV")
     if arguments.out and arguments.check:
         raise UserError("--out and --check exclude each other; --check writes nothing")
-    if arguments.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, not {arguments.batch_size}")
 
 
 def _write(
@@ -110,7 +107,7 @@ def _write(
             f"{len(broken)} of {len(samples)} photos cannot be read, and a submission needs all: "
             f"{', '.join(sample.id for sample, _ in broken[:20])}; {broken[0][1]}"
         )
-    # Closed here, or a failure's sentence would be printed into the progress bar.
+    # Closed here, or the sentence of an error would be printed into the progress bar.
     size, ensemble = arguments.batch_size, arguments.ensemble
     with contextlib.closing(_restored(trained, samples, size, ensemble)) as pairs:
         return write_submission(path, pairs, competition)

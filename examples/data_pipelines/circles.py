@@ -20,7 +20,7 @@ from tfrecon.data.sample import Sample, split_by_hash
 
 SPLITS = ("train", "val", "test")
 DAMAGE = Spec("boxes", {"count": 2, "size": 16})
-"""Drawn onto the circles, as there are no damaged files. Options of a user replace it."""
+"""Drawn onto the pictures, as there are no damaged files; `data.damage` takes its place."""
 
 
 def samples(root: Path | None, split: str, *, dark: bool = True) -> list[Sample]:

@@ -23,6 +23,10 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def flag(self, name: str, help: str) -> None:
+        """Adds an option without a value."""
+        self.add_argument(name, action="store_true", help=help)
+
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The arguments. Raises UserError for an unknown one, with the nearest known."""
         arguments, rest = self.parse_known_args(args, namespace)
@@ -72,6 +76,14 @@ def run(
             return _fail("no space left on the disk; free some")
         raise
     return 0
+
+
+def positive(text: str) -> int:
+    """The whole number that an option holds, 1 or more; argparse turns the error into ours."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
+    return value
 
 
 def model_options(assignments: Sequence[str]) -> dict[str, Any]:

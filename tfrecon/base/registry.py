@@ -55,14 +55,8 @@ def build(spec: Spec, table: Mapping[str, Callable[..., Any]], kind: str, **cont
     """
     options = check(spec, table, kind, context)
     builder = entry(spec.name, table, kind)
-    takes = inspect.signature(builder).parameters
-    absent = [name for name in context if name not in takes]
-    if absent and not any(each.kind is each.VAR_KEYWORD for each in takes.values()):
-        raise UserError(
-            f"{kind} {spec.name!r} must take {', '.join(context)} as keyword arguments; "
-            f"it has no {absent[0]!r}"
-        )
-    return builder(**options, **context)
+    takes = inspect.signature(builder).parameters  # a user's own may need no seed, say
+    return builder(**options, **{name: context[name] for name in context if name in takes})
 
 
 def entry(name: str, table: Mapping[str, Any], kind: str) -> Any:

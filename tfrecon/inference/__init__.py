@@ -1,1 +1,1 @@
-"""Trained models and methods applied to photos: exports, folders, submissions."""
+"""Models and methods applied to photos: exports, folders of photos, submissions."""

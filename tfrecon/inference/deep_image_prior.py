@@ -10,13 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 from tqdm import tqdm
 
 from tfrecon.base.errors import UserError, at_least
-from tfrecon.inference.skip_network import skip_network
+from tfrecon.layers.enlarge import Enlarge
+from tfrecon.layers.normalization import normalization
 from tfrecon.layers.padding import crop_to, pad_to_multiple
+from tfrecon.networks.blocks import convolution, seeded
 from tfrecon.training.optimizers import FusedAdam
 
 CHECK_STEPS = 25
@@ -28,31 +32,62 @@ AVERAGE = 0.98
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeepImagePrior:
-    """The options; `restore` runs the optimisation. See `deep_image_prior`."""
+    """The method with its options; `restore` runs the optimisation.
 
-    steps: int
-    patience: int
-    depth: int
-    channels: int
-    skip_channels: int
-    code: Literal["meshgrid", "noise"]
-    code_channels: int
-    code_noise: float
-    learning_rate: float
-    held_out: float
-    seed: int
+    Args:
+        steps: most optimisation steps a photo.
+        patience: steps without a better value on the held-out pixels before it stops.
+        depth: scales of the network; each halves the side.
+        channels: of every scale (128 in the paper: 16 times as slow).
+        skip_channels: beside each scale (0 for holes, 4 for noise in the paper).
+        code: what the network is given: the pixels' coordinates, which fill holes smoothly (half
+            the error of noise on three photos with 75-pixel holes), or uniform noise.
+        code_channels: of the noise (32 in the paper).
+        code_noise: standard deviation of the noise added to the code at every step.
+        learning_rate: of Adam.
+        held_out: share of the known pixels that the loss does not see and that say when to stop.
+        seed: of weights, code and held-out pixels; the same seed gives the same photo.
+
+    Raises:
+        UserError: an option out of range.
+    """
+
+    steps: int = 1500
+    patience: int = 400
+    depth: int = 5
+    channels: int = 32
+    skip_channels: int = 0
+    code: Literal["meshgrid", "noise"] = "meshgrid"
+    code_channels: int = 16
+    code_noise: float = 0.01
+    learning_rate: float = 0.01
+    held_out: float = 0.02
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        for name in ("steps", "patience", "depth", "channels", "code_channels"):
+            at_least(f"method.{name}", getattr(self, name), 1)
+        for name in ("skip_channels", "code_noise", "seed"):
+            at_least(f"method.{name}", getattr(self, name), 0)
+        if not 0 < self.held_out < 0.5:
+            raise UserError(f"method.held_out must lie in (0, 0.5), not {self.held_out}")
+        if not self.learning_rate > 0:
+            raise UserError(
+                f"method.learning_rate must be greater than 0, not {self.learning_rate}"
+            )
 
     def restore(self, x: Array) -> Array:
-        """Photos (B,H,W,3, or 4 with the mask last, 1 = damaged) in [0,1], restored one by one.
+        """Photos (B,H,W,3, or 4 with the mask last, 1 = damaged) in [0,1], restored singly.
 
-        With a mask its holes are filled and all other pixels stay; without one the whole photo is
-        cleaned. Raises UserError for a mask that covers everything.
+        With a mask its holes are filled and all other pixels stay; without a mask the whole photo
+        is cleaned. Raises UserError for a mask that covers everything.
         """
-        return np.stack([self._one(photo) for photo in x])
+        return np.stack([self._restored(photo) for photo in x])
 
-    def _one(self, photo: Array) -> Array:
+    def _restored(self, photo: Array) -> Array:
         damaged, hole = photo[..., :3], photo[..., 3:] > 0.5
         if not hole.shape[-1]:
             hole = np.zeros((*damaged.shape[:2], 1), bool)
@@ -118,50 +153,37 @@ class DeepImagePrior:
         return (0.1 * random.random(shape)).astype(np.float32)
 
 
-def deep_image_prior(
-    *,
-    steps: int = 1500,
-    patience: int = 400,
-    depth: int = 5,
-    channels: int = 32,
-    skip_channels: int = 0,
-    code: Literal["meshgrid", "noise"] = "meshgrid",
-    code_channels: int = 16,
-    code_noise: float = 0.01,
-    learning_rate: float = 0.01,
-    held_out: float = 0.02,
-    seed: int = 0,
-) -> DeepImagePrior:
-    """The method with these options.
+def skip_network(
+    *, inputs: int, depth: int, channels: int, skip_channels: int, seed: int | None = None
+) -> keras.Model:
+    """(B,H,W,inputs) to (B,H,W,3) in [0,1], H and W multiples of ``2**depth``: the hourglass
+    of the paper (supplementary material).
 
-    Args:
-        steps: most optimisation steps a photo.
-        patience: steps without a better value on the held-out pixels before it stops.
-        depth: scales of the network; each halves the side.
-        channels: of every scale (128 in the paper: 16 times as slow).
-        skip_channels: beside each scale (0 for holes, 4 for noise in the paper).
-        code: what the network is given: the pixels' coordinates, which fill holes smoothly (half
-            the error of noise on three photos with 75-pixel holes), or uniform noise.
-        code_channels: of the noise (32 in the paper).
-        code_noise: standard deviation of the noise added to the code at every step.
-        learning_rate: of Adam.
-        held_out: share of the known pixels that the loss does not see and that say when to stop.
-        seed: of weights, code and held-out pixels; the same seed gives the same photo.
-
-    Raises:
-        UserError: an option out of range.
+    Each of `depth` scales goes down by a 3×3 convolution of stride 2 and one of stride 1, and up by
+    bilinear ×2, a 3×3 and a 1×1 convolution, with `skip_channels` from a 1×1 convolution beside it;
+    all are normalised by the statistics of the image itself and followed by LeakyReLU 0.2.
     """
-    for name, value in (("steps", steps), ("patience", patience), ("depth", depth),
-                        ("channels", channels), ("code_channels", code_channels)):  # fmt: skip
-        at_least(f"method.{name}", value, 1)
-    for name, value in (("skip_channels", skip_channels), ("code_noise", code_noise),
-                        ("seed", seed)):  # fmt: skip
-        at_least(f"method.{name}", value, 0)
-    if not 0 < held_out < 0.5:
-        raise UserError(f"method.held_out must lie in (0, 0.5), not {held_out}")
-    if not learning_rate > 0:
-        raise UserError(f"method.learning_rate must be greater than 0, not {learning_rate}")
-    return DeepImagePrior(
-        steps, patience, depth, channels, skip_channels, code, code_channels, code_noise,
-        learning_rate, held_out, seed,
-    )  # fmt: skip
+    start = seeded(seed)
+
+    def stage(x: Any, filters: int, size: int, name: str, strides: int = 1) -> Any:
+        x = convolution(x, filters, size, start, name, strides=strides)
+        x = normalization("batch", "batch", f"{name}_norm")(x)
+        return layers.LeakyReLU(0.2, name=f"{name}_act")(x)
+
+    x = entered = keras.Input((None, None, inputs), name="code")
+    skips: list[Any] = []
+    for scale in range(depth):
+        if skip_channels:
+            skips.append(stage(x, skip_channels, 1, f"skip{scale}"))
+        x = stage(x, channels, 3, f"down{scale}", strides=2)
+        x = stage(x, channels, 3, f"deep{scale}")
+    for scale in reversed(range(depth)):
+        x = Enlarge(2, name=f"double{scale}")(x)
+        if skip_channels:
+            x = layers.Concatenate(name=f"join{scale}")([skips.pop(), x])
+        x = normalization("batch", "batch", f"join{scale}_norm")(x)
+        x = stage(x, channels, 3, f"up{scale}")
+        x = stage(x, channels, 1, f"mix{scale}")
+    x = convolution(x, 3, 1, start, "head", dtype="float32")
+    x = layers.Activation("sigmoid", dtype="float32", name="restored")(x)
+    return keras.Model(entered, x, name="skip_network")

@@ -1,4 +1,4 @@
-"""A folder of photos of any size through an export or a method, one PNG each."""
+"""Restores a folder of photos of any size, by an export or a method, into one PNG each."""
 
 from __future__ import annotations
 
@@ -35,16 +35,23 @@ def restore_folder(
     ensemble: bool = False,
     skip_unreadable: bool = False,
 ) -> int:
-    """Restores every image of `input_dir` (folders in it are left alone) to
-    ``output_dir/<stem>.png``.
+    """Restores every image of `input_dir` to ``output_dir/<stem>.png``; returns how many.
 
-    `masks` is a table that `read_boxes` reads, or a folder of mask images of the same stem and
-    size, white = damaged; models with masks need it, others refuse it. Photos with a side above
-    `tile` are restored in blended tiles; `ensemble` restores each as `self_ensemble` does. Returns
-    how many were written. Everything is checked before the first photo is written: raises UserError
-    for a missing or empty folder, two photos of one stem, a photo without mask or whose mask does
-    not fit, a PNG that would replace an input, an `ensemble` of an export that is one, and for
-    unreadable photos (all are listed) unless `skip_unreadable` leaves them out.
+    Folders inside `input_dir` are left alone.
+
+    Args:
+        masks: a table that `read_boxes` reads, or a folder of mask images of the photos' stems and
+            sizes, white = damaged. A `restorer` with masks needs it, others refuse it.
+        tile: photos with a longer side, in pixels, are restored in tiles that are blended.
+        overlap: of the tiles, in pixels.
+        ensemble: restores each photo as `self_ensemble` does.
+        skip_unreadable: leaves out photos that cannot be read.
+
+    Raises:
+        UserError: before the first photo is written, for a missing or empty folder, two photos of
+            one stem, a photo without mask or whose mask does not fit, a PNG that would replace an
+            input, `ensemble` with an export that is an ensemble, and, listing all, for unreadable
+            photos.
     """
     input_dir, output_dir = Path(input_dir), Path(output_dir)
     if not 0 <= overlap < tile:
@@ -107,12 +114,12 @@ def _with_boxes(photos: Iterable[Path], table: PathLike) -> list[Sample]:
 def _mask_files(photos: Mapping[str, Path], folder: Path, input_dir: Path) -> dict[str, Path]:
     if folder.resolve() == input_dir.resolve():
         raise UserError("--masks is the input folder itself; keep the mask images in their own")
-    found = _images(folder, "mask folder")
+    masks = _images(folder, "mask folder")
     _check_none_missing(
-        [path for stem, path in photos.items() if stem not in found],
+        [path for stem, path in photos.items() if stem not in masks],
         f"mask image of its stem in {str(folder)!r}",
     )
-    return {stem: found[stem] for stem in photos}
+    return {stem: masks[stem] for stem in photos}
 
 
 def _check_none_missing(missing: list[Path], what: str) -> None:

@@ -1,4 +1,4 @@
-"""Restoration without training: methods that take a damaged photo and nothing else."""
+"""Methods that need no training: they take a damaged photo and nothing else."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, build
-from tfrecon.inference.deep_image_prior import deep_image_prior
-from tfrecon.layers.harmonic_fill import harmonic_fill as filled
+from tfrecon.inference.deep_image_prior import DeepImagePrior
+from tfrecon.layers.harmonic_fill import harmonic_fill
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method set up for photos with or without masks; used as an `Export` is."""
+    """A method for photos with masks or for photos without; it stands where an `Export` does."""
 
     name: str
     has_mask: bool
@@ -29,35 +29,30 @@ class Method:
         return f"method {self.name!r}"
 
 
-@dataclass(frozen=True)
 class HarmonicFill:
     """Holes continued smoothly; see `tfrecon.layers.harmonic_fill`."""
 
     def restore(self, x: Any) -> np.ndarray:
         """(B,H,W,4) in [0,1], the mask last, to (B,H,W,3)."""
-        return filled(x[..., :3], x[..., 3:]).numpy()
-
-
-def harmonic_fill() -> HarmonicFill:
-    """The fill, which has no options."""
-    return HarmonicFill()
+        return harmonic_fill(x[..., :3], x[..., 3:]).numpy()
 
 
 METHODS: dict[str, Callable[..., Any]] = {
-    "deep_image_prior": deep_image_prior,
-    "harmonic_fill": harmonic_fill,
+    "deep_image_prior": DeepImagePrior,
+    "harmonic_fill": HarmonicFill,
 }
 
 NEEDS_MASK = ("harmonic_fill",)
 
 
 def method(spec: Spec, *, has_mask: bool) -> Method:
-    """The method that `spec` names. Raises UserError for an unknown method or option, and for a
-    fill without masks."""
-    made = build(spec, METHODS, "method")
+    """The method that `spec` names, for photos with or without masks.
+
+    Raises UserError for an unknown method or option, and for a fill without masks."""
+    built = build(spec, METHODS, "method")
     if spec.name in NEEDS_MASK and not has_mask:
         raise UserError(
             f"method {spec.name!r} must be told what is damaged; give --masks masked_info.csv or "
             "--masks FOLDER of mask images (white = damaged)"
         )
-    return Method(spec.name, has_mask, made.restore)
+    return Method(spec.name, has_mask, built.restore)

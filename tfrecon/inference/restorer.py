@@ -1,4 +1,4 @@
-"""Any model, or its export, on photos of any size: padded, or in overlapping tiles."""
+"""Applies any model, or its export, to photos of any size: padded, or in overlapping tiles."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Restore = Callable[[Any], np.ndarray]
 """(B,H,W,3), or (B,H,W,4) with the mask as last channel, to the restored (B,H,W,3) in [0,1]."""
 
 RECORD = "export.json"
-"""What an export says of itself, beside its SavedModel."""
+"""The file beside the SavedModel that says what an export is."""
 
 
 def restorer(model: ReconstructionModel, call: Callable[[Any], Any] | None = None) -> Restore:
     """`model` as a function of NumPy images (or tensors) of any batch, height and width.
 
-    The image is float32 in [0,1]; one graph serves all sizes; `call` is in the place of the model's
-    own. Raises UserError for a plain Keras model, which does not say what sizes it takes, and
-    ValueError for images of another rank.
+    Images are float32 in [0,1]; one graph serves all sizes; `call` is called instead of the model
+    where it is given. Raises UserError for a plain Keras model, which does not say what sizes it
+    takes, and ValueError for images of another rank.
     """
     from tfrecon.models.base import ReconstructionModel  # exports are served without Keras
 
@@ -61,11 +61,11 @@ def restorer(model: ReconstructionModel, call: Callable[[Any], Any] | None = Non
 def restore_any_size(
     model: ReconstructionModel, x: tf.Tensor, call: Callable[[Any], Any] | None = None
 ) -> tf.Tensor:
-    """The graph behind `restorer`: (B,H,W,C) to (B,H,W,3), clipped to [0,1], with unknown sizes;
-    `call` in the place of the model's own.
+    """The graph behind `restorer`: (B,H,W,C) of unknown sizes to (B,H,W,3), clipped to [0,1].
 
-    A model with a `fixed_size` gets tiles of that size, overlapping by a quarter at least; others
-    get the photo padded by reflection to their `smallest_size` and `size_multiple`.
+    A model with a `fixed_size` is given tiles of that size, which overlap by a quarter at least;
+    others are given the photo padded by reflection to their `smallest_size` and `size_multiple`.
+    `call` is called instead of the model where it is given.
     """
     fixed, smallest = model.fixed_size, model.smallest_size
     height, width = tf.shape(x)[1], tf.shape(x)[2]
@@ -83,15 +83,15 @@ def restore_any_size(
 
 
 def self_ensemble(restore: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`restore` as the mean over the eight flips and quarter turns of the photo, each undone.
+    """`restore` averaged over the eight flips and quarter turns of the photo, each turned back.
 
-    Lim et al. 2017 (EDSR), section 3.4. The mask turns with its photo, height and width may differ.
-    For NumPy images as for tensors; it takes eight times as long.
+    Lim et al. 2017 (EDSR), section 3.4. The mask turns with its photo; height and width may differ.
+    It takes NumPy images and tensors, and eight times as long.
     """
 
     def mean(x: Any) -> Any:
         total: Any = 0.0
-        # The eight are: each axis mirrored or not, then the axes swapped or not.
+        # Eight ways: each axis mirrored or not, then the axes swapped or not.
         for rows, columns, swap in itertools.product((1, -1), (1, -1), (False, True)):
             turned = x[:, ::rows, ::columns]
             restored = _swapped(restore(_swapped(turned))) if swap else restore(turned)
@@ -111,10 +111,10 @@ def _swapped(images: Any) -> Any:
 def restore_tiled(restore: Restore, x: np.ndarray, tile: int, overlap: int) -> np.ndarray:
     """`restore` in tiles that overlap by `overlap` pixels or more and are blended without seams.
 
-    x: (B,H,W,3|4) in [0,1]. Returns (B,H,W,3). Photos that fit into one tile are restored whole.
-    Memory beside the photos is that of one tile, time grows with their area. A hole that crosses a
-    tile's border is seen in part by each tile; the overlap should be about as wide as the holes.
-    Raises ValueError unless 0 ≤ `overlap` < `tile`.
+    x: (B,H,W,3|4) in [0,1]. Returns (B,H,W,3). A photo that fits into a tile is restored whole.
+    Beside the photos only a tile is in memory; the time grows with the photo's area. Where a hole
+    crosses the border of a tile, each tile sees a part of it: make the overlap about as wide as the
+    holes. Raises ValueError unless 0 ≤ `overlap` < `tile`.
     """
     if not 0 <= overlap < tile:
         raise ValueError(f"the overlap of tiles must be from 0 to {tile - 1} pixels, not {overlap}")
@@ -161,22 +161,25 @@ class Export:
 
     def restore(self, x: Any) -> np.ndarray:
         """What `restorer` gives for the model, by the signature ``restore``."""
-        x = tf.convert_to_tensor(x, tf.float32)
-        inputs = {"image": x[..., :3], "mask": x[..., 3:]} if self.has_mask else {"image": x}
-        return self.module.signatures["restore"](**inputs)["restored"].numpy()
+        return self._call("restore", *self._parts(x))
 
     def sample(self, x: Any, seed: int) -> np.ndarray:
         """As `restore`, by the signature ``sample`` of a model that makes several answers."""
-        x = tf.convert_to_tensor(x, tf.float32)
-        inputs = {"image": x[..., :3], "mask": x[..., 3:]} if self.has_mask else {"image": x}
-        inputs["seed"] = tf.constant(seed, tf.int32)
-        return self.module.signatures["sample"](**inputs)["restored"].numpy()
+        return self._call("sample", *self._parts(x), seed=tf.constant(seed, tf.int32))
 
     def serve(self, image: Any, mask: Any = None) -> np.ndarray:
         """The signature ``serve``: all uint8, (B,H,W,3), and mask (B,H,W,1) nonzero = damaged."""
+        return self._call("serve", image, mask, dtype=tf.uint8)
+
+    def _parts(self, x: Any) -> tuple[Any, Any]:
+        return x[..., :3], x[..., 3:]
+
+    def _call(
+        self, name: str, image: Any, mask: Any, dtype: Any = tf.float32, **others: Any
+    ) -> np.ndarray:
         inputs = {"image": image, "mask": mask} if self.has_mask else {"image": image}
-        inputs = {name: tf.convert_to_tensor(value, tf.uint8) for name, value in inputs.items()}
-        return self.module.signatures["serve"](**inputs)["restored"].numpy()
+        tensors = {key: tf.convert_to_tensor(value, dtype) for key, value in inputs.items()}
+        return self.module.signatures[name](**tensors, **others)["restored"].numpy()
 
 
 def open_export(path: str | os.PathLike[str]) -> Export:

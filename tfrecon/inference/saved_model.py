@@ -1,4 +1,4 @@
-"""A run as a SavedModel that needs TensorFlow alone.
+"""Exports a run as a SavedModel that needs TensorFlow alone.
 
 Signatures, each for any batch, height and width (padding and cropping are inside):
 
@@ -45,7 +45,10 @@ UINT8_TOLERANCE = 1
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest differences between an export and its model on images of one size."""
+    """The largest differences between an export and its model on images of one size.
+
+    `restore`: of float values in [0,1]. `serve`: of uint8 values.
+    """
 
     height: int
     width: int
@@ -59,10 +62,9 @@ def export_run(
     options: Mapping[str, Any] | None = None,
     ensemble: bool = False,
 ) -> list[Difference]:
-    """Exports the best weights of `run` to `out`, or to ``exports/<name of the run>``; `options`
-    are put on top of the model's; `ensemble` as for `export_model`.
+    """`export_model` with the best weights of `run`, to `out` or ``exports/<name of the run>``.
 
-    Returns and raises what `export_model` does.
+    `options` take the place of the model's own.
     """
     path = default_path(run) if out is None else out
     facts = {"run": run.name, "model": {**run.config.model.to_dict(), **(options or {})}}
@@ -81,13 +83,13 @@ def export_model(
     facts: Mapping[str, Any] | None = None,
     ensemble: bool = False,
 ) -> list[Difference]:
-    """Writes `model` as SavedModel to the folder `path`, with `facts` in its record (`RECORD`);
-    `ensemble` puts `self_ensemble` around it, inside the SavedModel.
+    """Writes `model` as a SavedModel to the folder `path`; returns how far it is from the model.
 
-    It is loaded again and compared with the model before it takes its name; an export that lay
-    there is replaced only then. Raises UserError with the figures for a difference above the
-    tolerances, for a `path` that holds something else than an export, and when it cannot be
-    written; nothing is left behind then.
+    `facts` go into its record (`RECORD`); `ensemble` puts `self_ensemble` inside the SavedModel.
+    The SavedModel is loaded and compared with the model before it takes its name; an export of the
+    same name is replaced only then. Raises UserError, and leaves nothing behind, for a difference
+    above the tolerances, for a `path` that holds something else than an export, and when it cannot
+    be written.
     """
     path = Path(path)
     if path.exists() and not (path / RECORD).is_file():
@@ -131,7 +133,7 @@ def compare(
     if ensemble:
         restore = self_ensemble(restore)
     random = np.random.default_rng(0)
-    found = []
+    differences = []
     for batch, height, width in SIZES:
         pixels = random.integers(0, 256, (batch, height, width, 3), np.uint8)
         mask = np.zeros((batch, height, width, 1), np.uint8)
@@ -148,12 +150,12 @@ def compare(
             drawn = restore_any_size(model, x, lambda images: model.sample(images, 7))
             apart.append(export.sample(x, 7) - np.asarray(drawn))
         float_difference = float(np.abs(apart).max())
-        found.append(Difference(height, width, float_difference, int(np.abs(served).max())))
-    return found
+        differences.append(Difference(height, width, float_difference, int(np.abs(served).max())))
+    return differences
 
 
 def _check(difference: Difference) -> None:
-    # Asked this way round because NaN, too, is a difference.
+    # NaN is a difference too, and fails both comparisons.
     if difference.restore <= FLOAT_TOLERANCE and difference.serve <= UINT8_TOLERANCE:
         return
     raise UserError(
@@ -170,65 +172,53 @@ class _Exported(tf.Module):
         super().__init__()
         step = functools.partial(restore_any_size, model)
         step = self_ensemble(step) if ensemble else step
-        self.restore, self.serve = (
-            _functions_with_mask(step) if has_mask else _functions_without_mask(step)
-        )
+        self.restore, self.serve = _functions(step, has_mask)
         self.sample = None
         if model.makes_samples and not ensemble:
             self.sample = _sample(model, has_mask)
-        # Nothing of the model is saved but what the graph reads: no discriminator, no optimizer.
+        # Only what the graph reads is saved: no discriminator, no optimizer.
         self.weights = list(self.restore.get_concrete_function().graph.variables)
 
     def signatures(self) -> dict[str, Any]:
-        found = {"serve": self.serve, "serving_default": self.serve, "restore": self.restore}
-        return found | ({"sample": self.sample} if self.sample else {})
+        always = {"serve": self.serve, "serving_default": self.serve, "restore": self.restore}
+        return always | ({"sample": self.sample} if self.sample else {})
 
 
-def _functions_with_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
-    @tf.function(input_signature=[_spec(tf.float32, 3, "image"), _spec(tf.float32, 1, "mask")])
-    def restore(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"restored": step(tf.concat((image, mask), axis=-1))}
+def _functions(step: Callable[[Any], Any], has_mask: bool) -> tuple[Any, Any]:
+    """The signatures ``restore`` and ``serve``, of image and, where there is one, mask."""
 
-    @tf.function(input_signature=[_spec(tf.uint8, 3, "image"), _spec(tf.uint8, 1, "mask")])
-    def serve(image: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        damaged = tf.cast(mask != 0, tf.float32)
-        restored = restore(images.to_float_tensor(image), damaged)["restored"]
-        return {"restored": images.to_uint8_tensor(restored)}
+    @tf.function(input_signature=_inputs(tf.float32, has_mask))
+    def restore(image: tf.Tensor, mask: Any = None) -> dict[str, tf.Tensor]:
+        return {"restored": step(_joined(image, mask))}
 
-    return restore, serve
-
-
-def _functions_without_mask(step: Callable[[Any], Any]) -> tuple[Any, Any]:
-    @tf.function(input_signature=[_spec(tf.float32, 3, "image")])
-    def restore(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"restored": step(image)}
-
-    @tf.function(input_signature=[_spec(tf.uint8, 3, "image")])
-    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        restored = restore(images.to_float_tensor(image))["restored"]
+    @tf.function(input_signature=_inputs(tf.uint8, has_mask))
+    def serve(image: tf.Tensor, mask: Any = None) -> dict[str, tf.Tensor]:
+        masks = () if mask is None else (tf.cast(mask != 0, tf.float32),)
+        restored = restore(images.to_float_tensor(image), *masks)["restored"]
         return {"restored": images.to_uint8_tensor(restored)}
 
     return restore, serve
 
 
 def _sample(model: ReconstructionModel, has_mask: bool) -> Any:
-    """A function of image, mask where there is one, and seed."""
-    inputs = [_spec(tf.float32, 3, "image"), tf.TensorSpec((), tf.int32, "seed")]
+    """The signature ``sample``, of seed, image and, where there is one, mask."""
+    seeds = tf.TensorSpec((), tf.int32, "seed")
 
-    def step(x: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"restored": restore_any_size(model, x, lambda images: model.sample(images, seed))}
+    @tf.function(input_signature=[seeds, *_inputs(tf.float32, has_mask)])
+    def sample(seed: tf.Tensor, image: tf.Tensor, mask: Any = None) -> dict[str, tf.Tensor]:
+        x = _joined(image, mask)
+        return {"restored": restore_any_size(model, x, lambda x: model.sample(x, seed))}
 
-    if not has_mask:
-        return tf.function(lambda image, seed: step(image, seed), input_signature=inputs)
-
-    def masked(image: tf.Tensor, seed: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        return step(tf.concat((image, mask), axis=-1), seed)
-
-    return tf.function(masked, input_signature=[*inputs, _spec(tf.float32, 1, "mask")])
+    return sample
 
 
-def _spec(dtype: tf.DType, channels: int, name: str) -> tf.TensorSpec:
-    return tf.TensorSpec((None, None, None, channels), dtype, name)
+def _inputs(dtype: tf.DType, has_mask: bool) -> list[tf.TensorSpec]:
+    channels = {"image": 3, "mask": 1} if has_mask else {"image": 3}
+    return [tf.TensorSpec((None, None, None, n), dtype, name) for name, n in channels.items()]
+
+
+def _joined(image: tf.Tensor, mask: Any) -> tf.Tensor:
+    return image if mask is None else tf.concat((image, mask), axis=-1)
 
 
 def _write_record(folder: Path, record: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from tfrecon.data.sample import Sample, check_unique
 
 DECIMALS = 6
 """Rounding to six decimals moves a value by at most 5e-7, a four-thousandth of half an 8-bit step:
-no score shows it, every line has one width, and the file stays free of exponents."""
+no score shows it, all values have one width, and none is written with an exponent."""
 
 
 class Competition(Protocol):
@@ -98,7 +98,7 @@ def _values(sample: Sample, image: np.ndarray[Any, Any], competition: Competitio
             f"the restored image of {sample.id!r} holds {(~finite).sum()} values that are not "
             "finite; the model has diverged, take an earlier checkpoint"
         )
-    # What rounds into [0,1] is float noise; anything farther out breaks the image contract.
+    # A value that rounds into [0,1] is float noise; one farther out breaks the image contract.
     slack = 0.5 * 10**-DECIMALS
     if values.min() < -slack or values.max() > 1 + slack:
         raise UserError(
@@ -154,7 +154,7 @@ class _Part:
     lines: list[bytes]
 
     def plainly_right(self) -> bool:
-        """Whether all is right, fast. Unusual CSV gives False too: the search has the last word."""
+        """A fast check, False for CSV that is right but unusual, too: then each line is read."""
         frame = self._parsed(pl.Float64())
         # Polars orders NaN above every number, and an absent value gives null.
         return (
@@ -189,12 +189,12 @@ class _Part:
                 )
 
     def raise_difference(self, checked: Path, mine: str, competition: Competition) -> None:
-        """Raises UserError for the first id of this file that differs from the one in `mine`."""
+        """Raises UserError for the first id of this file that differs from that in `mine`."""
         frame = self._parsed(pl.String())
         if frame is not None and frame["id"].equals(self.ids):
             return
-        found = self._slowly_read_ids()
-        for offset, (wanted, theirs) in enumerate(itertools.zip_longest(self.ids.to_list(), found)):
+        pairs = itertools.zip_longest(self.ids.to_list(), self._slowly_read_ids())
+        for offset, (wanted, theirs) in enumerate(pairs):
             if wanted == theirs:
                 continue
             if theirs is None:
@@ -216,16 +216,16 @@ class _Part:
     def _slowly_read_ids(self) -> list[str]:
         return [(_fields(line) or [""])[0] for line in self.lines]
 
-    def _reason(self, offset: int, found: str, competition: Competition) -> str:
+    def _reason(self, offset: int, theirs: str, competition: Competition) -> str:
         """What is known about an id in a wrong place, as the end of a sentence, or nothing."""
         expected, ids = self.ids.to_list(), self._slowly_read_ids()
         boxes = tuple((left, top, w, h) for top, left, h, w in self.sample.boxes)
         swapped = competition.ids(dataclasses.replace(self.sample, boxes=boxes)).to_list()
         if swapped != expected and set(ids) <= set(swapped):
             return f"; x and y are swapped: {self.name} has the ids of the transposed boxes"
-        if found not in expected:
+        if theirs not in expected:
             return ""
-        place = expected.index(found)
+        place = expected.index(theirs)
         if place < offset:
             return f"; this id repeats line {self.first + place}"
         missing = expected[offset] not in ids[offset:]

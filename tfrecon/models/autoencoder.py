@@ -21,19 +21,11 @@ REDUCTION = 1 << STAGES
 
 
 def autoencoder(
-    *,
-    image_size: int = 128,
-    mask: bool = False,
-    latent_channels: int = 4,
-    width: int = 32,
-    depth: int = 2,
-    beta: float = 1e-5,
-    discriminator_filters: int = 32,
-    adversarial_loss: str = "hinge",
-    adversarial_weight: float = 0.01,
-    reconstruction_weight: float = 1.0,
-    seed: int | None = None,
-) -> Autoencoder:
+    *, image_size: int = 128, mask: bool = False, latent_channels: int = 4, width: int = 32,
+    depth: int = 2, beta: float = 1e-5, discriminator_filters: int = 32,
+    adversarial_loss: str = "hinge", adversarial_weight: float = 0.01,
+    reconstruction_weight: float = 1.0, seed: int | None = None,
+) -> Autoencoder:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to itself, through a latent of one position for 8×8 pixels.
 
     Its scores bound those of a diffusion in its latents. Reconstruction (``l1`` and ``lpips`` as

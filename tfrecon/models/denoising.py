@@ -15,7 +15,7 @@ from tfrecon.diffusion.schedules import SCHEDULES, T_MAX
 from tfrecon.layers.seeds import Seeds
 from tfrecon.models import stable_diffusion as sd1
 from tfrecon.models.base import FromOptions
-from tfrecon.models.spaces import Latents, Pixels, Space, StableDiffusionLatents
+from tfrecon.models.spaces import Latents, Space, StableDiffusionLatents
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.denoiser import GRIDS
 from tfrecon.networks.denoiser import denoiser as unet_denoiser
@@ -55,7 +55,7 @@ class Diffusion(FromOptions, Supervised):
         if folder == "sd1":
             self.space: Space = StableDiffusionLatents(options["sd1_weights"], options["seed"])
         else:
-            self.space = Latents(folder) if folder else Pixels()
+            self.space = Latents(folder) if folder else Space()
         self.latent_statistics = self.space.statistics  # Keras keeps what is an attribute
         self.square = self.space.reduction * options["patch"]
         """Pixels a side for one position of the denoiser."""

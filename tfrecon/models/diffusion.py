@@ -25,28 +25,14 @@ DENOISERS = ("unet", "sd1")
 
 
 def diffusion(
-    *,
-    image_size: int = 256,
-    mask: bool = False,
-    backbone: str | None = None,
-    taps: list[str] | None = None,
-    weights: str | None = DEFAULT,
-    sources: list[dict[str, Any]] | None = None,
-    autoencoder: str | None = None,
-    denoiser: str = "unet",
-    sd1_weights: str | None = None,
-    patch: int | None = None,
-    width: int = 64,
-    depth: int = 1,
-    schedule: str | dict[str, Any] | None = None,
-    prediction: str | None = None,
-    condition_dropout: float = 0.1,
-    sampler: str = "ddim",
-    steps: int = 20,
-    guidance: float = 1.0,
-    draw: int = 0,
-    seed: int | None = None,
-) -> Diffusion:
+    *, image_size: int = 256, mask: bool = False, backbone: str | None = None,
+    taps: list[str] | None = None, weights: str | None = DEFAULT,
+    sources: list[dict[str, Any]] | None = None, autoencoder: str | None = None,
+    denoiser: str = "unet", sd1_weights: str | None = None, patch: int | None = None,
+    width: int = 64, depth: int = 1, schedule: str | dict[str, Any] | None = None,
+    prediction: str | None = None, condition_dropout: float = 0.1, sampler: str = "ddim",
+    steps: int = 20, guidance: float = 1.0, draw: int = 0, seed: int | None = None,
+) -> Diffusion:  # fmt: skip
     """The image (B,H,W,3, or 4 with a mask) in [0,1] to a sample (B,H,W,3) in [0,1].
 
     With a backbone the sample is one of images with such features, without one a restoration of

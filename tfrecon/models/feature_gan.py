@@ -28,24 +28,13 @@ NARROWEST = 32
 
 
 def feature_gan(
-    *,
-    image_size: int = 128,
-    mask: bool = False,
-    backbone: str | None = None,
-    taps: list[str] | None = None,
-    weights: str | None = DEFAULT,
-    sources: list[dict[str, Any]] | None = None,
-    width: int = 128,
-    noise_channels: int = 0,
-    draw: int = 0,
-    discriminator_filters: int = 64,
-    spectral_norm: bool = False,
-    adversarial_loss: str = "bce",
-    adversarial_weight: float = 1.0,
-    reconstruction_weight: float = 100.0,
-    r1_weight: float = 0.0,
-    seed: int | None = None,
-) -> FeatureGan:
+    *, image_size: int = 128, mask: bool = False, backbone: str | None = None,
+    taps: list[str] | None = None, weights: str | None = DEFAULT,
+    sources: list[dict[str, Any]] | None = None, width: int = 128, noise_channels: int = 0,
+    draw: int = 0, discriminator_filters: int = 64, spectral_norm: bool = False,
+    adversarial_loss: str = "bce", adversarial_weight: float = 1.0,
+    reconstruction_weight: float = 100.0, r1_weight: float = 0.0, seed: int | None = None,
+) -> FeatureGan:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape.
 
     Args:

@@ -29,19 +29,12 @@ CONTEXT = dict.fromkeys(("channels", "doublings", "seed"))
 
 
 def feature_inversion(
-    *,
-    image_size: int = 224,
-    mask: bool = False,
-    backbone: str | None = None,
-    taps: list[str] | None = None,
-    weights: str | None = DEFAULT,
-    sources: list[dict[str, Any]] | None = None,
-    decoder: str | dict[str, Any] = "residual",
-    fusion: str | dict[str, Any] = "concat",
-    refine_steps: int = 0,
-    refine_rate: float = 0.005,
+    *, image_size: int = 224, mask: bool = False, backbone: str | None = None,
+    taps: list[str] | None = None, weights: str | None = DEFAULT,
+    sources: list[dict[str, Any]] | None = None, decoder: str | dict[str, Any] = "residual",
+    fusion: str | dict[str, Any] = "concat", refine_steps: int = 0, refine_rate: float = 0.005,
     seed: int | None = None,
-) -> FeatureInversion:
+) -> FeatureInversion:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape.
 
     Args:

@@ -72,14 +72,10 @@ class FrozenFeatures(FromOptions):
         return sums
 
     @property
-    def statistics(self) -> list[Any]:
-        """The variables that `fit_statistics` assigns."""
-        return [variable for layer in self.standardise for variable in layer.variables]
-
-    @property
     def inference_variables(self) -> list[Any]:
-        """The statistics, then those of the part that learns."""
-        return [*self.statistics, *super().inference_variables]
+        """The statistics that `fit_statistics` assigns, then those of the part that learns."""
+        statistics = [variable for layer in self.standardise for variable in layer.variables]
+        return [*statistics, *super().inference_variables]
 
     @property
     def fingerprint(self) -> str:

@@ -66,15 +66,9 @@ class InpaintingUnet(Restorer):
 
 
 def inpainting_unet(
-    *,
-    image_size: int = 256,
-    mask: bool = True,
-    reduction: int = 4,
-    train_halvings: int = 1,
-    width: int = 32,
-    depth: int = 1,
-    seed: int | None = None,
-) -> Restorer:
+    *, image_size: int = 256, mask: bool = True, reduction: int = 4, train_halvings: int = 1,
+    width: int = 32, depth: int = 1, seed: int | None = None,
+) -> Restorer:  # fmt: skip
     """Photo and mask (B,H,W,4) to the filled photo (B,H,W,3), all in [0,1]; known pixels stay.
 
     Args:

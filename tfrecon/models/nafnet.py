@@ -16,16 +16,10 @@ from tfrecon.networks.blocks import Start, convolution, seeded
 
 
 def nafnet(
-    *,
-    image_size: int = 256,
-    mask: bool = False,
-    width: int = 32,
-    encoder: list[int] | None = None,
-    middle: int = 1,
-    decoder: list[int] | None = None,
-    composite: bool = True,
+    *, image_size: int = 256, mask: bool = False, width: int = 32, encoder: list[int] | None = None,
+    middle: int = 1, decoder: list[int] | None = None, composite: bool = True,
     seed: int | None = None,
-) -> Restorer:
+) -> Restorer:  # fmt: skip
     """NAFNet (Chen et al. 2022): (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
 
     The defaults are a small one for a CPU. The paper's for SIDD: width 32 or 64, encoder

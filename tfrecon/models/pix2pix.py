@@ -22,22 +22,13 @@ from tfrecon.networks.unet import unet
 
 
 def pix2pix(
-    *,
-    image_size: int = 256,
-    mask: bool = True,
-    base_filters: int = 64,
-    discriminator_filters: int = 64,
-    normalization: Literal["batch", "instance", "none"] = "batch",
-    inference: Inference = "moving",
-    dropout: float = 0.5,
-    dropout_at_inference: bool = False,
-    fill: Literal["none", "mean", "harmonic"] = "none",
-    residual: bool = False,
-    composite: bool = True,
-    reconstruction_weight: float = 100.0,
-    adversarial_weight: float = 1.0,
+    *, image_size: int = 256, mask: bool = True, base_filters: int = 64,
+    discriminator_filters: int = 64, normalization: Literal["batch", "instance", "none"] = "batch",
+    inference: Inference = "moving", dropout: float = 0.5, dropout_at_inference: bool = False,
+    fill: Literal["none", "mean", "harmonic"] = "none", residual: bool = False,
+    composite: bool = True, reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0,
     seed: int | None = None,
-) -> AdversarialModel:
+) -> AdversarialModel:  # fmt: skip
     """pix2pix for damaged photos: (B,H,W,4 with a mask, else 3) to (B,H,W,3), all in [0,1].
 
     Args:

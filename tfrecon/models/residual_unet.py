@@ -14,14 +14,9 @@ from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
 
 def residual_unet(
-    *,
-    image_size: int = 256,
-    mask: bool = False,
-    width: int = 48,
-    depth: int = 1,
-    composite: bool = True,
-    seed: int | None = None,
-) -> Restorer:
+    *, image_size: int = 256, mask: bool = False, width: int = 48, depth: int = 1,
+    composite: bool = True, seed: int | None = None,
+) -> Restorer:  # fmt: skip
     """The default restorer: (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
 
     A U-Net of residual blocks without normalisation that works from half resolution down: on a CPU

@@ -21,16 +21,10 @@ GRID = 4
 
 
 def restoration_gan(
-    *,
-    image_size: int = 256,
-    mask: bool = False,
-    base_filters: int = 64,
-    discriminator_filters: int = 64,
-    composite: bool = True,
-    reconstruction_weight: float = 100.0,
-    adversarial_weight: float = 1.0,
-    seed: int | None = None,
-) -> AdversarialModel:
+    *, image_size: int = 256, mask: bool = False, base_filters: int = 64,
+    discriminator_filters: int = 64, composite: bool = True, reconstruction_weight: float = 100.0,
+    adversarial_weight: float = 1.0, seed: int | None = None,
+) -> AdversarialModel:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 
     The generator goes 8 stages down to a vector of 8·`base_filters` for 256 pixels and 8 up with

@@ -19,16 +19,9 @@ MULTIPLES = (1, 2, 2, 4, 4, 8, 8, 8)
 
 
 def skip_vae(
-    *,
-    image_size: int = 256,
-    mask: bool = False,
-    base_filters: int = 64,
-    latent: int = 64,
-    beta: float = 1.0,
-    draw: int = 0,
-    composite: bool = True,
-    seed: int | None = None,
-) -> SkipVAE:
+    *, image_size: int = 256, mask: bool = False, base_filters: int = 64, latent: int = 64,
+    beta: float = 1.0, draw: int = 0, composite: bool = True, seed: int | None = None,
+) -> SkipVAE:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 
     Minimises the reconstruction loss of the configuration (``l2``, or ``bernoulli``) + β·KL; see

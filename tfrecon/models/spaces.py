@@ -24,24 +24,25 @@ from tfrecon.models.autoencoder import REDUCTION
 
 class Space:
     """Points that images are encoded to: `channels` values for each square of `reduction` pixels a
-    side. `limit` is the largest absolute value, where there is one.
+    side. Here they are signed pixels.
 
-    `watch` fits the `statistics`; `frozen` are the networks, which no checkpoint holds.
+    `limit` is the largest absolute value, where there is one; `watch` fits the `statistics`;
+    `frozen` are the networks, which no checkpoint holds.
     """
 
     reduction: int = 1
     channels: int = 3
-    limit: float | None = None
+    limit: float | None = 1.0
     statistics: Standardise | None = None
     frozen: Sequence[keras.Model] = ()
 
     def encode(self, images: Any) -> Any:
         """Images (B,H,W,3) in [0,1] to points around 0 with a variance near 1."""
-        raise NotImplementedError
+        return 2 * images - 1
 
     def decode(self, points: Any) -> Any:
         """Points back to images around [0,1], not clipped."""
-        raise NotImplementedError
+        return 0.5 * (points + 1)
 
     def watch(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Yields `batches` of images unchanged and fits the statistics, if any, to them."""
@@ -55,25 +56,13 @@ class Space:
         return fingerprint(arrays) if arrays else None
 
 
-class Pixels(Space):
-    """Signed pixels."""
-
-    limit = 1.0
-
-    def encode(self, images: Any) -> Any:
-        """[0,1] to [-1,1]."""
-        return 2 * images - 1
-
-    def decode(self, points: Any) -> Any:
-        """[-1,1] to [0,1]."""
-        return 0.5 * (points + 1)
-
-
 class Latents(Space):
     """Standardised latents (their means) of a trained `autoencoder`, which is not trained further.
 
     The statistics are 0 and 1 until `watch` has seen the training images.
     """
+
+    limit = None
 
     def __init__(self, folder: str) -> None:
         model = _trained(Path(folder))
@@ -109,6 +98,8 @@ class Latents(Space):
 
 class StableDiffusionLatents(Space):
     """Latents of Stable Diffusion 1.x: its autoencoder's means, scaled as published."""
+
+    limit = None
 
     def __init__(self, folder: str | None, seed: int) -> None:
         self.reduction, self.channels = sd1.REDUCTION, sd1.LATENT_CHANNELS
