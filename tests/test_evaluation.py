@@ -295,7 +295,7 @@ def test_what_a_comparison_and_a_study_print_fits_one_screen(tmp_path, monkeypat
     assert "grey, ×8 ensemble" in said and "checkpoints/compare-grey-same-train\n" in said
     for comparison in (made_up(Path("alone")), made_up(Path("seeds"), taps=False, seeds=3)):
         winner = "The winner is one of many results. " * 9
-        said = study_report.ending(comparison, winner, Path("checkpoints/own"))
+        said = study_report.told(comparison, winner, Path("checkpoints/own"))
         fits(said)
         assert "Without a result: vit_base block3, fourier (1)." in said
         assert said.splitlines()[-2].endswith("checkpoints/own/report.html")

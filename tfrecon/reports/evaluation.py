@@ -21,7 +21,7 @@ from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scores, scoring, summaries
 from tfrecon.reports.scores import Summary
-from tfrecon.reports.verdicts import rivals, screen, verdict, verdicts
+from tfrecon.reports.verdicts import ending, verdicts
 from tfrecon.training.run import Run
 
 FILES = (
@@ -75,11 +75,9 @@ class Report:
         """What a verb prints: the sentences of `first`, the best run against the methods without
         training, the metrics that matter, and `where` the report lies."""
         column = self.measure.column
-        means = {name: self.summary[name, column].mean for name in self.names}
-        best = min(means, key=lambda name: self.measure.badness(means[name]))
-        sentence = verdict(self.scores, self.summary, best, self.untrained, column)
-        wanted = [best, *rivals(self.summary, self.untrained, column)]
-        return screen([*first, sentence], self.summary, wanted, column, where)
+        return ending(
+            self.scores, self.summary, self.names, self.untrained, column, where, before=first
+        )
 
 
 def evaluate_runs(

@@ -111,13 +111,15 @@ def _spread(summary: Summary, name: str, draws: Sequence[str], column: str) -> s
     return f"{name} over {len(draws)} draws: {', '.join(shown)}."
 
 
+def ranked(summary: Summary, methods: Sequence[str], column: str) -> list[str]:
+    """Methods, the best mean first."""
+    return sorted(methods, key=lambda name: MEASURES[column].badness(summary[name, column].mean))
+
+
 def rivals(summary: Summary, untrained: Sequence[str], column: str) -> list[str]:
     """What a model must beat: the method that does nothing, which is the first of `untrained`, and
     the best of them."""
-    if not untrained:
-        return []
-    best = min(untrained, key=lambda name: MEASURES[column].badness(summary[name, column].mean))
-    return list(dict.fromkeys([untrained[0], best]))
+    return list(dict.fromkeys([*untrained[:1], *ranked(summary, untrained, column)[:1]]))
 
 
 def verdict(
@@ -142,6 +144,18 @@ def verdict(
     return "; ".join([sentence, *parts]) + ". In brackets: 95% intervals."
 
 
+def ending(
+    scores: pl.DataFrame, summary: Summary, names: Sequence[str], untrained: Sequence[str],
+    column: str, where: Sequence[str], *, before: Sequence[str] = (), after: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """The screen of an evaluation or a comparison: the verdict on the best of `names`, between the
+    sentences `before` and `after` it."""
+    best = ranked(summary, names, column)[0]
+    sentences = [*before, verdict(scores, summary, best, untrained, column), *after]
+    wanted = [best, *rivals(summary, untrained, column)]
+    return screen(sentences, summary, wanted, column, where)
+
+
 def screen(
     sentences: Sequence[str], summary: Summary, wanted: Sequence[str], column: str,
     where: Sequence[str],
@@ -153,9 +167,7 @@ def screen(
         for sentence in sentences
         for line in textwrap.wrap(sentence, WIDTH, max_lines=SENTENCE_LINES, placeholder=" …")
     ]
-    methods = sorted(
-        methods_of(summary), key=lambda name: MEASURES[column].badness(summary[name, column].mean)
-    )
+    methods = ranked(summary, methods_of(summary), column)
     room = HEIGHT - len(said) - len(where) - 3  # two empty lines and the table's heads
     hidden = len(methods) - room + 1 if len(methods) > room else 0
     kept = [*wanted, *(name for name in methods if name not in wanted)][: len(methods) - hidden]

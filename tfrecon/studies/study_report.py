@@ -14,7 +14,7 @@ from tfrecon.reports import page
 from tfrecon.reports.comparison import Comparison, Scored, compare, read_report
 from tfrecon.reports.evaluation import data_config, evaluate_runs
 from tfrecon.reports.sentences import missing
-from tfrecon.reports.verdicts import rivals, screen, verdict
+from tfrecon.reports.verdicts import ending
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result
 from tfrecon.training.run import set_threads
@@ -58,19 +58,20 @@ def write(study: Study, folder: Path, failed: Mapping[str, str]) -> str:
     """Writes the report on a study into its folder and returns the screen that tells of it."""
     comparison = collect(study, folder, failed)
     config = data_config(comparison.results[0].runs[0], None, None)
-    return ending(comparison, page.write(comparison, folder, config, "test")[0], folder)
+    return told(comparison, page.write(comparison, folder, config, "test")[0], folder)
 
 
-def ending(comparison: Comparison, winner: str, folder: Path) -> str:
+def told(comparison: Comparison, winner: str, folder: Path) -> str:
     """The screen on a comparison whose report lies in `folder`; `winner` is its first sentence."""
-    best, column, summary = comparison.results[0], comparison.metric, comparison.summary
-    against = verdict(comparison.scores, summary, best.name, best.baselines, column)
-    wanted = [best.name, *rivals(summary, best.baselines, column)]
+    best = comparison.results[0]
     where = [
         f"all tests, costs and pictures: {folder / 'report.html'}",
         "the same tables lie beside it as CSV and Markdown",
     ]
-    return screen([winner, against, *missing(comparison)], summary, wanted, column, where)
+    return ending(
+        comparison.scores, comparison.summary, [best.name], best.baselines, comparison.metric,
+        where, before=[winner], after=missing(comparison),
+    )  # fmt: skip
 
 
 def verify(study: Study, folder: Path, name: str) -> str:
