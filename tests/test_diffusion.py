@@ -103,6 +103,7 @@ def test_guidance_moves_away_from_the_unconditioned():
     )
 
 
+@pytest.mark.slow
 def test_it_learns_to_use_its_condition():
     """Each photo has one colour, which nothing else tells."""
     colours = np.random.default_rng(0).random((16, 1, 1, 3), np.float32)

@@ -107,7 +107,10 @@ def test_log_mse_averages_patches():
     with pytest.raises(UserError, match="'patch' of loss 'log_mse' must be 1 or more, not 0"):
         loss("log_mse", patch=0)
     for name in ("log_mse", "charbonnier"):
-        with pytest.raises(UserError, match=f"'epsilon' of loss '{name}' must be above 0, not 0.0"):
+        with pytest.raises(
+            UserError,
+            match=f"'epsilon' of loss '{name}' must be greater than 0 and finite, not 0.0",
+        ):
             loss(name, epsilon=0.0)
 
 

@@ -1,8 +1,9 @@
-"""``python -m tfrecon.evaluate``: scores of runs beside the baselines, and pictures."""
+"""``python -m tfrecon.evaluate``: scores runs beside baselines, and draws pictures of them."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -66,11 +67,6 @@ def parser() -> Parser:
     return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _evaluate, argv)
-
-
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
@@ -82,21 +78,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs(
-        runs,
-        split=arguments.split,
-        data=arguments.data,
-        root=arguments.root,
-        batch_size=arguments.batch_size,
-        slow=not arguments.no_slow,
-        ensemble=arguments.ensemble,
-        compare_ema=arguments.compare_ema,
-        draws=arguments.draws,
-        tile=arguments.tile,
-        skip_unreadable=arguments.skip_unreadable,
-        options=options,
-        limit=arguments.limit,
+        runs, split=arguments.split, data=arguments.data, root=arguments.root,
+        batch_size=arguments.batch_size, slow=not arguments.no_slow, ensemble=arguments.ensemble,
+        compare_ema=arguments.compare_ema, draws=arguments.draws, tile=arguments.tile,
+        skip_unreadable=arguments.skip_unreadable, options=options, limit=arguments.limit,
         pairs=arguments.pairs,
-    )
+    )  # fmt: skip
     first: list[str] = []
     if len(runs) > 1:
         first = _compared(runs, report.path, arguments, options)[:1]
@@ -121,6 +108,8 @@ def _compared(
     config = data_config(runs[0], arguments.data, arguments.root)
     return write(comparison, folder, config, arguments.split, options)
 
+
+main = functools.partial(run, parser(), _evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

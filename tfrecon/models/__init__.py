@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import plugins
+from tfrecon.base import plugins, registry
 from tfrecon.base.errors import UserError, unknown
-from tfrecon.base.registry import Spec, check_options
+from tfrecon.base.registry import Spec
 
 if TYPE_CHECKING:
     from tfrecon.models.base import ReconstructionModel
@@ -163,7 +163,7 @@ def entry(name: str) -> Entry:
 
 def builder(name: str) -> Callable[..., ReconstructionModel]:
     """The function that builds the model `name`. Raises UserError where there is none."""
-    return plugins.imported(entry(name).builder, "model")
+    return registry.entry(entry(name).builder, {}, "model")
 
 
 def defaults(name: str) -> Mapping[str, Any]:
@@ -175,7 +175,7 @@ def defaults(name: str) -> Mapping[str, Any]:
 def check_model(spec: Spec) -> None:
     """Raises UserError for an unknown model or option, without building anything."""
     build, check = builder(spec.name), entry(spec.name).check
-    options = check_options(build, spec, "model", dict.fromkeys(CONTEXT))
+    options = registry.check_options(build, spec, "model", dict.fromkeys(CONTEXT))
     if check:
         parameters = inspect.signature(build).parameters.items()
         whole = {key: parameter.default for key, parameter in parameters if key not in CONTEXT}
@@ -192,11 +192,8 @@ def build_model(
     """
     from tfrecon.models.base import ReconstructionModel
 
-    build = builder(spec.name)
-    options = check_options(build, spec, "model", dict.fromkeys(CONTEXT))
-    context = {"image_size": image_size, "mask": mask, "seed": seed}
-    taken = inspect.signature(build).parameters  # a user's own may need no seed, say
-    model = build(**options, **{key: value for key, value in context.items() if key in taken})
+    table = {spec.name: builder(spec.name)}
+    model = registry.build(spec, table, "model", image_size=image_size, mask=mask, seed=seed)
     if not isinstance(model, ReconstructionModel):
         raise UserError(
             f"model {spec.name!r} gives a {type(model).__name__}, which does not say what images "

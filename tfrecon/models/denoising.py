@@ -41,8 +41,8 @@ class Diffusion(FromOptions, Supervised):
 
     @property
     def has_mask(self) -> bool:
-        """Whether the input's last channel is a mask."""
-        return self.options["mask"]
+        """Whether the input's last channel is a mask; never beside features."""
+        return self.options.get("mask", False)
 
     def condition_channels(self) -> tuple[int, int]:
         """Channels of the condition, as a map on the denoiser's grid and as a vector."""

@@ -18,8 +18,6 @@ from tfrecon.models.features import FrozenFeatures, check_size, extractor_of
 class FeatureDiffusion(FrozenFeatures, Diffusion):
     """See `diffusion`; conditioned on frozen features."""
 
-    has_mask = False
-
     def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(options, **kwargs)
         self.size_multiple = math.lcm(

@@ -11,9 +11,10 @@ from typing import Any
 from tfrecon.backbones import BACKBONES
 from tfrecon.base import checkpoint, files
 from tfrecon.base.config import DataConfig
+from tfrecon.base.system import machine, revision
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import content_fingerprint
-from tfrecon.training.run import STATE, Run, machine, revision
+from tfrecon.training.run import STATE, Run
 
 FILE = "evaluation.json"
 

@@ -143,15 +143,15 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     before any cell is trained."""
     from tfrecon.data import recipes
     from tfrecon.losses import LOSSES
-    from tfrecon.models import check_model, defaults
+    from tfrecon.models import check_model
     from tfrecon.training.optimizers import build_optimizer
+    from tfrecon.training.run import complete
 
     places: dict[str, tuple[Cell, Config]] = {}
     tested: dict[str, Config] = {}
     for cell in cells:
         with _naming(cell):
-            name = config(cell, path).model.name
-            whole = from_tables(merged(defaults(name), cell.tables), str(path))
+            whole = complete(cell.tables, str(path))
             check_model(whole.model)
             for loss in whole.fit.loss:  # not built: some need weights that are fetched then
                 options = {key: value for key, value in loss.options.items() if key != "weight"}

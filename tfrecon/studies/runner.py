@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfrecon.base.config import from_tables, merged
+from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, main_column
-from tfrecon.models import defaults
 from tfrecon.reports import scores
 from tfrecon.reports.comparison import REPORT, Scored, has_report, read_report
 from tfrecon.studies.matrix import OUTPUT, Cell
@@ -61,8 +60,7 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     recorded = run.config.to_dict()
     kept = {section: {key: recorded[section][key] for key in keys}
             for section, keys in INDIFFERENT.items()}  # fmt: skip
-    whole = merged(defaults(from_tables(cell.tables).model.name), cell.tables)
-    check_same_settings(merged(whole, kept), run, REMEDY)
+    check_same_settings(merged(cell.tables, kept), run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.system import set_threads
 from tfrecon.reports import page
 from tfrecon.reports.comparison import Comparison, Scored, compare, read_report
 from tfrecon.reports.evaluation import data_config, evaluate_runs
@@ -17,7 +18,6 @@ from tfrecon.reports.sentences import missing
 from tfrecon.reports.verdicts import ending
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result
-from tfrecon.training.run import set_threads
 
 TOLERANCE = 1e-5
 """Of a column's mean size: what a repeated evaluation may differ by, and what CSV files round."""
