@@ -167,7 +167,7 @@ def small_graphs():
 
 @pytest.mark.slow
 @every_config
-def test_it_trains(path, tmp_path, monkeypatch, capsys, eagerly, small_graphs):
+def test_it_trains(path, tmp_path, monkeypatch, capsys, small_graphs):
     config = read(path)
     monkeypatch.chdir(tmp_path)
     if autoencoder := config.model.options.get("autoencoder"):
