@@ -4,6 +4,7 @@ import collections
 import gc
 import os
 import resource
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -78,7 +79,8 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     reports = [report for group in terminalreporter.stats.values() for report in group]
     ends = [r for r in reports if isinstance(r, pytest.TestReport) and r.when == "teardown"]
-    costs = sorted(((*dict(r.user_properties)["cost"], r.nodeid) for r in ends), reverse=True)
+    costs: Any = [(*dict[str, Any](r.user_properties)["cost"], r.nodeid) for r in ends]
+    costs.sort(reverse=True)
     terminalreporter.section("CPU seconds, and peak memory of the process so far")
     for seconds, peak, name in costs[:25]:
         terminalreporter.write_line(f"{seconds:7.1f} s  {peak:5.2f} GiB  {name}")

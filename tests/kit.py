@@ -116,7 +116,7 @@ ROWS = {
     "autoencoder": Row({"width": 8, "depth": 1, "discriminator_filters": 4}, 59_116, (False,)),
     "diffusion": Row({"width": 8, "steps": 2}, 46_352),
     "residual_unet": Row({"width": 8}, 119_460),
-    "nafnet": Row({"width": 8}, 75_355),
+    "nafnet": Row({"width": 8, "encoder": [1, 1], "middle": 1, "decoder": [1, 1]}, 19_899),
     "inpainting_unet": Row({"width": 8, "reduction": 2}, 57_348, (True,)),
     "skip_vae": Row({"base_filters": 8, "latent": 8}, 37_944),
     "restoration_gan": Row({"base_filters": 8, "discriminator_filters": 8}, 262_251),

@@ -210,7 +210,7 @@ def _trained(**options):
     return model
 
 
-def test_inference_statistics_are_an_option():
+def test_inference_statistics_are_an_option(eagerly):
     x = _x()
     moving, batch = _trained(inference="moving"), _trained(inference="batch")
     assert np.abs(moving(x) - batch(x)).max() > 1e-3
@@ -222,7 +222,7 @@ def test_inference_statistics_are_an_option():
         np.testing.assert_array_equal(old, new)
 
 
-def test_dropout_at_inference_is_an_option_and_repeatable():
+def test_dropout_at_inference_is_an_option_and_repeatable(eagerly):
     x = _x()
     off, on = _trained(dropout=0.5), _trained(dropout=0.5, dropout_at_inference=True)
     assert np.abs(on(x) - off(x)).max() > 1e-3
