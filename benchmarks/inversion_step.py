@@ -54,26 +54,22 @@ def ours(start: Path) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon.base import config
-    from tfrecon.models import defaults
+    from tfrecon.base import system
     from tfrecon.models.feature_inversion import feature_inversion
-    from tfrecon.training import preparation, run
-    from tfrecon.training.precision import POLICIES
+    from tfrecon.training import preparation
+    from tfrecon.training.preparation import POLICIES
+    from tfrecon.training.run import complete
 
-    run.set_threads()
+    system.set_threads()
     keras.config.set_dtype_policy(POLICIES["bfloat16"])
-    tables = config.merged(
-        {"model": "feature_inversion", **defaults("feature_inversion")},
-        {"fit": {"schedule": "constant", "warmup_steps": 0}},  # as simple as PyTorch's below
-    )
+    as_simple_as_pytorch_below = {"fit": {"schedule": "constant", "warmup_steps": 0}}
+    fit = complete({"model": "feature_inversion", **as_simple_as_pytorch_below}).fit
     model = feature_inversion(weights=None, image_size=SIDE, seed=0)
     x = np.random.default_rng(0).random((BATCH, SIDE, SIDE, 3), np.float32)
     model.adapt([x], BATCH)
     arrays = {variable.path: np.asarray(variable) for variable in model.variables}
     np.savez(start, x=x, **{path.replace("/", "|"): array for path, array in arrays.items()})
-    preparation.compile_model(
-        model, config.from_tables(tables).fit, 1, tf.distribute.get_strategy()
-    )
+    preparation.compile_model(model, fit, 1, tf.distribute.get_strategy())
 
     class Rounds(keras.callbacks.Callback):
         """Answers after each round, and waits for the next."""
@@ -91,7 +87,7 @@ def ours(start: Path) -> None:
             self.model.stop_training = not self.left
             self.started = time.perf_counter()
 
-    threads = run.machine()["intra_op_threads"]
+    threads = system.machine()["intra_op_threads"]
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {threads} threads"
     data = tf.data.Dataset.from_tensors((x, x)).repeat().prefetch(2)
     model.fit(data, steps_per_epoch=10**9, callbacks=[Rounds()], verbose=0, shuffle=False)

@@ -106,15 +106,14 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
     import numpy as np
     import tensorflow as tf
 
-    from tfrecon.base.config import from_tables
-    from tfrecon.models import defaults
     from tfrecon.models.pix2pix import pix2pix
     from tfrecon.training import preparation
-    from tfrecon.training.precision import POLICIES
+    from tfrecon.training.preparation import POLICIES
+    from tfrecon.training.run import complete
 
     theirs = tutorial()
     keras.config.set_dtype_policy(POLICIES[precision_name])
-    config = from_tables({"model": "pix2pix", **defaults("pix2pix")})
+    config = complete({"model": "pix2pix"})
     model = pix2pix(mask=False)
     preparation.compile_model(model, config.fit, steps, tf.distribute.get_strategy())
     keras.config.set_dtype_policy("float32")
@@ -172,10 +171,10 @@ def main() -> int:
     import keras
     import tensorflow as tf
 
-    from tfrecon.training import run
+    from tfrecon.base import system
 
-    run.set_threads()
-    machine = run.machine()
+    system.set_threads()
+    machine = system.machine()
     print(
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}, {platform.machine()}, "
         f"{machine['processor']}, {', '.join(machine['devices'])}, "

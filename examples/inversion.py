@@ -16,24 +16,24 @@ from tfrecon.backbones import DEFAULT
 from tfrecon.base import images
 from tfrecon.data.damage import IDENTITY
 from tfrecon.losses import LOSSES
-from tfrecon.metrics import METRICS
+from tfrecon.metrics.logged import METRICS
 from tfrecon.training.optimizers import FusedAdam
 
 
-def photos(split: str, size: int) -> np.ndarray:
-    """Crops of the photos inside scikit-image, (N,size,size,3) in [0,1]."""
+def photos(split: str, size: int, count: int) -> np.ndarray:
+    """Crops of the photos inside scikit-image, (N,size,size,3) in [0,1], N at most `count`."""
     data = tfrecon.DataConfig(image_size=size, damage=IDENTITY)
-    samples = tfrecon.samples(tfrecon.Spec("demo"), None, split)
+    samples = tfrecon.samples(tfrecon.Spec("demo"), None, split)[:count]
     batches = tfrecon.dataset(samples, data, batch_size=4)
     return np.concatenate([batch["target"] for batch in batches])
 
 
 def main(
-    tap: str = "fire3", size: int = 96, epochs: int = 10, weights: str | None = DEFAULT,
-    output: str = "inversion.png",
+    tap: str = "fire3", size: int = 96, count: int = 200, epochs: int = 10,
+    weights: str | None = DEFAULT, output: str = "inversion.png",
 ) -> None:  # fmt: skip
     """Writes test photos above their reconstructions to `output`, and prints their PSNR."""
-    train, test = photos("train", size), photos("test", size)[:4]
+    train, test = photos("train", size, count), photos("test", size, 4)
     model = tfrecon.feature_inversion(
         backbone="squeezenet1_1", taps=[tap], weights=weights, image_size=size
     )

@@ -47,8 +47,7 @@ def bare(*, channels: int, doublings: int, seed: int | None, width: int = 16) ->
     x = entered = keras.Input((None, None, channels))
     x = layers.Conv2D(width, 1, activation="relu")(x)
     for _ in range(doublings):
-        x = layers.UpSampling2D(interpolation="bilinear")(x)
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+        x = layers.Conv2DTranspose(width, 4, 2, padding="same", activation="relu")(x)
     restored = layers.Conv2D(3, 1, activation="sigmoid", dtype="float32")(x)
     return Decoder(keras.Model(entered, restored, name="bare"))
 

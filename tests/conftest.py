@@ -1,5 +1,6 @@
 """How every test runs: two logical CPU devices, small graphs, and where the time goes."""
 
+import collections
 import gc
 import os
 import resource
@@ -49,7 +50,7 @@ _BEGAN = pytest.StashKey[float]()
 
 
 def pytest_addoption(parser):
-    text = "show the 25 tests that cost the most CPU seconds, children and fixtures included"
+    text = "show the tests and files that cost the most CPU seconds, children and fixtures included"
     parser.addoption("--cpu-times", action="store_true", help=text)
 
 
@@ -81,5 +82,10 @@ def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("CPU seconds, and peak memory of the process so far")
     for seconds, peak, name in costs[:25]:
         terminalreporter.write_line(f"{seconds:7.1f} s  {peak:5.2f} GiB  {name}")
+    files = collections.Counter()
+    for seconds, _, name in costs:
+        files[name.split("::")[0]] += seconds
+    for name, seconds in files.most_common(25):
+        terminalreporter.write_line(f"{seconds:7.1f} s  {'':9}  {name}")
     total, peak = sum(cost[0] for cost in costs), max((cost[1] for cost in costs), default=0.0)
     terminalreporter.write_line(f"{total:7.1f} s  {peak:5.2f} GiB  all {len(costs)} tests")

@@ -92,7 +92,7 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, sq
 
 def test_what_cannot_be_kept_is_refused(tmp_path, squares):
     for value in (-1, "nan"):
-        with pytest.raises(UserError, match="feature_cache_gib must be at least 0 and finite"):
+        with pytest.raises(UserError, match="feature_cache_gib must be 0 or more and finite"):
             run_config(squares, tmp_path, {"feature_cache_gib": float(value)})
     for load_size in (40, None):
         with pytest.raises(UserError, match=r"set data.load_size to data.crop_size \(32\)"):

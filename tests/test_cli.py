@@ -100,7 +100,7 @@ def refuses(capsys, here):
         (("--set", "fit.steps"), "must look like section.key=value"),
         ((*PIX2PIX, "--set", "fit.epoch=3"), "did you mean 'epochs'?"),
         ((*PIX2PIX, "--set", "fit.steps=3", "--set", "fit.epochs=3"), "exclude each other"),
-        ((*PIX2PIX, "--steps", "0"), "fit.steps must be greater than 0"),
+        ((*PIX2PIX, "--steps", "0"), "fit.steps must be 1 or more, not 0"),
         ((*PIX2PIX, "--minutes", "inf"), "fit.minutes must be greater than 0 and finite"),
         (("--set", "model.base_filters=8"), "[model] has no name; give one, e.g. with"),
         ((*PIX2PIX, "--run", ""), "--run '' is no name of a folder"),
@@ -130,6 +130,7 @@ def test_wrong_arguments_of_fit(refuses, arguments, words):
         (("--set", "data.damage.size=33"), "a box of 33 pixels does not fit"),
         (("--set", "fit.loss=l3"), "unknown loss 'l3'"),
         (("--set", "fit.loss=[]"), "fit.loss must name at least one loss"),
+        (("--set", "fit.loss=keras.losses.MeanSquaredError"), "is no tfrecon.losses.ImageLoss"),
         (("--set", "fit.optimizer.name=adamm"), "unknown optimizer 'adamm'; did you mean 'adam'?"),
         (("--set", "fit.optimizer.beta1=0.5"), "did you mean 'beta_1'?"),
         (("--set", "fit.optimizer.learning_rate=1"), "takes 'learning_rate' from elsewhere"),
@@ -382,7 +383,7 @@ def test_a_resumed_run_may_be_given_its_settings_again(life):
     run = open_run(life.run)
     given = fit.tables(fit.parser().parse_args(["--set", "fit.steps=5", "--data", "folder"]))
     check_same_settings(given, run)
-    for text in ("fit.precision=auto", "model.base_filters=4", "fit.seed=0"):
+    for text in ("fit.precision=float32", "model.base_filters=4", "fit.seed=0"):
         check_same_settings(fit.tables(fit.parser().parse_args(["--set", text])), run)
 
 
@@ -562,8 +563,8 @@ def test_python_m_gives_the_exit_code(here):
 
 def test_thread_counts_of_a_run_are_restored_and_a_started_tensorflow_is_left_alone():
     code = (
-        "from tfrecon.training.run import machine\n"
-        "from tfrecon.training.run import set_threads\n"
+        "from tfrecon.base.system import machine\n"
+        "from tfrecon.base.system import set_threads\n"
         "for intra, inter in ((3, 1), (2, 2)):\n"
         "    set_threads({'machine': {'intra_op_threads': intra, 'inter_op_threads': inter}})\n"
         "    now = machine()\n"  # starts TensorFlow

@@ -18,6 +18,7 @@ from tfrecon.base.config import (
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.fit import parser, tables
+from tfrecon.training.run import complete
 
 
 def config(*assignments: str, **sections) -> Config:
@@ -98,8 +99,8 @@ def test_a_folder_as_configuration_file(tmp_path):
     ],
 )  # fmt: skip
 def test_the_values_of_set_are_typed_like_toml(text, value):
-    found = parse_set([f"fit.key={text}"])["fit"]["key"]
-    assert found == value and type(found) is type(value)
+    parsed = parse_set([f"fit.key={text}"])["fit"]["key"]
+    assert parsed == value and type(parsed) is type(value)
 
 
 def test_set_nests_and_the_later_one_wins():
@@ -132,9 +133,9 @@ def test_none_is_an_absent_value_where_one_may_be_absent():
 
 
 def test_none_keeps_its_own_meaning_where_it_has_one():
-    found = config("data.cache=none", "fit.strategy=none", "model.fill=none")
-    assert (found.data.cache, found.fit.strategy) == ("none", "none")
-    assert found.model.options == {"fill": "none"}
+    read = config("data.cache=none", "fit.strategy=none", "model.fill=none")
+    assert (read.data.cache, read.fit.strategy) == ("none", "none")
+    assert read.model.options == {"fill": "none"}
     refused("fit.batch_size must be a whole number, not 'none'", "fit.batch_size=none")
 
 
@@ -174,16 +175,21 @@ def test_wrong_keys_and_types_are_one_sentence(assignment, said):
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
+        *((f"fit.{key}=0", f"fit.{key} must be 1 or more, not 0")
+          for key in ("steps", "epochs", "batch_size", "steps_per_epoch")),
         *((f"fit.{key}=0", f"fit.{key} must be greater than 0 and finite, not 0")
-          for key in ("steps", "epochs", "minutes", "batch_size", "steps_per_epoch",
-                      "learning_rate", "hole_weight")),
-        ("data.image_size=-8", "data.image_size must be greater than 0 and finite, not -8"),
+          for key in ("minutes", "learning_rate", "hole_weight")),
+        *((f"data.{key}=-8", f"data.{key} must be 1 or more, not -8")
+          for key in ("image_size", "crop_size", "load_size", "val_size")),
         ("fit.minutes=inf", "fit.minutes must be greater than 0 and finite, not inf"),
         ("fit.learning_rate=nan", "fit.learning_rate must be greater than 0 and finite, not nan"),
-        *((f"fit.{key}=-1", f"fit.{key} must be at least 0, not -1")
+        *((f"fit.{key}=-1", f"fit.{key} must be 0 or more, not -1")
           for key in ("warmup_steps", "early_stopping_patience", "reduce_on_plateau_patience",
                       "checkpoint_seconds")),
-        ("fit.seed=-1", "fit.seed must be a whole number from 0 to 2**32 - 1, not -1"),
+        ("fit.seed=-1", "fit.seed must lie in [0, 4294967295], not -1"),
+        ("fit.seed=4294967296", "fit.seed must lie in [0, 4294967295], not 4294967296"),
+        ("data.zoom=0", "data.zoom must lie in (0, 1], not 0"),
+        ("data.color_jitter=1", "data.color_jitter must lie in [0, 1), not 1"),
         ("fit.ema_decay=1", "fit.ema_decay must lie in [0, 1), not 1"),
         ("fit.reduce_on_plateau_factor=1", "plateau_factor must lie in (0, 1), not 1"),
         ("fit.monitor=psnr", "must be a validation value such as 'val_psnr', not 'psnr'"),
@@ -194,12 +200,12 @@ def test_values_out_of_range_are_one_sentence(assignment, said):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("steps", "epochs"), ("steps", "minutes"), ("epochs", "minutes")]
+    ("first", "second"), [("steps", "epochs"), ("steps", "minutes"), ("epochs", "minutes")]
 )
-def test_lengths_exclude_each_other(one, other):
-    assert getattr(config(f"fit.{one}=3").fit, one) == 3
-    refused(f"fit.{one} and fit.{other} exclude each other; keep one", f"fit.{one}=3",
-            f"fit.{other}=3")  # fmt: skip
+def test_lengths_exclude_each_other(first, second):
+    assert getattr(config(f"fit.{first}=3").fit, first) == 3
+    refused(f"fit.{first} and fit.{second} exclude each other; keep one", f"fit.{first}=3",
+            f"fit.{second}=3")  # fmt: skip
 
 
 def test_a_schedule_and_the_plateau_exclude_each_other():
@@ -217,10 +223,24 @@ def test_load_size_is_at_least_the_image_size():
 
 
 def test_options_without_a_name_are_those_of_the_default():
-    found = config("fit.optimizer.epsilon=0.1", "data.recipe.inputs=below")
-    assert found.fit.optimizer == Spec("adam", {"epsilon": 0.1})
-    assert found.data.recipe == Spec("demo", {"inputs": "below"})
+    read = config("fit.optimizer.epsilon=0.1", "data.recipe.inputs=below")
+    assert read.fit.optimizer == Spec("adam", {"epsilon": 0.1})
+    assert read.data.recipe == Spec("demo", {"inputs": "below"})
     assert config("fit.optimizer=sgd").fit.optimizer == Spec("sgd")
+
+
+def test_a_model_comes_with_its_defaults_below_what_is_given():
+    whole = complete({"model": {"name": "feature_gan", "width": 3}, "fit": {"epochs": 2}})
+    assert whole.model == Spec("feature_gan", {"width": 3})
+    assert (whole.data.image_size, whole.data.damage) == (128, Spec("identity"))
+    assert (whole.fit.batch_size, whole.fit.epochs) == (32, 2)
+    options = {"fit": {"optimizer": {"beta_2": 0.9}}, "data": {"load_size": 130}}
+    given = complete({"model": "feature_gan", **options})
+    assert given.fit.optimizer.options == {"beta_1": 0.5, "beta_2": 0.9}
+    assert given.data.load_size == 130, "measured against the size of the model's own images"
+    assert complete({"model": "my.model"}) == from_tables({"model": "my.model"})
+    with pytest.raises(UserError, match="no model; give one with --model NAME"):
+        complete({"fit": {"epochs": 2}})
 
 
 def test_no_model():
@@ -239,16 +259,18 @@ def test_merging_keeps_what_it_does_not_name():
     assert merged({"data": {"root": "a"}}, {"data": {"root": "b"}}) == {"data": {"root": "b"}}
 
 
-@pytest.mark.parametrize("one", ["boxes", {"name": "boxes", "size": 9}])
-def test_merging_drops_the_options_when_the_name_changes(one):
+@pytest.mark.parametrize("damage", ["boxes", {"name": "boxes", "size": 9}])
+def test_merging_drops_the_options_when_the_name_changes(damage):
     for other in ("scratches", {"name": "scratches", "width": 2}):
-        whole = {"name": "scratches"} if isinstance(one, dict) and other == "scratches" else other
-        assert merged({"damage": one}, {"damage": other}) == {"damage": whole}
+        whole = (
+            {"name": "scratches"} if isinstance(damage, dict) and other == "scratches" else other
+        )
+        assert merged({"damage": damage}, {"damage": other}) == {"damage": whole}
     options = {"name": "boxes", "size": 5}
-    assert merged({"damage": one}, {"damage": {"size": 5}}) == {"damage": options}
-    assert merged({"damage": one}, {"damage": options}) == {"damage": options}
-    assert merged({"damage": {"size": 5}}, {"damage": one})["damage"]["name"] == "boxes"
-    assert merged({"damage": one}, {"damage": "boxes"}) == {"damage": one}
+    assert merged({"damage": damage}, {"damage": {"size": 5}}) == {"damage": options}
+    assert merged({"damage": damage}, {"damage": options}) == {"damage": options}
+    assert merged({"damage": {"size": 5}}, {"damage": damage})["damage"]["name"] == "boxes"
+    assert merged({"damage": damage}, {"damage": "boxes"}) == {"damage": damage}
 
 
 def test_round_trip_through_json(tmp_path):
@@ -258,11 +280,11 @@ def test_round_trip_through_json(tmp_path):
         'fit.loss=["l1", {name = "charbonnier", weight = 0.5}]', "fit.minutes=2.5",
         "fit.optimizer.name=adam", "fit.optimizer.beta_1=0.5", "fit.learning_rate=1e-4",
     )  # fmt: skip
-    for one in (whole, config()):
-        assert from_tables(one.to_dict()) == one
+    for settings in (whole, config()):
+        assert from_tables(settings.to_dict()) == settings
         path = tmp_path / "config.json"
-        path.write_text(json.dumps(one.to_dict()))
-        assert read_json(path) == one
+        path.write_text(json.dumps(settings.to_dict()))
+        assert read_json(path) == settings
 
 
 # The command line on top of a file
@@ -278,10 +300,10 @@ def test_flags_come_over_the_file_and_set_over_flags(tmp_path):
     file = '[model]\nname = "pix2pix"\nfill = "mean"\n[data]\nrecipe = "demo"\n[fit]\nseed = 4\n'
     flags = ("--data", "folder", "--root", "here", "--strategy", "mirrored")
     sets = ("--set", "fit.strategy=none", "--set", "model.dropout=0")
-    found = from_tables(spelled(tmp_path, file, *flags, *sets))
-    assert found.model == Spec("pix2pix", {"fill": "mean", "dropout": 0})
-    assert (found.data.recipe, found.data.root) == (Spec("folder"), "here")
-    assert (found.fit.strategy, found.fit.seed) == ("none", 4)
+    read = from_tables(spelled(tmp_path, file, *flags, *sets))
+    assert read.model == Spec("pix2pix", {"fill": "mean", "dropout": 0})
+    assert (read.data.recipe, read.data.root) == (Spec("folder"), "here")
+    assert (read.fit.strategy, read.fit.seed) == ("none", 4)
     same = spelled(tmp_path, file, "--model", "pix2pix")
     assert same["model"] == {"name": "pix2pix", "fill": "mean"}
     other = spelled(tmp_path, file, "--model", "other", "--set", "model.width=3")
@@ -292,6 +314,6 @@ def test_flags_come_over_the_file_and_set_over_flags(tmp_path):
     "arguments", [("--minutes", "0.5"), ("--epochs", "2"), ("--set", "fit.epochs=2")]
 )
 def test_a_new_length_replaces_that_of_the_file(tmp_path, arguments):
-    found = spelled(tmp_path, 'model = "pix2pix"\n[fit]\nsteps = 9\nseed = 4', *arguments)
-    assert "steps" not in found["fit"] and found["fit"]["seed"] == 4
-    from_tables(found)
+    given = spelled(tmp_path, 'model = "pix2pix"\n[fit]\nsteps = 9\nseed = 4', *arguments)
+    assert "steps" not in given["fit"] and given["fit"]["seed"] == 4
+    from_tables(given)

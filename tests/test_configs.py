@@ -11,14 +11,14 @@ import keras
 import pytest
 
 from tfrecon import fit
-from tfrecon.base.config import Config, from_tables, merged, read_toml
+from tfrecon.base.config import Config, read_toml
 from tfrecon.base.registry import Spec, check, check_options
 from tfrecon.data import recipes
 from tfrecon.data.damage import damage
 from tfrecon.losses import LOSSES
-from tfrecon.models import check_model, defaults
+from tfrecon.models import check_model
 from tfrecon.training.optimizers import OPTIMIZERS, build_optimizer
-from tfrecon.training.run import open_run
+from tfrecon.training.run import complete, open_run
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIGS = sorted(
@@ -48,8 +48,7 @@ def head(path: Path) -> dict[str, str]:
 
 
 def read(path: Path) -> Config:
-    tables = read_toml(path)
-    return from_tables(merged(defaults(path.parent.name), tables), str(path))
+    return complete(read_toml(path), str(path))
 
 
 def test_there_are_configurations():

@@ -78,23 +78,23 @@ def test_a_draw_is_a_function_of_the_seed_alone(name):
 @pytest.mark.parametrize(
     ("name", "option", "value", "said"),
     [
-        ("strokes", "count", 0, "must be at least 1 and finite, not 0"),
-        ("strokes", "vertices", [0, 3], "must be at least 1 and finite, not [0, 3]"),
-        ("strokes", "width", 0, "must be above 0 and finite, not 0"),
-        ("scratches", "count", -1, "must be at least 0"),
+        ("strokes", "count", 0, "must be 1 or more, not 0"),
+        ("strokes", "vertices", [0, 3], "must be 1 or more, not [0, 3]"),
+        ("strokes", "width", 0, "must be greater than 0 and finite, not 0"),
+        ("scratches", "count", -1, "must be 0 or more, not -1"),
         ("scratches", "dust", [5, 2], "must be a number or [lowest, highest], not [5, 2]"),
-        ("scratches", "strength", 1.5, "must be at least 0 and at most 1, not 1.5"),
+        ("scratches", "strength", 1.5, "must lie in [0, 1], not 1.5"),
         ("scratches", "mask", 1, "must be true or false, not 1"),
-        ("gaussian_noise", "sigma", -0.1, "must be at least 0 and finite, not -0.1"),
+        ("gaussian_noise", "sigma", -0.1, "must be 0 or more and finite, not -0.1"),
         ("gaussian_noise", "sigma", [0.1], "must be a number or [lowest, highest], not [0.1]"),
         ("gaussian_noise", "sigma", math.inf, "finite, not inf"),
         ("gaussian_noise", "sigma", math.nan, "must be a number or [lowest, highest], not nan"),
-        ("poisson_noise", "peak", [0, 9], "must be above 0 and finite, not [0, 9]"),
-        ("salt_and_pepper", "share", [0, 2], "must be at least 0 and at most 1, not [0, 2]"),
-        ("blur", "sigma", 0, "must be above 0"),
-        ("jpeg", "quality", [0, 50], "must be at least 1 and at most 100, not [0, 50]"),
+        ("poisson_noise", "peak", [0, 9], "must be greater than 0 and finite, not [0, 9]"),
+        ("salt_and_pepper", "share", [0, 2], "must lie in [0, 1], not [0, 2]"),
+        ("blur", "sigma", 0, "must be greater than 0"),
+        ("jpeg", "quality", [0, 50], "must lie in [1, 100], not [0, 50]"),
         ("jpeg", "quality", 50.5, "not 50.5"),
-        ("downsample", "factor", 0.5, "must be at least 1"),
+        ("downsample", "factor", 0.5, "must be 1 or more and finite"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_drawn(name, option, value, said):
@@ -313,7 +313,7 @@ def test_bad_chains_are_refused():
         ([], "needs at least one step"),
         (["blurr"], "unknown damage 'blurr'; did you mean 'blur'?"),
         ([{"size": 3}], "[data.damage.steps] has no name"),
-        ([{"name": "blur", "sigma": 0}], "option 'sigma' of damage 'blur' must be above 0"),
+        ([{"name": "blur", "sigma": 0}], "option 'sigma' of damage 'blur' must be greater than 0"),
         ("blur", "option 'steps' of damage 'chain' must be a list"),
     ):
         with pytest.raises(UserError, match=re.escape(said)):

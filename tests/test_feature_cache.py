@@ -37,12 +37,12 @@ class Extract:
 
 @pytest.fixture
 def samples(tmp_path):
-    found = []
+    samples = []
     for number in range(5):
         path = tmp_path / "photos" / f"{number}.png"
         fakes.save(path, fakes.photo(SIZE, SIZE, seed=number))
-        found.append(Sample(path.stem, target=path))
-    return found
+        samples.append(Sample(path.stem, target=path))
+    return samples
 
 
 def settings(samples, **options):
@@ -150,10 +150,10 @@ def test_the_key_of_a_model_follows_weights_taps_and_seed():
         {}, {"seed": 1}, {"taps": ["block2"]}, {"taps": ["block1", "block2"]},
         {"taps": ["block2", "block1"]}, {"backbone": "squeezenet1_1", "taps": ["fire2"]},
     ]  # fmt: skip
-    found = [feature_inversion(**{**options, **change}).features_key for change in changes]
-    assert len(set(found)) == len(changes)
+    keys = [feature_inversion(**{**options, **change}).features_key for change in changes]
+    assert len(set(keys)) == len(changes)
     other = {"decoder": {"name": "residual", "width": 8}}
-    assert feature_inversion(**{**options, **other}).features_key == found[0]
+    assert feature_inversion(**{**options, **other}).features_key == keys[0]
 
 
 def no_index(folder):

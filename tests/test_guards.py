@@ -18,7 +18,7 @@ from tfrecon.data import guards, pipeline, recipes
 from tfrecon.data.check import readable
 from tfrecon.data.sample import Sample
 from tfrecon.training import preparation
-from tfrecon.training.run_data import load_data
+from tfrecon.training.datasets import load_data
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -26,21 +26,21 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 def pairs(root, count=12, first=0, seed=0):
     """Clean and noisy photos in two folders, as samples."""
     random = np.random.default_rng(seed)
-    found = []
+    samples = []
     for index in range(first, first + count):
         clean = fakes.photo(64, 64, seed=index)
         noisy = np.clip(clean + random.normal(0, 15, clean.shape), 0, 255).astype(np.uint8)
         paths = [root / side / f"{index:03}.png" for side in ("input", "target")]
         for path, pixels in zip(paths, (noisy, clean), strict=True):
             fakes.save(path, pixels)
-        found.append(Sample(f"{index:03}", *paths))
-    return found
+        samples.append(Sample(f"{index:03}", *paths))
+    return samples
 
 
 def slipped(samples, places=1):
     return [
-        dataclasses.replace(one, target=samples[(index + places) % len(samples)].target)
-        for index, one in enumerate(samples)
+        dataclasses.replace(sample, target=samples[(index + places) % len(samples)].target)
+        for index, sample in enumerate(samples)
     ]
 
 
@@ -99,17 +99,17 @@ def test_photos_that_all_resemble_each_other_are_told_apart(tmp_path):
     """One scene with small changes, below noise: the margin is small, but always there."""
     random = np.random.default_rng(0)
     scene = fakes.photo(64, 64, seed=0).astype(np.float32)
-    found = pairs(tmp_path, 24)
-    for sample in found:
+    samples = pairs(tmp_path, 24)
+    for sample in samples:
         clean = scene + np.kron(random.normal(0, 4, (8, 8, 1)), np.ones((8, 8, 3)))
         noisy = clean + random.normal(0, 60, clean.shape)
         for path, pixels in ((sample.target, clean), (sample.input, noisy)):
             fakes.save(path, np.clip(pixels, 0, 255).astype(np.uint8))
-    (said,) = guards.inspect({"train": found}, paired=True)
-    own, others = (float(text[:4]) for text in said.split(" by ")[1:3])
-    assert own < guards.SURE and 0 < own - others < guards.MARGIN
+    (said,) = guards.inspect({"train": samples}, paired=True)
+    fit_of_pair, others = (float(text[:4]) for text in said.split(" by ")[1:3])
+    assert fit_of_pair < guards.SURE and 0 < fit_of_pair - others < guards.MARGIN
     with pytest.raises(UserError, match="mixed up"):
-        guards.inspect({"train": slipped(found)}, paired=True)
+        guards.inspect({"train": slipped(samples)}, paired=True)
 
 
 def test_a_small_training_split_beside_a_large_one(splits):
@@ -117,7 +117,7 @@ def test_a_small_training_split_beside_a_large_one(splits):
 
 
 def test_photos_without_holes_among_others_are_named(splits):
-    holed = [dataclasses.replace(one, boxes=((0, 0, 8, 8),)) for one in splits["train"]]
+    holed = [dataclasses.replace(sample, boxes=((0, 0, 8, 8),)) for sample in splits["train"]]
     mixed = {"train": [*holed[:11], splits["train"][11]]}
     _, warning = guards.inspect(mixed, paired=True)
     assert "the masks of 1 of 12 photos of split 'train' cover nothing, e.g. that of '011'" in (
@@ -128,29 +128,29 @@ def test_photos_without_holes_among_others_are_named(splits):
 
 def test_holes_do_not_count(tmp_path):
     """Black boxes over half of each photo: known pixels alone tell whose target it is."""
-    found = []
+    samples = []
     for index, sample in enumerate(pairs(tmp_path)):
         top = 0 if index % 2 else 32
         pixels = np.asarray(Image.open(sample.input)).copy()
         pixels[top : top + 32] = 0
         fakes.save(sample.input, pixels)
-        found.append(dataclasses.replace(sample, boxes=((top, 0, 32, 64),)))
-    (said,) = guards.inspect({"train": found}, paired=True)
+        samples.append(dataclasses.replace(sample, boxes=((top, 0, 32, 64),)))
+    (said,) = guards.inspect({"train": samples}, paired=True)
     assert "own targets by 0.9" in said
     with pytest.raises(UserError, match="mixed up"):
-        guards.inspect({"train": slipped(found)}, paired=True)
+        guards.inspect({"train": slipped(samples)}, paired=True)
 
 
 def test_correlations_are_pearsons():
     random = np.random.default_rng(0)
     inputs, targets = random.random((2, 5, 40), np.float32)
     masks = (random.random((5, 40)) > 0.7).astype(np.float32)
-    found = guards.correlations(inputs, targets, masks)
+    table = guards.correlations(inputs, targets, masks)
     for row in range(5):
         known = masks[row] == 0
         for column in range(5):
             expected = np.corrcoef(inputs[row, known], targets[column, known])[0, 1]
-            assert found[row, column] == pytest.approx(expected, abs=1e-5)
+            assert table[row, column] == pytest.approx(expected, abs=1e-5)
     assert np.isfinite(guards.correlations(inputs, targets, np.ones_like(masks))).all()
 
 
@@ -224,10 +224,10 @@ def test_real_pairs(name):
     if not root.is_dir():
         pytest.skip(f"{name} is not in the shared data")
     spec = Spec({"animals_contest": "animals_inpainting"}.get(name, name))
-    found = {split: recipes.samples(spec, root, split) for split in ("train", "val", "test")}
-    assert "no photo in two splits" in guards.inspect(found, paired=True)[0]
+    splits = {split: recipes.samples(spec, root, split) for split in ("train", "val", "test")}
+    assert "no photo in two splits" in guards.inspect(splits, paired=True)[0]
     with pytest.raises(UserError, match="mixed up"):
-        guards.inspect({**found, "train": slipped(found["train"])}, paired=True)
+        guards.inspect({**splits, "train": slipped(splits["train"])}, paired=True)
 
 
 def test_boxes_and_drawn_damage_that_leave_nothing(tmp_path):
@@ -273,8 +273,8 @@ def test_fit_stops_at_a_folder_renamed_by_one_place(tmp_path, monkeypatch, capsy
 def probed(said):
     """Loss before and after, PSNR before and after."""
     steps = r"probe: 30 steps on one batch took its \w+ from (\S+) to (\S+) and its PSNR from "
-    found = re.search(steps + r"(\S+) to (\S+) dB", " ".join(said.split()))
-    return [float(value) for value in found.groups()]
+    numbers = re.search(steps + r"(\S+) to (\S+) dB", " ".join(said.split()))
+    return [float(value) for value in numbers.groups()]
 
 
 def test_the_probe_of_an_adversarial_model_tells_its_reconstruction(tmp_path, monkeypatch, capsys):

@@ -25,26 +25,26 @@ def splits(root, spec=SPEC):
 
 def test_pairs_by_stem_and_splits_by_hash(tmp_path):
     root = fakes.humanface8000(tmp_path / "humanface8000")
-    found = splits(root)
-    ids = [sample.id for samples in found.values() for sample in samples]
+    by_split = splits(root)
+    ids = [sample.id for samples in by_split.values() for sample in samples]
     assert sorted(ids) == [f"{index:05}" for index in range(40)]
-    for sample in (one for samples in found.values() for one in samples):
+    for sample in (each for samples in by_split.values() for each in samples):
         assert sample.input.stem == sample.target.stem == sample.id
         assert (sample.input.parent.name, sample.target.parent.name) == ("gray", "color")
     for other in (root / "landscape Images", tmp_path):
-        assert splits(other) == found
+        assert splits(other) == by_split
     more = splits(root, Spec("humanface8000", {"val": 0.3}))
-    assert len(more["val"]) > len(found["val"]) and more["test"] == found["test"]
+    assert len(more["val"]) > len(by_split["val"]) and more["test"] == by_split["test"]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL.name} is not in the shared data")
 def test_the_real_faces():
-    found = splits(REAL)
-    counts = {split: len(samples) for split, samples in found.items()}
+    by_split = splits(REAL)
+    counts = {split: len(samples) for split, samples in by_split.items()}
     assert sum(counts.values()) == 600
     assert 40 < counts["test"] < 80 and 15 < counts["val"] < 50
     batch = next(
-        iter(pipeline.dataset(found["test"], DataConfig(SPEC, cache="none"), batch_size=8))
+        iter(pipeline.dataset(by_split["test"], DataConfig(SPEC, cache="none"), batch_size=8))
     )
     error = np.mean((batch["input"].numpy() - batch["target"].numpy()) ** 2, axis=(1, 2, 3))
     shuffled = batch["input"].numpy()[::-1]
@@ -60,9 +60,9 @@ def test_an_input_of_another_size_is_brought_to_its_target(tmp_path, cache):
     for index, sample in enumerate(samples):
         parts = {name: part.numpy() for name, part in store.load(np.int64(index)).items()}
         assert parts["input"].shape == parts["target"].shape == (48, 40, 3)
-        own = images.read(sample.input)
-        different += own.shape != (48, 40, 3)
-        expected = own if own.shape == (48, 40, 3) else images.resized(own, 48, 40)
+        pixels = images.read(sample.input)
+        different += pixels.shape != (48, 40, 3)
+        expected = pixels if pixels.shape == (48, 40, 3) else images.resized(pixels, 48, 40)
         np.testing.assert_array_equal(parts["input"], expected)
     assert different
 

@@ -51,13 +51,13 @@ def stems(*numbers: int) -> list[str]:
 @EVERY
 def test_eight_photos_are_split_without_overlap(name, tmp_path):
     root = LAYOUTS[name](tmp_path)
-    found = {split: recipes.samples(Spec(name), root, split) for split in SPLITS}
-    everything = [sample for split in SPLITS for sample in found[split]]
+    splits = {split: recipes.samples(Spec(name), root, split) for split in SPLITS}
+    everything = [sample for split in SPLITS for sample in splits[split]]
     assert len({each.id for each in everything}) == len({each.target for each in everything}) == 8
-    assert all(found[split] for split in SPLITS)
+    assert all(splits[split] for split in SPLITS)
     for split in SPLITS:
-        assert ids(name, root, split) == sorted(each.id for each in found[split])
-        assert found[split] == recipes.samples(Spec(name), root, split) == readable(found[split])
+        assert ids(name, root, split) == sorted(each.id for each in splits[split])
+        assert splits[split] == recipes.samples(Spec(name), root, split) == readable(splits[split])
     assert all(each.input is None and each.boxes == () for each in everything)
     assert not hasattr(recipes.find(name), "DAMAGE")
 
@@ -163,13 +163,13 @@ def test_div2k_bad_folders(tmp_path):
 @pytest.mark.parametrize("place", ["", "imagenette2", "imagenette2-320", "imagenette2-160"])
 def test_imagenette_layouts(place, tmp_path):
     fakes.imagenette(tmp_path / place)
-    one, other = fakes.CLASSES
+    first, second = fakes.CLASSES
     assert ids("imagenette", tmp_path, "train") == [
-        f"{one}/{one}_8", f"{one}/{one}_9",
-        f"{other}/{other}_10", f"{other}/{other}_8", f"{other}/{other}_9",
+        f"{first}/{first}_8", f"{first}/{first}_9",
+        f"{second}/{second}_10", f"{second}/{second}_8", f"{second}/{second}_9",
     ]  # fmt: skip
-    assert ids("imagenette", tmp_path, "val") == [f"{one}/{one}_10"]
-    assert ids("imagenette", tmp_path, "test") == [f"{one}/{one}_11", f"{other}/{other}_11"]
+    assert ids("imagenette", tmp_path, "val") == [f"{first}/{first}_10"]
+    assert ids("imagenette", tmp_path, "test") == [f"{first}/{first}_11", f"{second}/{second}_11"]
 
 
 def test_imagenette_count_draws_of_each_split(tmp_path):
@@ -304,9 +304,9 @@ class Builder:
 @pytest.fixture
 def calls(monkeypatch):
     """The data sets that were downloaded, while a made-up tensorflow_datasets is installed."""
-    found: list[str] = []
+    built: list[str] = []
     package = SimpleNamespace(
-        builder=lambda dataset: Builder(dataset, found),
+        builder=lambda dataset: Builder(dataset, built),
         decode=SimpleNamespace(
             SkipDecoding=lambda: "raw",
             PartialDecoding=lambda features, decoders: (features, decoders),
@@ -316,7 +316,7 @@ def calls(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", package)  # pyright: ignore
     monkeypatch.setitem(sys.modules, "importlib_resources", package)  # pyright: ignore
-    return found
+    return built
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -340,10 +340,10 @@ def test_prepare_div2k_writes_undecoded_bytes_that_the_recipe_finds(tmp_path, ca
 
 def test_prepare_imagenette_writes_class_folders(tmp_path, calls):
     recipes.prepare("imagenette", tmp_path)
-    one, other = fakes.CLASSES
+    first, second = fakes.CLASSES
     assert contents(tmp_path / "val") == {
-        f"{one}/tfds_validation_00001.JPEG": b"validation 0",
-        f"{other}/tfds_validation_00002.JPEG": b"validation 1",
+        f"{first}/tfds_validation_00001.JPEG": b"validation 0",
+        f"{second}/tfds_validation_00002.JPEG": b"validation 1",
     }
     assert set(calls) == {"imagenette/320px-v2"}
     assert len(ids("imagenette", tmp_path, "train")) == 6 - len(
@@ -427,20 +427,20 @@ def shared(name: str) -> Path:
 
 @pytest.mark.data
 def test_shared_bsds500():
-    found = {split: recipes.samples(Spec("bsds500"), shared("bsds500"), split) for split in SPLITS}
-    assert [len(found[split]) for split in SPLITS] == [200, 100, 100]
-    assert not {each.id for each in found["train"]} & {each.id for each in found["val"]}
-    assert found["val"][0].id == "101085" and readable(found["val"]) == found["val"]
+    splits = {split: recipes.samples(Spec("bsds500"), shared("bsds500"), split) for split in SPLITS}
+    assert [len(splits[split]) for split in SPLITS] == [200, 100, 100]
+    assert not {each.id for each in splits["train"]} & {each.id for each in splits["val"]}
+    assert splits["val"][0].id == "101085" and readable(splits["val"]) == splits["val"]
 
 
 @pytest.mark.data
 def test_shared_imagenette():
     root = shared("imagenette")
-    found = {split: ids("imagenette", root, split) for split in SPLITS}
-    assert len(found["train"]) + len(found["val"]) == 200 and len(found["test"]) == 50
-    assert 10 <= len(found["val"]) <= 30
-    assert len({each for split in SPLITS for each in found[split]}) == 250
-    assert len({each.split("/")[0] for each in found["train"]}) == 10
+    splits = {split: ids("imagenette", root, split) for split in SPLITS}
+    assert len(splits["train"]) + len(splits["val"]) == 200 and len(splits["test"]) == 50
+    assert 10 <= len(splits["val"]) <= 30
+    assert len({each for split in SPLITS for each in splits[split]}) == 250
+    assert len({each.split("/")[0] for each in splits["train"]}) == 10
 
 
 @pytest.mark.data

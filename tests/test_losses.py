@@ -12,7 +12,7 @@ from kit import check_loss, image_pairs
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.losses import LOSSES, mixture
-from tfrecon.metrics import METRICS
+from tfrecon.metrics.logged import METRICS
 
 WHOLE = ("ssim", "focal_frequency", "total_variation")
 
@@ -107,7 +107,10 @@ def test_log_mse_averages_patches():
     with pytest.raises(UserError, match="'patch' of loss 'log_mse' must be 1 or more, not 0"):
         loss("log_mse", patch=0)
     for name in ("log_mse", "charbonnier"):
-        with pytest.raises(UserError, match=f"'epsilon' of loss '{name}' must be above 0, not 0.0"):
+        with pytest.raises(
+            UserError,
+            match=f"'epsilon' of loss '{name}' must be greater than 0 and finite, not 0.0",
+        ):
             loss(name, epsilon=0.0)
 
 

@@ -14,7 +14,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.data import pipeline
 from tfrecon.data.mixture import extra_samples, extras, mixed_order, quotas
 from tfrecon.data.sample import Sample
-from tfrecon.training import run_data
+from tfrecon.training import datasets
 
 BOXES = Spec("boxes", {"size": 6})
 
@@ -103,16 +103,16 @@ def test_the_order_can_start_anywhere(position):
 # --- the stream --------------------------------------------------------------------------------
 
 
-def mixed(tmp_path: Path, **data) -> tuple[Config, run_data.Data]:
+def mixed(tmp_path: Path, **data) -> tuple[Config, datasets.Data]:
     other = {"name": "folder", "root": str(photos(tmp_path / "other", first=20)), "weight": 0.5}
     settings = config(photos(tmp_path / "main"), other, **data)
-    return settings, run_data.load_data(settings)
+    return settings, datasets.load_data(settings)
 
 
 def test_training_mixes_and_validation_does_not(tmp_path):
     settings, data = mixed(tmp_path)
     main, other = len(data.train), len(data.extra[0])
-    assert (main, other) == (9, 9) and data.train_images == 18
+    assert (main, other) == (9, 9) and len(data.all_train) == 18
     batches = pipeline.dataset(
         data.train, settings.data, training=True, batch_size=4, extra=data.extra
     )
@@ -125,15 +125,15 @@ def test_training_mixes_and_validation_does_not(tmp_path):
         whole = fakes.Image.open(truth[name]).resize((16, 16), fakes.Image.Resampling.BILINEAR)
         sides = [np.asarray(whole)[:, ::step] / 255 for step in (1, -1)]
         assert min(abs(target - side).max() for side in sides) < 0.02, "not the photo of its id"
-    shown = run_data.validation_batches(settings, data, replicas=1)
+    shown = datasets.validation_batches(settings, data, replicas=1)
     assert sum(len(x) for x, _ in shown) == len(data.val)
 
 
 @pytest.mark.parametrize("start", [1, 5, 7])
 def test_the_mixed_stream_can_start_at_any_step(tmp_path, start):
     settings, data = mixed(tmp_path)
-    later = run_data.training_batches(settings, data, start).take(3).as_numpy_iterator()
-    whole = run_data.training_batches(settings, data).skip(start).take(3).as_numpy_iterator()
+    later = datasets.training_batches(settings, data, start).take(3).as_numpy_iterator()
+    whole = datasets.training_batches(settings, data).skip(start).take(3).as_numpy_iterator()
     for (x, y), (other_x, other_y) in zip(later, whole, strict=True):
         np.testing.assert_array_equal(x, other_x)
         np.testing.assert_array_equal(y, other_y)
@@ -145,11 +145,11 @@ def test_damaged_pairs_and_clean_photos_mix_when_all_damage_is_drawn(tmp_path):
     with pytest.raises(
         UserError, match=r"are clean .*'folder' are damaged, without masks; set"
     ) as e:
-        run_data.load_data(config(main, other))
+        datasets.load_data(config(main, other))
     assert "data.redraw_damage=true" in str(e.value) and "\n" not in str(e.value)
     settings = config(main, other, redraw_damage=True)
-    data = run_data.load_data(settings)
-    x, _ = next(run_data.training_batches(settings, data).as_numpy_iterator())
+    data = datasets.load_data(settings)
+    x, _ = next(datasets.training_batches(settings, data).as_numpy_iterator())
     assert data.mask and x.shape == (4, 16, 16, 4)
     np.testing.assert_array_equal(x[..., 3].sum((1, 2)), 2 * 6 * 6)
 
@@ -157,8 +157,8 @@ def test_damaged_pairs_and_clean_photos_mix_when_all_damage_is_drawn(tmp_path):
 def test_pairs_mix_with_pairs(tmp_path):
     other = {"name": "folder", "root": str(pairs(tmp_path / "other"))}
     settings = config(pairs(tmp_path / "main"), other)
-    data = run_data.load_data(settings)
-    x, y = next(run_data.training_batches(settings, data).as_numpy_iterator())
+    data = datasets.load_data(settings)
+    x, y = next(datasets.training_batches(settings, data).as_numpy_iterator())
     assert not data.mask
     np.testing.assert_array_equal(x, y)  # both sides of these pairs are the same photo
 
@@ -168,8 +168,8 @@ def test_training_may_not_give_masks_that_validation_lacks(tmp_path):
     with pytest.raises(
         UserError, match=r"validation reads give no masks .* training draws has one"
     ):
-        run_data.load_data(settings)
-    run_data.load_data(config(tmp_path / "main", redraw_damage=True, damage="blur"))
+        datasets.load_data(settings)
+    datasets.load_data(config(tmp_path / "main", redraw_damage=True, damage="blur"))
 
 
 # --- errors ------------------------------------------------------------------------------------
@@ -189,11 +189,14 @@ def test_extras_are_read_like_losses():
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({"weight": 0}, "the weight of data.extra 'folder' must be a number greater than 0"),
-        ({"weight": "1"}, "and finite, not '1'"),
+        (
+            {"weight": 0},
+            "the weight of data.extra 'folder' must be greater than 0 and finite, not 0",
+        ),
+        ({"weight": "1"}, "must be a number, not '1'"),
         ({"weight": float("inf")}, "finite, not inf"),
         ({"weight": True}, "not True"),
-        ({"root": 3}, "the root of data.extra 'folder' must be a string, not 3"),
+        ({"root": 3}, "the root of data.extra 'folder' must be a string or nothing, not 3"),
         ({"root": "nowhere"}, "folder 'nowhere' does not exist"),
         ({"rooot": "p"}, "unknown option 'rooot' of recipe 'folder'; known: inputs, targets"),
         ({"name": "foldr"}, "unknown recipe 'foldr'; did you mean 'folder'?"),
@@ -223,6 +226,6 @@ def test_unreadable_files_of_an_extra_recipe_are_listed(tmp_path):
         path.write_bytes(b"no image")
     settings = config(photos(tmp_path / "main"), {"name": "folder", "root": str(other)})
     with pytest.raises(UserError, match=r"9 image files cannot be read: .*other"):
-        run_data.load_data(settings)
+        datasets.load_data(settings)
     with pytest.raises(UserError, match="no image of 'folder' can be read"):
-        run_data.load_data(settings, skip_unreadable=True)
+        datasets.load_data(settings, skip_unreadable=True)

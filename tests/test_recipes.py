@@ -59,21 +59,21 @@ def test_demo_splits_by_scene():
 
 
 def test_demo_crops_are_colour_photos_inside_their_files():
-    found = all_samples(Spec("demo"))
-    assert all(sample.input is None and sample.region[2:] == (256, 256) for sample in found)
-    assert readable(found) == found
-    for path in {sample.target for sample in found}:
+    listed = all_samples(Spec("demo"))
+    assert all(sample.input is None and sample.region[2:] == (256, 256) for sample in listed)
+    assert readable(listed) == listed
+    for path in {sample.target for sample in listed}:
         pixels = images.read(path).astype(int)
         assert np.abs(pixels[..., 0] - pixels[..., 2]).mean() > 3, f"{path.name} is grey"
 
 
 def test_demo_test_crops_cover_their_photos():
-    found = recipes.samples(Spec("demo"), None, "test")
-    assert 8 <= len(found) <= 20
-    assert "chelsea_0_0" in [sample.id for sample in found]
-    for path in {sample.target for sample in found}:
+    listed = recipes.samples(Spec("demo"), None, "test")
+    assert 8 <= len(listed) <= 20
+    assert "chelsea_0_0" in [sample.id for sample in listed]
+    for path in {sample.target for sample in listed}:
         covered = np.zeros(images.read(path).shape[:2], bool)
-        for sample in found:
+        for sample in listed:
             if sample.target == path:
                 top, left, height, width = sample.region
                 covered[top : top + height, left : left + width] = True
@@ -123,10 +123,10 @@ def fails(root: Path, *words: str, split: str | None = None) -> None:
 
 
 def test_contest_pairs_boxes_and_splits(contest):
-    found = all_samples(CONTEST, contest)
-    assert len({sample.id for sample in found}) == len(found) == 24
-    assert {Path(sample.id).suffix for sample in found} == {".jpeg", ".png"}
-    for sample in found:
+    listed = all_samples(CONTEST, contest)
+    assert len({sample.id for sample in listed}) == len(listed) == 24
+    assert {Path(sample.id).suffix for sample in listed} == {".jpeg", ".png"}
+    for sample in listed:
         assert sample.input.name == sample.target.name == sample.id
         assert sample.input.parent.name == "Masked_Train"
         assert sample.target.parent.name == "Unmasked_Train"
@@ -134,7 +134,7 @@ def test_contest_pairs_boxes_and_splits(contest):
         for top, left, height, width in sample.boxes:
             assert (height, width) == (75, 75)
             assert np.median(pixels[top : top + height, left : left + width]) == 0
-    assert readable(found) == found
+    assert readable(listed) == listed
 
 
 def test_contest_split_is_stable_when_photos_are_added(tmp_path):
@@ -145,10 +145,10 @@ def test_contest_split_is_stable_when_photos_are_added(tmp_path):
 
 
 def test_contest_submit_is_in_the_order_of_the_table(contest):
-    found = recipes.samples(CONTEST, contest, "submit")
+    listed = recipes.samples(CONTEST, contest, "submit")
     names = [row[1] for row in rows_of(contest / "Testing_Data" / "masked_info.csv")[1:]]
-    assert [sample.id for sample in found] == names != sorted(names)
-    assert all(sample.target is None and len(sample.boxes) == 2 for sample in found)
+    assert [sample.id for sample in listed] == names != sorted(names)
+    assert all(sample.target is None and len(sample.boxes) == 2 for sample in listed)
 
 
 def test_contest_classes(contest):
@@ -280,11 +280,11 @@ def test_contest_swapped_columns_are_named(contest, split):
 def test_contest_leaves_an_unreadable_photo_to_the_check(contest):
     victim = recipes.samples(CONTEST, contest, "train")[0]
     victim.input.write_bytes(b"no image")
-    found = recipes.samples(CONTEST, contest, "train")
-    assert victim in found
+    listed = recipes.samples(CONTEST, contest, "train")
+    assert victim in listed
     with pytest.raises(UserError, match="--skip-unreadable"):
-        readable(found)
-    assert readable(found, skip_unreadable=True) == [s for s in found if s != victim]
+        readable(listed)
+    assert readable(listed, skip_unreadable=True) == [s for s in listed if s != victim]
 
 
 @pytest.mark.data
@@ -293,7 +293,7 @@ def test_contest_leaves_an_unreadable_photo_to_the_check(contest):
 )
 def test_real_contest_data():
     splits = {split: recipes.samples(CONTEST, SHARED, split) for split in animals_inpainting.SPLITS}
-    counts = {split: len(found) for split, found in splits.items()}
+    counts = {split: len(photos) for split, photos in splits.items()}
     assert counts["submit"] == 178
     assert counts["train"] + counts["val"] + counts["test"] == 537
     assert min(counts["val"], counts["test"]) >= 35
@@ -328,11 +328,11 @@ def test_outside_names_the_first_box_that_does_not_fit():
 
 def test_folder_of_photos(tmp_path):
     root = fakes.photo_folder(tmp_path)
-    found = all_samples(FOLDER, root)
-    assert sorted(sample.id for sample in found) == sorted(
+    listed = all_samples(FOLDER, root)
+    assert sorted(sample.id for sample in listed) == sorted(
         f"below/photo_{n}" if n % 2 else f"photo_{n}" for n in range(8)
     )
-    assert all(sample.input is None and sample.target.is_file() for sample in found)
+    assert all(sample.input is None and sample.target.is_file() for sample in listed)
     assert recipes.find("folder").DAMAGE.name == "boxes"
 
 
@@ -340,9 +340,9 @@ def test_folder_of_photos(tmp_path):
 def test_two_folders_pair_by_stem(tmp_path, names):
     root = fakes.paired_folder(tmp_path, 8, *names)
     options = {} if names[0] == "input" else {"inputs": names[0], "targets": names[1]}
-    found = all_samples(Spec("folder", options), root)
-    assert len(found) == len({sample.id for sample in found}) == 8
-    for sample in found:
+    listed = all_samples(Spec("folder", options), root)
+    assert len(listed) == len({sample.id for sample in listed}) == 8
+    for sample in listed:
         assert (sample.input.parent.name, sample.target.parent.name) == names
         assert sample.input.stem == sample.target.stem == sample.id
 
@@ -398,12 +398,12 @@ def broken_folder(root: Path, count: int) -> list[Sample]:
 
 
 def test_unreadable_files_are_listed_together(tmp_path):
-    found = broken_folder(tmp_path, 23)
-    bad = unreadable(found, workers=2)
+    listed = broken_folder(tmp_path, 23)
+    bad = unreadable(listed, workers=2)
     assert len(bad) == 23
     assert all(sample.files[0].name in reason for sample, reason in bad)
     with pytest.raises(UserError) as caught:
-        readable(found)
+        readable(listed)
     message = str(caught.value)
     assert message.startswith("23 ") and "and 3 more" in message and "--skip-unreadable" in message
     assert "broken_00.jpg" in message and "broken_19.jpg" in message
@@ -411,12 +411,12 @@ def test_unreadable_files_are_listed_together(tmp_path):
 
 
 def test_skipping_unreadable_files_keeps_order_and_counts(tmp_path, capsys):
-    found = broken_folder(tmp_path, 3)
-    kept = readable(found, skip_unreadable=True)
-    assert kept == [sample for sample in found if "broken" not in sample.id]
+    listed = broken_folder(tmp_path, 3)
+    kept = readable(listed, skip_unreadable=True)
+    assert kept == [sample for sample in listed if "broken" not in sample.id]
     assert "skipping 3 of 7" in capsys.readouterr().out
     with pytest.raises(UserError, match="none of the 3"):
-        readable([sample for sample in found if "broken" in sample.id], skip_unreadable=True)
+        readable([sample for sample in listed if "broken" in sample.id], skip_unreadable=True)
 
 
 def test_pairs_must_have_equal_sizes(tmp_path):
@@ -457,8 +457,8 @@ def test_own_recipe_by_dotted_path(tmp_path, monkeypatch):
     )
     (tmp_path / "my_recipes" / "empty.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    found = recipes.samples(Spec("my_recipes.cats", {"sign": "y"}), tmp_path, "val")
-    assert found == [Sample("val_y", target=tmp_path / "a.png")]
+    listed = recipes.samples(Spec("my_recipes.cats", {"sign": "y"}), tmp_path, "val")
+    assert listed == [Sample("val_y", target=tmp_path / "a.png")]
     with pytest.raises(UserError, match="has no 'samples'"):
         recipes.find("my_recipes.empty")
     with pytest.raises(UserError, match="cannot be imported"):

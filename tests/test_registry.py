@@ -1,12 +1,23 @@
 """Specs, and what is said of a wrong name, option or type."""
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from tfrecon.base.errors import UserError, did_you_mean
-from tfrecon.base.registry import Spec, build, check, check_options, check_type, or_absent
+from tfrecon.base.registry import (
+    Above,
+    AtLeast,
+    Between,
+    Spec,
+    build,
+    check,
+    check_options,
+    check_type,
+    checked,
+    or_absent,
+)
 
 
 def box(
@@ -25,8 +36,8 @@ def refused(text: str, **options) -> None:
 
 
 def test_a_builder_gets_the_options_and_the_context():
-    found = build(Spec("box", {"size": 3, "share": 1}), TABLE, "damage", seed=7)
-    assert found == (3, 1, "hard", None, None, 7)
+    built = build(Spec("box", {"size": 3, "share": 1}), TABLE, "damage", seed=7)
+    assert built == (3, 1, "hard", None, None, 7)
 
 
 def test_parse_reads_names_and_tables():
@@ -87,8 +98,8 @@ def test_check_says_what_build_would_say_and_builds_nothing():
 
 
 def test_the_word_none_is_an_absent_value_unless_it_has_a_meaning():
-    found = check_options(box, Spec("box", {"names": "none", "kind": "none"}), "damage")
-    assert found == {"names": None, "kind": "none"}
+    options = check_options(box, Spec("box", {"names": "none", "kind": "none"}), "damage")
+    assert options == {"names": None, "kind": "none"}
     assert or_absent("none", int | None) is None
     assert or_absent("none", Literal["none", "all"] | None) == "none"
     for hint in (int, str, Any):
@@ -103,6 +114,56 @@ def test_types():
         check_type("it", value, hint)
     with pytest.raises(UserError, match="it must be Spec or nothing, not 3"):
         check_type("it", 3, Spec | None)
+
+
+@pytest.mark.parametrize(
+    ("hint", "inside", "outside", "said"),
+    [
+        (Annotated[int, AtLeast(1)], [1, 9], [0, -1], "it must be 1 or more, not"),
+        (Annotated[float, AtLeast(0.0)], [0, 1e9], [-1e-9, float("inf"), float("nan")],
+         "it must be 0 or more and finite, not"),
+        (Annotated[float, Above(0)], [1e-9], [0, float("inf"), float("nan")],
+         "it must be greater than 0 and finite, not"),
+        (Annotated[float, Between(0, 1)], [0, 1], [-0.1, 1.1], "it must lie in [0, 1], not"),
+        (Annotated[float, Between(0, 1, "[)")], [0, 0.9], [1], "it must lie in [0, 1), not"),
+        (Annotated[float, Between(0, 1, "(]")], [0.1, 1], [0], "it must lie in (0, 1], not"),
+        (Annotated[int, AtLeast(1)] | None, [None, 1], [0], "it must be 1 or more, not"),
+        (Annotated[list[int], AtLeast(1)], [[], [1, 2]], [[2, 0]], "it must be 1 or more, not"),
+        (Annotated[Annotated[int, AtLeast(1)], Between(0, 3)], [3], [0, 4], "it must"),
+        (Annotated[int, "read by other programs"], [-1], [], ""),
+    ],
+)  # fmt: skip
+def test_bounds_of_annotations(hint, inside, outside, said):
+    for value in inside:
+        check_type("it", value, hint)
+    for value in outside:
+        with pytest.raises(UserError, match=re.escape(said)):
+            check_type("it", value, hint)
+    with pytest.raises(UserError, match="it must be a"):
+        check_type("it", "text", hint)
+
+
+@checked
+def bounded(size: Annotated[int, AtLeast(1)] = 3, *, kind: Literal["a", "b"] = "a") -> tuple:
+    """As documented."""
+    return size, kind
+
+
+def test_builders_called_directly_are_checked_too():
+    assert bounded() == (3, "a") and bounded(1, kind="b") == (1, "b")
+    assert bounded.__doc__ == "As documented."
+    with pytest.raises(UserError, match="option 'size' of 'bounded' must be 1 or more, not 0"):
+        bounded(0)
+    with pytest.raises(UserError, match="option 'kind' of 'bounded' must be one of 'a', 'b'"):
+        bounded(kind="c")  # pyright: ignore
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sort'"):
+        bounded(sort="b")  # pyright: ignore
+    table = {"bounded": bounded}
+    assert build(Spec("bounded", {"size": 2}), table, "damage") == (2, "a")
+    with pytest.raises(UserError, match="option 'size' of damage 'bounded' must be 1 or more"):
+        check(Spec("bounded", {"size": 0}), table, "damage")
+    with pytest.raises(UserError, match=r"unknown option 'sise' .*; did you mean 'size'"):
+        check(Spec("bounded", {"sise": 0}), table, "damage")
 
 
 def test_a_dotted_path_is_a_builder_like_those_of_the_table(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ def drawn_by_two(make, call):
     step = tf.function(
         lambda: strategy.experimental_local_results(strategy.run(lambda: call(made)))
     )
-    return [[np.asarray(one) for one in step()] for _ in range(2)]
+    return [[np.asarray(drawn) for drawn in step()] for _ in range(2)]
 
 
 def test_replicas_draw_numbers_of_their_own():
@@ -28,8 +28,8 @@ def test_replicas_draw_numbers_of_their_own():
     alone = Seeds(3)
     np.testing.assert_array_equal(first, normal(alone))
     np.testing.assert_array_equal(third, normal(alone))
-    for one in (second, third):
-        assert abs(np.corrcoef(first, one)[0, 1]) < 0.15
+    for draws in (second, third):
+        assert abs(np.corrcoef(first, draws)[0, 1]) < 0.15
 
 
 def test_noise_in_training_differs_between_replicas():

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -81,16 +80,16 @@ def wrong_imports(name, imported):
         return f"{name} imports {imported}; base/facts.py finds recipes and competitions by name"
     if top != "tfrecon":
         return None
-    level, own, other = places(), unit(name), unit(imported)
-    if own == other or level[other] < level[own]:
+    level, here, there = places(), unit(name), unit(imported)
+    if here == there or level[there] < level[here]:
         return None
-    return f"{name} (level {level[own]}) imports {imported} (level {level[other]})"
+    return f"{name} (level {level[here]}) imports {imported} (level {level[there]})"
 
 
 def test_every_module_has_its_level_and_every_level_its_module():
-    found = {unit(name) for name, _ in modules("tfrecon")}
+    units = {unit(name) for name, _ in modules("tfrecon")}
     listed = [name for names in LEVELS for name in names]
-    assert found == set(listed), f"place in LEVELS or remove from it: {found ^ set(listed)}"
+    assert units == set(listed), f"place in LEVELS or remove from it: {units ^ set(listed)}"
     assert len(listed) == len(set(listed))
 
 
@@ -104,6 +103,34 @@ def test_modules_import_from_lower_levels_only():
     assert not wrong, "\n".join(wrong)
 
 
+def rooms_and_arrows():
+    """The rooms (files and folders at the top of tfrecon) and the arrows: which imports which."""
+    rooms = {unit(name) for name, _ in modules("tfrecon")}
+    arrows = {
+        (unit(name), unit(imported))
+        for name, path in modules("tfrecon")
+        for imported in imports(name, path)
+        if imported.split(".")[0] == "tfrecon" and unit(imported) != unit(name)
+    }
+    return rooms, arrows
+
+
+def test_the_house_is_seen_in_one_look(capsys):
+    rooms, arrows = rooms_and_arrows()
+    with capsys.disabled():
+        print(f"\ntfrecon has {len(rooms)} rooms and {len(arrows)} arrows", flush=True)
+    assert len(rooms) <= 26 and len(arrows) <= 100
+    files = {path.stem for path in (REPOSITORY / "tfrecon").glob("*.py")}
+    assert files == {*VERBS, "__init__", "__main__"}, "the top level holds the doors alone"
+
+
+def test_no_two_files_have_one_name():
+    paths = [path for _, path in modules("tfrecon") if path.name != "__init__.py"]
+    stems = [path.stem for path in paths]
+    twice = {stem for stem in stems if stems.count(stem) > 1}
+    assert not twice, f"one name for two files: {sorted(twice)}"
+
+
 def test_the_rule_sees_upward_sideways_and_outward_imports():
     assert wrong_imports("tfrecon.data.pipeline", "tfrecon.models.pix2pix")
     assert wrong_imports("tfrecon.metrics.kid", "tfrecon.losses")
@@ -114,7 +141,7 @@ def test_the_rule_sees_upward_sideways_and_outward_imports():
     assert not wrong_imports("tfrecon.data.pipeline", "tfrecon.data.sample")
     assert not wrong_imports("tfrecon.models.pix2pix", "tfrecon.layers.ranges")
     path = REPOSITORY / "tfrecon" / "training" / "loop.py"
-    assert {"tfrecon.losses", "tfrecon.training.run_data", "keras"} <= set(imports("x", path))
+    assert {"tfrecon.losses", "tfrecon.training.datasets", "keras"} <= set(imports("x", path))
 
 
 def test_recipes_and_key_formats_know_tfrecon_but_no_tensorflow():
@@ -158,25 +185,21 @@ def test_help_of_every_verb_imports_nothing_heavy():
         assert f"usage: python -m tfrecon.{verb}" in said
 
 
-def test_help_and_argument_errors_answer_within_a_second():
-    for arguments in (["--help"], ["--set", "fit.epoch=3", "--model", "pix2pix"]):
-        seconds = []
-        for _ in range(3):  # the fastest of three: other tests run beside this one
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "tfrecon.fit", *arguments], cwd=REPOSITORY,
-                           capture_output=True)  # fmt: skip
-            seconds.append(time.perf_counter() - started)
-        assert min(seconds) < 1, (arguments, seconds)
+def test_a_wrong_argument_is_said_before_anything_heavy_is_imported():
+    code = (
+        "import sys; from tfrecon import fit\n"
+        "assert fit.main(['--model', 'pix2pix', '--set', 'fit.epoch=3']) == 2\n"
+        f"print('heavy:', *[name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert in_fresh_python(code).splitlines()[-1] == "heavy:"
 
 
 def test_import_tfrecon_is_light():
     code = (
-        "import time; started = time.perf_counter()\n"
-        "import tfrecon; seconds = time.perf_counter() - started\n"
-        "import sys; heavy = [name for name in ('numpy', 'tensorflow') if name in sys.modules]\n"
-        "print(seconds < 0.3, *heavy)"
+        "import sys, tfrecon\n"
+        "print([name for name in ('numpy', 'tensorflow') if name in sys.modules])"
     )
-    assert in_fresh_python(code).split() == ["True"]
+    assert in_fresh_python(code).split() == ["[]"]
 
 
 PUBLIC = {

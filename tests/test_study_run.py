@@ -17,10 +17,10 @@ import pytest
 import tensorflow as tf
 
 from tfrecon.base import checkpoint
-from tfrecon.base.config import from_tables, merged
-from tfrecon.models import build_model, defaults
+from tfrecon.models import build_model
 from tfrecon.studies.matrix import read_study
 from tfrecon.training.preparation import compile_model
+from tfrecon.training.run import complete
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -218,7 +218,7 @@ def test_cells_of_the_44_build_and_take_a_step(cell, eagerly):
     tables = json.loads(json.dumps(cell.tables))
     tables["model"] = without_weights(tables["model"])
     tables["fit"] |= {"loss": "mse", "batch_size": 2}  # LPIPS needs its weights
-    config = from_tables(merged(defaults("feature_inversion"), tables))
+    config = complete(tables)
     keras.backend.clear_session()
     model = build_model(config.model, image_size=64, mask=False, seed=0)
     images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)

@@ -2,9 +2,11 @@
 
 import csv
 import errno
+import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import fakes
@@ -16,12 +18,11 @@ import tensorflow as tf
 from tfrecon.base import checkpoint, images
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import UserError
-from tfrecon.reports import score_table as table
-from tfrecon.reports.report import evaluate_runs
-from tfrecon.training import loop, preparation
+from tfrecon.reports.evaluation import evaluate_runs
+from tfrecon.training import datasets, loop, preparation
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.progress import Progress, SampleGrid
-from tfrecon.training.run import open_run
+from tfrecon.training.run import Run, check_same_settings, open_run
 from tfrecon.training.state import kept_variables
 
 REPOSITORY = Path(__file__).parents[1]
@@ -149,12 +150,14 @@ def test_the_time_of_a_resumed_run_goes_on(tmp_path, monkeypatch, photos):
 def test_what_the_moving_average_gains_is_told(tmp_path, photos, short):
     run = short
     report = evaluate_runs([run], compare_ema=True, baselines=False)
-    assert {cell.method for cell in report.summary} == {"pix2pix", "pix2pix, without EMA"}
+    assert {method for method, _ in report.summary} == {"pix2pix", "pix2pix, without EMA"}
     # One epoch: the best weights are the last step's average.
     model = run.load_model()
-    gain = table.find(report.summary, "pix2pix", "hole_psnr").mean
-    gain -= table.find(report.summary, "pix2pix, without EMA", "hole_psnr").mean
-    assert report.verdicts[-1].startswith(f"pix2pix: {gain:+.2f} dB by EMA weights")
+    gain = report.summary["pix2pix", "hole_psnr"].mean
+    gain -= report.summary["pix2pix, without EMA", "hole_psnr"].mean
+    assert (
+        report.verdicts[-1].replace("−", "-").startswith(f"pix2pix: {gain:+.2f} dB by EMA weights")
+    )
     raw = [variable.numpy() for variable in kept_variables(model)]
     arrays = state(run)[0]
     checkpoint.assign(run.path / "state.npz", arrays, {"model": kept_variables(model)})
@@ -194,21 +197,146 @@ def quick_calibration(monkeypatch):
     monkeypatch.setattr(preparation, "CALIBRATION_SECONDS", 0.2)
 
 
-def test_minutes_become_recorded_steps(tmp_path, photos, monkeypatch):
+def test_minutes_and_auto_stay_as_asked_and_a_run_records_what_they_became(
+    tmp_path, photos, monkeypatch
+):
     quick_calibration(monkeypatch)
-    run = loop.train(config(photos, steps=None, minutes=0.02), tmp_path / "run")
-    recorded = open_run(run.path).config.fit
-    assert recorded.steps and recorded.minutes is None
-    assert state(run)[1]["step"] == recorded.steps
-
-
-def test_calibration_leaves_no_trace(tmp_path, photos, monkeypatch):
-    quick_calibration(monkeypatch)
-    timed = loop.train(config(photos, steps=None, minutes=0.02), tmp_path / "timed")
-    settings = config(photos, steps=open_run(timed.path).config.fit.steps)
-    counted = loop.train(settings, tmp_path / "counted")
+    asked = config(photos, steps=None, minutes=0.02, precision="auto")
+    timed = loop.train(asked, tmp_path / "timed")
+    opened = open_run(timed.path)
+    assert opened.config == asked and opened.facts == timed.facts
+    steps, precision = opened.facts["steps"], opened.facts["precision"]
+    assert steps >= 1 and precision in ("float32", "bfloat16")
+    assert set(opened.facts["calibration"]) == {"seconds_per_step", "seconds_per_validation"}
+    assert state(timed)[1]["step"] == steps
+    check_same_settings({"fit": asked.to_dict()["fit"]}, opened)
+    check_same_settings({"fit": {"minutes": 0.02}}, opened)
+    for fit in ({"steps": steps}, {"minutes": 3}, {"precision": precision}):
+        with pytest.raises(UserError, match=r"has fit\.(minutes|precision) = (0\.02|'auto'), not"):
+            check_same_settings({"fit": fit}, opened)
+    # The calibration leaves no trace: a run of so many steps ends with the same weights.
+    counted = loop.train(config(photos, steps=steps, precision=precision), tmp_path / "counted")
     for name, array in state(counted)[0].items():
         np.testing.assert_array_equal(state(timed)[0][name], array, err_msg=name)
+    # A run that is resumed before its first checkpoint keeps its number of steps.
+    (timed.path / "state.npz").unlink()
+    monkeypatch.setattr(loop, "measured_pace", None)
+    assert loop.train(asked, timed.path, resume=True).facts["steps"] == steps
+
+
+def old_format(run, minutes=None):
+    """Rewrites the run's JSON files as they were before the configuration was kept as asked."""
+    content = run.config.to_dict()
+    content["fit"] |= {"minutes": None, "epochs": None, "steps": run.facts["steps"] or None,
+                       "precision": run.facts["precision"]}  # fmt: skip
+    new = ("format", "precision", "calibration")
+    facts = {key: value for key, value in run.facts.items() if key not in new}
+    (run.path / "config.json").write_text(json.dumps(content))
+    (run.path / "run.json").write_text(json.dumps({**facts, "minutes": minutes}))
+
+
+def test_a_run_of_the_old_format_is_opened_and_goes_on(tmp_path, photos, monkeypatch):
+    settings = config(photos, precision="auto")
+    whole = loop.train(settings, tmp_path / "whole")
+    interrupted(monkeypatch, settings, tmp_path / "old", 4)
+    old_format(open_run(tmp_path / "old"))
+    opened = open_run(tmp_path / "old")
+    assert opened.config.fit.precision == opened.facts["precision"] == whole.facts["precision"]
+    assert opened.load_model()(np.zeros((1, 32, 32, 4), np.float32)).shape == (1, 32, 32, 3)
+    check_same_settings({"fit": settings.to_dict()["fit"]}, opened)
+    other = "float32" if opened.facts["precision"] == "bfloat16" else "bfloat16"
+    for fit, key in (({"steps": 9}, "steps"), ({"precision": other}, "precision")):
+        with pytest.raises(UserError, match=f"has fit.{key} = "):
+            check_same_settings({"fit": fit}, opened)
+    resumed = loop.train(opened.config, opened.path, resume=True)
+    for name, array in state(whole)[0].items():
+        np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
+
+    old_format(whole, minutes=3)
+    opened = open_run(whole.path)
+    assert (opened.config.fit.minutes, opened.config.fit.steps) == (3, None)
+    assert opened.facts["steps"] == 8
+    check_same_settings({"fit": {"minutes": 3}}, opened)
+    with pytest.raises(UserError, match=r"has fit\.minutes = 3, not 4"):
+        check_same_settings({"fit": {"minutes": 4}}, opened)
+    old_format(Run(whole.path, settings, {**whole.facts, "steps": 0}))  # solved for
+    check_same_settings({"fit": settings.to_dict()["fit"]}, open_run(whole.path))
+
+
+def test_a_run_decodes_each_photo_once(tmp_path, photos, monkeypatch):
+    quick_calibration(monkeypatch)
+    decoded = []
+
+    def counting(path, read=images.read):
+        decoded.append(path)
+        return read(path)
+
+    monkeypatch.setattr(images, "read", counting)
+    settings = config(photos, steps=None, minutes=0.02, steps_per_epoch=2)
+    run = loop.train(settings, tmp_path / "run", probe=True)
+    assert run.facts["steps"] >= 1
+    assert len(decoded) == len(set(decoded)) == 12
+    decoded.clear()
+    inversion = {"name": "feature_inversion", "weights": None, "decoder": "linear"}
+    tables = {**settings.to_dict(), "model": inversion}
+    tables["data"]["damage"] = "identity"
+    loop.train(from_tables(tables), tmp_path / "solved")
+    assert len(decoded) == len(set(decoded)) == 12, "fitting a closed form decodes none again"
+
+
+def test_without_a_cache_in_memory_photos_are_decoded_for_the_check_and_in_training(
+    tmp_path, photos, monkeypatch
+):
+    decoded = Counter()
+
+    def counting(path, read=images.read):
+        decoded[path] += 1
+        return read(path)
+
+    monkeypatch.setattr(images, "read", counting)
+    tables = config(photos).to_dict()
+    data = datasets.load_data(from_tables(merged(tables, {"data": {"cache": "none"}})))
+    assert not data.decoded and set(decoded.values()) == {1}
+    on_disk = from_tables(merged(tables, {"data": {"cache": "disk", "cache_dir": str(tmp_path)}}))
+    data = datasets.load_data(on_disk)
+    for _ in range(2):
+        datasets.training_batches(on_disk, data)
+    assert not data.decoded and {decoded[sample.target] for sample in data.train} == {3}
+
+
+class Counting(keras.callbacks.Callback):
+    """Adds its number of steps to the values of an epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seen"] = self.steps
+
+
+def test_callbacks_of_the_user_are_called_before_history_and_checkpoint(
+    tmp_path, monkeypatch, photos
+):
+    settings = config(photos)
+    seen = Counting()
+    stop = keras.callbacks.EarlyStopping("seen", mode="min", patience=1)
+    run = loop.train(settings, tmp_path / "run", callbacks=[seen, stop])
+    rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
+    assert [row["seen"] for row in rows] == ["3.0", "6.0"] and seen.steps == 6
+    assert state(run)[1]["stopped"], "the checkpoint has seen that a callback stopped the training"
+
+    interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
+    patient = keras.callbacks.EarlyStopping("val_psnr", mode="max", patience=9)
+    resumed = loop.train(settings, tmp_path / "stopped", resume=True,
+                         callbacks=[Counting(), patient])  # fmt: skip
+    whole = loop.train(settings, tmp_path / "whole")
+    for name, array in state(whole)[0].items():
+        np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
+    assert len(state(resumed)[1]["counters"]) == 1, "those of a user's EarlyStopping are kept"
 
 
 def test_the_counters_of_the_stoppers_survive_a_stop(tmp_path, monkeypatch, photos):
@@ -264,7 +392,7 @@ def test_bad_checkpoints_are_refused(tmp_path):
 def test_replicas_train_and_resume(tmp_path, monkeypatch):
     photos = fakes.photo_folder(tmp_path / "photos", 30)
     settings = config(photos, strategy="mirrored")
-    monkeypatch.setattr(loop, "distribution", lambda fit: two_replicas())
+    monkeypatch.setattr(preparation, "distribution", lambda fit: two_replicas())
     whole = loop.train(settings, tmp_path / "whole")
     assert whole.facts["replicas"] == 2
     interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
@@ -282,15 +410,17 @@ def two_replicas():
 def test_mirrored_takes_every_device(photos, monkeypatch):
     monkeypatch.setattr(tf.distribute, "MirroredStrategy", list)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    found = loop.distribution(config(photos, strategy="mirrored", batch_size=2 * 3 * 4).fit)
-    assert found == [device.name for device in devices]
-    alone = loop.distribution(config(photos, strategy="none").fit)
+    shared_by = preparation.distribution(
+        config(photos, strategy="mirrored", batch_size=2 * 3 * 4).fit
+    )
+    assert shared_by == [device.name for device in devices]
+    alone = preparation.distribution(config(photos, strategy="none").fit)
     assert alone is tf.distribute.get_strategy()
 
 
 def test_a_batch_that_replicas_cannot_share_is_refused(photos):
     with pytest.raises(UserError, match="cannot be shared by 2 replicas"):
-        loop.distribution(config(photos, strategy="mirrored", batch_size=3).fit)
+        preparation.distribution(config(photos, strategy="mirrored", batch_size=3).fit)
 
 
 @pytest.mark.slow

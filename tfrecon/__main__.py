@@ -1,4 +1,4 @@
-"""``tfrecon VERB …``, the same as ``python -m tfrecon.VERB …``."""
+"""``tfrecon VERB …``, which is the same as ``python -m tfrecon.VERB …``."""
 
 from __future__ import annotations
 

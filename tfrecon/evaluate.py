@@ -1,8 +1,9 @@
-"""``python -m tfrecon.evaluate``: scores of runs beside the baselines, and pictures."""
+"""``python -m tfrecon.evaluate``: scores runs beside baselines, and draws pictures of them."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -66,11 +67,6 @@ def parser() -> Parser:
     return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _evaluate, argv)
-
-
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
@@ -79,51 +75,41 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if len(runs) > 1 and arguments.pairs:
         raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")
     start_tensorflow()
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs(
-        runs,
-        split=arguments.split,
-        data=arguments.data,
-        root=arguments.root,
-        batch_size=arguments.batch_size,
-        slow=not arguments.no_slow,
-        ensemble=arguments.ensemble,
-        compare_ema=arguments.compare_ema,
-        draws=arguments.draws,
-        tile=arguments.tile,
-        skip_unreadable=arguments.skip_unreadable,
-        options=options,
-        limit=arguments.limit,
+        runs, split=arguments.split, data=arguments.data, root=arguments.root,
+        batch_size=arguments.batch_size, slow=not arguments.no_slow, ensemble=arguments.ensemble,
+        compare_ema=arguments.compare_ema, draws=arguments.draws, tile=arguments.tile,
+        skip_unreadable=arguments.skip_unreadable, options=options, limit=arguments.limit,
         pairs=arguments.pairs,
-    )
-    print(report.text)
+    )  # fmt: skip
+    first: list[str] = []
     if len(runs) > 1:
-        print("\n" + _compared(runs, report.path, arguments, options))
-        report.files.append("report.html and its tables")
-    print(f"\nwritten to {report.path} (per_image.csv has a row for each image and method):")
-    print(textwrap.indent(textwrap.fill(", ".join(report.files), 78), "  "))
+        first = _compared(runs, report.path, arguments, options)[:1]
+        report.files.insert(0, "report.html")
+    shown = [name for name in report.files if name not in ("median.png", "worst.png")]
+    where = [f"the full report: {report.path}", *textwrap.wrap(f"({', '.join(shown)}, …)", 100)]
+    print(report.screen(where, first))
 
 
 def _compared(
     runs: Sequence[Run], folder: Path, arguments: argparse.Namespace, options: Mapping[str, Any]
-) -> str:
-    """Writes the page that compares `runs`, scored in `folder`; returns its summary."""
-    from tfrecon.reports.comparison import compare
+) -> list[str]:
+    """Writes the page that compares `runs`, scored in `folder`; returns its sentences."""
+    from tfrecon.reports.comparison import compare, read_report
     from tfrecon.reports.contenders import row_names
-    from tfrecon.reports.reading import read_report
-    from tfrecon.reports.report import data_config
-    from tfrecon.reports.writing import write
+    from tfrecon.reports.evaluation import data_config
+    from tfrecon.reports.page import write
 
+    title = "Comparison of " + ", ".join(run.name for run in runs)
     scored = zip(row_names(runs), read_report(folder, runs), strict=True)
-    comparison = compare(
-        "Comparison of " + ", ".join(run.name for run in runs),
-        {name: [one] for name, one in scored},
-    )
+    comparison = compare(title, {name: [run_scores] for name, run_scores in scored})
     config = data_config(runs[0], arguments.data, arguments.root)
-    sentences = write(comparison, folder, config, arguments.split, options)
-    return "\n".join(textwrap.fill(f"- {one}", 80, subsequent_indent="  ") for one in sentences)
+    return write(comparison, folder, config, arguments.split, options)
 
+
+main = functools.partial(run, parser(), _evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,10 +1,10 @@
-"""``python -m tfrecon.export``: a run as a SavedModel that needs TensorFlow alone."""
+"""``python -m tfrecon.export``: writes a run as a SavedModel that needs TensorFlow alone."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from collections.abc import Sequence
 
 from tfrecon.base.cli import Parser, model_options, run, start_tensorflow
 
@@ -32,11 +32,6 @@ def parser() -> Parser:
     return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _export, argv)
-
-
 def _export(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
@@ -56,6 +51,8 @@ def _export(arguments: argparse.Namespace) -> None:
     print(f"    model = tf.saved_model.load({str(path)!r})")
     print(f"    restored = {WITH_MASK if trained.has_mask else WITHOUT_MASK}")
 
+
+main = functools.partial(run, parser(), _export)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,11 +1,11 @@
-"""``python -m tfrecon.fit``: trains a model and ends with the table of its test scores."""
+"""``python -m tfrecon.fit``: trains a model and ends with the verdict of its test scores."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ def parser() -> Parser:
     """The command's arguments."""
     command = Parser(
         "fit",
-        "Trains a model into checkpoints/RUN, evaluates it on the test split, prints the table.\n"
+        "Trains a model into checkpoints/RUN, evaluates it on the test split, prints the verdict.\n"
         "A run that was killed at any moment goes on with --run NAME --resume, bit for bit.",
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
@@ -60,14 +60,11 @@ def parser() -> Parser:
     return command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _body, argv)
-
-
 def _body(arguments: argparse.Namespace) -> None:
-    from tfrecon.base.config import from_tables, merged, names_model
-    from tfrecon.training.run import check_same_settings, open_run, set_threads
+    from tfrecon.base.config import names_model
+    from tfrecon.base.system import set_threads
+    from tfrecon.models import entry
+    from tfrecon.training.run import check_same_settings, complete, open_run
 
     if arguments.list:
         return _list(arguments.list)
@@ -76,29 +73,30 @@ def _body(arguments: argparse.Namespace) -> None:
         return _prepare(given)
     if arguments.resume and not arguments.run and not names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
-    if not arguments.resume or names_model(given):
-        from_tables(given)  # the cheap checks, before TensorFlow is imported
+    config = complete(given) if names_model(given) or not arguments.resume else None
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
+    if recorded:
+        check_same_settings(given, recorded)
+        config = recorded.config
+    elif config:
+        entry(config.model.name)  # TensorFlow takes seconds to start; a wrong name is told before
     start_tensorflow()
-    from tfrecon.models import defaults
     from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
-    if names_model(given):
-        given = merged(defaults(from_tables(given).model.name), given)
-    if recorded:
-        check_same_settings(given, recorded)
-    config = recorded.config if recorded else from_tables(given)
     trained = loop.train(
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,
     )  # fmt: skip
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
-    print(report.text)
-    print(f"weights, history.csv, logs/ (TensorBoard): {path}\nreport and pictures: {report.path}")
+    where = [
+        f"weights, history.csv, logs/ (TensorBoard): {path}",
+        f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",
+    ]
+    print(report.screen(where))
 
 
 def _list(kind: str) -> None:
@@ -122,7 +120,8 @@ def _prepare(given: dict[str, Any]) -> None:
 
 
 def tables(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The configuration that the command line spells, later settings over earlier ones."""
+    """The tables that the command line gives: those of --config, over them the other options, and
+    over all the settings of --set."""
     from tfrecon.base import facts
     from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
@@ -145,9 +144,9 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
-    """The run's folder: that of --run, or one named after model and recipe.
+    """The run's folder: that of --run, or a folder named after model and recipe.
 
-    A name that is taken is an error when the user gave it, and gets a number otherwise.
+    A folder that exists is an error when the user named it; otherwise the name gets a number.
     """
     from tfrecon.base.registry import Spec
 
@@ -172,6 +171,8 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
 def _taken(path: Path) -> bool:
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
+
+main = functools.partial(run, parser(), _body)
 
 if __name__ == "__main__":
     sys.exit(main())

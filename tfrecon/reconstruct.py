@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from collections.abc import Sequence
 
 from tfrecon.base.cli import Parser, run, section_options, start_tensorflow
 from tfrecon.base.errors import UserError
@@ -50,11 +50,6 @@ def parser() -> Parser:
     return options
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _reconstruct, argv)
-
-
 def _reconstruct(arguments: argparse.Namespace) -> None:
     from tfrecon.base.registry import Spec
 
@@ -79,6 +74,8 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     print(f"{written} photo{'s' * (written != 1)} restored to {arguments.output_dir}")
 
+
+main = functools.partial(run, parser(), _reconstruct)
 
 if __name__ == "__main__":
     sys.exit(main())

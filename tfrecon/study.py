@@ -1,8 +1,9 @@
-"""``python -m tfrecon.study``: a matrix of runs, trained to the end, and the report on them."""
+"""``python -m tfrecon.study``: trains a matrix of runs and reports on them."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,11 +54,6 @@ def parser() -> Parser:
     return command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _body, argv)
-
-
 def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.base import facts
     from tfrecon.base.config import merged, parse_set
@@ -88,9 +84,7 @@ def _body(arguments: argparse.Namespace) -> None:
         check_cells(cells, path)
         failed = runner.train(cells, folder, arguments.jobs)
     if len(failed) < len(cells):
-        sentences = study_report.write(study, folder, failed)
-        print("\n" + "\n".join(f"- {sentence}" for sentence in sentences))
-        print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
+        print("\n" + study_report.write(study, folder, failed))
     if failed:
         raise UserError(
             f"{len(failed)} of {len(cells)} cells failed, for the reasons above: "
@@ -107,6 +101,8 @@ def lines(cells: Sequence[Cell]) -> list[str]:
         for cell in cells
     ]
 
+
+main = functools.partial(run, parser(), _body)
 
 if __name__ == "__main__":
     sys.exit(main())

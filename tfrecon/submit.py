@@ -1,9 +1,10 @@
-"""``python -m tfrecon.submit``: the CSV that a competition takes, written or checked."""
+"""``python -m tfrecon.submit``: writes or checks the CSV that a competition takes."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -46,11 +47,6 @@ def parser() -> Parser:
         "--sample", metavar="CSV", help="with --check: the published sample_submission.csv"
     )
     return options
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit code."""
-    return run(parser(), _submit, argv)
 
 
 def _submit(arguments: argparse.Namespace) -> None:
@@ -132,6 +128,8 @@ def _restored(
             yield from zip(batch, restore(np.concatenate(parts, axis=-1)), strict=True)
             progress.update(len(batch))
 
+
+main = functools.partial(run, parser(), _submit)
 
 if __name__ == "__main__":
     sys.exit(main())

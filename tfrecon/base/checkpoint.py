@@ -69,10 +69,10 @@ def assign(
     named = _named(groups)
     for name, variable in named.items():
         if name not in arrays or arrays[name].shape != tuple(variable.shape):
-            found = arrays[name].shape if name in arrays else "absent"
+            saved = arrays[name].shape if name in arrays else "absent"
             raise UserError(
                 f"checkpoint {str(path)!r} belongs to another model: {name!r} should be "
-                f"{tuple(variable.shape)} and is {found}"
+                f"{tuple(variable.shape)} and is {saved}"
             )
     for name, variable in named.items():
         variable.assign(arrays[name])

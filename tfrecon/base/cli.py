@@ -43,9 +43,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(
-    parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None
+    parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
 ) -> int:
-    """Parses `argv` and calls `body`; returns the exit code.
+    """Parses `argv` (None: those of the process) and calls `body`; returns the exit code.
 
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
     without permission included), 130 for Ctrl-C.
@@ -70,9 +70,8 @@ def run(
             )
         raise
     except Exception as error:
-        if os.strerror(errno.ENOSPC) in str(
-            error
-        ):  # TensorFlow's writers raise errors of their own
+        # TensorFlow's writers raise errors of another type.
+        if os.strerror(errno.ENOSPC) in str(error):
             return _fail("no space left on the disk; free some")
         raise
     return 0
@@ -89,7 +88,7 @@ def positive(text: str) -> int:
 def model_options(assignments: Sequence[str]) -> dict[str, Any]:
     """The options of ``--set model.KEY=VALUE`` texts. Raises UserError for any other section."""
     return section_options(
-        assignments, "model", "a trained run, but for options that matter at inference"
+        assignments, "model", "a trained run, except for options that matter at inference"
     )
 
 
@@ -108,9 +107,9 @@ def section_options(assignments: Sequence[str], section: str, what: str) -> dict
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow without its start-up chatter, which would hide our own lines.
+    """Imports TensorFlow without the lines that it prints at its start and that would hide ours.
 
-    It writes it past Python and its own log level; a user who sets TF_CPP_MIN_LOG_LEVEL gets it.
+    It prints them past Python and whatever its log level; who sets TF_CPP_MIN_LOG_LEVEL sees them.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return

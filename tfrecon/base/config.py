@@ -14,12 +14,14 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from tfrecon.base.errors import UserError, did_you_mean
-from tfrecon.base.registry import Spec, check_type, or_absent
+from tfrecon.base.registry import Above, AtLeast, Between, Spec, check_type, or_absent
 
 Table = dict[str, Any]
+
+Count = Annotated[int, AtLeast(1)]
 
 SECTIONS = ("model", "data", "fit")
 
@@ -44,21 +46,21 @@ class DataConfig:
     """Training forgets the damaged files and draws fresh damage on the targets at every step."""
     check_pairs: bool = True
     """Training stops before its first step where damaged photos do not look like their targets."""
-    image_size: int = 256
+    image_size: Count = 256
     """Side of the square images that the model is validated and tested on, in pixels."""
-    crop_size: int | None = None
+    crop_size: Count | None = None
     """Side of the square training images; None means image_size."""
-    load_size: int | None = None
+    load_size: Count | None = None
     """Training photos are resized to this short side, then cropped at random to crop_size.
     None means 286/256 of image_size, as pix2pix has it; crop_size itself means no crop."""
-    val_size: int | None = None
+    val_size: Count | None = None
     """Validation and test photos are resized to this short side, then cropped in the centre to
     image_size. None means image_size."""
     resize: Literal["bilinear", "bicubic"] = "bilinear"
     """How photos are resized; a reduction is antialiased."""
-    zoom: float = 1.0
+    zoom: Annotated[float, Between(0, 1, "(]")] = 1.0
     """Training crops show a part of their window whose side is a random share from this to 1."""
-    color_jitter: float = 0.0
+    color_jitter: Annotated[float, Between(0, 1, "[)")] = 0.0
     """Each colour of a training photo is multiplied by a random factor within 1 ± this."""
     flip: bool = True
     """Training photos are mirrored left to right with probability one half."""
@@ -66,7 +68,7 @@ class DataConfig:
     """Where decoded uint8 images are kept."""
     cache_dir: str = "checkpoints/.cache"
     """The folder of the disk cache."""
-    feature_cache_gib: float = 0.0
+    feature_cache_gib: Annotated[float, AtLeast(0.0)] = 0.0
     """Largest size of the cache of frozen features on disk; 0 computes them at every step. Needs
     training without random crops: load_size = crop_size, and photos are cut in the centre. Flips
     are enumerated: both are stored."""
@@ -76,38 +78,39 @@ class DataConfig:
 class FitConfig:
     """How a model is trained. Exactly one of steps, epochs and minutes says how long."""
 
-    batch_size: int = 1
+    batch_size: Count = 1
     """Images a step, over all replicas."""
-    steps: int | None = None
-    epochs: int | None = None
-    minutes: float | None = None
-    """Turned into a number of steps after a short calibration, and recorded."""
-    steps_per_epoch: int | None = None
+    steps: Count | None = None
+    epochs: Count | None = None
+    minutes: Annotated[float, Above(0)] | None = None
+    """Turned into a number of steps after a short calibration; ``run.json`` records the steps."""
+    steps_per_epoch: Count | None = None
     """Steps between two validations; None means once over the training images."""
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """bfloat16 keeps float32 weights, outputs and losses; auto asks the processor."""
+    """bfloat16 keeps float32 weights, outputs and losses; auto asks the processor, and ``run.json``
+    records the answer."""
     strategy: Literal["auto", "none", "mirrored"] = "auto"
     loss: list[Spec] = field(default_factory=lambda: [Spec("l1")])
     """Reconstruction losses; each may carry a weight, ``{name = "l1", weight = 0.5}``."""
-    hole_weight: float = 1.0
+    hole_weight: Annotated[float, Above(0)] = 1.0
     """How many known pixels one damaged pixel counts for in the reconstruction loss."""
     optimizer: Spec = field(default_factory=lambda: Spec("adam"))
-    learning_rate: float = 2e-4
+    learning_rate: Annotated[float, Above(0)] = 2e-4
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """The learning rate over the whole run: constant, constant then linearly to zero over the
     second half (as pix2pix has it), or a cosine to zero."""
-    warmup_steps: int = 0
-    ema_decay: float = 0.0
+    warmup_steps: Annotated[int, AtLeast(0)] = 0
+    ema_decay: Annotated[float, Between(0, 1, "[)")] = 0.0
     """Moving average of the inference weights, for evaluation and export; 0 switches it off."""
     monitor: str = "val_psnr"
     """The validation value that picks the best checkpoint; the callbacks below watch it too."""
-    early_stopping_patience: int = 0
+    early_stopping_patience: Annotated[int, AtLeast(0)] = 0
     """Epochs without improvement before stopping; 0 switches it off."""
-    reduce_on_plateau_patience: int = 0
+    reduce_on_plateau_patience: Annotated[int, AtLeast(0)] = 0
     """Epochs without improvement before the learning rate is reduced; 0 switches it off."""
-    reduce_on_plateau_factor: float = 0.5
-    checkpoint_seconds: float = 120.0
+    reduce_on_plateau_factor: Annotated[float, Between(0, 1, "()")] = 0.5
+    checkpoint_seconds: Annotated[float, Between(0, math.inf)] = 120.0
     """Time between two checkpoints; 0 writes one after every step."""
 
 
@@ -236,7 +239,7 @@ def parse_set(assignments: Sequence[str]) -> Table:
 
 
 def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     defaults = _section_to_dict(kind())  # options without a name are those of the default
     values: Table = {}
     for key, value in table.items():
@@ -271,27 +274,6 @@ def _section_to_dict(section: Any) -> Table:
 
 def _check(config: Config) -> None:
     data, fit = config.data, config.fit
-    positive: dict[str, float | None] = {
-        "data.image_size": data.image_size,
-        "data.crop_size": data.crop_size,
-        "data.val_size": data.val_size,
-        "fit.batch_size": fit.batch_size,
-        "fit.learning_rate": fit.learning_rate,
-        "fit.hole_weight": fit.hole_weight,
-        "fit.steps": fit.steps,
-        "fit.epochs": fit.epochs,
-        "fit.minutes": fit.minutes,
-        "fit.steps_per_epoch": fit.steps_per_epoch,
-    }
-    for key, value in positive.items():
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"{key} must be greater than 0 and finite, not {value}")
-    for key in ("warmup_steps", "early_stopping_patience", "reduce_on_plateau_patience",
-                "checkpoint_seconds"):  # fmt: skip
-        if not getattr(fit, key) >= 0:
-            raise UserError(f"fit.{key} must be at least 0, not {getattr(fit, key)}")
-    if not 0 <= fit.seed < 2**32:
-        raise UserError(f"fit.seed must be a whole number from 0 to 2**32 - 1, not {fit.seed}")
     lengths = [key for key in LENGTHS if getattr(fit, key) is not None]
     if len(lengths) > 1:
         raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")
@@ -306,18 +288,10 @@ def _check(config: Config) -> None:
             f"data.val_size ({data.val_size}) must be at least data.image_size "
             f"({data.image_size}): validation crops are cut from the larger one"
         )
-    if not 0 < data.zoom <= 1:
-        raise UserError(f"data.zoom must lie in (0, 1], not {data.zoom}")
-    if not 0 <= data.color_jitter < 1:
-        raise UserError(f"data.color_jitter must lie in [0, 1), not {data.color_jitter}")
     if data.feature_cache_gib and (data.zoom < 1 or data.color_jitter):
         raise UserError(
             "data.feature_cache_gib keeps features of photos as they are; leave data.zoom at 1 and "
             "data.color_jitter at 0"
-        )
-    if not 0 <= data.feature_cache_gib < math.inf:
-        raise UserError(
-            f"data.feature_cache_gib must be at least 0 and finite, not {data.feature_cache_gib}"
         )
     if data.feature_cache_gib and data.load_size != getattr(data, crop):
         raise UserError(
@@ -328,12 +302,6 @@ def _check(config: Config) -> None:
         raise UserError(
             "data.feature_cache_gib keeps the features of one recipe; set data.extra=[], or "
             "data.feature_cache_gib=0"
-        )
-    if not 0 <= fit.ema_decay < 1:
-        raise UserError(f"fit.ema_decay must lie in [0, 1), not {fit.ema_decay}")
-    if not 0 < fit.reduce_on_plateau_factor < 1:
-        raise UserError(
-            f"fit.reduce_on_plateau_factor must lie in (0, 1), not {fit.reduce_on_plateau_factor}"
         )
     if fit.schedule != "constant" and fit.reduce_on_plateau_patience:
         raise UserError(

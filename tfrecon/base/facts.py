@@ -29,6 +29,7 @@ WHAT = {RECIPES: "recipe", COMPETITIONS: "competition"}
 """What a module of each folder is called in error messages."""
 
 PACKAGE = Path(__file__).parents[1]
+"""The folder of `tfrecon` itself."""
 
 
 def folder(kind: str) -> Path:
@@ -45,10 +46,10 @@ def configurations() -> dict[str, Path]:
 
 
 def configuration(name: str) -> Path:
-    """The file that `name` stands for: a path that exists, or else the name of a configuration that
-    ships, with or without ``.toml`` and a leading ``configs/``.
+    """The file that `name` stands for: a file of this path, or else the configuration that ships
+    under this name, which may be written with ``.toml`` and with ``configs/`` before it.
 
-    Raises UserError with the nearest name for one that is neither.
+    Raises UserError with the nearest name where there is neither.
     """
     path, known = Path(name), configurations()
     short = name.removeprefix(f"{CONFIGS}/").removesuffix(".toml")
@@ -81,8 +82,8 @@ def of_user(kind: str) -> dict[str, Path]:
 
 
 def module(kind: str, name: str, needs: Sequence[str]) -> Any:
-    """The recipe or key format called `name`: one that ships, one of the user's working folder, or,
-    with dots in its name, whatever `imported` gives.
+    """The recipe or key format called `name`: one that ships, or else the user's in the working
+    folder; a name with dots is a path that `imported` follows.
 
     Raises UserError for an unknown name, and for a module that lacks an attribute of `needs`.
     """
@@ -109,7 +110,7 @@ def _modules(place: Path) -> dict[str, Path]:
 
 @functools.cache
 def _loaded(name: str, path: Path) -> ModuleType:
-    """The module in a file, under a name that hides no other; run once in a process."""
+    """The module in the file `path`, run once in a process under a name that hides no other."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UserError(f"{str(path)!r} cannot be read as a Python file")

@@ -42,15 +42,10 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says, without decoding.
-
-    `height` and `width` are pixels after the EXIF rotation; `plain` tells that TensorFlow's 8-bit
-    JPEG or PNG decoder gives what `read` gives.
-    """
+    """The size of an image in pixels after the EXIF rotation, as its file's header tells it."""
 
     height: int
     width: int
-    plain: bool
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -81,16 +76,10 @@ def resized(
 
 
 def header(path: str | os.PathLike[str]) -> Header:
-    """Size and kind of an image file, from its first bytes. Raises UserError as `read` does."""
+    """The size of an image file, from its first bytes. Raises UserError as `read` does."""
     with _opened(path) as (picture, orientation):
         width, height = picture.size[::-1] if orientation in (5, 6, 7, 8) else picture.size
-        plain = (
-            orientation not in _UPRIGHT
-            and picture.mode == "RGB"
-            and picture.format in ("JPEG", "PNG")
-            and "transparency" not in picture.info
-        )
-        return Header(height, width, plain)
+        return Header(height, width)
 
 
 def write(path: str | os.PathLike[str], image: np.ndarray[Any, Any]) -> None:

@@ -1,20 +1,71 @@
 """A Spec is a name plus keyword arguments; a registry is a dict literal of builder functions.
 
-Options are checked against the builder's own signature, so a default lives in one place and there
-is no second schema to keep in step.
+Options are checked against the builder's own signature: types, choices (``Literal``) and bounds
+(``Annotated[int, AtLeast(1)]``) stand in its annotations, defaults beside them. The sections of a
+configuration are checked against their annotations in the same way.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Union, cast
+from typing import Annotated, Any, Literal, TypeVar, Union, cast
 
 from tfrecon.base.errors import UserError, did_you_mean, unknown
 from tfrecon.base.plugins import imported
+
+Builder = TypeVar("Builder", bound=Callable[..., Any])
+
+
+class Bound:
+    """What stands behind the type in an ``Annotated``; its text follows the word "must"."""
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value of the annotated type is within the bound."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Between(Bound):
+    """Numbers from `low` to `high`; of a list, each item. In `ends`, ``[`` and ``]`` leave the end
+    in, ``(`` and ``)`` leave it out."""
+
+    low: float
+    high: float
+    ends: str = "[]"
+
+    def allows(self, value: Any) -> bool:
+        """Whether the number, or each of a list, lies between the ends; NaN never does."""
+        numbers = cast("list[float]", value if isinstance(value, list | tuple) else [value])
+        ends = [
+            end
+            for end, bracket in zip((self.low, self.high), self.ends, strict=True)
+            if bracket in "[]"
+        ]
+        return all(self.low < number < self.high or number in ends for number in numbers)
+
+    def __str__(self) -> str:
+        if self.high < math.inf:
+            return f"lie in {self.ends[0]}{self.low:.12g}, {self.high:.12g}{self.ends[1]}"
+        if self.ends[0] == "(":
+            return f"be greater than {self.low:.12g} and finite"
+        finite = " and finite" if isinstance(self.low, float) and self.ends[1] == ")" else ""
+        return f"be {self.low:.12g} or more{finite}"
+
+
+def AtLeast(low: float) -> Between:
+    """Finite numbers from `low` on."""
+    return Between(low, math.inf, "[)")
+
+
+def Above(low: float) -> Between:
+    """Finite numbers greater than `low`."""
+    return Between(low, math.inf, "()")
 
 
 @dataclass(frozen=True)
@@ -89,9 +140,10 @@ def check_options(
 ) -> dict[str, Any]:
     """The options of `spec` as arguments of `builder`, the word ``none`` resolved by `or_absent`.
 
-    Raises UserError unless each is a keyword of `builder` of a fitting type and not in `reserved`.
+    Raises UserError unless each is a keyword of `builder` that fits its annotation and is not in
+    `reserved`.
     """
-    hints = typing.get_type_hints(builder)
+    hints = typing.get_type_hints(builder, include_extras=True)
     keywords = [
         name
         for name, parameter in inspect.signature(builder).parameters.items()
@@ -115,6 +167,21 @@ def check_options(
     return options
 
 
+def checked(builder: Builder) -> Builder:
+    """`builder`, but its arguments are checked against its annotations when it is called directly,
+    too: what `build` would refuse raises the same UserError."""
+    signature = inspect.signature(builder)
+
+    @functools.wraps(builder)
+    def call(*args: Any, **options: Any) -> Any:
+        hints = typing.get_type_hints(builder, include_extras=True)
+        for name, value in signature.bind(*args, **options).arguments.items():
+            check_type(f"option {name!r} of {builder.__name__!r}", value, hints.get(name, Any))
+        return builder(*args, **options)
+
+    return cast(Builder, call)
+
+
 def or_absent(value: object, hint: Any) -> Any:
     """None for the word ``none`` where `hint` allows None and gives the word no meaning of its own.
 
@@ -122,22 +189,30 @@ def or_absent(value: object, hint: Any) -> Any:
     """
     if value != "none" or hint is Any or not _fits(None, hint):
         return value
-    parts = (hint, *typing.get_args(hint))
-    own = any(typing.get_origin(part) is Literal and _fits(value, part) for part in parts)
-    return value if own else None
+    branches = (hint, *typing.get_args(hint))
+    has_meaning = any(
+        typing.get_origin(branch) is Literal and _fits(value, branch) for branch in branches
+    )
+    return value if has_meaning else None
 
 
 def check_type(what: str, value: object, hint: Any) -> None:
-    """Raises UserError unless `value` fits the annotation `hint` (an int fits a float)."""
+    """Raises UserError unless `value` fits the annotation `hint` (an int fits a float) and is
+    within its bounds."""
     if not _fits(value, hint):
         raise UserError(f"{what} must be {_describe(hint)}, not {value!r}")
+    for bound in _bounds(value, hint):
+        if not bound.allows(value):
+            raise UserError(f"{what} must {bound}, not {value!r}")
 
 
 def _fits(value: object, hint: Any) -> bool:
     origin: Any = typing.get_origin(hint)
     arguments: tuple[Any, ...] = typing.get_args(hint)
-    if hint is Any or isinstance(hint, typing.TypeVar):
+    if hint is Any or isinstance(hint, TypeVar):
         return True
+    if origin is Annotated:
+        return _fits(value, arguments[0])
     if origin is Literal:
         return value in arguments
     if origin in (Union, types.UnionType):
@@ -156,9 +231,22 @@ def _fits(value: object, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
+def _bounds(value: object, hint: Any) -> list[Bound]:
+    """The bounds that a value which fits `hint` must be within."""
+    arguments: tuple[Any, ...] = typing.get_args(hint)
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return next(_bounds(value, branch) for branch in arguments if _fits(value, branch))
+    if typing.get_origin(hint) is not Annotated:
+        return []
+    outer = [bound for bound in arguments[1:] if isinstance(bound, Bound)]
+    return [*_bounds(value, arguments[0]), *outer]
+
+
 def _describe(hint: Any) -> str:
     origin: Any = typing.get_origin(hint)
     arguments: tuple[Any, ...] = typing.get_args(hint)
+    if origin is Annotated:
+        return _describe(arguments[0])
     if origin is Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
     if origin in (Union, types.UnionType):

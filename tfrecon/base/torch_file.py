@@ -11,7 +11,7 @@ import math
 import pickle
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -101,9 +101,8 @@ class _Tensor:
         count = math.prod(self.shape)
         if count == 0:
             return np.zeros(self.shape, values.dtype)
-        if min(self.offset, *self.shape, *self.strides, 0) < 0 or max(last + 1, count) > len(
-            values
-        ):
+        negative = min(self.offset, *self.shape, *self.strides, 0) < 0
+        if negative or max(last + 1, count) > len(values):
             raise ValueError(f"a tensor of shape {self.shape} exceeds its {len(values)} numbers")
         steps = [s * values.itemsize for s in self.strides]
         view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, steps)
@@ -129,8 +128,8 @@ class _Unpickler(pickle.Unpickler):
         known = {
             ("torch._utils", "_rebuild_tensor"): self._tensor,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-            ("torch._utils", "_rebuild_parameter"): self._parameter,
-            ("torch.nn.parameter", "Parameter"): self._parameter,
+            ("torch._utils", "_rebuild_parameter"): _parameter,
+            ("torch.nn.parameter", "Parameter"): _parameter,
         }
         if (module, name) not in known:
             raise _RefusedError(f"{module}.{name}")
@@ -150,17 +149,17 @@ class _Unpickler(pickle.Unpickler):
             raise ValueError("a tensor without a storage")
         return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
-    def _parameter(self, data: Any, *_: Any) -> Any:
-        return data
+
+def _parameter(data: Any, *_: Any) -> Any:
+    return data
 
 
 def _zipped(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         folder = pickled.removesuffix("data.pkl")
-        big = f"{folder}byteorder" in archive.namelist() and (
-            archive.read(f"{folder}byteorder") == b"big"
-        )
+        order = f"{folder}byteorder"
+        big = order in archive.namelist() and archive.read(order) == b"big"
         known: dict[str, _Storage] = {}
 
         def storage(kind: str, key: str, count: int) -> _Storage:
@@ -172,34 +171,27 @@ def _zipped(path: Path) -> Any:
             return _Unpickler(file, storage).load()  # type: ignore[arg-type]
 
 
-@dataclass
-class _LegacyStorages:
-    """Storages that the pickle names first and the file holds afterwards."""
-
-    known: dict[str, _Storage] = field(default_factory=dict)
-
-    def __call__(self, kind: str, key: str, count: int) -> _Storage:
-        return self.known.setdefault(key, _Storage(kind))
-
-
 def _legacy(path: Path) -> Any:
     """Three pickles of magic, version and machine, one of the object, one of keys; then numbers."""
-    storages = _LegacyStorages()
+    storages: dict[str, _Storage] = {}  # the pickle names them, the file holds them afterwards
     with path.open("rb") as file:
 
+        def storage(kind: str, key: str, count: int) -> _Storage:
+            return storages.setdefault(key, _Storage(kind))
+
         def load() -> Any:
-            return _Unpickler(file, storages).load()
+            return _Unpickler(file, storage).load()
 
         if load() != _LEGACY_MAGIC:
             raise ValueError("not a torch file")
         load()
         machine, loaded, keys = load(), load(), load()
         for key in map(str, keys):
-            storage = storages.known[key]
-            storage.big_endian = not machine["little_endian"]
-            order = "big" if storage.big_endian else "little"
-            length = int.from_bytes(file.read(8), order) * storage.itemsize
-            storage.data = file.read(length)
-            if len(storage.data) != length:
+            place = storages[key]
+            place.big_endian = not machine["little_endian"]
+            order = "big" if place.big_endian else "little"
+            length = int.from_bytes(file.read(8), order) * place.itemsize
+            place.data = file.read(length)
+            if len(place.data) != length:
                 raise EOFError("the numbers end early")
         return loaded

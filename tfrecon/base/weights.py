@@ -76,8 +76,8 @@ def local(name: str) -> Path | None:
 
 def folders() -> list[Path]:
     """Where weight files are looked for, in this order."""
-    own = os.environ.get(VARIABLE)
-    return [*([Path(own)] if own else []), cache()]
+    users = os.environ.get(VARIABLE)
+    return [*([Path(users)] if users else []), cache()]
 
 
 def cache() -> Path:
@@ -163,12 +163,12 @@ def _download(file: WeightFile, target: Path) -> Path:
                 out.write(block)
                 digest.update(block)
                 bar.update(len(block))
-        found, expected = digest.hexdigest(), file.sha256 or handler.stated
-        if not expected or not found.startswith(expected):
+        received, expected = digest.hexdigest(), file.sha256 or handler.stated
+        if not expected or not received.startswith(expected):
             raise UserError(
-                f"{file.url} has SHA-256 {found}, not {expected or 'one that its server states'}, "
-                "and was removed; try again, or fetch it by hand and put it into "
-                f"{str(target.parent)!r} if you trust it"
+                f"{file.url} has SHA-256 {received}, not "
+                f"{expected or 'one that its server states'}, and was removed; try again, or fetch "
+                f"it by hand and put it into {str(target.parent)!r} if you trust it"
             )
     return target
 

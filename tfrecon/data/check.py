@@ -14,6 +14,7 @@ from tfrecon.base import images
 from tfrecon.base.errors import UserError
 from tfrecon.data.boxes import describe, outside
 from tfrecon.data.sample import Sample
+from tfrecon.data.store import Read
 
 SHOWN = 20
 """Unreadable files that an error names; it counts the rest."""
@@ -21,14 +22,17 @@ SHOWN = 20
 Size = tuple[int, int]
 
 
-def readable(samples: Sequence[Sample], skip_unreadable: bool = False) -> list[Sample]:
+def readable(
+    samples: Sequence[Sample], skip_unreadable: bool = False, read: Read | None = None
+) -> list[Sample]:
     """The samples whose files all decode, in order; what they declare is checked against the files.
+    `read` takes the place of `images.read`.
 
     Raises one UserError that lists all unreadable files, or, with `skip_unreadable`, drops their
     samples and prints how many. Also raises UserError when input and target differ in size, and
     when a box or region reaches outside its file.
     """
-    sizes, reasons = _decode(samples, None)
+    sizes, reasons = _decode(samples, None, read or images.read)
     if reasons and not skip_unreadable:
         raise UserError(_listing(reasons))
     kept = [sample for sample in samples if not reasons.keys() & set(sample.files)]
@@ -46,21 +50,21 @@ def readable(samples: Sequence[Sample], skip_unreadable: bool = False) -> list[S
 
 def unreadable(samples: Sequence[Sample], workers: int | None = None) -> list[tuple[Sample, str]]:
     """Samples of which a file does not decode, each with the reason; every file is read once."""
-    _, reasons = _decode(samples, workers)
+    _, reasons = _decode(samples, workers, images.read)
     return [
         (sample, reasons[path]) for sample in samples for path in sample.files if path in reasons
     ]
 
 
 def _decode(
-    samples: Sequence[Sample], workers: int | None
+    samples: Sequence[Sample], workers: int | None, read: Read
 ) -> tuple[dict[Path, Size], dict[Path, str]]:
     """Height and width of each file that decodes, and why each other file does not."""
     files = list(dict.fromkeys(path for sample in samples for path in sample.files))
 
     def decode(path: Path) -> Size | str:
         try:
-            height, width, _ = images.read(path).shape
+            height, width, _ = read(path).shape
         except UserError as error:
             return str(error)
         return height, width

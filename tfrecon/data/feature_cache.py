@@ -98,9 +98,8 @@ class FeatureCache:
         `tfrecon.data.pipeline.dataset`."""
 
         def load(numbers: Any) -> list[Array]:
-            found = [self.entry(int(number)) for number in numbers]
-            features = [np.stack(part) for part in zip(*(f for f, _ in found), strict=True)]
-            return [*features, np.stack([target for _, target in found])]
+            features, targets = zip(*(self.entry(int(number)) for number in numbers), strict=True)
+            return [*(np.stack(part) for part in zip(*features, strict=True)), np.stack(targets)]
 
         types = [tf.float16] * len(self.parts) + [tf.float32]
         record = self.shards[0].dtype

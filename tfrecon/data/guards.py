@@ -19,7 +19,7 @@ from PIL import Image
 from tfrecon.base.errors import UserError
 from tfrecon.base.images import finest_diagonal
 from tfrecon.data.sample import Sample
-from tfrecon.data.store import parts_of
+from tfrecon.data.store import Parts, Read, parts_of
 
 SAMPLED = 48
 """Images of each split that are looked at."""
@@ -53,29 +53,36 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 Splits = Mapping[str, Sequence[Sample]]
 
 
-def inspect(splits: Splits, *, paired: bool, least_side: int = 1) -> list[str]:
+def inspect(
+    splits: Splits, *, paired: bool, least_side: int = 1, read: Read | None = None
+) -> list[str]:
     """What the files of ``train``, ``val`` and ``test`` give reason to say; empty splits are left
     out.
 
     `paired`: the damaged files are used, and so must belong to their targets. `least_side` is that
-    of the training crops in pixels. The first sentence says what was found in order, the others are
-    warnings. Raises UserError for pairs that are mixed up, with the evidence, and for photos of
-    which no value reaches 8 of 255 or each shows a single colour.
+    of the training crops in pixels; `read` takes the place of `images.read`. The first sentence
+    says what is in order, the others are warnings. Raises UserError for pairs that are mixed up,
+    with the evidence, and for photos of which no value reaches 8 of 255 or each shows a single
+    colour.
     """
-    looked = {split: _spread(samples) for split, samples in splits.items() if samples}
-    read = {split: [_read(sample) for sample in samples] for split, samples in looked.items()}
-    for split, parts in read.items():
-        _check_range(split, parts)
-    fine = [f"values up to {max(int(one['target'].max()) for one in read['train'])} of 255"]
+    looked = {split: spread(samples) for split, samples in splits.items() if samples}
+    read_parts = {
+        split: [parts_of(sample, _parts(sample), read) for sample in samples]
+        for split, samples in looked.items()
+    }
+    for split, photos in read_parts.items():
+        _check_range(split, photos)
+    train = read_parts["train"]
+    fine = [f"values up to {max(int(photo['target'].max()) for photo in train)} of 255"]
     if paired:
-        fine = [*_check_pairs(looked["train"], read["train"]), *fine]
-    warnings = [*_leaks(splits), *_shifts(looked, read, paired)]
+        fine = [*_check_pairs(looked["train"], train), *fine]
+    warnings = [*_leaks(splits), *_shifts(looked, read_parts, paired)]
     if paired:
         warnings += _empty_masks(splits)
-    small = [one for one in read["train"] if min(one["target"].shape[:2]) < least_side]
+    small = [photo for photo in train if min(photo["target"].shape[:2]) < least_side]
     if small:
         warnings.append(
-            f"{len(small)} of {len(read['train'])} training photos looked at are smaller than the "
+            f"{len(small)} of {len(train)} training photos looked at are smaller than the "
             f"training crops of {least_side} pixels and are enlarged; choose a smaller crop"
         )
     if not any(warning.startswith("identical") for warning in warnings):
@@ -83,34 +90,35 @@ def inspect(splits: Splits, *, paired: bool, least_side: int = 1) -> list[str]:
     return [f"data checks: {'; '.join(fine)}", *(f"data warning: {text}" for text in warnings)]
 
 
-def _spread(samples: Sequence[Sample]) -> list[Sample]:
-    """Up to SAMPLED samples, in neighbouring pairs evenly over the list: lists that slipped by one
-    place show between neighbours."""
+def spread(samples: Sequence[Sample]) -> list[Sample]:
+    """The up to SAMPLED samples that are looked at, in neighbouring pairs evenly over the list:
+    lists that slipped by one place show between neighbours."""
     if len(samples) <= SAMPLED:
         return list(samples)
     starts = np.linspace(0, len(samples) - 2, SAMPLED // 2).astype(int)
     return [samples[index] for index in sorted({*starts.tolist(), *(starts + 1).tolist()})]
 
 
-def _read(sample: Sample) -> dict[str, Any]:
+def _parts(sample: Sample) -> list[str]:
     parts = ["target"] if sample.target else []
     if sample.input:
         parts += ["input", "mask"] if sample.boxes else ["input"]
-    return parts_of(sample, parts)
+    return parts
 
 
-def _check_range(split: str, read: Sequence[Mapping[str, Any]]) -> None:
+def _check_range(split: str, photos: Sequence[Parts]) -> None:
     for part in ("target", "input"):
-        values = [int(one[part].max()) for one in read if part in one]
-        if values and max(values) < DARKEST:
+        planes = [photo[part] for photo in photos if part in photo]
+        brightest = max((int(plane.max()) for plane in planes), default=DARKEST)
+        if brightest < DARKEST:
             raise UserError(
-                f"the brightest value of {len(values)} {part} files of split {split!r} is "
-                f"{max(values)} of 255: they look like values in [0,1] that were saved as bytes; "
+                f"the brightest value of {len(planes)} {part} files of split {split!r} is "
+                f"{brightest} of 255: they look like values in [0,1] that were saved as bytes; "
                 "save them scaled to 0–255"
             )
-        if values and all(one[part].std(axis=(0, 1)).max() == 0 for one in read if part in one):
+        if planes and all(plane.std(axis=(0, 1)).max() == 0 for plane in planes):
             raise UserError(
-                f"each of {len(values)} {part} files of split {split!r} shows a single colour: "
+                f"each of {len(planes)} {part} files of split {split!r} shows a single colour: "
                 "nothing can be learnt from them; correct the files or the recipe"
             )
 
@@ -118,50 +126,50 @@ def _check_range(split: str, read: Sequence[Mapping[str, Any]]) -> None:
 def correlations(inputs: Array, targets: Array, masks: Array) -> Array:
     """Pearson's r of every input (N,P) with every target (N,P) over the known pixels of the input;
     `masks` (N,P) hold 1 = damaged. 0 where an image is constant."""
-    found: list[Array] = []
-    for one, mask in zip(inputs, masks, strict=True):
+    rows: list[Array] = []
+    for image, mask in zip(inputs, masks, strict=True):
         known = mask < 0.5
-        mine = one[known] - one[known].mean() if known.any() else np.zeros(1, np.float32)
+        mine = image[known] - image[known].mean() if known.any() else np.zeros(1, np.float32)
         theirs = targets[:, known] if known.any() else np.zeros((len(targets), 1), np.float32)
         theirs = theirs - theirs.mean(axis=1, keepdims=True)
         lengths = np.linalg.norm(mine) * np.linalg.norm(theirs, axis=1)
-        found.append(theirs @ mine / np.maximum(lengths, 1e-6))
-    return np.stack(found)
+        rows.append(theirs @ mine / np.maximum(lengths, 1e-6))
+    return np.stack(rows)
 
 
-def _check_pairs(samples: Sequence[Sample], read: Sequence[Mapping[str, Any]]) -> list[str]:
+def _check_pairs(samples: Sequence[Sample], photos: Sequence[Parts]) -> list[str]:
     """What the correlations say in favour of the pairs, nothing where too few photos show
     something. Raises UserError where they speak against them."""
     inputs, targets = (
-        np.stack([_thumbnail(one[part]) for one in read]) for part in ("input", "target")
+        np.stack([_thumbnail(photo[part]) for photo in photos]) for part in ("input", "target")
     )
     blank = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
-    masks = np.stack([_thumbnail(np.repeat(one["mask"], 3, -1) if "mask" in one else blank)
-                      for one in read])  # fmt: skip
+    masks = np.stack([_thumbnail(np.repeat(photo["mask"], 3, -1) if "mask" in photo else blank)
+                      for photo in photos])  # fmt: skip
     shown = np.flatnonzero((inputs.std(axis=1) > FLAT) & (targets.std(axis=1) > FLAT))
     if len(shown) < FEW:
         return []
     samples = [samples[index] for index in shown]
-    found = correlations(inputs[shown], targets[shown], masks[shown])
-    own = found.diagonal()
-    others = (found.sum(axis=1) - own) / (len(own) - 1)
-    gain = own - others
+    table = correlations(inputs[shown], targets[shown], masks[shown])
+    fit = table.diagonal()
+    others = (table.sum(axis=1) - fit) / (len(fit) - 1)
+    gain = fit - others
     enough = min(MARGIN, 2 * float(gain.std(ddof=1)) / len(gain) ** 0.5)
     evidence = (
-        f"damaged photos correlate with their own targets by {own.mean():.2f} and with those of "
-        f"other photos by {others.mean():.2f} ({len(own)} pairs looked at)"
+        f"damaged photos correlate with their own targets by {fit.mean():.2f} and with those of "
+        f"other photos by {others.mean():.2f} ({len(fit)} pairs looked at)"
     )
-    best = found.argmax(axis=1)
-    elsewhere = np.flatnonzero((found.max(axis=1) > own + MARGIN) & (own < SURE))
-    unlike = own.mean() < SURE and gain.mean() <= enough
-    if unlike or len(elsewhere) > len(own) / 2:
+    best = table.argmax(axis=1)
+    elsewhere = np.flatnonzero((table.max(axis=1) > fit + MARGIN) & (fit < SURE))
+    unlike = fit.mean() < SURE and gain.mean() <= enough
+    if unlike or len(elsewhere) > len(fit) / 2:
         example = ""
         if len(elsewhere):
-            index = int(elsewhere[np.argmax(found.max(axis=1)[elsewhere])])
+            index = int(elsewhere[np.argmax(table.max(axis=1)[elsewhere])])
             example = (
                 f"; {Path(str(samples[index].input)).name!r} fits the target of "
-                f"{samples[int(best[index])].id!r} best ({found[index].max():.2f} against "
-                f"{own[index]:.2f})"
+                f"{samples[int(best[index])].id!r} best ({table[index].max():.2f} against "
+                f"{fit[index]:.2f})"
             )
         raise UserError(
             f"inputs and targets look mixed up: {evidence}{example}; rename the files so that each "
@@ -207,38 +215,35 @@ def _leaks(splits: Splits) -> list[str]:
 
 def _empty_masks(splits: Splits) -> list[str]:
     """Photos without a hole among photos with holes."""
-    found: list[str] = []
-    for split, samples in splits.items():
-        whole = [sample.id for sample in samples if not sample.boxes]
-        if 0 < len(whole) < len(samples):
-            found.append(
-                f"the masks of {len(whole)} of {len(samples)} photos of split {split!r} cover "
-                f"nothing, e.g. that of {whole[0]!r}; give all photos holes or none"
-            )
-    return found
+    whole = {split: [s.id for s in samples if not s.boxes] for split, samples in splits.items()}
+    return [
+        f"the masks of {len(ids)} of {len(splits[split])} photos of split {split!r} cover "
+        f"nothing, e.g. that of {ids[0]!r}; give all photos holes or none"
+        for split, ids in whole.items()
+        if 0 < len(ids) < len(splits[split])
+    ]
 
 
 def _shifts(
-    looked: Mapping[str, Sequence[Sample]], read: Mapping[str, Sequence[Mapping[str, Any]]],
-    paired: bool,
-) -> list[str]:  # fmt: skip
+    looked: Mapping[str, Sequence[Sample]], photos: Mapping[str, Sequence[Parts]], paired: bool
+) -> list[str]:
     """In what the photos that a model is given differ between training and the other splits."""
     part = "input" if paired else "target"
     facts = {
         split: _facts([getattr(sample, part) for sample in looked[split]],
-                      [one[part] for one in read[split] if part in one])
+                      [photo[part] for photo in photos[split] if part in photo])
         for split in looked
     }  # fmt: skip
     warnings: list[str] = []
-    for split in facts:
-        if split == "train" or not facts["train"] or not facts[split]:
+    for split, other in facts.items():
+        train = facts["train"]
+        if split == "train" or not train or not other:
             continue
-        train, other = facts["train"], facts[split]
         between = f"the photos of 'train' and {split!r}"
         if not train["kinds"] & other["kinds"]:
             warnings.append(
-                f"{between} are of different formats ({_listed(train['kinds'])} against "
-                f"{_listed(other['kinds'])}): JPEG hides noise that PNG keeps"
+                f"{between} are of different formats ({', '.join(sorted(train['kinds']))} against "
+                f"{', '.join(sorted(other['kinds']))}): JPEG hides noise that PNG keeps"
             )
         for name, mine, theirs in zip(("Y", "Cb", "Cr"), train["noise"], other["noise"],
                                       strict=True):  # fmt: skip
@@ -264,12 +269,12 @@ def _shifts(
 def _facts(paths: Sequence[Path | None], pixels: Sequence[Any]) -> dict[str, Any]:
     if len(pixels) < FEW:
         return {}
-    noise = np.array([noise_levels(one) for one in pixels])
+    noise = np.array([noise_levels(photo) for photo in pixels])
     return {
         "kinds": {path.suffix.lower().replace("jpeg", "jpg") for path in paths if path},
         "noise": np.median(noise, axis=0),
-        "brightness": float(np.mean([one.mean() for one in pixels]) / 255),
-        "side": float(np.median([min(one.shape[:2]) for one in pixels])),
+        "brightness": float(np.mean([photo.mean() for photo in pixels]) / 255),
+        "side": float(np.median([min(photo.shape[:2]) for photo in pixels])),
     }
 
 
@@ -280,7 +285,3 @@ def noise_levels(pixels: Any) -> Array:
     """
     band = finest_diagonal(np.asarray(Image.fromarray(pixels).convert("YCbCr"), np.float32) / 255)
     return (np.median(np.abs(band), axis=(0, 1)) / 0.6745).astype(np.float32)
-
-
-def _listed(kinds: set[str]) -> str:
-    return ", ".join(sorted(kinds))

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Spec
+from tfrecon.base.registry import Above, Spec, check_type
 from tfrecon.data import recipes
 from tfrecon.data.sample import Sample
 
@@ -36,14 +36,8 @@ def extras(config: DataConfig) -> list[Extra]:
     for spec in config.extra:
         options = dict(spec.options)
         root, weight = options.pop("root", None), options.pop("weight", 1.0)
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 < weight < math.inf:
-            raise UserError(
-                f"the weight of data.extra {spec.name!r} must be a number greater than 0 and "
-                f"finite, not {weight!r}"
-            )
-        if root is not None and not isinstance(root, str):
-            raise UserError(f"the root of data.extra {spec.name!r} must be a string, not {root!r}")
+        check_type(f"the weight of data.extra {spec.name!r}", weight, Annotated[float, Above(0)])
+        check_type(f"the root of data.extra {spec.name!r}", root, str | None)
         folder = Path(root) if root is not None else None
         entries.append(Extra(Spec(spec.name, options), folder, float(weight)))
     return entries

@@ -7,7 +7,8 @@ evaluation from the sample's id. The stream can therefore start at any step and 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tfrecon.data import augment, recipes
 from tfrecon.data.damage import IDENTITY, Draw, damage
 from tfrecon.data.mixture import extras, mixed_order
 from tfrecon.data.sample import Sample
-from tfrecon.data.store import Store, channels, parts_of
+from tfrecon.data.store import Parts, Store, channels, parts_of
 
 Batch = dict[str, Any]
 
@@ -35,6 +36,7 @@ def dataset(
     seed: int = 0,
     start_step: int = 0,
     extra: Sequence[Sequence[Sample]] = (),
+    decoded: Mapping[Sample, Parts] | None = None,
 ) -> tf.data.Dataset:
     """Batches of `samples`: ``id`` (B,), ``input`` (B,S,S,3), ``target`` (B,S,S,3) and ``mask``
     (B,S,S,1) with 1 = damaged, float32 in [0,1]; target and mask absent where the data has none.
@@ -44,7 +46,8 @@ def dataset(
     parts alike; drawn damage is fresh at each step. `extra` are the photos of each recipe of
     ``config.extra``, mixed in by weight as `mixture.mixed_order` says. Otherwise: each sample once,
     in order, its short side resized to `val_size`, cropped in the centre to `image_size`; drawn
-    damage is fixed by the sample's id.
+    damage is fixed by the sample's id. `decoded` may hold the pixels of the samples, as
+    `store.decode` gives them.
     """
     sources = [samples, *extra] if training else [samples]
     if training:
@@ -53,7 +56,7 @@ def dataset(
     size = (config.crop_size or config.image_size) if training else config.image_size
     draw = _drawn_damage(samples, config, training)
     parts = _parts(samples, drawn=draw is not None)
-    store = Store(samples, parts, config.cache, config.cache_dir)
+    store = Store(samples, parts, config.cache, config.cache_dir, decoded)
     ids = tf.constant([sample.id for sample in samples])
     id_seeds = tf.constant([_id_seed(sample.id) for sample in samples], tf.int64)
     steps = _geometry(config, training)
@@ -107,22 +110,12 @@ def native_batches(
     Consecutive samples of equal size share a batch, so the order is kept.
     """
     parts = ["input", "mask"] if samples and samples[0].boxes else ["input"]
-    group: list[Sample] = []
-    found: list[Batch] = []
-
-    def finished() -> tuple[list[Sample], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        batch = {part: images.to_float(np.stack([one[part] for one in found])) for part in parts}
-        return list(group), batch["input"], batch.get("mask")
-
-    for sample in samples:
-        one = parts_of(sample, parts)
-        if found and (len(found) == batch_size or one["input"].shape != found[0]["input"].shape):
-            yield finished()
-            group, found = [], []
-        group.append(sample)
-        found.append(one)
-    if found:
-        yield finished()
+    loaded = ((sample, parts_of(sample, parts)) for sample in samples)
+    for _, of_one_size in itertools.groupby(loaded, lambda pair: pair[1]["input"].shape):
+        while pairs := list(itertools.islice(of_one_size, batch_size)):
+            group, planes = zip(*pairs, strict=True)
+            batch = {part: images.to_float(np.stack([p[part] for p in planes])) for part in parts}
+            yield list(group), batch["input"], batch.get("mask")
 
 
 def has_mask(samples: Sequence[Sample], config: DataConfig, training: bool = False) -> bool:
@@ -224,12 +217,15 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
     return draw
 
 
+def stored_parts(samples: Sequence[Sample], config: DataConfig, training: bool) -> list[str]:
+    """The parts that `dataset` needs of the files of these samples."""
+    return _parts(samples, drawn=_drawn_damage(samples, config, training) is not None)
+
+
 def _parts(samples: Sequence[Sample], drawn: bool) -> list[str]:
     parts = ["target"] if samples[0].target is not None else []
     if not drawn:
-        parts.append("input")
-        if samples[0].boxes:
-            parts.append("mask")
+        parts += ["input", "mask"] if samples[0].boxes else ["input"]
     return parts
 
 
@@ -269,7 +265,7 @@ def _order(
     counts = [len(source) for source in sources]
     if len(counts) == 1:
         return sample_order(counts[0], seed, position, training)
-    weights = [1.0, *(one.weight for one in extras(config))]
+    weights = [1.0, *(recipe.weight for recipe in extras(config))]
     return mixed_order(counts, weights, seed, position)
 
 

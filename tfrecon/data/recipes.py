@@ -1,4 +1,4 @@
-"""Finds the recipe that a configuration names and asks it for samples.
+"""Finds the recipe that a configuration names, and asks it for samples.
 
 A recipe is a module (or any object) with
 
@@ -7,7 +7,7 @@ A recipe is a module (or any object) with
 - ``SPLITS``: the splits that it has, at least ``("train", "val", "test")``; a competition adds
   ``"submit"``, photos without truth;
 - ``DAMAGE`` (optional): a Spec of the damage that is drawn onto targets without an input;
-- ``prepare(root)`` (optional): downloads the files into `root`, in the layout that it reads.
+- ``prepare(root)`` (optional): downloads or makes the files in `root`, in the layout that it reads.
 
 Recipes of the project are the modules of `data_pipelines`. A user's own is a file
 ``data_pipelines/NAME.py`` of the working folder, named NAME, or any importable module or object,

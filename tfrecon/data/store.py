@@ -1,13 +1,16 @@
-"""Decoded pixels of samples by index: kept in memory, kept on disk, or decoded anew each time."""
+"""Decoded pixels of samples: kept in memory, kept on disk, or decoded anew each time."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,87 +24,90 @@ from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample
 
 MEMORY_SHARE = 0.5
-"""The largest part of the machine's memory that the memory cache may take."""
+"""The largest part of the machine's memory that decoded samples may take."""
 
 AT_A_TIME = 64
-"""Files decoded ahead of the cache that takes them."""
-
+"""Files decoded ahead of the disk cache that takes them."""
 
 Parts = dict[str, Any]
 """``target`` and ``input`` (H,W,3) and ``mask`` (H,W,1; 255 inside the boxes) of one sample, those
 that are asked for; uint8 as stored."""
 
+Read = Callable[[Path], np.ndarray[Any, Any]]
+"""From an image file to (H,W,3) uint8, as `images.read` does it."""
+
+Wanted = tuple[Sample, Sequence[str]]
+"""A sample and the names of the parts that are wanted of it."""
+
 LAYOUT = "parts one after the other"
 """Of a file of the disk cache; another layout has another name, so that an old file is not read."""
+
+
+class Reader:
+    """`images.read`, but a file of `uses` is decoded once and kept until it is released as often as
+    it is in there."""
+
+    def __init__(self, uses: Iterable[Path]) -> None:
+        self._uses = Counter(uses)
+        self._kept: dict[Path, np.ndarray[Any, Any]] = {}
+
+    def __call__(self, path: Path) -> np.ndarray[Any, Any]:
+        """(H,W,3) uint8."""
+        pixels = self._kept.get(path)
+        if pixels is None:
+            pixels = images.read(path)
+            if path in self._uses:
+                self._kept[path] = pixels
+        return pixels
+
+    def release(self, files: Iterable[Path]) -> None:
+        """Ends one use of each of `files`."""
+        self._uses.subtract(files)
+        for path in files:
+            if self._uses[path] <= 0:
+                self._kept.pop(path, None)
 
 
 class Store:
     """``load(index)`` gives the `parts` of one sample, uint8, cut to its region.
 
-    `cache` is ``"memory"``, ``"disk"`` (under `folder`) or ``"none"``.
+    `cache` is ``"memory"``, ``"disk"`` (under `folder`) or ``"none"``. Samples whose parts are all
+    in `decoded` are taken from there, whatever the cache.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], parts: Sequence[str], cache: str, folder: str | Path
-    ) -> None:
-        self.samples = list(samples)
-        self.parts = tuple(parts)
-        self._cached: Sequence[Parts] | None = None
-        if cache == "memory":
-            self._check_memory()
-            self._cached = list(self._decode_all())
+        self, samples: Sequence[Sample], parts: Sequence[str], cache: str, folder: str | Path,
+        decoded: Mapping[Sample, Parts] | None = None,
+    ) -> None:  # fmt: skip
+        self.samples, self.parts = list(samples), tuple(parts)
+        self._planes: Sequence[Parts] | None = None
+        """Of each sample; None decodes its files whenever it is asked for."""
+        ready = [(decoded or {}).get(sample, {}) for sample in self.samples]
+        if all(part in planes for planes in ready for part in self.parts):
+            self._planes = ready
+        elif cache == "memory":
+            wanted = [(sample, self.parts) for sample in self.samples]
+            check_memory(wanted)
+            self._planes = list(decode(wanted))
         elif cache == "disk":
-            self._cached = self._on_disk(Path(folder))
-        else:
-            self._table = _FileTable(self.samples, self.parts)
+            self._planes = self._on_disk(Path(folder))
 
     def load(self, index: Any) -> Parts:
         """The parts of sample `index` (an int64 tensor), inside a tf.data map."""
-        if self._cached is None:
-            return self._table.load(index)
-        cached = self._cached
 
         def pick(place: Any) -> list[np.ndarray[Any, Any]]:
-            return [np.asarray(cached[int(place)][part]) for part in self.parts]
+            number = int(place)
+            if self._planes is None:
+                planes = parts_of(self.samples[number], self.parts)
+            else:
+                planes = self._planes[number]
+            return [np.asarray(planes[part]) for part in self.parts]
 
         planes = tf.numpy_function(pick, [index], [tf.uint8] * len(self.parts), stateful=False)
         return {
             part: tf.ensure_shape(plane, [None, None, channels(part)])
             for part, plane in zip(self.parts, planes, strict=True)
         }
-
-    def _decode_all(self) -> Iterator[Parts]:
-        """All samples in order. A file that consecutive samples share is decoded once for them."""
-        groups = [list(group) for _, group in itertools.groupby(self.samples, lambda s: s.files)]
-        progress = tqdm(desc="decoding", total=len(self.samples), delay=2, leave=False)
-        with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
-            # A few at a time: the pool would decode all photos before a slow disk has taken them.
-            for start in range(0, len(groups), AT_A_TIME):
-                decoded = pool.map(self._decode, groups[start : start + AT_A_TIME])
-                for parts in itertools.chain.from_iterable(decoded):
-                    yield parts
-                    progress.update()
-
-    def _decode(self, group: Sequence[Sample]) -> list[Parts]:
-        whole = _files_of(group[0], self.parts)
-        return [_cut(sample, self.parts, whole) for sample in group]
-
-    def _check_memory(self) -> None:
-        pixels = 0
-        for sample in self.samples:
-            if sample.region:
-                pixels += sample.region[2] * sample.region[3]
-            else:
-                header = images.header(sample.files[0])
-                pixels += header.height * header.width
-        needed = pixels * sum(channels(part) for part in self.parts)
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if needed > MEMORY_SHARE * available:
-            raise UserError(
-                f"the decoded images need {needed / 2**30:.1f} GiB, more than half of the "
-                f"{available / 2**30:.1f} GiB of this machine; "
-                "keep them on disk with --set data.cache=disk"
-            )
 
     def _on_disk(self, folder: Path) -> Sequence[Parts]:
         path = folder / f"{fingerprint((LAYOUT, self.parts), self.samples)}.u8"
@@ -111,68 +117,69 @@ class Store:
         if sizes is None:
             sizes = []
             with files.replacing(path) as temporary, temporary.open("wb") as file:
-                for parts in self._decode_all():
-                    sizes.append(parts[self.parts[0]].shape[:2])
+                for planes in decode([(sample, self.parts) for sample in self.samples]):
+                    sizes.append(planes[self.parts[0]].shape[:2])
                     for part in self.parts:
-                        file.write(parts[part].tobytes())
+                        file.write(planes[part].tobytes())
             # The index comes last: pixels without an index are never read.
             with files.replacing(index) as temporary:
                 temporary.write_text(json.dumps(sizes))
         flat = np.memmap(path, dtype=np.uint8, mode="r")
-        found: list[Parts] = []
+        mapped: list[Parts] = []
         start = 0
         for size in sizes:
-            parts: Parts = {}
+            planes: Parts = {}
             for part in self.parts:
                 shape = (*size, channels(part))
                 end = start + math.prod(shape)
-                parts[part] = flat[start:end].reshape(shape)
+                planes[part] = flat[start:end].reshape(shape)
                 start = end
-            found.append(parts)
-        return found
+            mapped.append(planes)
+        return mapped
 
 
-class _FileTable:
-    """Decodes in the graph: TensorFlow's decoders for plain files, `images.read` for the others.
+def decode(wanted: Sequence[Wanted], reader: Reader | None = None) -> Iterator[Parts]:
+    """What is wanted of each sample, in order. A file that consecutive samples share is decoded
+    once for them; `reader` is told to release it."""
+    reader = reader or Reader(())
 
-    Both give the same pixels (``INTEGER_ACCURATE`` is Pillow's transform); TensorFlow's take no
-    Python lock.
-    """
+    def of_one_file(group: Sequence[Wanted]) -> list[Parts]:
+        read = functools.cache(reader)
+        planes = [parts_of(sample, parts, read) for sample, parts in group]
+        reader.release(files_of(group))
+        return planes
 
-    def __init__(self, samples: Sequence[Sample], parts: Sequence[str]) -> None:
-        self.parts = parts
-        self.resizes = any(sample.resize_input for sample in samples)
-        files = [part for part in parts if part != "mask"]
-        headers = [[images.header(getattr(sample, part)) for part in files] for sample in samples]
-        for sample, found in zip(samples, headers, strict=True):
-            _check_sizes(sample, [(header.height, header.width) for header in found])
-        self.paths = tf.constant([[str(getattr(s, part)) for part in files] for s in samples])
-        self.plain = tf.constant([[header.plain for header in found] for found in headers])
-        self.regions = tf.constant(
-            [
-                sample.region or (0, 0, found[0].height, found[0].width)
-                for sample, found in zip(samples, headers, strict=True)
-            ]
+    groups = [list(group) for _, group in itertools.groupby(wanted, lambda pair: pair[0].files)]
+    progress = tqdm(desc="decoding", total=len(wanted), delay=2, leave=False)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress:
+        # A few at a time: the pool would decode all photos before a slow disk has taken them.
+        for start in range(0, len(groups), AT_A_TIME):
+            decoded = pool.map(of_one_file, groups[start : start + AT_A_TIME])
+            for planes in itertools.chain.from_iterable(decoded):
+                yield planes
+                progress.update()
+
+
+def files_of(wanted: Iterable[Wanted]) -> list[Path]:
+    """The files of the wanted parts, as often as they are used."""
+    return [getattr(sample, part) for sample, parts in wanted for part in parts if part != "mask"]
+
+
+def check_memory(wanted: Sequence[Wanted]) -> None:
+    """Raises UserError where the wanted parts would take more than MEMORY_SHARE of the memory."""
+    needed = 0
+    for sample, parts in wanted:
+        with contextlib.suppress(UserError):  # an unreadable file is reported when it is decoded
+            header = images.header(sample.files[0])
+            height, width = sample.region[2:] if sample.region else (header.height, header.width)
+            needed += height * width * sum(channels(part) for part in parts)
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > MEMORY_SHARE * available:
+        raise UserError(
+            f"the decoded images need {needed / 2**30:.1f} GiB, more than half of the "
+            f"{available / 2**30:.1f} GiB of this machine; "
+            "keep them on disk with --set data.cache=disk"
         )
-        most = max(1, *(len(sample.boxes) for sample in samples))
-        empty = (0, 0, 0, 0)
-        self.boxes = tf.constant(
-            [[*sample.boxes, *[empty] * (most - len(sample.boxes))] for sample in samples]
-        )
-
-    def load(self, index: Any) -> Parts:
-        top, left, height, width = tf.unstack(self.regions[index])
-        paths, plain = self.paths[index], self.plain[index]
-        found: Parts = {}
-        for number, part in enumerate(part for part in self.parts if part != "mask"):
-            whole = _decode(paths[number], plain[number])
-            if part == "input" and "target" in found and self.resizes:
-                whole = _like(whole, found["target"])
-            found[part] = whole[top : top + height, left : left + width]
-        if "mask" in self.parts:
-            corner = tf.stack([top, left, 0, 0])
-            found["mask"] = _mask_of(self.boxes[index] - corner, height, width)
-        return found
 
 
 def fingerprint(about: Any, samples: Sequence[Sample]) -> str:
@@ -209,17 +216,23 @@ def channels(part: str) -> int:
     return 1 if part == "mask" else 3
 
 
-def parts_of(sample: Sample, parts: Sequence[str]) -> Parts:
-    """The named parts of one sample, cut to its region."""
-    return _cut(sample, parts, _files_of(sample, parts))
-
-
-def _files_of(sample: Sample, parts: Sequence[str]) -> Parts:
-    found = {part: images.read(getattr(sample, part)) for part in parts if part != "mask"}
-    if sample.resize_input and len(found) == 2:
-        found["input"] = _brought_to(found["input"], found["target"].shape)
-    _check_sizes(sample, [pixels.shape[:2] for pixels in found.values()])
-    return found
+def parts_of(sample: Sample, parts: Sequence[str], read: Read | None = None) -> Parts:
+    """The named parts of one sample, cut to its region; `read` takes the place of `images.read`."""
+    read = read or images.read
+    whole = {part: read(getattr(sample, part)) for part in parts if part != "mask"}
+    if sample.resize_input and len(whole) == 2 and whole["input"].shape != whole["target"].shape:
+        whole["input"] = images.resized(whole["input"], *whole["target"].shape[:2])
+    _check_sizes(sample, [pixels.shape[:2] for pixels in whole.values()])
+    if "mask" in parts:
+        mask = np.zeros((*next(iter(whole.values())).shape[:2], 1), np.uint8)
+        for top, left, high, wide in sample.boxes:
+            mask[top : top + high, left : left + wide] = 255
+        whole["mask"] = mask
+    if sample.region is None:
+        return whole
+    top, left, high, wide = sample.region
+    # Copies, which do not keep the whole photo alive.
+    return {part: whole[part][top : top + high, left : left + wide].copy() for part in parts}
 
 
 def _check_sizes(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
@@ -232,20 +245,6 @@ def _check_sizes(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
             )
 
 
-def _cut(sample: Sample, parts: Sequence[str], whole: Parts) -> Parts:
-    height, width = next(iter(whole.values())).shape[:2]
-    if "mask" in parts:
-        mask = np.zeros((height, width, 1), np.uint8)
-        for top, left, high, wide in sample.boxes:
-            mask[top : top + high, left : left + wide] = 255
-        whole = {**whole, "mask": mask}
-    if sample.region is None:
-        return whole
-    top, left, high, wide = sample.region
-    # Copies, which do not keep the whole photo alive.
-    return {part: whole[part][top : top + high, left : left + wide].copy() for part in parts}
-
-
 def _read_sizes(pixels: Path, index: Path, depth: int) -> list[tuple[int, int]] | None:
     """Height and width of each sample in a finished disk cache, None where there is none."""
     if not (pixels.is_file() and index.is_file()):
@@ -254,45 +253,3 @@ def _read_sizes(pixels: Path, index: Path, depth: int) -> list[tuple[int, int]] 
     # A machine that went down may have kept the names and lost the end of the pixels.
     whole = pixels.stat().st_size == sum(height * width * depth for height, width in sizes)
     return sizes if whole else None
-
-
-def _decode(path: Any, plain: Any) -> Any:
-    contents = tf.io.read_file(path)
-
-    def by_tensorflow() -> Any:
-        return tf.cond(
-            tf.io.is_jpeg(contents),
-            lambda: tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE"),
-            lambda: tf.io.decode_png(contents, channels=3),
-        )
-
-    def by_pillow() -> Any:
-        return tf.numpy_function(lambda name: images.read(name.decode()), [path], tf.uint8)
-
-    return tf.ensure_shape(tf.cond(plain, by_tensorflow, by_pillow), [None, None, 3])
-
-
-def _like(pixels: Any, other: Any) -> Any:
-    """`pixels` at the size of `other`, both (H,W,3) uint8, in the graph."""
-    shape = tf.shape(other)
-
-    def changed() -> Any:
-        return tf.numpy_function(_brought_to, [pixels, shape], tf.uint8, stateful=False)
-
-    same = tf.reduce_all(tf.equal(tf.shape(pixels), shape))
-    return tf.ensure_shape(tf.cond(same, lambda: pixels, changed), [None, None, 3])
-
-
-def _brought_to(pixels: np.ndarray[Any, Any], shape: Sequence[int]) -> np.ndarray[Any, Any]:
-    if tuple(pixels.shape) == tuple(shape):
-        return pixels
-    return images.resized(pixels, int(shape[0]), int(shape[1]))
-
-
-def _mask_of(boxes: Any, height: Any, width: Any) -> Any:
-    top, left, high, wide = (boxes[:, column, None] for column in range(4))
-    rows, columns = tf.range(height)[None], tf.range(width)[None]
-    in_rows = tf.logical_and(rows >= top, rows < top + high)[:, :, None]
-    in_columns = tf.logical_and(columns >= left, columns < left + wide)[:, None, :]
-    inside = tf.reduce_any(tf.logical_and(in_rows, in_columns), axis=0)
-    return tf.cast(inside, tf.uint8)[..., None] * tf.constant(255, tf.uint8)

@@ -8,7 +8,7 @@ and continues it into holes that the loss does not see.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import keras
 import numpy as np
@@ -16,7 +16,8 @@ import tensorflow as tf
 from keras import layers
 from tqdm import tqdm
 
-from tfrecon.base.errors import UserError, at_least
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Above, AtLeast, Between, check_type
 from tfrecon.layers.enlarge import Enlarge
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.padding import crop_to, pad_to_multiple
@@ -54,30 +55,22 @@ class DeepImagePrior:
         UserError: an option out of range.
     """
 
-    steps: int = 1500
-    patience: int = 400
-    depth: int = 5
-    channels: int = 32
-    skip_channels: int = 0
+    steps: Annotated[int, AtLeast(1)] = 1500
+    patience: Annotated[int, AtLeast(1)] = 400
+    depth: Annotated[int, AtLeast(1)] = 5
+    channels: Annotated[int, AtLeast(1)] = 32
+    skip_channels: Annotated[int, AtLeast(0)] = 0
     code: Literal["meshgrid", "noise"] = "meshgrid"
-    code_channels: int = 16
-    code_noise: float = 0.01
-    learning_rate: float = 0.01
-    held_out: float = 0.02
-    seed: int = 0
+    code_channels: Annotated[int, AtLeast(1)] = 16
+    code_noise: Annotated[float, AtLeast(0)] = 0.01
+    learning_rate: Annotated[float, Above(0)] = 0.01
+    held_out: Annotated[float, Between(0, 0.5, "()")] = 0.02
+    seed: Annotated[int, AtLeast(0)] = 0
 
     def __post_init__(self) -> None:
-        """Checks the ranges."""
-        for name in ("steps", "patience", "depth", "channels", "code_channels"):
-            at_least(f"method.{name}", getattr(self, name), 1)
-        for name in ("skip_channels", "code_noise", "seed"):
-            at_least(f"method.{name}", getattr(self, name), 0)
-        if not 0 < self.held_out < 0.5:
-            raise UserError(f"method.held_out must lie in (0, 0.5), not {self.held_out}")
-        if not self.learning_rate > 0:
-            raise UserError(
-                f"method.learning_rate must be greater than 0, not {self.learning_rate}"
-            )
+        """Checks types and ranges."""
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            check_type(f"option {name!r} of 'deep_image_prior'", getattr(self, name), hint)
 
     def restore(self, x: Array) -> Array:
         """Photos (B,H,W,3, or 4 with the mask last, 1 = damaged) in [0,1], restored singly.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Spec, build
+from tfrecon.base.registry import Spec, build, check_type
 from tfrecon.losses.image_loss import ImageLoss
 from tfrecon.losses.pixelwise import bernoulli, charbonnier, l1, l2, log_mse
 from tfrecon.losses.whole import focal_frequency, lpips, ssim, total_variation
@@ -45,9 +45,13 @@ def mixture(specs: list[Spec]) -> ImageLoss:
     for spec in specs:
         options = dict(spec.options)
         weight = options.pop("weight", 1.0)
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise UserError(f"the weight of loss {spec.name!r} must be a number, not {weight!r}")
-        terms.append((float(weight), build(Spec(spec.name, options), LOSSES, "loss")))
+        check_type(f"the weight of loss {spec.name!r}", weight, float)
+        loss = build(Spec(spec.name, options), LOSSES, "loss")
+        if not isinstance(loss, ImageLoss):  # a loss of Keras would reduce differently, silently
+            raise UserError(
+                f"loss {spec.name!r} is no tfrecon.losses.ImageLoss; derive it from that"
+            )
+        terms.append((float(weight), loss))
     if not terms:
         raise UserError("fit.loss must name at least one loss")
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Mixture(terms, name="mixture")

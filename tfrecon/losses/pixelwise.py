@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from keras import ops
 
-from tfrecon.base.errors import UserError, at_least
+from tfrecon.base.registry import Above, AtLeast, checked
 from tfrecon.losses.image_loss import ImageLoss, PixelLoss
 
 
@@ -39,12 +39,12 @@ def l2() -> ImageLoss:
     return PixelLoss(lambda y, p: ops.square(y - p), "l2")
 
 
-def charbonnier(*, epsilon: float = 1e-3) -> ImageLoss:
+@checked
+def charbonnier(*, epsilon: Annotated[float, Above(0)] = 1e-3) -> ImageLoss:
     """√((y - p)² + ε²) - ε (Charbonnier et al. 1994): L1, but smooth at 0; 0 for equal images.
 
     `epsilon` is the error at which it turns from square to absolute, in units of [0,1].
     """
-    _above_zero("option 'epsilon' of loss 'charbonnier'", epsilon)
     return PixelLoss(lambda y, p: ops.sqrt(ops.square(y - p) + epsilon**2) - epsilon, "charbonnier")
 
 
@@ -60,17 +60,12 @@ def bernoulli() -> ImageLoss:
     return PixelLoss(divergence, "bernoulli")
 
 
-def log_mse(*, patch: int | None = None, epsilon: float = 1e-5) -> ImageLoss:
+@checked
+def log_mse(
+    *, patch: Annotated[int, AtLeast(1)] | None = None, epsilon: Annotated[float, Above(0)] = 1e-5
+) -> ImageLoss:
     """Mean over patches of log(MSE + epsilon); `log(epsilon)`, not 0, for equal images.
 
     `patch` is the side of the patches in pixels; None takes the whole training crop as one.
     """
-    if patch is not None:
-        at_least("option 'patch' of loss 'log_mse'", patch, 1)
-    _above_zero("option 'epsilon' of loss 'log_mse'", epsilon)
     return LogMSE(patch, epsilon)
-
-
-def _above_zero(what: str, value: float) -> None:
-    if not value > 0:
-        raise UserError(f"{what} must be above 0, not {value}")

@@ -16,78 +16,72 @@ def catalogue(kind: str) -> str:
     `kind`."""
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    return KINDS[kind]()
+    return "\n".join(KINDS[kind]())
 
 
-def _backbones() -> str:
+def _backbones() -> Iterable[str]:
     from tfrecon.backbones import BACKBONES, describe
 
-    return "\n".join(describe(name) for name in BACKBONES)
+    return map(describe, BACKBONES)
 
 
-def _models() -> str:
+def _models() -> Iterable[str]:
     from tfrecon.models import CONTEXT, MODELS, builder
 
     return _builders({name: builder(name) for name in MODELS}, CONTEXT)
 
 
-def _decoders() -> str:
+def _decoders() -> Iterable[str]:
     from tfrecon.models.feature_inversion import CONTEXT
     from tfrecon.networks.decoders import DECODERS
 
     return _builders(DECODERS, CONTEXT)
 
 
-def _fusions() -> str:
+def _fusions() -> Iterable[str]:
     from tfrecon.models.feature_inversion import CONTEXT
     from tfrecon.networks.fusion import FUSIONS
 
     return _builders(FUSIONS, CONTEXT)
 
 
-def _damages() -> str:
+def _damages() -> Iterable[str]:
     from tfrecon.data.damage import DAMAGES
 
-    return _builders(DAMAGES, ())
+    return _builders(DAMAGES)
 
 
-def _losses() -> str:
+def _losses() -> Iterable[str]:
     from tfrecon.losses import LOSSES
 
-    return _builders(LOSSES, ())
+    return _builders(LOSSES)
 
 
-def _metrics() -> str:
-    from tfrecon.metrics import METRICS
+def _metrics() -> Iterable[str]:
+    from tfrecon.metrics.logged import METRICS
     from tfrecon.metrics.lpips import available
 
     here = "which are here" if available("alex") else "not in $TFRECON_WEIGHTS or the cache now"
-    return "\n".join([
-        *(f"{name}: {_first_sentence(metric)}" for name, metric in METRICS.items()),
-        "lpips_alex: LPIPS on AlexNet of each image pair, (B,); 0 means equal.",
-        f"  in reports only, and only with its weights, {here}",
-    ])  # fmt: skip
+    yield from (f"{name}: {_first_sentence(metric)}" for name, metric in METRICS.items())
+    yield "lpips_alex: LPIPS on AlexNet of each image pair, (B,); 0 means equal."
+    yield f"  in reports only, and only with its weights, {here}"
 
 
-def _recipes() -> str:
+def _recipes() -> Iterable[str]:
     from tfrecon.data import recipes
 
-    lines: list[str] = []
     for name in recipes.names():
         recipe = recipes.find(name)
-        lines.append(f"{name}: {_first_sentence(recipe)}\n  splits: {', '.join(recipe.SPLITS)}")
+        yield f"{name}: {_first_sentence(recipe)}\n  splits: {', '.join(recipe.SPLITS)}"
     # A user's own are named, not run.
-    lines += [f"{name}: {path}" for name, path in facts.of_user(facts.RECIPES).items()]
-    return "\n".join(lines)
+    yield from (f"{name}: {path}" for name, path in facts.of_user(facts.RECIPES).items())
 
 
-def _configs() -> str:
-    return "\n".join(
-        f"{name}: {facts.purpose(path)}" for name, path in facts.configurations().items()
-    )
+def _configs() -> Iterable[str]:
+    return (f"{name}: {facts.purpose(path)}" for name, path in facts.configurations().items())
 
 
-KINDS: dict[str, Callable[[], str]] = {
+KINDS: dict[str, Callable[[], Iterable[str]]] = {
     "backbones": _backbones,
     "models": _models,
     "decoders": _decoders,
@@ -100,10 +94,12 @@ KINDS: dict[str, Callable[[], str]] = {
 }
 
 
-def _builders(table: Mapping[str, Callable[..., Any]], context: Iterable[str]) -> str:
+def _builders(
+    table: Mapping[str, Callable[..., Any]], context: Iterable[str] = ()
+) -> Iterable[str]:
     """Name, first sentence, and each option with its default."""
-    lines: list[str] = []
     for name, builder in table.items():
+        yield f"{name}: {_first_sentence(builder)}"
         options = [
             parameter.name
             if parameter.default is parameter.empty
@@ -111,10 +107,8 @@ def _builders(table: Mapping[str, Callable[..., Any]], context: Iterable[str]) -
             for parameter in inspect.signature(builder).parameters.values()
             if parameter.name not in context
         ]
-        lines.append(f"{name}: {_first_sentence(builder)}")
         if options:
-            lines.append(f"  options: {', '.join(options)}")
-    return "\n".join(lines)
+            yield f"  options: {', '.join(options)}"
 
 
 def _first_sentence(thing: Any) -> str:

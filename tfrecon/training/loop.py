@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -16,25 +16,10 @@ from tfrecon import losses
 from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
-from tfrecon.data.store import content_fingerprint
-from tfrecon.models import build_model, check_model
+from tfrecon.base.system import changes, machine, revision
+from tfrecon.models import check_model
 from tfrecon.models.base import ReconstructionModel
-from tfrecon.training import precision
-from tfrecon.training.ema import MovingAverage
-from tfrecon.training.optimizers import build_optimizer
-from tfrecon.training.preparation import compile_model, probe_text, with_measured_steps
-from tfrecon.training.progress import History, Progress, SampleGrid
-from tfrecon.training.run import (
-    FACTS,
-    STATE,
-    Run,
-    changes,
-    check_frozen,
-    machine,
-    open_run,
-    revision,
-)
-from tfrecon.training.run_data import (
+from tfrecon.training.datasets import (
     Data,
     adaptation_batches,
     kept_features,
@@ -42,18 +27,34 @@ from tfrecon.training.run_data import (
     training_batches,
     validation_batches,
 )
+from tfrecon.training.ema import MovingAverage
+from tfrecon.training.optimizers import build_optimizer
+from tfrecon.training.preparation import (
+    compile_model,
+    fast_precision,
+    measured_pace,
+    probe_text,
+    steps_in,
+    strategy_and_model,
+)
+from tfrecon.training.progress import History, Progress, SampleGrid
+from tfrecon.training.run import (
+    CONFIG,
+    FORMAT,
+    STATE,
+    Run,
+    check_frozen,
+    open_run,
+)
 from tfrecon.training.state import Checkpoint
 
 GRID_IMAGES = 4
 DEFAULT_EPOCHS = 10
-FEW_POSITIONS = 16
-"""Below so many positions a side a crop's features differ from those of a whole image: AlexNet's
-conv3 lost several dB to crops of 96 pixels."""
 
 
 def train(
     config: Config, path: Path, *, resume: bool = False, skip_unreadable: bool = False,
-    probe: bool = False,
+    probe: bool = False, callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:  # fmt: skip
     """Trains the run in `path` to its end and returns it.
 
@@ -61,99 +62,76 @@ def train(
     as if it had never stopped. `probe` first lets the model overfit one batch and says how far it
     got; its weights are taken back. Raises UserError for a bad configuration or bad data, before
     the first step and before anything is written.
+
+    `callbacks` see every epoch before history and checkpoint do, so that what they add to its
+    values is recorded. Training may take several `fit` calls, each with its `on_train_begin`. A
+    resumed run gives Keras's EarlyStopping and ReduceLROnPlateau their counters back; every other
+    callback has to keep its state itself.
     """
-    minutes = config.fit.minutes  # as asked for: the config will hold the steps that they are
-    if resume and minutes is None and (path / FACTS).is_file():
-        minutes = open_run(path).facts.get("minutes")
     check_model(config.model)  # the names and options, before thousands of files are read
     losses.mixture(config.fit.loss)
     build_optimizer(config.fit, total_steps=1)
-    resume = resume and (path / STATE).is_file()
+    is_there = any((path / name).is_file() for name in (CONFIG, STATE))
+    recorded = open_run(path) if resume and is_there else None
+    resume = recorded is not None and (path / STATE).is_file()
     data = load_data(config, skip_unreadable=skip_unreadable)
     for finding in data.findings:
         print(finding)
-    config = dataclasses.replace(config, fit=precision.resolve(config.fit))
-    keras.utils.set_random_seed(config.fit.seed)
-    keras.config.set_dtype_policy(precision.POLICIES[config.fit.precision])
-    strategy = distribution(config.fit)
-    with strategy.scope():
-        model = build_model(
-            config.model, image_size=config.data.image_size, mask=data.mask, seed=config.fit.seed
-        )
-    _check_crop(config, model)
+    precision = config.fit.precision
+    if precision == "auto":
+        precision = recorded.facts["precision"] if recorded else fast_precision()
+    strategy, model = strategy_and_model(config, data.mask, precision)
     data = dataclasses.replace(data, features=kept_features(config, data, model))
-    model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
-    if config.fit.hole_weight != 1 and not model.weighs_pixels:
-        raise UserError(
-            f"model {config.model.name!r} cannot weigh single pixels; set fit.hole_weight=1"
-        )
     started = time.monotonic()
     if model.adapts_to and not resume:
         model.adapt(*adaptation_batches(config, data, model.adapts_to))
     adapting = time.monotonic() - started
-    steps_per_epoch = config.fit.steps_per_epoch or -(-data.train_images // config.fit.batch_size)
-    if not model.trainable_variables:
-        print("this model is solved for, not trained: fit.steps, epochs and minutes mean nothing")
-        config = dataclasses.replace(
-            config, fit=dataclasses.replace(config.fit, minutes=None, epochs=None, steps=None)
-        )
     if probe and model.trainable_variables:
         print(probe_text(config, data, model, strategy))
-    if config.fit.minutes is not None:
-        config = with_measured_steps(config, data, model, strategy, steps_per_epoch)
-    total = _total_steps(config.fit, steps_per_epoch) if model.trainable_variables else 0
     facts = {
-        "mask": data.mask,
-        "minutes": minutes,
-        "steps": total,
-        "steps_per_epoch": steps_per_epoch,
-        "train_images": data.train_images,
-        "val_images": len(data.val),
-        "findings": data.findings,
-        "data": {
-            "train": content_fingerprint([*data.train, *itertools.chain(*data.extra)]),
-            "val": content_fingerprint(data.val),
-        },
+        "format": FORMAT,
+        "precision": precision,
+        **_length(config, data, model, strategy, recorded),
+        **data.facts(),
         "code": revision(),
         "frozen": model.fingerprint,
         "replicas": strategy.num_replicas_in_sync,
         "machine": machine(),
-    }  # fmt: skip
+    }
     run = Run(path, config, facts)
-    compile_model(model, config.fit, total, strategy)
+    compile_model(model, config.fit, facts["steps"], strategy)
     files.remove_leftovers(path)
-    recorded = open_run(path) if resume else None
-    if recorded:
+    if recorded and resume:
         _check_data(recorded, run)
-    _fit(model, run, data, recorded, adapting)
+    _fit(model, run, data, recorded if resume else None, adapting, callbacks)
     return run
 
 
-def _check_crop(config: Config, model: ReconstructionModel) -> None:
-    """Raises UserError for training or validation images that the model cannot take."""
-    multiple, smallest, fixed = model.size_multiple, model.smallest_size, model.fixed_size
-    least = f" and at least {smallest}" if smallest > multiple else ""
-    size = config.data.image_size
-    for name in ("image_size", "crop_size"):
-        size = getattr(config.data, name) or size
-        if fixed and size != fixed:
-            raise UserError(f"data.{name} must be {fixed} for this model, not {size}")
-        if size % multiple or size < smallest:
-            raise UserError(
-                f"data.{name} must be a multiple of {multiple}{least} for this model, not {size}"
-            )
-    positions = size // multiple
-    if model.extractor and size < config.data.image_size and positions < FEW_POSITIONS:
-        print(
-            f"warning: of a training crop of {size} pixels the coarsest tap has {positions}×"
-            f"{positions} positions, and a backbone's padding reaches many of them, more than in "
-            f"validation; give data.crop_size={config.data.image_size} a try",
-            file=sys.stderr,
-        )
+def _length(
+    config: Config, data: Data, model: ReconstructionModel, strategy: tf.distribute.Strategy,
+    recorded: Run | None,
+) -> dict[str, Any]:  # fmt: skip
+    """``steps``, ``steps_per_epoch`` and, for minutes, the ``calibration`` behind them."""
+    fit = config.fit
+    steps_per_epoch = fit.steps_per_epoch or -(-len(data.all_train) // fit.batch_size)
+    calibration = None
+    if not model.trainable_variables:
+        print("this model is solved for, not trained: fit.steps, epochs and minutes mean nothing")
+        steps = 0
+    elif fit.minutes is None:
+        steps = fit.steps or (fit.epochs or DEFAULT_EPOCHS) * steps_per_epoch
+    elif recorded and recorded.config.fit.minutes == fit.minutes:
+        steps, calibration = recorded.facts["steps"], recorded.facts.get("calibration")
+    else:
+        calibration = measured_pace(config, data, model, strategy)
+        steps = steps_in(fit.minutes, calibration, steps_per_epoch)
+        pace = calibration["seconds_per_step"]
+        print(f"{pace:.3f} s a step: {fit.minutes:g} minutes are {steps:,} steps")
+    return {"steps": steps, "steps_per_epoch": steps_per_epoch, "calibration": calibration}
 
 
 def _check_data(recorded: Run, run: Run) -> None:
-    """Raises UserError when the data of a run that goes on is no longer the same."""
+    """Raises UserError unless a run that goes on has the data and frozen weights of its start."""
     check_frozen(recorded, run.facts["frozen"])
     for name in ("train_images", "val_images", "mask"):
         then, now = recorded.facts[name], run.facts[name]
@@ -172,7 +150,7 @@ def _check_data(recorded: Run, run: Run) -> None:
 
 
 def _warn_of_changes(recorded: Run, run: Run) -> None:
-    """Says so when the machine of a run that goes on is no longer the same."""
+    """Warns where a run goes on on another machine than it began on."""
     different = changes(recorded.facts.get("machine", {}), run.facts["machine"])
     if different:
         print(
@@ -182,43 +160,26 @@ def _warn_of_changes(recorded: Run, run: Run) -> None:
         )
 
 
-def distribution(fit: FitConfig) -> tf.distribute.Strategy:
-    """The strategy that ``fit.strategy`` names.
-
-    ``auto`` mirrors over the GPUs where there are several; ``mirrored`` over all GPUs, or over all
-    logical CPUs where there is none. Raises UserError when the batch cannot be shared out evenly.
-    """
-    gpus = tf.config.list_logical_devices("GPU")
-    if fit.strategy == "none" or (fit.strategy == "auto" and len(gpus) < 2):
-        return tf.distribute.get_strategy()
-    devices = gpus or tf.config.list_logical_devices("CPU")
-    if fit.batch_size % len(devices):
-        raise UserError(
-            f"fit.batch_size = {fit.batch_size} cannot be shared by {len(devices)} replicas; "
-            f"make it a multiple of {len(devices)}"
-        )
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
-
-
 def _fit(
-    model: ReconstructionModel, run: Run, data: Data, recorded: Run | None, seconds_before: float
-) -> None:
+    model: ReconstructionModel, run: Run, data: Data, recorded: Run | None, seconds_before: float,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:  # fmt: skip
     """Trains to the end, from the checkpoint of the `recorded` run where there is one."""
     config, path = run.config, run.path
     fit = config.fit
     steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
     validation = validation_batches(config, data, run.facts["replicas"])
-    first = None if recorded else training_batches(config, data)
+    first = None if recorded or not total else training_batches(config, data)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
     if not recorded:
         run.save()  # from here on the run exists
     print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path} --resume)")
     average = MovingAverage(model.inference_variables, fit.ema_decay) if fit.ema_decay else None
     history = History(path, 0)
-    counters = _stoppers(fit)
+    callbacks = [*_stoppers(fit), *callbacks]
     state = Checkpoint(
         path, steps_per_epoch=steps_per_epoch, monitor=fit.monitor,
-        seconds=fit.checkpoint_seconds, history=history, average=average, counters=counters,
+        seconds=fit.checkpoint_seconds, history=history, average=average, counters=callbacks,
         seconds_before=seconds_before,
     )  # fmt: skip
     if recorded:
@@ -230,7 +191,8 @@ def _fit(
     if not total:
         return _validate_once(model, validation, history, state)
     progress = Progress(total, state.step)
-    callbacks = [SampleGrid(x, target, path, history), average, *counters, history, progress, state]
+    grid = SampleGrid(x, target, path, history)
+    in_order = [grid, *([average] if average else []), *callbacks, history, progress, state]
     try:
         for start, epochs, steps in segments(state.step, total, steps_per_epoch):
             if state.stopped:
@@ -242,7 +204,7 @@ def _fit(
                 epochs=start // steps_per_epoch + epochs,
                 steps_per_epoch=steps,
                 validation_data=validation,
-                callbacks=[callback for callback in callbacks if callback],
+                callbacks=in_order,
                 shuffle=False,  # the pipeline shuffles
                 verbose=0,
             )
@@ -253,13 +215,13 @@ def _fit(
 
 
 def _validate_once(
-    model: keras.Model, validation: tf.data.Dataset, history: History, state: Checkpoint
+    model: ReconstructionModel, validation: tf.data.Dataset, history: History, state: Checkpoint
 ) -> None:
-    """A model that was solved for takes no steps; it is validated and kept."""
+    """Validates and keeps a model that was solved for and takes no steps."""
     for callback in (history, state):
         callback.set_model(model)
-    found = model.evaluate(validation, verbose=0, return_dict=True)
-    logs = {f"val_{name}": value for name, value in found.items()}
+    values = model.evaluate(validation, verbose=0, return_dict=True)
+    logs = {f"val_{name}": value for name, value in values.items()}
     history.on_epoch_end(0, logs)
     state.on_epoch_end(0, logs)
     state.save()
@@ -298,9 +260,3 @@ def _stoppers(fit: FitConfig) -> list[keras.callbacks.Callback]:
             )
         )
     return stoppers
-
-
-def _total_steps(fit: FitConfig, steps_per_epoch: int) -> int:
-    if fit.steps is not None:
-        return fit.steps
-    return (fit.epochs or DEFAULT_EPOCHS) * steps_per_epoch

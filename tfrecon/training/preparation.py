@@ -1,11 +1,13 @@
-"""Before a run: the compiled model, a probe on one batch, and minutes turned into steps."""
+"""Before the first step: strategy, precision, the compiled model, a probe, minutes as steps."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,19 +16,101 @@ import tensorflow as tf
 
 from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
-from tfrecon.base.errors import unknown
-from tfrecon.metrics import keras_metric
+from tfrecon.base.errors import UserError, unknown
+from tfrecon.metrics.logged import keras_metric
+from tfrecon.models import build_model
 from tfrecon.models.base import ReconstructionModel
+from tfrecon.training.datasets import Data, training_batches, validation_batches
 from tfrecon.training.optimizers import build_optimizer
-from tfrecon.training.run_data import Data, training_batches, validation_batches
 
 WARM_UP_SECONDS, CALIBRATION_SECONDS = 5.0, 10.0
 MOST_CALIBRATION_STEPS = 100_000
+FEW_POSITIONS = 16
+"""Below so many positions a side a crop's features differ from those of a whole image: AlexNet's
+conv3 lost several dB to crops of 96 pixels."""
 PROBE_STEPS = 200
 PROBE_GAIN_DB = 3.0
 """A model that cannot gain so much on a single batch will not learn from many."""
 VALIDATED = ("psnr", "ssim")
 """Metrics that validation logs every epoch, beside the model's own loss."""
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+"""Keras's dtype policy for each precision; bfloat16 keeps float32 weights, outputs and losses."""
+
+
+def fast_precision() -> str:
+    """What ``precision = "auto"`` becomes here: bfloat16 where the accelerator, or else the
+    processor, has such arithmetic of its own, float32 elsewhere."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        fast = all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
+    else:
+        processor = Path("/proc/cpuinfo")
+        flags = processor.read_text() if processor.is_file() else ""
+        fast = "avx512_bf16" in flags or "amx_bf16" in flags
+    return "bfloat16" if fast else "float32"
+
+
+def strategy_and_model(
+    config: Config, mask: bool, precision: str
+) -> tuple[tf.distribute.Strategy, ReconstructionModel]:
+    """The strategy and, under it, the model. Raises UserError where it cannot take the images."""
+    keras.utils.set_random_seed(config.fit.seed)
+    keras.config.set_dtype_policy(POLICIES[precision])
+    strategy = distribution(config.fit)
+    with strategy.scope():
+        model = build_model(
+            config.model, image_size=config.data.image_size, mask=mask, seed=config.fit.seed
+        )
+    _check_crop(config, model)
+    model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
+    if config.fit.hole_weight != 1 and not model.weighs_pixels:
+        raise UserError(
+            f"model {config.model.name!r} cannot weigh single pixels; set fit.hole_weight=1"
+        )
+    return strategy, model
+
+
+def distribution(fit: FitConfig) -> tf.distribute.Strategy:
+    """The strategy that ``fit.strategy`` names.
+
+    ``auto`` mirrors over the GPUs where there are several; ``mirrored`` over all GPUs, or over all
+    logical CPUs where there is none. Raises UserError when the batch cannot be shared out evenly.
+    """
+    gpus = tf.config.list_logical_devices("GPU")
+    if fit.strategy == "none" or (fit.strategy == "auto" and len(gpus) < 2):
+        return tf.distribute.get_strategy()
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if fit.batch_size % len(devices):
+        raise UserError(
+            f"fit.batch_size = {fit.batch_size} cannot be shared by {len(devices)} replicas; "
+            f"make it a multiple of {len(devices)}"
+        )
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def _check_crop(config: Config, model: ReconstructionModel) -> None:
+    """Raises UserError for training or validation images that the model cannot take."""
+    multiple, smallest, fixed = model.size_multiple, model.smallest_size, model.fixed_size
+    least = f" and at least {smallest}" if smallest > multiple else ""
+    size = config.data.image_size
+    for name in ("image_size", "crop_size"):
+        size = getattr(config.data, name) or size
+        if fixed and size != fixed:
+            raise UserError(f"data.{name} must be {fixed} for this model, not {size}")
+        if size % multiple or size < smallest:
+            raise UserError(
+                f"data.{name} must be a multiple of {multiple}{least} for this model, not {size}"
+            )
+    positions = size // multiple
+    if model.extractor and size < config.data.image_size and positions < FEW_POSITIONS:
+        print(
+            f"warning: of a training crop of {size} pixels the coarsest tap has {positions}×"
+            f"{positions} positions, and a backbone's padding reaches many of them, more than in "
+            f"validation; give data.crop_size={config.data.image_size} a try",
+            file=sys.stderr,
+        )
 
 
 def compile_model(
@@ -75,7 +159,7 @@ def probe_text(config: Config, data: Data, model: ReconstructionModel, strategy:
 
 
 @contextlib.contextmanager
-def _weights_kept(model: keras.Model) -> Iterator[None]:
+def _weights_kept(model: ReconstructionModel) -> Iterator[None]:
     before = [np.asarray(variable) for variable in model.variables]
     yield
     for variable, value in zip(model.variables, before, strict=True):
@@ -107,27 +191,28 @@ class _Clock(keras.callbacks.Callback):
         return (self.ends[-1] - self.ends[start]) / (len(self.ends) - 1 - start)
 
 
-def with_measured_steps(
-    config: Config, data: Data, model: ReconstructionModel, strategy: Any, steps_per_epoch: int
-) -> Config:
-    """The config with ``minutes`` turned into ``steps``: what fits, validations included.
+def measured_pace(
+    config: Config, data: Data, model: ReconstructionModel, strategy: tf.distribute.Strategy
+) -> dict[str, float]:
+    """``seconds_per_step`` of training and ``seconds_per_validation``.
 
     The calibration trains the model for some seconds and then takes its weights back.
     """
-    fit = config.fit
-    minutes = fit.minutes or 0.0
-    compile_model(model, fit, 1_000_000, strategy)
+    compile_model(model, config.fit, 1_000_000, strategy)
     with _weights_kept(model):
-        batches = training_batches(config, data)
         clock = _Clock()
-        model.fit(batches, epochs=1, steps_per_epoch=MOST_CALIBRATION_STEPS, shuffle=False,
-                  verbose=0, callbacks=[clock])  # fmt: skip
-        per_step = clock.per_step
+        model.fit(training_batches(config, data), epochs=1, steps_per_epoch=MOST_CALIBRATION_STEPS,
+                  shuffle=False, verbose=0, callbacks=[clock])  # fmt: skip
         validation = validation_batches(config, data, strategy.num_replicas_in_sync)
         model.evaluate(validation, verbose=0)
         started = time.monotonic()
         model.evaluate(validation, verbose=0)
-        per_epoch = per_step * steps_per_epoch + time.monotonic() - started
-    total = max(1, int(minutes * 60 / per_epoch * steps_per_epoch))
-    print(f"{per_step:.3f} s a step: {minutes:g} minutes are {total:,} steps")
-    return dataclasses.replace(config, fit=dataclasses.replace(fit, minutes=None, steps=total))
+        seconds = time.monotonic() - started
+    return {"seconds_per_step": clock.per_step, "seconds_per_validation": seconds}
+
+
+def steps_in(minutes: float, pace: dict[str, float], steps_per_epoch: int) -> int:
+    """How many steps fit into `minutes` at a `measured_pace`, a validation after each epoch
+    included; at least one."""
+    per_epoch = pace["seconds_per_step"] * steps_per_epoch + pace["seconds_per_validation"]
+    return max(1, int(minutes * 60 / per_epoch * steps_per_epoch))

@@ -1,25 +1,33 @@
-"""A run's folder: the resolved config, the facts of its machine, its weights and its report."""
+"""A run's folder: the configuration as asked, what it became, the weights and the report."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfrecon.base import checkpoint, files
-from tfrecon.base.config import LENGTHS, Config, from_tables, names_model, read_json, with_settings
+from tfrecon.base.config import (
+    LENGTHS,
+    Config,
+    Table,
+    check_sections,
+    from_tables,
+    names_model,
+    read_json,
+    with_settings,
+)
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
+from tfrecon.models import defaults, entry
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
+FORMAT = 2
+"""Of the two JSON files. Before format 2 ``config.json`` held what steps and precision became."""
 TIME = "time.json"
 """What training has taken: ``train_seconds`` and ``peak_memory_gib``. Not in the run's state, which
 is the same however often it was stopped."""
@@ -27,7 +35,8 @@ is the same however often it was stopped."""
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. `facts` are what the config does not say: masks, versions, threads."""
+    """One training run: `config` as asked, and `facts`, what it became: steps, precision, masks,
+    versions, threads."""
 
     path: Path
     config: Config
@@ -94,8 +103,6 @@ class Run:
 
     def _with(self, options: Mapping[str, Any]) -> Spec:
         """The model's Spec with options that matter at inference only put on top."""
-        from tfrecon.models import entry
-
         trained = self.config.model
         known = entry(trained.name).inference_options
         for key in options:
@@ -139,7 +146,28 @@ def open_run(path: str | os.PathLike[str]) -> Run:
             f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask; restore "
             "it, or delete the folder and train anew"
         )
-    return Run(path, config, facts)
+    return _as_asked(Run(path, config, facts))
+
+
+def _as_asked(run: Run) -> Run:
+    """Brings a run of the old format into the present one. There the configuration held the steps
+    that minutes became, and the facts held the minutes; nothing told that a precision had been
+    automatic."""
+    if "format" in run.facts:
+        return run
+    fit = run.config.fit
+    if run.facts.get("minutes") is not None:
+        fit = dataclasses.replace(fit, steps=None, minutes=run.facts["minutes"])
+    facts = {"precision": fit.precision, **run.facts}
+    return Run(run.path, dataclasses.replace(run.config, fit=fit), facts)
+
+
+def complete(tables: Mapping[str, Any], source: str = "configuration") -> Config:
+    """The checked Config of nested tables, on top of the defaults of the model that they name."""
+    check_sections(tables, source)
+    if "model" in tables:
+        tables = with_settings(defaults(Spec.parse(tables["model"], "model").name), tables)
+    return from_tables(tables, source)
 
 
 SAME_SETTINGS_REMEDY = "go on with --run and --resume alone, or start another --run"
@@ -148,30 +176,33 @@ SAME_SETTINGS_REMEDY = "go on with --run and --resume alone, or start another --
 def check_same_settings(
     given: Mapping[str, Any], recorded: Run, remedy: str = SAME_SETTINGS_REMEDY
 ) -> None:
-    """Raises UserError for the first setting on which given tables and a run that is to go on
-    differ; tables without a model are those of the run but for what they say.
-
-    What the run resolved when it began (minutes, automatic precision) may be given again. `remedy`
+    """Raises UserError for the first setting in which a run that is to go on differs from what is
+    given: a whole configuration, or, in tables that name no model, some settings of it. `remedy`
     ends the sentence.
     """
     theirs = recorded.config.to_dict()
-    lengths = {name for name in LENGTHS if name in given.get("fit", {})}
-    base = {} if names_model(given) else theirs
-    mine = from_tables(with_settings(base, given)).to_dict()
-    solved = recorded.facts.get("steps") == 0  # and not trained: no length means anything
-    resolved = set(LENGTHS) if "minutes" in lengths or not lengths or solved else set[str]()
-    if mine["fit"]["precision"] == "auto":
-        resolved.add("precision")
-    if "minutes" in lengths and "minutes" in recorded.facts and not solved:
-        theirs["fit"]["minutes"] = recorded.facts["minutes"]
-        resolved -= {"minutes"}
-    for section, own in mine.items():
-        for key in sorted((own.keys() | theirs[section].keys()) - resolved):
-            if own.get(key) != theirs[section].get(key):
+    if names_model(given):
+        mine = complete(given).to_dict()
+    else:
+        mine = from_tables(with_settings(theirs, given)).to_dict()
+    if "format" not in recorded.facts:
+        _forgive(mine["fit"], theirs["fit"], recorded.facts)
+    for section, settings in mine.items():
+        for key in sorted(settings.keys() | theirs[section].keys()):
+            if settings.get(key) != theirs[section].get(key):
                 raise UserError(
                     f"run {str(recorded.path)!r} has {section}.{key} = "
-                    f"{theirs[section].get(key)!r}, not {own.get(key)!r}; {remedy}"
+                    f"{theirs[section].get(key)!r}, not {settings.get(key)!r}; {remedy}"
                 )
+
+
+def _forgive(mine: Table, theirs: Table, facts: Mapping[str, Any]) -> None:
+    """Sets the given settings to the recorded ones where a run of the old format does not tell what
+    was asked for: an automatic precision, and any length for a model that is solved for."""
+    if mine["precision"] == "auto":
+        mine["precision"] = theirs["precision"]
+    if facts.get("steps") == 0:
+        mine.update({name: theirs[name] for name in LENGTHS})
 
 
 def resources_used(path: Path) -> dict[str, float]:
@@ -181,91 +212,3 @@ def resources_used(path: Path) -> dict[str, float]:
         return {name: float(recorded.get(name, 0)) for name in ("train_seconds", "peak_memory_gib")}
     except (OSError, ValueError, TypeError, AttributeError):
         return {"train_seconds": 0.0, "peak_memory_gib": 0.0}
-
-
-def peak_memory_gib() -> float:
-    """The most memory that this process has held at once; 0 where the system does not tell.
-
-    Not by getrusage, whose figure begins at that of the process that started this one."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-    return peaks[0] / 2**20 if peaks else 0.0
-
-
-def revision() -> dict[str, Any]:
-    """The git revision of tfrecon's own code and whether its tree was clean; Nones where it is no
-    checkout."""
-    folder = Path(__file__).parents[2]
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    if not (folder / ".git").exists():
-        return {"revision": None, "clean": None}
-    changed = git("status", "--porcelain")
-    return {"revision": git("rev-parse", "HEAD"), "clean": None if changed is None else not changed}
-
-
-def machine() -> dict[str, Any]:
-    """What a bit-identical continuation depends on: versions, processor and thread counts."""
-    import keras
-    import tensorflow as tf
-
-    return {
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "processor": _processor(),
-        "devices": [device.device_type for device in tf.config.list_logical_devices()],
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
-    }
-
-
-def set_threads(facts: Mapping[str, Any] | None = None) -> None:
-    """Fixes the thread counts, before TensorFlow starts: those of a recorded run, else all cores.
-
-    Sums depend on them, so a run that goes on must have the counts that it began with.
-    """
-    import tensorflow as tf
-
-    recorded = (facts or {}).get("machine", {})
-    cores = len(os.sched_getaffinity(0))
-    intra = int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
-    inter = int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
-    # TensorFlow refuses once it has started: `machine` records the counts that it then has.
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(
-            recorded.get("intra_op_threads", intra)
-        )
-        tf.config.threading.set_inter_op_parallelism_threads(
-            recorded.get("inter_op_threads", inter)
-        )
-
-
-def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two answers of `machine` differ in, ``"keras 3.14 then, 3.15 now"`` for each."""
-    return [
-        f"{name} {recorded.get(name, 'unknown')} then, {value} now"
-        for name, value in now.items()
-        if recorded.get(name) != value
-    ]
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

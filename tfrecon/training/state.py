@@ -12,16 +12,11 @@ import numpy as np
 
 from tfrecon.base import checkpoint, files
 from tfrecon.base.errors import UserError
+from tfrecon.base.system import peak_memory_gib
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.progress import History
-from tfrecon.training.run import (
-    BEST,
-    STATE,
-    TIME,
-    peak_memory_gib,
-    resources_used,
-)
+from tfrecon.training.run import BEST, STATE, TIME, resources_used
 
 COUNTERS = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
@@ -34,8 +29,9 @@ class Checkpoint(keras.callbacks.Callback):
     """Writes ``state.npz`` (all that a continuation needs) and ``best.npz`` (weights to use).
 
     The state: all variables of the model, random generators included, the optimizer's, the moving
-    average's, the running means of the epoch's losses, the history, and the counters of the other
-    callbacks. It stands last in the list of callbacks, so that it saves what the others have done.
+    average's, the running means of the epoch's losses, the history, and the counters of those
+    callbacks that `COUNTERS` knows. It stands last in the list of callbacks, so that it saves what
+    the others have done.
     """
 
     def __init__(
@@ -46,7 +42,8 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.path, self.monitor, self.seconds = path, monitor, seconds
         self.steps_per_epoch = steps_per_epoch
-        self.history, self.average, self.counters = history, average, counters
+        self.history, self.average = history, average
+        self.counters = [callback for callback in counters if isinstance(callback, tuple(COUNTERS))]
         self.step = 0
         self.best: float | None = None
         self.stopped = False
@@ -161,10 +158,4 @@ def _running(model: keras.Model) -> dict[str, list[Any]]:
 
 
 def _number(value: Any) -> Any:
-    return (
-        None
-        if value is None
-        else float(value)
-        if isinstance(value, float | np.floating)
-        else int(value)
-    )
+    return value.item() if isinstance(value, np.generic) else value

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.registry import AtLeast, checked
 from tfrecon.data.damage.options import Draw
 
 CANDIDATES = 16
 """Places drawn for each box. A later box takes its first place that overlaps no earlier box."""
 
 
-def boxes(*, count: int = 2, size: int = 75) -> Draw:
+@checked
+def boxes(*, count: Annotated[int, AtLeast(1)] = 2, size: Annotated[int, AtLeast(1)] = 75) -> Draw:
     """`count` black squares of `size` pixels, each at a uniform place.
 
     A square avoids the earlier ones where any of CANDIDATES places does; else it overlaps.
     """
-    if count < 1 or size < 1:
-        raise UserError(
-            f"damage 'boxes' needs count and size of at least 1, not {count} and {size}"
-        )
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         height, width = target.shape[:2]

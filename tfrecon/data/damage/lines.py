@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
+from tfrecon.base.registry import Above, AtLeast, Between, checked
 from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
 
 VISIBLE = 1 / 255
 """A pixel counts as damaged when scratches cover a larger share of it than this."""
 
 
+@checked
 def strokes(
     *,
-    count: Count = (1, 3),
-    vertices: Count = (4, 11),
-    width: Amount = (12.0, 40.0),
+    count: Annotated[Count, AtLeast(1)] = (1, 3),
+    vertices: Annotated[Count, AtLeast(1)] = (4, 11),
+    width: Annotated[Amount, Above(0)] = (12.0, 40.0),
 ) -> Draw:
     """Free-form strokes, black: `count` zigzag lines of `vertices` corners, `width` pixels thick.
 
@@ -28,8 +30,7 @@ def strokes(
     masks instead. At 256 pixels the defaults hide 15% of an image on average, and 4% to 30% of nine
     images in ten. The mask is 1 on the strokes, which have round corners.
     """
-    counts, corners = span("strokes", "count", count, 1), span("strokes", "vertices", vertices, 1)
-    widths = span("strokes", "width", width, 0, above=True)
+    counts, corners, widths = span(count), span(vertices), span(width)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         height, wide = target.shape[:2]
@@ -55,12 +56,13 @@ def strokes(
     return draw
 
 
+@checked
 def scratches(
     *,
-    count: Count = (4, 10),
-    width: Amount = (0.7, 2.0),
-    strength: Amount = (0.4, 1.0),
-    dust: Count = (10, 40),
+    count: Annotated[Count, AtLeast(0)] = (4, 10),
+    width: Annotated[Amount, Above(0)] = (0.7, 2.0),
+    strength: Annotated[Amount, Between(0, 1)] = (0.4, 1.0),
+    dust: Annotated[Count, AtLeast(0)] = (10, 40),
     mask: bool = False,
 ) -> Draw:
     """White scratches and specks of dust as on old photos: `count` bent lines and `dust` specks,
@@ -70,9 +72,7 @@ def scratches(
     where they are, so the mask is None; with ``mask = true`` it is 1 on all pixels of which more
     than VISIBLE is covered, and the input is black there.
     """
-    counts, specks = span("scratches", "count", count, 0), span("scratches", "dust", dust, 0)
-    widths = span("scratches", "width", width, 0, above=True)
-    strengths = span("scratches", "strength", strength, 0, 1)
+    counts, specks, widths, strengths = span(count), span(dust), span(width), span(strength)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         size = target.shape[:2]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
+from tfrecon.base.registry import Above, AtLeast, Between, checked
 from tfrecon.data.damage.options import Amount, Draw, span, uniform
 
 
-def gaussian_noise(*, sigma: Amount = 0.1) -> Draw:
+@checked
+def gaussian_noise(*, sigma: Annotated[Amount, AtLeast(0.0)] = 0.1) -> Draw:
     """Normal noise of standard deviation `sigma`, in units of the range [0,1].
 
     The result is clipped to [0,1], so the deviation is smaller near black and white.
     """
-    ends = span("gaussian_noise", "sigma", sigma, 0)
+    ends = span(sigma)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         strength, values = tf.unstack(tf.random.split(seed, 2))
@@ -24,12 +26,13 @@ def gaussian_noise(*, sigma: Amount = 0.1) -> Draw:
     return draw
 
 
-def poisson_noise(*, peak: Amount = 30.0) -> Draw:
+@checked
+def poisson_noise(*, peak: Annotated[Amount, Above(0)] = 30.0) -> Draw:
     """Photon noise, Poisson(peak · x) / peak, clipped at 1: mean x, variance x / peak.
 
     `peak` is the number of photons of a white value; fewer give more noise.
     """
-    ends = span("poisson_noise", "peak", peak, 0, above=True)
+    ends = span(peak)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         strength, values = tf.unstack(tf.random.split(seed, 2))
@@ -42,9 +45,10 @@ def poisson_noise(*, peak: Amount = 30.0) -> Draw:
     return draw
 
 
-def salt_and_pepper(*, share: Amount = 0.05) -> Draw:
+@checked
+def salt_and_pepper(*, share: Annotated[Amount, Between(0, 1)] = 0.05) -> Draw:
     """Each pixel becomes white or black with probability `share` / 2 each, in all its channels."""
-    ends = span("salt_and_pepper", "share", share, 0, 1)
+    ends = span(share)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         strength, pixels = tf.unstack(tf.random.split(seed, 2))

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
-from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Bound
 
 Draw = Callable[[Any, Any], tuple[Any, Any]]
 """``draw(target, seed) -> (input, mask)``; see `tfrecon.data.damage`."""
 
-Amount = float | tuple[float, float]
+
+class _InOrder(Bound):
+    """Of a range: two numbers, the larger one last."""
+
+    def allows(self, value: Any) -> bool:
+        """Whether a single number is one, or a sequence holds two in order."""
+        ends = span(value)
+        return len(ends) == 2 and ends[0] <= ends[1]
+
+    def __str__(self) -> str:
+        return "be a number or [lowest, highest]"
+
+
+Amount = Annotated[float | tuple[float, float], _InOrder()]
 """A number, or ``[lowest, highest]``, from which each image draws uniformly."""
 
-Count = int | tuple[int, int]
+Count = Annotated[int | tuple[int, int], _InOrder()]
 """A whole number, or ``[fewest, most]``, from which each image draws uniformly."""
 
 
-def span(
-    damage: str, option: str, value: Any, low: float, high: float = math.inf, *, above: bool = False
-) -> tuple[Any, Any]:
-    """(lowest, highest) of an Amount or Count. Raises UserError, naming damage, option and value,
-    unless they are in order and lie in [low, high], or with `above` in (low, high]."""
-    ends = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(ends) != 2 or not ends[0] <= ends[1]:
-        raise UserError(
-            f"option {option!r} of damage {damage!r} must be a number or [lowest, highest], "
-            f"not {value!r}"
-        )
-    if ends[0] < low or (above and ends[0] == low) or ends[1] > high or math.isinf(ends[1]):
-        least = f"above {low:g}" if above else f"at least {low:g}"
-        most = " and finite" if math.isinf(high) else f" and at most {high:g}"
-        raise UserError(
-            f"option {option!r} of damage {damage!r} must be {least}{most}, not {value!r}"
-        )
-    return ends
+def span(value: Any) -> tuple[Any, Any]:
+    """(lowest, highest) of an Amount or Count."""
+    return tuple(value) if isinstance(value, Sequence) else (value, value)
 
 
 def uniform(ends: tuple[float, float], seed: Any, shape: Sequence[Any] = ()) -> Any:

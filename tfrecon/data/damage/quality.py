@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
 from tfrecon.base import images
+from tfrecon.base.registry import Above, AtLeast, Between, checked
 from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
 
 
-def blur(*, sigma: Amount = 1.5) -> Draw:
+@checked
+def blur(*, sigma: Annotated[Amount, Above(0)] = 1.5) -> Draw:
     """Gaussian blur of standard deviation `sigma` pixels.
 
     At the border the weights inside the image are scaled to sum to 1.
     """
-    ends = span("blur", "sigma", sigma, 0, above=True)
+    ends = span(sigma)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         width = uniform(ends, seed)
@@ -32,9 +34,10 @@ def _gaussian(extent: int, sigma: Any) -> Any:
     return tf.nn.softmax(-tf.square((places[:, None] - places) / sigma) / 2.0)
 
 
-def jpeg(*, quality: Count = 30) -> Draw:
+@checked
+def jpeg(*, quality: Annotated[Count, Between(1, 100)] = 30) -> Draw:
     """The image as a JPEG file of `quality` (1 to 100) keeps it, with colour at half resolution."""
-    ends = span("jpeg", "quality", quality, 1, 100)
+    ends = span(quality)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         file = tf.raw_ops.EncodeJpegVariableQuality(
@@ -46,9 +49,10 @@ def jpeg(*, quality: Count = 30) -> Draw:
     return draw
 
 
-def downsample(*, factor: Amount = 2.0) -> Draw:
+@checked
+def downsample(*, factor: Annotated[Amount, AtLeast(1.0)] = 2.0) -> Draw:
     """Area averages over `factor` × `factor` pixels, then bicubic interpolation to the old size."""
-    ends = span("downsample", "factor", factor, 1)
+    ends = span(factor)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         size = tf.constant([float(extent) for extent in target.shape[:2]])

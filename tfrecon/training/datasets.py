@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,20 @@ from typing import Any
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrecon.base.config import Config
+from tfrecon.base.config import Config, DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data import check, guards, mixture, pipeline, recipes
 from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
+from tfrecon.data.store import (
+    Parts,
+    Reader,
+    Wanted,
+    check_memory,
+    content_fingerprint,
+    decode,
+    files_of,
+)
 from tfrecon.models.base import ReconstructionModel
 
 ADAPTATION_IMAGES = 2000
@@ -25,7 +34,7 @@ ADAPTATION_IMAGES = 2000
 
 @dataclass(frozen=True)
 class Data:
-    """The samples of a run and what they say about its model."""
+    """The samples of a run, what they say about its model, and their pixels."""
 
     train: list[Sample]
     val: list[Sample]
@@ -34,17 +43,33 @@ class Data:
     """The training photos of each recipe of data.extra."""
     findings: list[str] = field(default_factory=list[str])
     """What `guards.inspect` says of the files."""
+    decoded: Mapping[Sample, Parts] = field(default_factory=dict[Sample, Parts])
+    """The pixels of training and validation, with ``data.cache = "memory"``."""
     features: FeatureCache | None = None
     """What the model trains on instead of images, where it is asked for."""
 
     @property
-    def train_images(self) -> int:
+    def all_train(self) -> list[Sample]:
         """Training photos of all recipes: those of an epoch."""
-        return len(self.train) + sum(len(photos) for photos in self.extra)
+        return [*self.train, *itertools.chain.from_iterable(self.extra)]
+
+    def facts(self) -> dict[str, Any]:
+        """What a run records of its data, and compares when it goes on."""
+        return {
+            "mask": self.mask,
+            "train_images": len(self.all_train),
+            "val_images": len(self.val),
+            "findings": self.findings,
+            "data": {
+                "train": content_fingerprint(self.all_train),
+                "val": content_fingerprint(self.val),
+            },
+        }
 
 
 def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
-    """Training and validation samples, every file of them decoded once to see that it can be.
+    """Training and validation samples, every file of them decoded once to see that it can be; with
+    ``data.cache = "memory"`` the pixels stay.
 
     The test files, which a run ends with, are decoded too. Raises UserError for whatever is wrong
     with any file, before anything is trained.
@@ -55,8 +80,9 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         for split in ("train", "val", "test")
     }
     extra = mixture.extra_samples(config.data)
+    reader = Reader(_files_to_keep(splits, extra, config.data))
     together = [sample for samples in (*splits.values(), *extra) for sample in samples]
-    kept = {id(sample) for sample in check.readable(together, skip_unreadable)}
+    kept = {id(sample) for sample in check.readable(together, skip_unreadable, reader)}
     train, val, test = ([s for s in samples if id(s) in kept] for samples in splits.values())
     extra = [[s for s in samples if id(s) in kept] for samples in extra]
     named = [(f"split {split!r}", s) for split, s in zip(splits, (train, val, test), strict=True)]
@@ -64,17 +90,46 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
     for name, samples in named:
         if not samples:
             raise UserError(f"no image of {name} can be read; replace the unreadable files")
-    for sample in (*train, *val, *itertools.chain.from_iterable(extra)):
+    data = Data(train, val, pipeline.agreed_mask(train, extra, config.data), extra)
+    findings = guards.inspect(
+        {"train": data.all_train, "val": val, "test": test},
+        paired=config.data.check_pairs and pipeline.uses_inputs(data.all_train, config.data),
+        least_side=config.data.crop_size or config.data.image_size,
+        read=reader,
+    )
+    wanted = _wanted(data.all_train, val, config.data)
+    decoded = dict(zip((sample for sample, _ in wanted), decode(wanted, reader), strict=True))
+    return dataclasses.replace(data, findings=findings, decoded=decoded)
+
+
+def _files_to_keep(
+    splits: Mapping[str, list[Sample]], extra: Sequence[list[Sample]], config: DataConfig
+) -> list[Path]:
+    """The files whose pixels are needed again after the check. Raises UserError for samples that
+    cannot be trained on, and for more pixels than fit into memory."""
+    train = [*splits["train"], *itertools.chain.from_iterable(extra)]
+    for sample in (*train, *splits["val"]):
         if sample.target is None:
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
-    mask = pipeline.agreed_mask(train, extra, config.data)
-    together = [*train, *itertools.chain.from_iterable(extra)]
-    findings = guards.inspect(
-        {"train": together, "val": val, "test": test},
-        paired=config.data.check_pairs and pipeline.uses_inputs(together, config.data),
-        least_side=config.data.crop_size or config.data.image_size,
-    )
-    return Data(train, val, mask, extra, findings)
+    pipeline.check_sources(splits["train"], extra, config)
+    wanted = _wanted(train, splits["val"], config)
+    check_memory(wanted)
+    looked_at = [guards.spread(samples) for samples in (train, splits["val"], splits["test"])]
+    to_look_at = [path for sample in itertools.chain.from_iterable(looked_at)
+                  for path in sample.files]  # fmt: skip
+    return [*files_of(wanted), *to_look_at]
+
+
+def _wanted(train: Sequence[Sample], val: Sequence[Sample], config: DataConfig) -> list[Wanted]:
+    """The parts of samples that training and validation take from memory, each sample once, those
+    of one file side by side."""
+    if config.cache != "memory":
+        return []
+    parts = {sample: pipeline.stored_parts(val, config, training=False) for sample in val}
+    if not config.feature_cache_gib:  # which holds what training reads
+        for_training = pipeline.stored_parts(train, config, training=True)
+        parts |= {s: list(dict.fromkeys([*parts.get(s, ()), *for_training])) for s in train}
+    return sorted(parts.items(), key=lambda pair: pair[0].files)
 
 
 def validation_batches(config: Config, data: Data, replicas: int) -> tf.data.Dataset:
@@ -87,28 +142,25 @@ def validation_batches(config: Config, data: Data, replicas: int) -> tf.data.Dat
         )
     batch_size = min(config.fit.batch_size, usable)
     config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, batch_size=batch_size))
-    return keras_dataset(config, data.val[:usable], training=False)
+    return _keras_dataset(config, data, data.val[:usable])
 
 
 def training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data.Dataset:
-    """`keras_dataset` of the training images, or their kept features in the place of x."""
+    """``(x, target)`` batches without end from `start_step` on, with pixel weights where the run
+    weighs holes; x are the kept features where there are any, else images."""
     if data.features:
         return data.features.batches(config.fit.batch_size, config.fit.seed, start_step)
-    return keras_dataset(config, data.train, training=True, start_step=start_step, extra=data.extra)
+    return _keras_dataset(
+        config, data, data.train, training=True, start_step=start_step, extra=data.extra
+    )
 
 
-def keras_dataset(
-    config: Config,
-    samples: list[Sample],
-    *,
-    training: bool,
-    start_step: int = 0,
-    extra: Sequence[Sequence[Sample]] = (),
+def _keras_dataset(
+    config: Config, data: Data, samples: list[Sample], **options: Any
 ) -> tf.data.Dataset:
-    """``(x, target)`` batches of a run, with pixel weights where the run weighs holes."""
     batches = pipeline.dataset(
-        samples, config.data, training=training, batch_size=config.fit.batch_size,
-        seed=config.fit.seed, start_step=start_step, extra=extra,
+        samples, config.data, batch_size=config.fit.batch_size, seed=config.fit.seed,
+        decoded=data.decoded, **options,
     )  # fmt: skip
     return pipeline.keras_dataset(batches, config.fit.hole_weight)
 
@@ -131,7 +183,7 @@ def adaptation_batches(config: Config, data: Data, part: str) -> tuple[Iterator[
     are often sorted by class, and cut as for validation. `part` is ``input`` or ``target``."""
     samples = data.train[:: -(-len(data.train) // ADAPTATION_IMAGES)]
     settings = dataclasses.replace(config.data, cache="none")
-    batches = pipeline.dataset(samples, settings, batch_size=8)
+    batches = pipeline.dataset(samples, settings, batch_size=8, decoded=data.decoded)
     total = -(-len(samples) // 8)
     progress = tqdm(batches, "fitting to the features", total, delay=2, leave=False, unit="batch")
     return (batch[part] for batch in progress), len(samples)

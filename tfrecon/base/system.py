@@ -1,0 +1,98 @@
+"""This machine: its versions, processor and threads, its memory, and tfrecon's own revision."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held at once; 0 where the system does not tell."""
+    # Not by getrusage: its figure starts at that of the parent process.
+    peaks = _values(Path("/proc/self/status"), "VmHWM")
+    return int(peaks[0].split()[0]) / 2**20 if peaks else 0.0
+
+
+def revision() -> dict[str, Any]:
+    """The git ``revision`` of tfrecon's code and whether its tree was ``clean``; both are None
+    where the code is no checkout."""
+    folder = Path(__file__).parents[2]
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    if not (folder / ".git").exists():
+        return {"revision": None, "clean": None}
+    changed = git("status", "--porcelain")
+    return {"revision": git("rev-parse", "HEAD"), "clean": None if changed is None else not changed}
+
+
+def machine() -> dict[str, Any]:
+    """What a bit-identical continuation depends on: versions, processor and thread counts."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "devices": [device.device_type for device in tf.config.list_logical_devices()],
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+    }
+
+
+def set_threads(facts: Mapping[str, Any] | None = None) -> None:
+    """Fixes the thread counts, before TensorFlow starts: those of a recorded run, else all cores.
+
+    Sums depend on them, so a run that goes on must have the counts that it began with.
+    """
+    import tensorflow as tf
+
+    recorded = (facts or {}).get("machine", {})
+    cores = len(os.sched_getaffinity(0))
+    intra = int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
+    inter = int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
+    # TensorFlow refuses once it has started: `machine` records the counts that it then has.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(
+            recorded.get("intra_op_threads", intra)
+        )
+        tf.config.threading.set_inter_op_parallelism_threads(
+            recorded.get("inter_op_threads", inter)
+        )
+
+
+def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two answers of `machine` differ in, ``"keras 3.14 then, 3.15 now"`` for each."""
+    return [
+        f"{name} {recorded.get(name, 'unknown')} then, {value} now"
+        for name, value in now.items()
+        if recorded.get(name) != value
+    ]
+
+
+def _processor() -> str:
+    names = _values(Path("/proc/cpuinfo"), "model name")
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _values(path: Path, name: str) -> list[str]:
+    """What a file of the system says after ``name:``, line by line; nothing where there is none."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [line.split(":", 1)[1].strip() for line in lines if line.startswith(name)]
