@@ -16,7 +16,7 @@ from tfrecon.backbones import DEFAULT
 from tfrecon.base import images
 from tfrecon.data.damage import IDENTITY
 from tfrecon.losses import LOSSES
-from tfrecon.metrics import METRICS
+from tfrecon.metrics.logged import METRICS
 from tfrecon.training.optimizers import FusedAdam
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tfrecon
 from tfrecon.losses import LOSSES
-from tfrecon.metrics import keras_metric
+from tfrecon.metrics.logged import keras_metric
 from tfrecon.training.optimizers import FusedAdam
 
 

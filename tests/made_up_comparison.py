@@ -6,12 +6,14 @@ import math
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from tfrecon.base.config import from_tables
-from tfrecon.reports import statistics, tables
+from tfrecon.reports import scores as frames
+from tfrecon.reports import statistics
 from tfrecon.reports.comparison import Comparison, Result, Scored, compare
 from tfrecon.reports.costs import Cost
-from tfrecon.reports.page import Picture
+from tfrecon.reports.pictures import Picture
 from tfrecon.training.run import Run
 
 COLUMNS = ("mse", "psnr", "ssim", "lpips_alex", "colour_shift", "checkerboard")
@@ -41,6 +43,8 @@ def made_up(folder: Path, images: int = 40, taps: bool = True, seeds: int = 1) -
     random = np.random.default_rng(0)
     hardness = random.normal(0, 2, images)
     results: list[Result] = []
+    images_of_all = [f"photo {n}.png" for n in range(images)]
+    own_scores: dict[str, dict] = {}
     for t, (tap, (backbone, layer, channels, stride, position)) in enumerate(TAPS.items()):
         for d, decoder in enumerate(DECODERS):
             name = f"{tap}, {decoder}"
@@ -56,10 +60,10 @@ def made_up(folder: Path, images: int = 40, taps: bool = True, seeds: int = 1) -
             runs[0].path.mkdir(parents=True, exist_ok=True)
             own = scores(random, 3 - 1.5 * t + (0, 0.4, 0.45)[d], hardness)
             write_history(runs[0].path, float(own["psnr"].mean()))
-            seed_means = {
-                column: [float(values.mean()) + 0.01 * seed for seed in range(seeds)]
-                for column, values in own.items()
-            }
+            seed_means = [
+                {column: float(values.mean()) + 0.01 * seed for column, values in own.items()}
+                for seed in range(seeds)
+            ]
             facts = {}
             if taps:
                 pixels = 256**2 if stride is None else stride**2
@@ -75,12 +79,14 @@ def made_up(folder: Path, images: int = 40, taps: bool = True, seeds: int = 1) -
                 0.02 + 0.01 * t, int(2.1e9 * (d + 1) * (6 - t)), 1.5 + d,
             )  # fmt: skip
             labels = {"tap": tap, "decoder": decoder}
-            results.append(Result(name, runs, labels, own, seed_means, cost, facts))
-    results.sort(key=lambda result: -result.mean("psnr"))
-    baselines = {"mean colour": scores(random, -5, hardness), "blur": scores(random, 0, hardness)}
+            own_scores[name] = own
+            results.append(Result(name, runs, labels, seed_means, cost, facts))
+    results.sort(key=lambda result: -own_scores[result.name]["psnr"].mean())
+    own_scores |= {"mean colour": scores(random, -5, hardness), "blur": scores(random, 0, hardness)}
+    frame = pl.concat(frames.frame(name, images_of_all, own) for name, own in own_scores.items())
     return Comparison(
-        "Which features keep the image?", "psnr", [f"photo {n}.png" for n in range(images)],
-        COLUMNS, results, baselines, {"tap": list(TAPS), "decoder": list(DECODERS)},
+        "Which features keep the image?", "psnr", results, ["mean colour", "blur"], frame,
+        {"tap": list(TAPS), "decoder": list(DECODERS)},
         {"vit_base block3, fourier": "training stopped: the loss is not finite at step 812"},
     )  # fmt: skip
 
@@ -112,9 +118,8 @@ def page_arguments(comparison: Comparison, damaged: bool = False) -> dict:
     """Keyword arguments of `page`."""
     pairs = statistics.pairs(comparison, comparison.metric)
     return {
-        "lines": tables.leaderboard(comparison, pairs),
         "pairs": pairs,
-        "ablations": {axis: statistics.ablations(comparison, axis) for axis in comparison.axes},
+        "by_axis": {axis: statistics.ablations(comparison, axis) for axis in comparison.axes},
         "sentences": [
             f"{comparison.results[0].name} is best by PSNR.",
             "The decoder matters less than the tap: 0.4 dB against 1.5 dB.",
@@ -135,9 +140,10 @@ def shifted(by, noise=0.05, seed=0):
 def scored(name, values, column="psnr", facts=None, ids=None, seed=0):
     config = from_tables({"model": "pix2pix", "fit": {"seed": seed}})
     ids = ids or [f"image {i}" for i in range(len(values))]
-    own = {column: dict(zip(ids, map(float, values), strict=True))}
+    own = frames.frame(name, ids, {column: values})
     cost = Cost(5, 0.1, 2.0 + seed, None, 7, 1.0)
-    return Scored(Run(Path(name), config, {"mask": False}), own, {}, cost, facts or {"data": "x"})
+    run = Run(Path(name), config, {"mask": False})
+    return Scored(run, name, own, cost, facts or {"data": "x"})
 
 
 def comparison_of(values, column="psnr", **options):

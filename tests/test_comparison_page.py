@@ -10,16 +10,17 @@ import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
+import markupsafe
 import numpy as np
+import polars as pl
 import pytest
 from made_up_comparison import made_up, page_arguments
 
 from tfrecon.base.config import from_tables
-from tfrecon.reports import atlas, plots, statistics, svg, tables
-from tfrecon.reports import score_table as table
-from tfrecon.reports.comparison import badness
+from tfrecon.metrics.measures import MEASURES
+from tfrecon.reports import atlas, leaderboard, plots, scores, statistics, svg
 from tfrecon.reports.costs import Cost
-from tfrecon.reports.page import page
+from tfrecon.reports.page import markdown, page
 
 HOSTILE = """</script><b>&"'|$x$"""
 VOID = {"meta", "img", "input", "br"}
@@ -64,7 +65,7 @@ def document(comparison):
 def figures(comparison):
     pairs = statistics.pairs(comparison, comparison.metric)
     return {
-        "rank": plots.rank_diagram(comparison, pairs, tables.groups(comparison, pairs)),
+        "rank": plots.rank_diagram(comparison, pairs, leaderboard.groups(comparison, pairs)),
         "distributions": plots.distributions(comparison, "lpips_alex"),
         "pareto": plots.pareto(comparison),
         "depth": atlas.depth(comparison),
@@ -107,16 +108,16 @@ def test_figures_are_labelled_repeatable_and_their_own(comparison):
 def test_rank_diagram_and_pareto_say_what_they_show(comparison):
     drawn = figures(comparison)
     best, last = comparison.results[0], comparison.results[-1]
-    assert f"best {best.name} with {best.mean('psnr'):.2f}" in svg.title(drawn["rank"])
-    assert f"last {last.name} with {last.mean('psnr'):.2f}" in svg.title(drawn["rank"])
+    assert f"best {best.name} with {comparison.mean(best.name):.2f}" in svg.title(drawn["rank"])
+    assert f"last {last.name} with {comparison.mean(last.name):.2f}" in svg.title(drawn["rank"])
     assert "of 66 pairs can be told apart" in svg.title(drawn["rank"])
     assert best.name in svg.title(drawn["pareto"]), "the best is always on the front"
 
 
 def test_front_by_hand():
     points = [(1, 9.0, 24.0), (2, 9.0, 23.0), (3, 2.0, 21.0), (4, 5.0, 20.0), (5, 1.0, 18.0)]
-    assert [rank for rank, _, _ in plots._front(points, "psnr")] == [5, 3, 1]
-    assert [rank for rank, _, _ in plots._front(points, "mse")] == [5]
+    assert [rank for rank, _, _ in plots._front(points, MEASURES["psnr"])] == [5, 3, 1]
+    assert [rank for rank, _, _ in plots._front(points, MEASURES["mse"])] == [5]
 
 
 def test_bars_of_groups_that_overlap_stand_in_lanes():
@@ -125,23 +126,24 @@ def test_bars_of_groups_that_overlap_stand_in_lanes():
 
 
 def test_letters_of_groups():
-    assert tables.group_letters(6, [(0, 2), (1, 3)]) == ["a", "a b", "a b", "b", "c", "d"]
-    assert tables.group_letters(28, [])[25:] == ["z", "aa", "bb"]
+    assert leaderboard.group_letters(6, [(0, 2), (1, 3)]) == ["a", "a b", "a b", "b", "c", "d"]
+    assert leaderboard.group_letters(28, [])[25:] == ["z", "aa", "bb"]
 
 
 def test_less_is_better_runs_backwards_and_the_leader_stays_on_top(comparison):
     by_lpips = dataclasses.replace(
         comparison,
         metric="lpips_alex",
-        results=sorted(comparison.results, key=lambda r: r.mean("lpips_alex")),
+        results=sorted(comparison.results, key=lambda r: comparison.mean(r.name, "lpips_alex")),
     )
-    lines = tables.leaderboard(by_lpips, statistics.pairs(by_lpips, "lpips_alex"))
-    means = [line.cells["lpips_alex"].mean for line in lines]
+    lines = leaderboard.standings(by_lpips, statistics.pairs(by_lpips, "lpips_alex"))
+    means = [by_lpips.mean(line.name) for line in lines]
     assert means == sorted(means) and len(lines) == 14
     assert [line.rank for line in lines if line.rank] == list(range(1, 13))
-    assert tables.ordered_columns(by_lpips)[:3] == ["lpips_alex", "psnr", "ssim"]
-    assert badness("seam", -0.2) == badness("seam", 0.2)
-    assert badness("psnr", math.nan) == math.inf
+    heads = [column.head for column in leaderboard.leaderboard(by_lpips, lines).columns]
+    assert heads[3:6] == ["LPIPS alex ↓", "PSNR (dB) ↑", "SSIM 11×11 ↑"]
+    assert MEASURES["hole_seam"].badness(-0.2) == MEASURES["hole_seam"].badness(0.2)
+    assert MEASURES["psnr"].badness(math.nan) == math.inf
     assert "LPIPS alex" in texts(figures(by_lpips)["depth"])
 
 
@@ -149,14 +151,13 @@ def test_what_is_not_there_is_not_drawn(tmp_path):
     comparison = made_up(tmp_path, taps=False)
     plain = [dataclasses.replace(one, cost=Cost(5, None, None)) for one in comparison.results[:1]]
     plain[0].runs[0].path.joinpath("history.csv").unlink()
-    alone = dataclasses.replace(comparison, results=plain, missing={}, axes={}, baselines={})
+    alone = dataclasses.replace(comparison, results=plain, missing={}, axes={}, baselines=[])
     drawn = figures(alone)
     assert [name for name, drawing in drawn.items() if drawing] == ["rank", "distributions"]
     document = page(
         alone,
-        lines=tables.leaderboard(alone, []),
         pairs=[],
-        ablations={},
+        by_axis={},
         sentences=["One."],
         notes=[],
         pictures=[],
@@ -190,14 +191,15 @@ def test_names_are_escaped_and_data_ends_no_script(comparison, tmp_path):
     first = comparison.results[0]
     config = from_tables({"model": "pix2pix", "data": {"root": HOSTILE}})
     run = dataclasses.replace(first.runs[0], config=config)
-    hostile = dataclasses.replace(first, name=HOSTILE, runs=[run], labels={"tap": HOSTILE})
+    hostile = dataclasses.replace(first, name=HOSTILE + "!", runs=[run], labels={"tap": HOSTILE})
     changed = dataclasses.replace(
         comparison,
         title=HOSTILE,
         results=[hostile, *comparison.results[1:]],
         axes={"tap": [HOSTILE, *comparison.axes["tap"]]},
         missing={HOSTILE: HOSTILE},
-        baselines={HOSTILE: comparison.baselines["blur"]},
+        baselines=[HOSTILE],
+        scores=renamed(comparison.scores, {first.name: HOSTILE + "!", "blur": HOSTILE}),
     )
     arguments = page_arguments(changed) | {
         "sentences": [HOSTILE], "notes": [HOSTILE], "environment": {HOSTILE: HOSTILE},
@@ -205,23 +207,21 @@ def test_names_are_escaped_and_data_ends_no_script(comparison, tmp_path):
     document = page(changed, **arguments)
     elements = Elements(document)
     assert HOSTILE not in document and "<b>&" not in document
-    assert html.escape(HOSTILE) in document
+    assert str(markupsafe.escape(HOSTILE)) in document
     assert sum(tag == "script" for tag, _ in elements.found) == 2
     block = re.search(r'<script type="application/json" id="configs">(.*?)</script>', document)
     assert block
     configs = json.loads(block[1])
-    assert configs[0]["name"] == HOSTILE
+    assert configs[0]["name"] == HOSTILE + "!"
     assert "root" not in configs[0]["config"]["data"], "no path of this machine"
     for drawing in figures(changed).values():
         assert drawing and ElementTree.fromstring(drawing) is not None
-    markdown = tables.markdown(
-        changed,
-        arguments["lines"],
-        arguments["pairs"],
-        arguments["ablations"],
-        arguments["sentences"],
-    )
-    assert "<b>" not in markdown and "\\|$x$" in markdown
+    text = markdown(changed, arguments["pairs"], arguments["by_axis"], arguments["sentences"])
+    assert "<b>" not in text and "\\|$x$" in text
+
+
+def renamed(frame, names):
+    return frame.with_columns(pl.col("method").replace(names))
 
 
 def read(text):
@@ -241,33 +241,33 @@ def cells(document, section):
 
 def test_csv_markdown_and_page_agree(comparison, document):
     arguments = page_arguments(comparison)
-    pairs, ablations = arguments["pairs"], arguments["ablations"]
-    rows = read(tables.leaderboard_csv(comparison, arguments["lines"]))
+    pairs = arguments["pairs"]
+    lines = leaderboard.standings(comparison, pairs)
+    rows = read(leaderboard.leaderboard_csv(comparison, lines))
     assert len(rows) == 14 and rows[0]["rank"] == "1" and rows[0]["tap"] == "resnet50 conv2"
     assert [row["rank"] for row in rows if row["name"] == "blur"] == [""]
-    markdown = tables.markdown(
-        comparison, arguments["lines"], pairs, ablations, arguments["sentences"]
-    )
+    said = markdown(comparison, pairs, arguments["by_axis"], arguments["sentences"])
     shown = cells(document, "leaderboard")
     for row, line in zip(rows, shown, strict=True):
         mean, low, high = (float(row[f"psnr_{part}"]) for part in ("mean", "low95", "high95"))
         text = f"{mean:.2f} [{low:.2f}, {high:.2f}]"
-        assert " ".join(line[3].split()) == text and f"| {row['name']} |" in markdown
-        assert text in next(one for one in markdown.splitlines() if f"| {row['name']} |" in one)
+        assert " ".join(line[3].split()) == text and f"| {row['name']} |" in said
+        assert text in next(one for one in said.splitlines() if f"| {row['name']} |" in one)
         assert line[2] == row["groups"]
         if row["parameters"]:
             assert f"{int(row['parameters']):,}" in line
     best = comparison.results[0]
-    assert float(rows[0]["psnr_mean"]) == pytest.approx(best.mean("psnr"), rel=1e-6)
-    assert float(rows[0]["psnr_std"]) == pytest.approx(np.std(best.scores["psnr"], ddof=1))
-    tested = read(tables.pairs_csv(pairs))
+    assert float(rows[0]["psnr_mean"]) == pytest.approx(comparison.mean(best.name), rel=1e-6)
+    values = comparison.values(best.name, "psnr")
+    assert float(rows[0]["psnr_std"]) == pytest.approx(np.std(values, ddof=1))
+    tested = read(leaderboard.pairs_csv(pairs))
     assert len(tested) == 66
     assert float(tested[0]["difference"]) == pytest.approx(pairs[0].difference, abs=1e-6)
 
 
 def test_ablations_read_label_less_reference(comparison, document):
     arguments = page_arguments(comparison)
-    rows = read(tables.ablations_csv(arguments["ablations"]))
+    rows = read(leaderboard.ablations_csv(arguments["by_axis"]))
     assert len(rows) == 3 + 2 and all(float(row["difference"]) < 0 for row in rows)
     shown = cells(document, "ablations")
     assert shown[0][:2] == ["resnet50 conv2", "reference"]
@@ -284,21 +284,16 @@ def test_seeds_and_restorations_are_shown(tmp_path):
     document = page(comparison, **page_arguments(comparison, damaged=True))
     assert "3 (±0.01)" in document
     assert document.count(">damaged</span>") == document.count(">original</span>") == 6
-    lines = tables.leaderboard(comparison, [])
+    lines = leaderboard.standings(comparison, [])
     assert lines[0].seed_std == pytest.approx(0.01) and math.isnan(lines[-1].seed_std)
     assert len({line.groups for line in lines if line.result}) == 12, "nothing was tested"
 
 
 def test_interval_of_the_leaderboard_is_that_of_the_reports(comparison):
     result = comparison.results[3]
-    scores = [
-        table.Row(id, "m", {"psnr": float(value)})
-        for id, value in zip(comparison.ids, result.scores["psnr"], strict=True)
-    ]
-    (expected,) = table.summarise(scores, ["psnr"])
-    pairs = statistics.pairs(comparison, "psnr")
-    line = next(o for o in tables.leaderboard(comparison, pairs) if o.name == result.name)
-    cell = line.cells["psnr"]
+    values = comparison.values(result.name, "psnr")
+    alone = scores.summarise(scores.frame("m", comparison.ids, {"psnr": values}))["m", "psnr"]
+    cell = comparison.summary[result.name, "psnr"]
     assert (cell.mean, cell.std, cell.low, cell.high) == pytest.approx(
-        (expected.mean, expected.std, expected.low, expected.high)
+        (alone.mean, alone.std, alone.low, alone.high)
     )

@@ -21,8 +21,7 @@ from tfrecon.losses import mixture
 from tfrecon.models.autoencoder import autoencoder
 from tfrecon.models.denoising import Diffusion
 from tfrecon.models.diffusion import diffusion
-from tfrecon.reports.report import evaluate_runs
-from tfrecon.reports.score_table import find
+from tfrecon.reports.evaluation import evaluate_runs
 from tfrecon.training import loop
 
 SMALL = {"image_size": 32, "width": 8, "steps": 3, "seed": 0}
@@ -234,12 +233,12 @@ def test_a_stopped_run_in_latents_ends_as_if_it_had_never_stopped(
 def test_a_run_in_latents_trains_and_exports(tmp_path, encoder_run):
     whole = loop.train(in_latents(encoder_run, steps=2, steps_per_epoch=2), tmp_path / "whole")
     report = evaluate_runs([whole], draws=2, slow=False)
-    rows = {cell.method for cell in report.summary}
+    rows = {method for method, _ in report.summary}
     bound = "diffusion, its autoencoder"
     assert {"diffusion", "diffusion, draw 1", "diffusion, draw 2", bound} <= rows
     own = evaluate_runs([encoder_run], slow=False)
-    expected = find(own.summary, "autoencoder", "psnr").mean
-    assert find(report.summary, bound, "psnr").mean == pytest.approx(expected, abs=1e-3)
+    expected = own.summary["autoencoder", "psnr"].mean
+    assert report.summary[bound, "psnr"].mean == pytest.approx(expected, abs=1e-3)
     assert f"{bound}: the truth through it, {expected:.2f} dB" in "\n".join(report.verdicts)
     assert any(line.startswith("diffusion over 2 draws: PSNR (dB) ") for line in report.verdicts)
     export_run(whole, tmp_path / "export")  # refuses one that differs

@@ -1,102 +1,115 @@
 """The table against known cases, the baselines, and whole reports on made-up runs."""
 
 import math
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from fake_runs import contest_run, fake_run, grey_and_same, read_csv
 from fakes import animals_contest
+from made_up_comparison import made_up
 from PIL import Image
 
 from tfrecon import evaluate
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.metrics import METRICS, artefacts, kid
-from tfrecon.reports import baselines, denoisers, gallery, pictures, scoring
-from tfrecon.reports import score_table as table
-from tfrecon.reports.report import data_config, evaluate_runs, report_name
+from tfrecon.metrics import kid
+from tfrecon.metrics.artefacts import ARTEFACTS
+from tfrecon.metrics.logged import METRICS
+from tfrecon.metrics.measures import MEASURES
+from tfrecon.reports import baselines, denoisers, pictures, scoring
+from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
+from tfrecon.reports.scores import bootstrap, frame, summarise, summary_csv
+from tfrecon.reports.summaries import summary_markdown, summary_text
+from tfrecon.reports.verdicts import against_all, rivals, screen, verdict
+from tfrecon.studies import study_report
+
+WHOLE = [column for column, measure in MEASURES.items() if measure.region == "image"]
+HOLES = [column for column, measure in MEASURES.items() if measure.region == "holes"]
+AT_HAND = [column for column in MEASURES if not column.endswith("lpips_alex")]
 
 
 def rows(method, values):
-    return [
-        table.Row(f"photo {i}", method, {"mse": v, "psnr": -10 * math.log10(v)})
-        for i, v in enumerate(values)
-    ]
+    psnr = [-10 * math.log10(value) for value in values]
+    return frame(method, [f"photo {n}" for n in range(len(values))], {"mse": values, "psnr": psnr})
 
 
-def cell(cells, method, column):
-    return next(c for c in cells if (c.method, c.column) == (method, column))
+def methods_of(report):
+    return list(dict.fromkeys(method for method, _ in report.summary))
 
 
-def test_every_metric_has_its_place_in_the_table():
-    assert set(table.MEASURES) == {*METRICS, "lpips_alex", *artefacts.WHOLE, *artefacts.HOLES}
+def test_every_metric_is_declared_with_its_regions():
+    assert {measure.metric for measure in MEASURES.values()} == {*METRICS, "lpips_alex", *ARTEFACTS}
+    assert {"mse255", "checkerboard"} == {*ARTEFACTS} & {*WHOLE} - {
+        c.removeprefix("hole_") for c in HOLES
+    }
+    assert "hole_seam" in HOLES and "seam" not in WHOLE
 
 
 def test_bootstrap_agrees_with_the_normal_interval_and_is_repeatable():
     values = np.random.default_rng(0).normal(5, 2, (400, 1))
-    low, high = table.bootstrap(values)
+    low, high = bootstrap(values)
     half = 1.96 * values.std(ddof=1) / math.sqrt(400)
     assert low[0] == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert high[0] == pytest.approx(values.mean() + half, abs=0.1 * half)
-    np.testing.assert_array_equal(table.bootstrap(values), (low, high))
-    assert table.bootstrap(values, seed=1)[0] != low
+    np.testing.assert_array_equal(bootstrap(values), (low, high))
+    assert bootstrap(values, seed=1)[0] != low
 
 
 def test_bootstrap_of_two_values_by_hand():
     # means of two draws from {0, 1}: 0 (1/4), 0.5 (1/2), 1 (1/4)
-    low, high = table.bootstrap(np.array([[0.0], [1.0]]), level=0.4)
+    low, high = bootstrap(np.array([[0.0], [1.0]]), level=0.4)
     assert (low[0], high[0]) == (0.5, 0.5)
-    low, high = table.bootstrap(np.array([[0.0], [1.0]]))
+    low, high = bootstrap(np.array([[0.0], [1.0]]))
     assert (low[0], high[0]) == (0, 1)
 
 
 def test_missing_values_are_left_out():
     values = np.array([[3.0, np.nan, np.nan], [3.0, 2.0, np.nan], [3.0, 2.0, np.nan]])
-    low, high = table.bootstrap(values)
+    low, high = bootstrap(values)
     np.testing.assert_array_equal(low, [3, 2, np.nan])
     np.testing.assert_array_equal(high, [3, 2, np.nan])
-    found = table.summarise(
-        [table.Row("a", "m", {"mse": v}) for v in (1.0, math.nan, 3.0)], ["mse"]
-    )
-    assert (found[0].n, found[0].mean, found[0].std) == (2, 2.0, pytest.approx(math.sqrt(2)))
+    cell = summarise(frame("m", ["a", "b", "c"], {"mse": [1.0, math.nan, 3.0]}))["m", "mse"]
+    assert (cell.n, cell.mean, cell.std) == (2, 2.0, pytest.approx(math.sqrt(2)))
 
 
 def test_summary_of_one_image_has_no_spread():
-    (found,) = table.summarise([table.Row("a", "m", {"mse": 0.25})], ["mse"])
-    assert (found.n, found.mean, found.low, found.high) == (1, 0.25, 0.25, 0.25)
-    assert math.isnan(found.std)
-    assert "0.250 ± –" in table.summary_text([found])
-    assert "m,image,mse,1,0.25,,0.25,0.25" in table.summary_csv([found])
+    summary = summarise(frame("m", ["a"], {"mse": [0.25]}))
+    cell = summary["m", "mse"]
+    assert (cell.n, cell.mean, cell.low, cell.high) == (1, 0.25, 0.25, 0.25)
+    assert math.isnan(cell.std)
+    assert "0.250 ± –" in summary_text(summary)
+    assert "m,image,mse,1,0.25,,0.25,0.25" in summary_csv(summary)
 
 
 def test_verdicts_name_what_the_model_does_not_beat():
-    scores = [*rows("net", [0.02, 0.04]), *rows("dark", [0.3, 0.5]), *rows("fill", [0.01, 0.02])]
-    cells = table.summarise(scores, ["mse", "psnr"])
-    first, second = table.verdicts(cells, "net")
+    scores = [rows("net", [0.02, 0.04]), rows("dark", [0.3, 0.5]), rows("fill", [0.01, 0.02])]
+    summary = summarise(pl.concat(scores))
+    first, second = against_all(summary, "net", ["dark", "fill"])
     assert first == "net is NO better than the fill on whole-image MSE: 0.0300 against 0.0150."
     assert "fill on whole-image PSNR" in second
-    good = [c for c in cells if c.method != "fill"]
-    assert table.verdicts(good, "net") == [
+    assert against_all(summary, "net", ["dark"]) == [
         "net is better than each of: dark; on whole-image MSE and PSNR."
     ]
-    equal = table.summarise([*rows("net", [0.1]), *rows("dark", [0.1])], ["mse", "psnr"])
-    assert len(table.verdicts(equal, "net")) == 2
-    assert table.verdicts([c for c in cells if c.method == "net"], "net") == []
+    equal = summarise(pl.concat([rows("net", [0.1]), rows("dark", [0.1])]))
+    assert len(against_all(equal, "net", ["dark"])) == 2
+    assert against_all(summary, "net", []) == []
 
 
 def test_text_is_aligned_and_fits_a_terminal():
-    values = {name: 0.0123 for name in METRICS} | {f"hole_{name}": 23.456 for name in METRICS}
-    scores = [
-        table.Row(str(i), method, values) for method in ("a", "biharmonic fill") for i in "12"
-    ]
-    text = table.summary_text(table.summarise(scores, list(values)))
+    values = {name: [0.0123] * 2 for name in METRICS}
+    values |= {f"hole_{name}": [23.456] * 2 for name in METRICS}
+    scores = [frame(method, ["1", "2"], values) for method in ("a", "biharmonic fill")]
+    summary = summarise(pl.concat(scores))
+    text = summary_text(summary)
     assert text.index("Holes only, n = 2") < text.index("Whole image, n = 2")
     assert max(map(len, text.splitlines())) <= 80
     block = text.split("\n\n")[1].splitlines()
     ends = {line.rindex("]") for line in block if "]" in line}
     assert len(ends) == 1, "the columns end at one place"
     assert "SSIM 11×11" in text and "SSIM 7×7" in text
-    markdown = table.summary_markdown(table.summarise(scores, list(values)))
+    markdown = summary_markdown(summary, {})
     assert {line.count("|") for line in markdown.splitlines() if line.startswith("|")} == {8}
 
 
@@ -153,17 +166,17 @@ def test_biharmonic_with_a_border_does_not_read_the_pixels_beside_the_hole():
 
 def test_grid_shows_each_picture_in_its_column():
     flat = [np.full((16, 16, 3), value, np.float32) for value in (0.2, 0.4, 0.6)]
-    example = pictures.Example("one with a very long name " * 9, (flat[0], flat[1], flat[2]))
-    shown = pictures.grid("best", ("input", "output", "target"), [example, example])
+    row = pictures.Row("a row with a very long name " * 9, flat)
+    shown = pictures.grid("best", ("input", "output", "target"), [row, row])
     middle = shown[pictures.LABEL * 3 + 100]
-    values = [int(middle[pictures._left(column) + 100, 0]) for column in range(3)]
+    values = [int(middle[pictures.left_px(column) + 100, 0]) for column in range(3)]
     assert values == [51, 102, 153]
     assert (shown[:, -pictures.GAP :] == 255).all(), "no text runs over the edge"
 
 
 def test_pictures_of_different_images_have_different_names():
     ids = ["a.v1", "a.v2", "a.png", "a.JPEG", "a/b", "a_b", "b/c.tif", "a-2"]
-    names = gallery.file_names(ids)
+    names = pictures.file_names(ids)
     assert list(names.values()) == ["a.v1", "a.v2", "a", "a-2", "a_b", "a_b-2", "b_c", "a-2-2"]
 
 
@@ -182,12 +195,10 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
     ids = {line["id"] for line in lines}
     assert len(lines) == len(ids) * len(methods)
     by_key = {(line["id"], line["method"]): line for line in lines}
-    holes = [f"hole_{name}" for name in (*METRICS, *artefacts.HOLES)]
-    columns = [*METRICS, *artefacts.WHOLE, *holes]
     for id in ids:
-        for column in columns:
+        for column in AT_HAND:
             assert by_key[id, "pix2pix"][column] == by_key[id, "damaged input"][column] != ""
-    mine = cell(report.summary, "pix2pix", "hole_mse")
+    mine = report.summary["pix2pix", "hole_mse"]
     scores = [float(by_key[id, "pix2pix"]["hole_mse"]) for id in ids]
     assert mine.n == len(ids) and mine.mean == pytest.approx(np.mean(scores), rel=1e-5)
     assert any("NO better than the harmonic fill on hole MSE" in line for line in report.verdicts)
@@ -195,17 +206,19 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
     assert "| pix2pix |" in (report.path / "summary.md").read_text(encoding="utf-8")
     for name in ("best", "median", "worst"):
         assert images.header(report.path / f"{name}.png").width > 3 * 64
+    fits(report.screen(["the report: here"]))
 
 
 def test_ordered_baselines_and_switches(tmp_path):
     run = contest_run(tmp_path, lambda x: x[..., :3])
     report = evaluate_runs([run], split="train", slow=False)
-    means = {name: cell(report.summary, name, "hole_mse").mean for name in
-             ("damaged input", "mean-colour fill", "harmonic fill")}  # fmt: skip
-    assert means["harmonic fill"] < means["mean-colour fill"] < means["damaged input"]
+    ordered = ("harmonic fill", "mean-colour fill", "damaged input")
+    means = [report.summary[name, "hole_mse"].mean for name in ordered]
+    assert means == sorted(means)
     assert "biharmonic" not in report.text
     alone = evaluate_runs([run], split="train", baselines=False)
-    assert {c.method for c in alone.summary} == {"pix2pix"} and alone.verdicts == []
+    assert methods_of(alone) == ["pix2pix"] and alone.verdicts == []
+    fits(alone.screen(["somewhere"]))
 
 
 def test_unmasked_data_has_no_hole_columns_and_no_fills(tmp_path):
@@ -221,15 +234,16 @@ def test_unmasked_data_has_no_hole_columns_and_no_fills(tmp_path):
     )  # fmt: skip
     report = evaluate_runs([run], split="train")
     names = ["damaged input", *denoisers.DENOISERS]
-    assert {c.method for c in report.summary} == {"pix2pix", *names}
-    assert {c.column for c in report.summary} == {*METRICS, *artefacts.WHOLE}
+    assert methods_of(report) == ["pix2pix", *names]
+    assert {column for _, column in report.summary} == {*AT_HAND} - {*HOLES}
     assert report.verdicts == [
         f"pix2pix is better than each of: {', '.join(names)}; on whole-image MSE and PSNR."
     ]
     quick = evaluate_runs([run], split="train", slow=False)
-    assert {c.method for c in report.summary} - {c.method for c in quick.summary} == {
-        "non-local means"
-    }
+    assert {*methods_of(report)} - {*methods_of(quick)} == {"non-local means"}
+    said = report.screen(["the report: here"])
+    fits(said)
+    assert said.startswith("pix2pix has PSNR ") and "better than damaged input: +" in said
 
 
 def test_several_runs_stand_in_one_table(tmp_path):
@@ -237,14 +251,14 @@ def test_several_runs_stand_in_one_table(tmp_path):
     report = evaluate_runs([grey, same], split="train", ensemble=True, tile=48, slow=False)
     assert report.path == grey.path.parent / "compare-grey-same-train"
     rows = [name + way for name in ("grey", "same") for way in ("", ", ×8 ensemble", ", in tiles")]
-    assert [c.method for c in report.summary if c.column == "psnr"][:6] == rows
-    mse = [cell(report.summary, row, "mse").mean for row in rows]
+    assert methods_of(report)[:6] == rows
+    mse = [report.summary[row, "mse"].mean for row in rows]
     np.testing.assert_allclose(mse[:3], mse[0], rtol=1e-5)
     # Neither restoration depends on how the image is turned.
-    assert cell(report.summary, rows[0], "mse").mean == cell(report.summary, rows[1], "mse").mean
-    shift = cell(report.summary, "same", "hole_colour_shift").mean
-    assert cell(report.summary, "damaged input", "hole_colour_shift").mean == shift
-    scores = {name: cell(report.summary, name, "hole_psnr").mean for name in ("grey", "same")}
+    assert mse[0] == mse[1]
+    shift = report.summary["same", "hole_colour_shift"].mean
+    assert report.summary["damaged input", "hole_colour_shift"].mean == shift
+    scores = {name: report.summary[name, "hole_psnr"].mean for name in ("grey", "same")}
     assert any(
         line.startswith("by PSNR: ") and f"grey {scores['grey']:.2f} dB" in line
         for line in report.verdicts
@@ -259,7 +273,53 @@ def test_several_runs_stand_in_one_table(tmp_path):
     assert times[1] > times[0] > 0 and ("damaged input", "seconds_per_image") not in costs
     markdown = (report.path / "summary.md").read_text(encoding="utf-8")
     assert "| method | parameters | GMAC | images/s | train minutes | " in markdown
+    said = report.screen(["the report: here"])
+    fits(said)
+    assert said.startswith("grey has Hole PSNR ") and "WORSE than harmonic fill: −" in said
     assert images.header(report.path / "best.png").width > 4 * 64
+
+
+def fits(screen):
+    lines = screen.splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 100, screen
+
+
+def test_what_a_comparison_and_a_study_print_fits_one_screen(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runs = {str(run.path): run for run in grey_and_same(Path("."))}
+    monkeypatch.setattr("tfrecon.training.run.open_run", lambda path: runs[path])
+    assert evaluate.main([*runs, "--split", "train", "--ensemble", "--no-slow"]) == 0
+    said = capsys.readouterr().out
+    fits(said)
+    assert said.startswith("Of 2 results on 10 images grey has the best Hole PSNR, ")
+    assert "grey, ×8 ensemble" in said and "checkpoints/compare-grey-same-train\n" in said
+    for comparison in (made_up(Path("alone")), made_up(Path("seeds"), taps=False, seeds=3)):
+        winner = "The winner is one of many results. " * 9
+        said = study_report.told(comparison, winner, Path("checkpoints/own"))
+        fits(said)
+        assert "Without a result: vit_base block3, fourier (1)." in said
+        assert said.splitlines()[-2].endswith("checkpoints/own/report.html")
+
+
+def test_a_screen_of_many_methods_keeps_the_ones_that_decide():
+    names = [f"a_run_with_a_rather_long_name_of_number_{n}" for n in range(40)]
+    columns = ("hole_psnr", "hole_ssim", "hole_lpips_alex", "psnr")
+    values = np.linspace(100, 99, 40)
+    every = [
+        frame(name, ["1", "2"], {column: [value, value + 1] for column in columns})
+        for name, value in zip([*names, "do nothing", "fill"], [*values, -70.0, -60.0], strict=True)
+    ]
+    scores = pl.concat(every)
+    summary = summarise(scores)
+    sentence = verdict(scores, summary, names[0], ["do nothing", "fill"], "hole_psnr")
+    assert "better than do nothing: +170.00 dB [+170.00, +170.00]; better than fill" in sentence
+    wanted = [names[0], *rivals(summary, ["do nothing", "fill"], "hole_psnr")]
+    long = ["A sentence that is very long, " * 30, sentence]
+    for sentences in ([sentence], long):
+        said = screen(sentences, summary, wanted, "hole_psnr", ["the report", "and more"])
+        fits(said)
+        assert "\ndo nothing " in said and "\nfill " in said and "more in the report" in said
+        assert "a_run_with" in said and said.endswith("the report\nand more")
 
 
 def test_kid_looks_at_an_even_sample(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ from tfrecon.models.feature_inversion import feature_inversion
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.decoders.residual import residual
 from tfrecon.networks.fusion import FUSIONS
-from tfrecon.reports.report import evaluate_runs
+from tfrecon.reports.evaluation import evaluate_runs
 from tfrecon.training import loop
 from tfrecon.training.run import open_run
 
@@ -288,7 +288,9 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     assert run.facts["steps"] == 0
     report = evaluate_runs([run], pairs=2)
     assert "thumbnail 1/2" in report.text and "damaged input" not in report.text
-    psnr = {cell.method: cell.mean for cell in report.summary if cell.column == "psnr"}
+    psnr = {
+        method: cell.mean for (method, column), cell in report.summary.items() if column == "psnr"
+    }
     assert psnr["feature_inversion"] > psnr["mean colour"] + 3
     names = {path.name for path in report.path.iterdir()}
     assert {"features.png", "best.png", "pairs"} <= names

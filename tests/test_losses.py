@@ -12,7 +12,7 @@ from kit import check_loss, image_pairs
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.losses import LOSSES, mixture
-from tfrecon.metrics import METRICS
+from tfrecon.metrics.logged import METRICS
 
 WHOLE = ("ssim", "focal_frequency", "total_variation")
 

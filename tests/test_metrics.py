@@ -12,8 +12,8 @@ from golden import make
 from kit import check_metric
 
 from tfrecon.base.errors import UserError
-from tfrecon.metrics import METRICS, keras_metric
 from tfrecon.metrics.kid import kid
+from tfrecon.metrics.logged import METRICS, keras_metric
 
 IDEAL = {"mse": 0, "nrmse": 0, "mae": 0, "psnr": 100, "ssim": 1, "ssim_uniform7": 1}
 

@@ -5,11 +5,11 @@ from fake_runs import contest_run, grey_and_same, read_csv
 
 from tfrecon.base.errors import UserError
 from tfrecon.reports import baselines
-from tfrecon.reports.comparison import compare
+from tfrecon.reports.comparison import compare, read_report
 from tfrecon.reports.costs import from_csv
-from tfrecon.reports.reading import read_report
-from tfrecon.reports.report import data_config, evaluate_runs
-from tfrecon.reports.writing import write
+from tfrecon.reports.evaluation import data_config, evaluate_runs
+from tfrecon.reports.page import write
+from tfrecon.reports.scores import images_of
 
 
 def test_what_was_written_is_read_and_compared(tmp_path):
@@ -40,7 +40,7 @@ def test_a_damaged_report_is_named(tmp_path):
     run = contest_run(tmp_path, lambda x: x[..., :3])
     report = evaluate_runs([run], split="train", slow=False)
     (whole,) = read_report(report.path, [run])
-    assert len(whole.scores["psnr"]) == 10 and whole.facts["split"] == "train"
+    assert len(images_of(whole.own_scores)) == 10 and whole.facts["split"] == "train"
     assert len(whole.facts["data"]) == 32 and whole.facts["code"].keys() == {"revision", "clean"}
     for name in ("evaluation.json", "per_image.csv", "summary.csv"):
         text = (report.path / name).read_text(encoding="utf-8")

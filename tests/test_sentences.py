@@ -6,8 +6,8 @@ from made_up_comparison import BASE, comparison_of, scored, shifted
 
 from tfrecon.reports import statistics
 from tfrecon.reports.comparison import compare
+from tfrecon.reports.page import environment
 from tfrecon.reports.sentences import sentences
-from tfrecon.reports.writing import environment
 
 
 def said(comparison):

@@ -119,9 +119,7 @@ def test_beta_holds_the_latent_down_and_draws_differ():
     assert config["size_multiple"] == 16
 
 
-@pytest.mark.parametrize(
-    ("channels", "draw"), [pytest.param(3, 0, marks=pytest.mark.slow), (4, 2)]
-)
+@pytest.mark.parametrize(("channels", "draw"), [pytest.param(3, 0, marks=pytest.mark.slow), (4, 2)])
 def test_the_export_equals_the_model(tmp_path, channels, draw):
     model = skip_vae(mask=channels == 4, draw=draw, **SMALL)
     random = np.random.default_rng(0)

@@ -6,9 +6,8 @@ from made_up_comparison import BASE, comparison_of, scored, shifted
 from scipy import stats
 
 from tfrecon.base.errors import UserError
-from tfrecon.reports import score_table as table
-from tfrecon.reports import statistics
-from tfrecon.reports.comparison import compare, mean
+from tfrecon.reports import scores, statistics
+from tfrecon.reports.comparison import compare
 
 
 def test_wilcoxon_is_scipys_of_the_two_samples():
@@ -57,7 +56,7 @@ def test_effect_size_by_hand_and_from_scipys_statistic():
 
 def test_bootstrap_is_scipys():
     values = np.random.default_rng(3).gamma(2, 3, 60)
-    (low,), (high,) = table.bootstrap(values[:, None], resamples=20_000)
+    (low,), (high,) = scores.bootstrap(values[:, None], resamples=20_000)
     theirs = stats.bootstrap(
         (values,), np.mean, n_resamples=20_000, method="percentile",
         rng=np.random.default_rng(4),
@@ -69,7 +68,7 @@ def test_bootstrap_is_scipys():
 def test_bootstrap_covers_the_mean_as_often_as_it_says():
     random = np.random.default_rng(5)
     samples = random.normal(3, 2, (100, 400))  # 400 data sets of 100 images
-    lows, highs = table.bootstrap(samples, resamples=1000)
+    lows, highs = scores.bootstrap(samples, resamples=1000)
     covered = np.mean((lows <= 3) & (highs >= 3))
     assert 0.91 <= covered <= 0.98, covered
 
@@ -82,9 +81,8 @@ def test_pairs_are_ordered_signed_and_corrected_together():
     assert [(p.better, p.worse) for p in pairs] == [
         ("high", "middle"), ("high", "low"), ("middle", "low"),
     ]  # fmt: skip
-    scores = {result.name: result.scores["psnr"] for result in found.results}
     for pair in pairs:
-        own = scores[pair.better] - scores[pair.worse]
+        own = found.values(pair.better, "psnr") - found.values(pair.worse, "psnr")
         assert pair.difference == pytest.approx(own.mean())
         assert pair.low < pair.difference < pair.high
         assert pair.p == pytest.approx(stats.wilcoxon(own).pvalue)
@@ -104,7 +102,8 @@ def test_images_without_a_value_are_left_out_of_a_pair():
     holes[:4] = np.nan
     (pair,) = statistics.pairs(comparison_of({"a": holes, "b": BASE}), "psnr")
     assert pair.n == len(BASE) - 4 and not np.isnan(pair.difference)
-    assert mean(np.array([np.nan, 1, 3])) == 2 and np.isnan(mean(np.array([np.nan])))
+    assert scores.mean(np.array([np.nan, 1, 3])) == 2
+    assert np.isnan(scores.mean(np.array([np.nan])))
 
 
 def test_groups_join_neighbours_of_which_no_two_are_told_apart():
@@ -169,6 +168,10 @@ def test_runs_on_other_images_are_refused_with_the_missing_ids():
 
 def test_seeds_of_a_cell_are_averaged_image_by_image():
     both = {"cell": [scored("s0", [1, 2]), scored("s1", [3, 6], seed=1)]}
-    (result,) = compare("seeds", both).results
-    assert list(result.scores["psnr"]) == [2, 4] and result.seed_means["psnr"] == [1.5, 4.5]
+    found = compare("seeds", both)
+    (result,) = found.results
+    assert list(found.values("cell", "psnr")) == [2, 4] and result.seed_means == [
+        {"psnr": 1.5},
+        {"psnr": 4.5},
+    ]
     assert (result.cost.train_minutes, result.cost.parameters) == (2.5, 5)

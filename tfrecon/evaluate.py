@@ -75,7 +75,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if len(runs) > 1 and arguments.pairs:
         raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")
     start_tensorflow()
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs(
         runs, split=arguments.split, data=arguments.data, root=arguments.root,
@@ -84,32 +84,29 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         skip_unreadable=arguments.skip_unreadable, options=options, limit=arguments.limit,
         pairs=arguments.pairs,
     )  # fmt: skip
-    print(report.text)
+    first: list[str] = []
     if len(runs) > 1:
-        print("\n" + _compared(runs, report.path, arguments, options))
-        report.files.append("report.html and its tables")
-    print(f"\nwritten to {report.path} (per_image.csv has a row for each image and method):")
-    print(textwrap.indent(textwrap.fill(", ".join(report.files), 78), "  "))
+        first = _compared(runs, report.path, arguments, options)[:1]
+        report.files.insert(0, "report.html")
+    shown = [name for name in report.files if name not in ("median.png", "worst.png")]
+    where = [f"the full report: {report.path}", *textwrap.wrap(f"({', '.join(shown)}, …)", 100)]
+    print(report.screen(where, first))
 
 
 def _compared(
     runs: Sequence[Run], folder: Path, arguments: argparse.Namespace, options: Mapping[str, Any]
-) -> str:
-    """Writes the page that compares `runs`, scored in `folder`; returns its summary."""
-    from tfrecon.reports.comparison import compare
+) -> list[str]:
+    """Writes the page that compares `runs`, scored in `folder`; returns its sentences."""
+    from tfrecon.reports.comparison import compare, read_report
     from tfrecon.reports.contenders import row_names
-    from tfrecon.reports.reading import read_report
-    from tfrecon.reports.report import data_config
-    from tfrecon.reports.writing import write
+    from tfrecon.reports.evaluation import data_config
+    from tfrecon.reports.page import write
 
+    title = "Comparison of " + ", ".join(run.name for run in runs)
     scored = zip(row_names(runs), read_report(folder, runs), strict=True)
-    comparison = compare(
-        "Comparison of " + ", ".join(run.name for run in runs),
-        {name: [one] for name, one in scored},
-    )
+    comparison = compare(title, {name: [run_scores] for name, run_scores in scored})
     config = data_config(runs[0], arguments.data, arguments.root)
-    sentences = write(comparison, folder, config, arguments.split, options)
-    return "\n".join(textwrap.fill(f"- {one}", 80, subsequent_indent="  ") for one in sentences)
+    return write(comparison, folder, config, arguments.split, options)
 
 
 main = functools.partial(run, parser(), _evaluate)

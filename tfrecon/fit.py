@@ -1,4 +1,4 @@
-"""``python -m tfrecon.fit``: trains a model and ends with the table of its test scores."""
+"""``python -m tfrecon.fit``: trains a model and ends with the verdict of its test scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parser() -> Parser:
     """The command's arguments."""
     command = Parser(
         "fit",
-        "Trains a model into checkpoints/RUN, evaluates it on the test split, prints the table.\n"
+        "Trains a model into checkpoints/RUN, evaluates it on the test split, prints the verdict.\n"
         "A run that was killed at any moment goes on with --run NAME --resume, bit for bit.",
     )
     command.add_argument("--model", help="model to train, e.g. pix2pix")
@@ -89,11 +89,14 @@ def _body(arguments: argparse.Namespace) -> None:
         config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
         probe=arguments.probe and not recorded,
     )  # fmt: skip
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
-    print(report.text)
-    print(f"weights, history.csv, logs/ (TensorBoard): {path}\nreport and pictures: {report.path}")
+    where = [
+        f"weights, history.csv, logs/ (TensorBoard): {path}",
+        f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",
+    ]
+    print(report.screen(where))
 
 
 def _list(kind: str) -> None:

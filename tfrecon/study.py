@@ -84,9 +84,7 @@ def _body(arguments: argparse.Namespace) -> None:
         check_cells(cells, path)
         failed = runner.train(cells, folder, arguments.jobs)
     if len(failed) < len(cells):
-        sentences = study_report.write(study, folder, failed)
-        print("\n" + "\n".join(f"- {sentence}" for sentence in sentences))
-        print(f"\nreport: {folder / 'report.html'}; tables beside it as CSV and Markdown")
+        print("\n" + study_report.write(study, folder, failed))
     if failed:
         raise UserError(
             f"{len(failed)} of {len(cells)} cells failed, for the reasons above: "

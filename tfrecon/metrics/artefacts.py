@@ -87,8 +87,8 @@ def _steps(images: Any, axis: int) -> Any:
     return images[:, :, 1:] - images[:, :, :-1]
 
 
-WHOLE = {"mse255": mse255, "colour_shift": colour_shift, "checkerboard": checkerboard}
-"""Of a whole image, ``score(y_true, y_pred) -> (B,)``."""
-
-HOLES = {"colour_shift": colour_shift, "seam": seam}
-"""Of an image's holes, ``score(y_true, y_pred, masks) -> (B,)``."""
+ARTEFACTS = {
+    "mse255": mse255, "colour_shift": colour_shift, "checkerboard": checkerboard, "seam": seam,
+}  # fmt: skip
+"""By name. `tfrecon.metrics.measures` tells on which regions each is computed: on the whole image
+as ``score(y_true, y_pred)``, on the holes as ``score(y_true, y_pred, masks)``; both give (B,)."""

@@ -16,8 +16,8 @@ from tfrecon.metrics.perceptual import available
 
 NET, TAP = "squeezenet1_1", "fire9"
 LEAST, MOST = 10, 2000
-"""Images below which the estimate is noise, and that are looked at: the kernel has a number for
-each pair of them."""
+"""Fewer images make the estimate noise; more than `MOST` are not looked at, as the kernel has a
+value for each pair of images."""
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -36,8 +36,8 @@ def kid_features() -> Any:
 
     @tf.function(reduce_retracing=True)
     def features(images: Any) -> Any:
-        found = tf.nest.flatten(network(images, training=False))[0]
-        return tf.reduce_mean(tf.cast(found, tf.float32), axis=(1, 2))
+        maps = tf.nest.flatten(network(images, training=False))[0]
+        return tf.reduce_mean(tf.cast(maps, tf.float32), axis=(1, 2))
 
     return features
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfrecon.base.errors import unknown
+from tfrecon.metrics.measures import MEASURES
 from tfrecon.metrics.pixel_errors import mae, mse, nrmse, psnr
 from tfrecon.metrics.structural import ssim, ssim_uniform7
 
@@ -34,11 +35,11 @@ def keras_metric(name: str) -> keras.metrics.Metric:
 
 def results(metrics: Iterable[keras.metrics.Metric]) -> dict[str, Any]:
     """What metrics have come to, by name; the compiled ones only once a validation built them."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for metric in metrics:
         value = metric.result() if getattr(metric, "built", True) else {}
-        found.update(value if isinstance(value, dict) else {metric.name: value})
-    return found
+        values.update(value if isinstance(value, dict) else {metric.name: value})
+    return values
 
 
 @keras.saving.register_keras_serializable(package="tfrecon")
@@ -51,7 +52,7 @@ class ImageMetric(keras.metrics.Mean):
         super().__init__(name=name or metric, dtype=dtype)
         self.metric = metric
         # Where Keras looks when a callback is left to find out which way is better.
-        self._direction = "up" if metric in ("psnr", "ssim", "ssim_uniform7") else "down"
+        self._direction = "up" if MEASURES[metric].better == "more" else "down"
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """y_true, y_pred: (B,H,W,C). sample_weight: (B,), how much each image counts."""

@@ -33,7 +33,7 @@ def lpips_metric(net: Net = "alex") -> Callable[..., Any]:
         check_range(y_true, "the truth")
         check_range(y_pred, "the prediction")
         maps = network.distance_maps(y_true, y_pred)
-        return tf.add_n([_mean(one, masks) for one in maps])
+        return tf.add_n([_mean(distances, masks) for distances in maps])
 
     return lpips
 

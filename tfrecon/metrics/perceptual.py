@@ -114,7 +114,7 @@ class LpipsNetwork:
     def distance(self, y_true: Any, y_pred: Any) -> Any:
         """LPIPS (eq. 1) of each image pair, (B,); 0 for equal images. Otherwise as the maps."""
         maps = self.distance_maps(y_true, y_pred)
-        return tf.add_n([tf.reduce_mean(one, axis=(1, 2)) for one in maps])
+        return tf.add_n([tf.reduce_mean(distances, axis=(1, 2)) for distances in maps])
 
     def _features(self, images: Any) -> list[Any]:
         images = tf.cast(images, tf.float32)

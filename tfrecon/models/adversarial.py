@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.losses.adversarial_losses import ADVERSARIAL_LOSSES
-from tfrecon.metrics import results
+from tfrecon.metrics.logged import results
 from tfrecon.models.base import ReconstructionModel
 
 

@@ -8,7 +8,7 @@ import keras
 
 from tfrecon.base.errors import UserError
 from tfrecon.layers.ranges import Residual
-from tfrecon.metrics import results
+from tfrecon.metrics.logged import results
 from tfrecon.models.base import ReconstructionModel, composed
 
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrecon.reports import svg
-from tfrecon.reports.comparison import Comparison, Result, badness
+from tfrecon.reports.comparison import Comparison, Result
 from tfrecon.reports.plots import metric_axis
-from tfrecon.reports.tables import label, number
 
 IMAGE_VALUES = 3
 """Values of each pixel of the image itself: red, green and blue."""
@@ -21,15 +20,15 @@ def depth(comparison: Comparison) -> str | None:
     results = [result for result in comparison.results if len(_taps(result)) == 1]
     if not results:
         return None
-    column = comparison.metric
+    measure = comparison.measure
     backbones, others = _backbones(comparison), _other_labels(results)
     by_backbone: dict[str, list[Result]] = {}
     for result in results:
         by_backbone.setdefault(_taps(result)[0]["backbone"], []).append(result)
     best = results[0]
     title = (
-        f"{label(column)} of {len(results)} inversions of one tap by its depth: best "
-        f"{number(column, best.mean(column))} at {_taps(best)[0]['tap']} of "
+        f"{measure.region_label} of {len(results)} inversions of one tap by its depth: best "
+        f"{measure.number(comparison.mean(best.name))} at {_taps(best)[0]['tap']} of "
         f"{_taps(best)[0]['backbone']}."
     )
     kinds = list(dict.fromkeys(others.values()))
@@ -42,13 +41,12 @@ def depth(comparison: Comparison) -> str | None:
 
         axes = figure.add_subplot()
         lines: list[Any] = []
-        for name, own in by_backbone.items():
+        for name, inversions in by_backbone.items():
             colour, line = svg.look(backbones[name])
             front: dict[float, float] = {}
-            for result in own:
-                place, value = float(_taps(result)[0]["position"]), result.mean(column)
-                known = front.get(place, math.nan)
-                front[place] = min((known, value), key=lambda v: badness(column, v))
+            for result in inversions:
+                place, value = float(_taps(result)[0]["position"]), comparison.mean(result.name)
+                front[place] = min((front.get(place, math.nan), value), key=measure.badness)
                 marker = svg.MARKERS[kinds.index(others[result.name]) % len(svg.MARKERS)]
                 axes.plot(place, value, marker, color=colour, markersize=5, alpha=0.8)
             places = sorted(front)
@@ -60,7 +58,7 @@ def depth(comparison: Comparison) -> str | None:
         axes.set_xlabel("Depth of the tap (0 first, 1 last of its backbone)")
         axes.set_xlim(-0.03, 1.03)
         axes.grid(axis="y")
-        metric_axis(axes, "y", column)
+        metric_axis(axes, "y", measure)
         svg.legend(figure, lines, names)
 
     return svg.drawn("depth", title, 2.9 + svg.legend_height(names), paint)
@@ -68,21 +66,21 @@ def depth(comparison: Comparison) -> str | None:
 
 def values_per_pixel(comparison: Comparison) -> str | None:
     """The metric against how many values the inverted features keep for each pixel of the image."""
-    column, backbones = comparison.metric, _backbones(comparison)
+    measure, backbones = comparison.measure, _backbones(comparison)
     by_backbone: dict[str, list[tuple[float, float]]] = {}
     for result in comparison.results:
         kept = result.facts.get("values_per_pixel")
         if kept:
-            own = {tap["backbone"] for tap in _taps(result)}
-            name = own.pop() if len(own) == 1 else "several"
-            by_backbone.setdefault(name, []).append((float(kept), result.mean(column)))
+            sources = {tap["backbone"] for tap in _taps(result)}
+            name = sources.pop() if len(sources) == 1 else "several"
+            by_backbone.setdefault(name, []).append((float(kept), comparison.mean(result.name)))
     if not by_backbone:
         return None
     names = [*by_backbone, "the image itself"]
-    kept = [x for own in by_backbone.values() for x, _ in own]
+    kept = [values for points in by_backbone.values() for values, _ in points]
     title = (
-        f"{label(column)} against values kept per pixel, from {min(kept):.3g} to {max(kept):.3g}; "
-        f"the image itself has {IMAGE_VALUES}."
+        f"{measure.region_label} against values kept per pixel, from {min(kept):.3g} to "
+        f"{max(kept):.3g}; the image itself has {IMAGE_VALUES}."
     )
 
     def paint(figure: Any) -> None:
@@ -90,11 +88,11 @@ def values_per_pixel(comparison: Comparison) -> str | None:
 
         axes = figure.add_subplot()
         points: list[Any] = []
-        for name, own in by_backbone.items():
+        for name, pairs in by_backbone.items():
             index = backbones.get(name)
             colour = svg.INK if index is None else svg.look(index)[0]
             marker = svg.MARKERS[(index or 0) // len(svg.PALETTE) % len(svg.MARKERS)]
-            points += axes.plot(*zip(*own, strict=True), marker, color=colour, markersize=5)
+            points += axes.plot(*zip(*pairs, strict=True), marker, color=colour, markersize=5)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -102,7 +100,7 @@ def values_per_pixel(comparison: Comparison) -> str | None:
         points.append(axes.axvline(IMAGE_VALUES, color=svg.GREY, linestyle="--", linewidth=1))
         axes.set_xlabel("Values kept per pixel")
         axes.grid(axis="y")
-        metric_axis(axes, "y", column)
+        metric_axis(axes, "y", measure)
         svg.legend(figure, points, names)
 
     return svg.drawn("values-per-pixel", title, 2.9 + svg.legend_height(names), paint)
@@ -123,11 +121,11 @@ def _other_labels(results: Sequence[Result]) -> dict[str, tuple[str, ...]]:
     seen: dict[tuple[str, str, str], set[str]] = {}
     for result in results:
         tap = _taps(result)[0]
-        for axis, own in result.labels.items():
-            seen.setdefault((tap["backbone"], tap["tap"], axis), set()).add(own)
+        for axis, label in result.labels.items():
+            seen.setdefault((tap["backbone"], tap["tap"], axis), set()).add(label)
     differing = {axis for (_, _, axis), labels in seen.items() if len(labels) > 1}
     return {
-        result.name: tuple(own for axis, own in result.labels.items() if axis in differing)
+        result.name: tuple(label for axis, label in result.labels.items() if axis in differing)
         for result in results
     }
 

@@ -1,4 +1,4 @@
-"""What no training reaches: the rows beside which a model's scores mean something."""
+"""Methods without training: the rows beside which a model's scores mean something."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def biharmonic_fill(images: Array, masks: Array, border_px: int = 0) -> Array:
     from scipy.ndimage import binary_dilation
     from skimage.restoration import inpaint_biharmonic
 
-    def one(image: Array, mask: Array) -> Array:
+    def fill(image: Array, mask: Array) -> Array:
         hole = mask[..., 0] > 0.5
         if border_px and hole.any():
             hole = binary_dilation(hole, np.ones((3, 3), bool), iterations=border_px)
@@ -70,7 +70,7 @@ def biharmonic_fill(images: Array, masks: Array, border_px: int = 0) -> Array:
 
     # SciPy's sparse solver releases the GIL, so threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return np.stack(list(pool.map(one, images, masks)))
+        return np.stack(list(pool.map(fill, images, masks)))
 
 
 def mean_colour(images: Array) -> Array:

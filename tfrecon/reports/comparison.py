@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import csv
+import functools
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 
 from tfrecon.base.errors import UserError
-from tfrecon.reports import score_table as table
+from tfrecon.metrics.measures import MEASURES, Measure, main_column
+from tfrecon.reports import costs, run_facts, scores
 from tfrecon.reports.costs import Cost
+from tfrecon.reports.scores import Summary, Values
 from tfrecon.training.run import Run
 
-Values = NDArray[np.float64]
-"""(N,): one value an image, NaN where it has none, in the order of `Comparison.ids`."""
+REPORT = "report"
+
+KEYS = ("region", "metric", "image")
+
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a damaged report raises."""
 
 LISTED = 10
 """Most ids that a message lists."""
@@ -24,61 +34,144 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Scored:
-    """One run as its report has it. `scores`: column → image id → value; `baselines`: method → the
-    same; `facts` are those of `evaluation.json`."""
+    """One run as a report has it.
+
+    `scores` are those of all methods of the report, among them `method`, the run's. `facts` are
+    those of ``evaluation.json``, where ``baselines`` names the methods without training.
+    """
 
     run: Run
-    scores: Mapping[str, Mapping[str, float]]
-    baselines: Mapping[str, Mapping[str, Mapping[str, float]]]
+    method: str
+    scores: pl.DataFrame
     cost: Cost
     facts: Mapping[str, Any]
+
+    @functools.cached_property
+    def own_scores(self) -> pl.DataFrame:
+        """The rows of the run's method."""
+        return scores.of_method(self.scores, self.method)
 
 
 @dataclass(frozen=True)
 class Result:
     """One row of a comparison: a run, or the runs of a cell that differ in their seed only.
 
-    `labels`: axis → label, empty outside a study. `scores`: column → values, the mean over seeds.
-    `seed_means`: column → the mean over the images of each seed. `cost` is the mean over seeds.
+    `labels`: axis → label, empty outside a study. `seed_means`: of each seed, column → the mean
+    over the images. `cost` is the mean over seeds.
     """
 
     name: str
     runs: Sequence[Run]
     labels: Mapping[str, str]
-    scores: Mapping[str, Values]
-    seed_means: Mapping[str, Sequence[float]]
+    seed_means: Sequence[Mapping[str, float]]
     cost: Cost
     facts: Mapping[str, Any]
+
+    def seed_spread(self, column: str) -> float:
+        """Standard deviation of the seeds' means; NaN for one seed."""
+        means = [of_seed[column] for of_seed in self.seed_means]
+        return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
 
     @property
     def baselines(self) -> Sequence[str]:
         """The methods without training that this result is held against."""
         return self.facts.get("baselines", [])
 
-    def mean(self, column: str) -> float:
-        """Over the images that have a value; NaN where none has."""
-        return mean(self.scores[column])
-
 
 @dataclass(frozen=True)
 class Comparison:
-    """Results, best first by the mean of `metric`, a column of theirs.
+    """Results, best first by the mean of the column `metric`.
 
-    `baselines`: method → column → values, of all results; `Result.baselines` names a result's own,
-    as some depend on the run. `axes`: axis → its labels in the study's order.
-    `missing`: names of cells without a result → the reason.
+    `scores`: those of each result, under its name and averaged over its seeds, and of the
+    `baselines` of all results; `Result.baselines` names a result's own, as some depend on the run.
+    `axes`: axis → its labels in the study's order. `missing`: names of cells without a result →
+    the reason. `dropped`: columns that some results have and others lack.
     """
 
     title: str
     metric: str
-    ids: Sequence[str]
-    columns: Sequence[str]
     results: Sequence[Result]
-    baselines: Mapping[str, Mapping[str, Values]]
+    baselines: Sequence[str]
+    scores: pl.DataFrame
     axes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, list[str]])
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     dropped: Sequence[str] = ()
-    """Columns that some results have and others lack."""
+
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """Names of the columns that all results have."""
+        return scores.columns_of(scores.of_method(self.scores, self.results[0].name))
+
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """The images, in the order of `values`."""
+        return scores.images_of(self.scores)
+
+    @functools.cached_property
+    def summary(self) -> Summary:
+        """Mean, spread and interval of each result and baseline."""
+        return scores.summarise(self.scores)
+
+    @functools.cached_property
+    def _arrays(self) -> Mapping[tuple[str, str], Values]:
+        return scores.arrays(self.scores)
+
+    def values(self, method: str, column: str) -> Values:
+        """The scores of a result or baseline, one an image."""
+        return self._arrays[method, column]
+
+    def mean(self, method: str, column: str | None = None) -> float:
+        """Over the images that have a value, of the column that ranks unless another is given."""
+        return scores.mean(self.values(method, column or self.metric))
+
+    @property
+    def measure(self) -> Measure:
+        """What is known of the column that ranks."""
+        return MEASURES[self.metric]
+
+
+def has_report(run: Run) -> bool:
+    """Whether the run was evaluated on its own test split after the end of its training."""
+    try:
+        about = json.loads((run.path / REPORT / run_facts.FILE).read_text(encoding="utf-8"))
+        return all(facts["trained"] for facts in about["runs"].values())
+    except FileNotFoundError:
+        return False
+    except DAMAGED:
+        return True  # `read_report` says what is wrong with it
+
+
+def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
+    """What `evaluate_runs` wrote of `runs`, given in its order, into a folder.
+
+    Raises UserError for a file that is missing, damaged, or of another version of tfrecon.
+    """
+    try:
+        about = json.loads((folder / run_facts.FILE).read_text(encoding="utf-8"))
+        facts_by_method = about.pop("runs")
+        every = scores.read_scores(folder / "per_image.csv")
+        for (method, column), values in scores.arrays(every).items():
+            if len(values) != about["images"]:
+                raise ValueError(
+                    f"{column} of {method} of {len(values)} of {about['images']} images"
+                )
+        paid: dict[str, dict[str, float]] = {}
+        with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                if line["region"] == "method":
+                    paid.setdefault(line["method"], {})[line["metric"]] = float(line["mean"])
+        missing = {*facts_by_method, *about["baselines"]} - set(every["method"])
+        if missing:
+            raise ValueError(f"no scores of {', '.join(sorted(missing))}")
+        return [
+            Scored(run, method, every, costs.from_csv(paid[method]), {**about, **facts})
+            for run, (method, facts) in zip(runs, facts_by_method.items(), strict=True)
+        ]
+    except (*DAMAGED, csv.Error, pl.exceptions.PolarsError) as error:
+        raise UserError(
+            f"the report in {str(folder)!r} cannot be read ({type(error).__name__}: {error}); make "
+            f"it anew with python -m tfrecon.evaluate {' '.join(str(run.path) for run in runs)}"
+        ) from None
 
 
 def compare(
@@ -96,92 +189,66 @@ def compare(
     evaluated on other images or other files than the first, naming the ids, and for an unknown
     metric.
     """
-    every = [one for scored in groups.values() for one in scored]
+    every = [scored for seeds in groups.values() for scored in seeds]
     if not every:
         raise UserError("there is no finished run to compare; train some first")
-    first = every[0]
-    ids = list(next(iter(first.scores.values())))
-    for one in every:
-        _check_same_images(first, one)
-    columns = [name for name in first.scores if all(name in one.scores for one in every)]
-    metric = metric or default_metric(columns)
+    for scored in every[1:]:
+        _check_same_images(every[0], scored)
+    known = [scores.columns_of(scored.own_scores) for scored in every]
+    columns = [column for column in known[0] if all(column in others for others in known)]
+    metric = metric or main_column(columns)
     if metric not in columns:
         raise UserError(
             f"the runs are to be ranked by {metric!r}, which their reports do not have; they have "
             + ", ".join(columns)
         )
-    better = table.MEASURES[metric.removeprefix(table.HOLE)].higher_is_better
-    if better is None:
+    if not MEASURES[metric].can_rank:
         raise UserError(f"runs cannot be ranked by {metric!r}: neither less nor more is better")
+    places = every[0].own_scores.select(KEYS)  # images and columns of all, in the first's order
+    for scored in every[1:]:
+        places = places.join(scored.own_scores, on=KEYS, how="semi", maintain_order="left")
+
+    def rows(name: str, values: pl.DataFrame) -> pl.DataFrame:
+        """The mean of the values at each place, null where there is none, as those of `name`."""
+        means = values.group_by(KEYS).agg(pl.col("value").mean())
+        placed = places.join(means, on=KEYS, how="left", maintain_order="left")
+        return placed.select(pl.lit(name).alias("method"), *KEYS, "value")
+
     results: list[Result] = []
-    for name, scored in groups.items():
-        values = {
-            column: np.array([[one.scores[column][id] for id in ids] for one in scored])
-            for column in columns
-        }
+    frames: dict[str, pl.DataFrame] = {}
+    for name, seeds in groups.items():
+        frames[name] = rows(name, pl.concat([scored.own_scores for scored in seeds]))
+        by_seed = [scores.arrays(scored.own_scores) for scored in seeds]
+        seed_means = [
+            {column: scores.mean(values) for (_, column), values in of_seed.items()}
+            for of_seed in by_seed
+        ]
         results.append(
             Result(
-                name, [one.run for one in scored], (labels or {}).get(name, {}),
-                {column: all_seeds.mean(0) for column, all_seeds in values.items()},
-                {column: [mean(v) for v in all_seeds] for column, all_seeds in values.items()},
-                _mean_cost([one.cost for one in scored]), scored[0].facts,
+                name, [scored.run for scored in seeds], (labels or {}).get(name, {}), seed_means,
+                costs.average([scored.cost for scored in seeds]), seeds[0].facts,
             )
         )  # fmt: skip
-    results.sort(key=lambda result: badness(metric, result.mean(metric)))
-    baselines = {
-        method: {name: np.array([own[name][id] for id in ids]) for name in columns}
-        for one in every
-        for method, own in one.baselines.items()
-        if all(name in own and own[name].keys() >= set(ids) for name in columns)
-    }
-    dropped = sorted({name for one in every for name in one.scores} - set(columns))
-    return Comparison(
-        title, metric, ids, columns, results, baselines, axes or {}, missing or {}, dropped
-    )
-
-
-def default_metric(columns: Iterable[str]) -> str:
-    """PSNR, of the holes where they have a column."""
-    hole = table.HOLE + "psnr"
-    return hole if hole in columns else "psnr"
-
-
-def mean(values: Values) -> float:
-    """The mean of what is not NaN; NaN where all is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def gain(column: str, difference: float) -> float:
-    """A column's value or a difference of two, turned so that more is better."""
-    better = table.MEASURES[column.removeprefix(table.HOLE)].higher_is_better
-    return difference if better else -difference
-
-
-def badness(column: str, value: float) -> float:
-    """A column's value turned so that less is better; infinite for NaN. Of a column whose best is 0
-    the distance from it."""
-    better = table.MEASURES[column.removeprefix(table.HOLE)].higher_is_better
-    if math.isnan(value):
-        return math.inf
-    return abs(value) if better is None else -value if better else value
-
-
-def _mean_cost(costs: Sequence[Cost]) -> Cost:
-    def average(name: str) -> Any:
-        known = [value for cost in costs if (value := getattr(cost, name)) is not None]
-        return sum(known) / len(known) if known else None
-
-    whole = {name: average(name) for name in Cost.__dataclass_fields__}
-    counted = {name: getattr(costs[0], name) for name in ("parameters", "multiply_adds")}
-    return Cost(**{**whole, **counted})
+    baselines: dict[str, pl.DataFrame] = {}
+    for scored in every:
+        for method in scored.facts.get("baselines", []):
+            placed = rows(method, scores.of_method(scored.scores, method))
+            if not placed["value"].null_count():
+                baselines[method] = placed
+    comparison = Comparison(
+        title, metric, results, list(baselines), pl.concat([*frames.values(), *baselines.values()]),
+        axes or {}, missing or {}, sorted(set().union(*known) - set(columns)),
+    )  # fmt: skip
+    results.sort(key=lambda result: MEASURES[metric].badness(comparison.mean(result.name)))
+    return comparison
 
 
 def _check_same_images(first: Scored, other: Scored) -> None:
-    mine, theirs = (list(next(iter(one.scores.values()))) for one in (first, other))
+    """Raises UserError where two runs were not scored on the same pixels."""
     names = f"run {first.run.name!r} and run {other.run.name!r}"
-    for ids, rest, run in ((mine, theirs, other.run), (theirs, mine, first.run)):
-        absent = sorted(set(ids) - set(rest))
+    mine, theirs = (scores.images_of(scored.own_scores) for scored in (first, other))
+    for ids, others, run in ((mine, theirs, other.run), (theirs, mine, first.run)):
+        absent = sorted(set(ids) - set(others))
         if absent:
             more = f" and {len(absent) - LISTED} more" if len(absent) > LISTED else ""
             raise UserError(
@@ -189,10 +256,10 @@ def _check_same_images(first: Scored, other: Scored) -> None:
                 f"image: {run.name!r} lacks {', '.join(map(repr, absent[:LISTED]))}{more}; "
                 "evaluate both on the same split"
             )
-    for key in ("data", "image_size", "val_size", "damage", "resize", "split"):
-        if first.facts.get(key) != other.facts.get(key):
-            raise UserError(
-                f"{names} were evaluated on images that differ in {key}: "
-                f"{first.facts.get(key)!r} and {other.facts.get(key)!r}; evaluate both on the same "
-                "data"
-            )
+    differing = run_facts.first_difference(first.facts, other.facts)
+    if differing:
+        key, then, now = differing
+        raise UserError(
+            f"{names} were evaluated on images that differ in {key}: {then!r} and {now!r}; "
+            "evaluate both on the same data"
+        )

@@ -1,4 +1,5 @@
-"""The rows of a table: runs, what their averages and ensembles gain, and what needs no training."""
+"""The methods that an evaluation scores: runs, their ensembles, tiles, samples and averages, and
+what needs no training."""
 
 from __future__ import annotations
 
@@ -32,8 +33,10 @@ SLOW = (baselines.BIHARMONIC, denoisers.NON_LOCAL_MEANS)
 
 @dataclass(frozen=True)
 class Contender:
-    """What makes restored images (B,H,W,3) of a batch, what it took to get there, and whether the
-    time that it takes is worth telling."""
+    """A method under evaluation: `apply` makes restored images (B,H,W,3) of a batch.
+
+    The numbers are what it cost to get there; `is_timed` tells whether its time is worth telling.
+    """
 
     apply: Callable[[pipeline.Batch], Any]
     parameters: int | None = None
@@ -74,23 +77,23 @@ def of_run(
     """
     size, channels = run.config.data.image_size, 4 if run.has_mask else 3
     counted = multiply_adds(model, size, channels)
-    found = {name: _contender(run, model, counted)}
+    rows = {name: _contender(run, model, counted)}
     if ensemble:
-        found[name + ENSEMBLE] = _contender(run, model, counted, self_ensemble)
+        rows[name + ENSEMBLE] = _contender(run, model, counted, self_ensemble)
     if tile:
         overlap = tile // TILE_OVERLAP
-        found[name + TILES] = _contender(
+        rows[name + TILES] = _contender(
             run, model, counted, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
         )
     for draw in range(1, draws + 1):
         if model.makes_samples:
             sample = functools.partial(model.sample, draw=draw)
-            found[f"{name}{DRAW}{draw}"] = _contender(run, model, counted, call=sample)
+            rows[f"{name}{DRAW}{draw}"] = _contender(run, model, counted, call=sample)
         else:
             drawn = run.load_model({**(options or {}), "draw": draw})
-            found[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
+            rows[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
     if model.is_latent:
-        found[name + BOUND] = _bound(run, model)
+        rows[name + BOUND] = _bound(run, model)
     if compare_ema:
         if not run.config.fit.ema_decay:
             raise UserError(
@@ -102,28 +105,31 @@ def of_run(
         if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
             last = run.load_model(options)
             checkpoint.assign(path, arrays, {"average": last.inference_variables})
-            found[name + LAST] = _contender(run, last, counted)
+            rows[name + LAST] = _contender(run, last, counted)
         raw = run.load_model(options)
         checkpoint.assign(path, arrays, {"model": kept_variables(raw)})
-        found[name + RAW] = _contender(run, raw, counted)
-    return found
+        rows[name + RAW] = _contender(run, raw, counted)
+    return rows
 
 
 def _contender(
     run: Run, model: Any, counted: int | None, around: Callable[[Any], Any] | None = None,
     call: Callable[[Any], Any] | None = None,
 ) -> Contender:  # fmt: skip
-    """`model` or its `call`, whose multiply-adds are `counted`, as a row, inside `around`; the mask
-    goes in only if the run has one."""
+    """`model`, or its function `call`, wrapped by `around`, whose multiply-adds are `counted`."""
     restore = restorer(model, call)
-    if around:
-        restore = around(restore)
+    apply = on_batches(run, around(restore) if around else restore)
+    parameters = sum(int(np.prod(variable.shape)) for variable in model.inference_variables)
+    return Contender(apply, parameters, run.train_minutes, counted, run.train_memory_gib)
+
+
+def on_batches(run: Run, restore: Callable[[Any], Any]) -> Callable[[pipeline.Batch], Any]:
+    """`restore`, which takes the input of the run's model, as a function of batches."""
 
     def apply(batch: pipeline.Batch) -> Any:
         return restore(np.asarray(pipeline.model_input(batch) if run.has_mask else batch["input"]))
 
-    parameters = sum(int(np.prod(variable.shape)) for variable in model.inference_variables)
-    return Contender(apply, parameters, run.train_minutes, counted, run.train_memory_gib)
+    return apply
 
 
 def _bound(run: Run, model: Any) -> Contender:
@@ -151,12 +157,12 @@ def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:
     def denoised(denoise: denoisers.Denoiser) -> Contender:
         return Contender(lambda batch: denoise(batch["input"].numpy()))
 
-    found: Contenders = {baselines.DAMAGED: Contender(lambda batch: batch["input"], is_timed=False)}
+    rows: Contenders = {baselines.DAMAGED: Contender(lambda batch: batch["input"], is_timed=False)}
     if masked:
-        found |= {name: filled(fill) for name, fill in baselines.fills(jpeg=jpeg).items()}
+        rows |= {name: filled(fill) for name, fill in baselines.fills(jpeg=jpeg).items()}
     else:
-        found |= {name: denoised(one) for name, one in denoisers.DENOISERS.items()}
-    return {name: one for name, one in found.items() if slow or name not in SLOW}
+        rows |= {name: denoised(denoise) for name, denoise in denoisers.DENOISERS.items()}
+    return {name: row for name, row in rows.items() if slow or name not in SLOW}
 
 
 def of_reductions(factor: int) -> Contenders:
@@ -165,5 +171,5 @@ def of_reductions(factor: int) -> Contenders:
     def small(batch: pipeline.Batch) -> Any:
         return baselines.thumbnail(batch["target"].numpy(), factor)
 
-    found = {"mean colour": Contender(lambda batch: baselines.mean_colour(batch["target"].numpy()))}
-    return found | ({f"thumbnail 1/{factor}": Contender(small)} if factor > 1 else {})
+    rows = {"mean colour": Contender(lambda batch: baselines.mean_colour(batch["target"].numpy()))}
+    return rows | ({f"thumbnail 1/{factor}": Contender(small)} if factor > 1 else {})

@@ -43,13 +43,13 @@ def bilateral(images: Array) -> Array:
     level, at least 0.02, in colour."""
     from skimage.restoration import denoise_bilateral
 
-    def one(image: Array) -> Array:
+    def restore(image: Array) -> Array:
         colour = max(0.02, 2 * noise_level(image))
         return denoise_bilateral(
             image, win_size=5, sigma_color=colour, sigma_spatial=2, channel_axis=-1
         )
 
-    return _each(one, images)
+    return _each(restore, images)
 
 
 def non_local_means(images: Array) -> Array:
@@ -57,13 +57,13 @@ def non_local_means(images: Array) -> Array:
     patches of 5×5, searched for 6 pixels around, h = 0.8 σ."""
     from skimage.restoration import denoise_nl_means
 
-    def one(image: Array) -> Array:
+    def restore(image: Array) -> Array:
         sigma = max(1e-3, noise_level(image))
         return denoise_nl_means(
             image, patch_size=5, patch_distance=6, h=0.8 * sigma, sigma=sigma, channel_axis=-1
         )
 
-    return _each(one, images)
+    return _each(restore, images)
 
 
 def total_variation(images: Array) -> Array:
@@ -82,14 +82,14 @@ def remove_scratches(images: Array) -> Array:
     """
     from scipy.ndimage import binary_dilation
 
-    def one(image: Array) -> Array:
+    def restore(image: Array) -> Array:
         around = _median(image, SCRATCH_WINDOW_PX)
         bright = (image - around).max(axis=-1) > SCRATCH_THRESHOLD
         scratched = binary_dilation(bright, np.ones((3, 3), bool))
         repaired = np.where(scratched[..., None], around, image)
         return _total_variation(repaired, noise_level(image))
 
-    return _each(one, images)
+    return _each(restore, images)
 
 
 DENOISERS: dict[str, Denoiser] = {
@@ -119,7 +119,7 @@ def _total_variation(image: Array, weight: float) -> Array:
     return np.asarray(smooth, np.float32)
 
 
-def _each(one: Callable[[Array], Array], images: Array) -> Array:
+def _each(restore: Callable[[Array], Array], images: Array) -> Array:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        restored = np.stack(list(pool.map(one, images)))
+        restored = np.stack(list(pool.map(restore, images)))
     return np.clip(restored, 0, 1).astype(np.float32)

@@ -36,14 +36,14 @@ class _Unknown(Exception):
 
 
 def _graph(definition: Any) -> int:
-    functions = {one.signature.name: one for one in definition.library.function}
+    functions = {f.signature.name: f for f in definition.library.function}
     known: dict[str, int] = {}
 
     def function(name: str) -> int:
         if name not in known:
-            own = functions[name]
+            body = functions[name]
             # Shapes of a function's nodes stand in the attribute of each node.
-            known[name] = total(own.node_def, _arguments(own))
+            known[name] = total(body.node_def, _arguments(body))
         return known[name]
 
     def total(nodes: Any, arguments: Mapping[str, list[Shape]]) -> int:
@@ -78,18 +78,16 @@ def _graph(definition: Any) -> int:
 
 def _arguments(function: Any) -> dict[str, list[Shape]]:
     """The shapes of a function's arguments, where they are stated."""
-    found: dict[str, list[Shape]] = {}
+    shapes: dict[str, list[Shape]] = {}
     for place, argument in enumerate(function.signature.input_arg):
         stated = function.arg_attr[place].attr["_output_shapes"].list.shape
         if stated and not stated[0].unknown_rank:
-            found[argument.name] = [tuple(side.size for side in stated[0].dim)]
-    return found
+            shapes[argument.name] = [tuple(side.size for side in stated[0].dim)]
+    return shapes
 
 
 def _output(node: Any, place: int) -> Shape:
     shapes = node.attr["_output_shapes"].list.shape
-    if not shapes:
-        raise _Unknown
     if place >= len(shapes) or shapes[place].unknown_rank:
         raise _Unknown
     return tuple(side.size for side in shapes[place].dim)
@@ -112,20 +110,6 @@ def _volume(shape: Shape) -> int:
     return math.prod(shape)
 
 
-def _convolution(node: Any, inputs: list[Shape], output: Shape) -> int:
-    kernel = inputs[1]  # (h,w,in/groups,out)
-    return _volume(output) * _volume(kernel[:3])
-
-
-def _depthwise(node: Any, inputs: list[Shape], output: Shape) -> int:
-    return _volume(output) * _volume(inputs[1][:2])
-
-
-def _transposed(node: Any, inputs: list[Shape], output: Shape) -> int:
-    kernel, small = inputs[1], inputs[2]  # (h,w,out,in), and what is enlarged
-    return _volume(small) * _volume(kernel[:3])
-
-
 def _product(node: Any, inputs: list[Shape], output: Shape) -> int:
     turned = node.attr["transpose_a"].b or node.attr["adj_x"].b
     return _volume(output) * inputs[0][-2 if turned else -1]
@@ -142,9 +126,10 @@ def _einsum(node: Any, inputs: list[Shape], output: Shape) -> int:
 
 
 COUNTED: dict[str, Callable[[Any, list[Shape], Shape], int]] = {
-    "Conv2D": _convolution,
-    "DepthwiseConv2dNative": _depthwise,
-    "Conv2DBackpropInput": _transposed,
+    # Kernels are (h,w,in/groups,out); a transposed one is (h,w,out,in), and enlarges inputs[2].
+    "Conv2D": lambda node, inputs, output: _volume(output) * _volume(inputs[1][:3]),
+    "DepthwiseConv2dNative": lambda node, inputs, output: _volume(output) * _volume(inputs[1][:2]),
+    "Conv2DBackpropInput": lambda node, inputs, output: _volume(inputs[2]) * _volume(inputs[1][:3]),
     "MatMul": _product,
     "BatchMatMul": _product,
     "BatchMatMulV2": _product,

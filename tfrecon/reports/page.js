@@ -13,7 +13,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const first = head.dataset.best === "high" ? "descending" : "ascending";
       const other = first === "ascending" ? "descending" : "ascending";
       const order = head.getAttribute("aria-sort") === first ? other : first;
-      for (const one of heads) one.removeAttribute("aria-sort");
+      for (const cell of heads) cell.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", order);
       sort(table.tBodies[0], column, Boolean(head.dataset.best), order === "ascending" ? 1 : -1);
     });
@@ -27,10 +27,10 @@ function sort(body, column, numeric, sign) {
   };
   const missing = (value) => value === "" || Number.isNaN(value);
   const rows = [...body.rows].map((row) => ({ row, value: key(row) }));
-  rows.sort((one, two) => {
-    const lacks = missing(one.value) - missing(two.value);
-    if (lacks || missing(one.value)) return lacks;
-    return sign * (numeric ? one.value - two.value : one.value.localeCompare(two.value));
+  rows.sort((first, second) => {
+    const lacks = missing(first.value) - missing(second.value);
+    if (lacks || missing(first.value)) return lacks;
+    return sign * (numeric ? first.value - second.value : first.value.localeCompare(second.value));
   });
   body.append(...rows.map(({ row }) => row));
 }
@@ -64,10 +64,10 @@ for (const figure of document.querySelectorAll(".compare")) {
     const box = stack.getBoundingClientRect();
     zoom((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   });
-  for (const one of frames) {
-    one.addEventListener("scroll", () => {
+  for (const scrolled of frames) {
+    scrolled.addEventListener("scroll", () => {
       for (const other of frames) {
-        if (other !== one) other.scrollTo(one.scrollLeft, one.scrollTop);
+        if (other !== scrolled) other.scrollTo(scrolled.scrollLeft, scrolled.scrollTop);
       }
       place();
     });
@@ -83,11 +83,11 @@ if (difference) {
   second.value = "1";
   const show = () => {
     const chosen = [configs[first.value], configs[second.value]];
-    const [one, two] = chosen.map(({ config }) => flat(config));
-    const keys = [...new Set([...one.keys(), ...two.keys()])].sort();
-    const differing = keys.filter((key) => one.get(key) !== two.get(key));
+    const [left, right] = chosen.map(({ config }) => flat(config));
+    const keys = [...new Set([...left.keys(), ...right.keys()])].sort();
+    const differing = keys.filter((key) => left.get(key) !== right.get(key));
     output.replaceChildren(
-      differing.length ? keyTable(chosen, differing, one, two) : sentence("They do not differ."),
+      differing.length ? keyTable(chosen, differing, left, right) : sentence("They do not differ."),
     );
   };
   first.addEventListener("change", show);
@@ -96,16 +96,18 @@ if (difference) {
   show();
 }
 
-function flat(value, path = "", found = new Map()) {
+function flat(value, path = "", settings = new Map()) {
   if (value !== null && typeof value === "object" && !Array.isArray(value)) {
-    for (const [key, own] of Object.entries(value)) flat(own, path ? `${path}.${key}` : key, found);
+    for (const [key, part] of Object.entries(value)) {
+      flat(part, path ? `${path}.${key}` : key, settings);
+    }
   } else {
-    found.set(path, typeof value === "string" ? value : JSON.stringify(value));
+    settings.set(path, typeof value === "string" ? value : JSON.stringify(value));
   }
-  return found;
+  return settings;
 }
 
-function keyTable(chosen, keys, one, two) {
+function keyTable(chosen, keys, left, right) {
   const table = document.createElement("table");
   const head = table.createTHead().insertRow();
   for (const name of ["Key", ...chosen.map(({ name }) => name)]) {
@@ -116,8 +118,8 @@ function keyTable(chosen, keys, one, two) {
     const row = body.insertRow();
     row.append(
       element("th", key, { scope: "row" }),
-      element("td", one.get(key) ?? "–"),
-      element("td", two.get(key) ?? "–"),
+      element("td", left.get(key) ?? "–"),
+      element("td", right.get(key) ?? "–"),
     );
   }
   return table;

@@ -1,211 +1,205 @@
-"""One HTML document of a comparison that needs nothing but itself: no server, no other file."""
+"""The folder of a comparison: report.html, which needs no other file, and its tables as CSV and
+Markdown."""
 
 from __future__ import annotations
 
+import base64
+import io
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
-from tfrecon.reports import atlas, markup, page_tables, plots, svg, tables
+from PIL import Image
+
+from tfrecon.base import files, images
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.metrics.measures import MEASURES, leading_columns
+from tfrecon.reports import atlas, costs, leaderboard, plots, statistics, svg
+from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
-from tfrecon.reports.markup import text
+from tfrecon.reports.pictures import Picture, leading_pictures
 from tfrecon.reports.statistics import Ablation, Pair
+from tfrecon.reports.tables import Table, escaped
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""Lets the page load nothing that is not in it."""
-
-
+THREADS = ("intra_op_threads", "inter_op_threads")
+FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
 PLACES = ("root", "cache_dir")
+"""Settings that name folders of this machine, which is nobody's business."""
 
-Which = Literal["best", "median", "worst"]
 
-
-@dataclass(frozen=True)
-class Picture:
-    """One image of a result: `original`, `reconstruction` and, of restorations, `damaged` are
-    (H,W,3) in [0,1]; `caption` tells the score."""
-
-    result: str
-    which: Which
-    id: str
-    caption: str
-    original: Any
-    reconstruction: Any
-    damaged: Any = None
+def write(
+    comparison: Comparison, folder: Path, config: DataConfig, split: str,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:  # fmt: skip
+    """Writes `FILES` into `folder` and returns the summary's sentences. `config`, `split` and
+    `options` are those of the evaluation, for the pictures."""
+    columns = [column for column in comparison.columns if MEASURES[column].can_rank]
+    tested = {column: statistics.pairs(comparison, column) for column in columns}
+    pairs = tested[comparison.metric]
+    by_axis = {axis: statistics.ablations(comparison, axis) for axis in comparison.axes}
+    by_axis = {axis: rows for axis, rows in by_axis.items() if rows}
+    sentences = plain.sentences(comparison, pairs, by_axis)
+    notes = costs.notes({result.name: result.cost for result in comparison.results})
+    notes += [f"{name} is left out: not every result has it." for name in comparison.dropped]
+    try:
+        pictures = leading_pictures(comparison, config, split, options or {})
+    except (UserError, OSError) as error:
+        pictures = []
+        notes.append(f"Pictures are left out: {error}.")
+    contents = {
+        "report.html": page(
+            comparison, pairs=pairs, by_axis=by_axis, sentences=sentences, notes=notes,
+            pictures=pictures, environment=environment(comparison),
+        ),
+        "report.md": markdown(comparison, pairs, by_axis, sentences),
+        "leaderboard.csv": leaderboard.leaderboard_csv(
+            comparison, leaderboard.standings(comparison, pairs)
+        ),
+        "pairs.csv": leaderboard.pairs_csv(list(itertools.chain(*tested.values()))),
+        "ablations.csv": leaderboard.ablations_csv(by_axis),
+    }  # fmt: skip
+    for name in FILES:
+        with files.replacing(folder / name) as temporary:
+            temporary.write_text(contents[name], encoding="utf-8")
+    return sentences
 
 
 def page(
-    comparison: Comparison,
-    *,
-    lines: Sequence[tables.Line],
-    pairs: Sequence[Pair],
-    ablations: Mapping[str, Sequence[Ablation]],
-    sentences: Sequence[str],
-    notes: Sequence[str],
-    pictures: Sequence[Picture],
+    comparison: Comparison, *, pairs: Sequence[Pair], by_axis: Mapping[str, Sequence[Ablation]],
+    sentences: Sequence[str], notes: Sequence[str], pictures: Sequence[Picture],
     environment: Mapping[str, str],
-) -> str:
-    """The document; `lines` are those of `tables.leaderboard`, `environment`: name → version or
-    fact. Sections without content are left out.
+) -> str:  # fmt: skip
+    """The HTML document. Sections without content are left out.
 
-    `pairs` may hold several columns; the page shows those of the metric that ranks.
+    `pairs` may hold several columns; the page shows those of the metric that ranks. `by_axis`:
+    axis → its ablations. `environment`: name → version or fact.
     """
-    own = [pair for pair in pairs if pair.column == comparison.metric]
-    sections = [
-        ("summary", "Summary", markup.bullets(sentences)),
-        ("leaderboard", "Leaderboard", page_tables.leaderboard(comparison, lines)),
-        ("ranks", "Ranks", _ranks(comparison, own)),
-        ("ablations", "Ablations", page_tables.ablations(ablations)),
-        ("tests", "Paired tests", page_tables.tests(comparison, own)),
-        ("distributions", "Distributions over images", _distributions(comparison)),
-        ("cost", "Quality against cost", _plot(plots.pareto(comparison), PARETO)),
-        ("depth", "Quality against depth and values kept", _atlas(comparison)),
-        ("training", "Training", _plot(plots.curves(comparison), "")),
-        ("pictures", "Pictures", _pictures(pictures)),
-        ("configurations", "Configurations", _configurations(comparison)),
-        ("missing", "Missing results", markup.definitions(comparison.missing)),
-        ("environment", "Environment", markup.definitions(environment)),
-        ("notes", "Notes", markup.bullets(notes)),
-    ]
-    present = [section for section in sections if section[2]]
-    contents = "".join(f'<li><a href="#{id}">{name}</a></li>' for id, name, _ in present)
-    body = "".join(
-        f'<section id="{id}" aria-labelledby="{id}-head"><h2 id="{id}-head">{name}</h2>{content}'
-        "</section>"
-        for id, name, content in present
-    )
+    shown = [pair for pair in pairs if pair.column == comparison.metric]
     count = len(comparison.results)
-    subtitle = (
-        f"{count} result{'s' * (count > 1)} on the same {len(comparison.ids)} images, ranked by "
-        f"{tables.label(comparison.metric)}"
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{text(comparison.title)}</title><style>{_file('page.css')}</style></head><body>"
-        f'<header><h1>{text(comparison.title)}</h1><p class="subtitle">{text(subtitle)}</p>'
-        f'<nav aria-label="Contents"><ol>{contents}</ol></nav></header><main>{body}</main>'
-        f"<script>{_file('page.js')}</script></body></html>\n"
-    )
-
-
-PARETO = (
-    "Orange: results that none at the same or a lower cost matches, with their rank; grey: the "
-    "others. Costs are logarithmic."
-)
-RANKS = "Bars on the right join results of which no two can be told apart."
-DISTRIBUTIONS = (
-    "Box: quartiles with the median; line: the middle 90% of the images; grey: methods without "
-    "training."
-)
-
-
-def _ranks(comparison: Comparison, pairs: Sequence[Pair]) -> str:
-    diagram = plots.rank_diagram(comparison, pairs, tables.groups(comparison, pairs))
-    return _plot(diagram, RANKS)
-
-
-def _distributions(comparison: Comparison) -> str:
-    return _beside(
-        _plot(plots.distributions(comparison, column), DISTRIBUTIONS)
-        for column in tables.leading_columns(comparison)
-    )
-
-
-def _atlas(comparison: Comparison) -> str:
-    return _beside(
-        (
-            _plot(atlas.depth(comparison), "Lines join the best result at each tap."),
-            _plot(atlas.values_per_pixel(comparison), ""),
-        )
-    )
-
-
-def _pictures(pictures: Sequence[Picture]) -> str:
-    by_result: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        by_result.setdefault(picture.result, []).append(picture)
-    pairs = " pairs" if any(picture.damaged is not None for picture in pictures) else ""
-    return "".join(
-        f'<h3>{text(name)}</h3><div class="pictures{pairs}">{"".join(map(_picture, own))}</div>'
-        for name, own in by_result.items()
-    )
-
-
-def _picture(picture: Picture) -> str:
-    """A slider over two pictures, the upper of which is clipped from the right."""
-    restored = picture.damaged is not None
-    over, under = ("damaged", "restored") if restored else ("original", "reconstruction")
-    height, width = picture.original.shape[:2]
-    upper = picture.damaged if restored else picture.original
-    label = f"{over} to the left, {under} to the right, of {picture.id}"
-    beside = (
-        f'<div class="frame"><div class="stack" style="aspect-ratio: {width} / {height}">'
-        f'<img alt="original" src="{markup.data_uri(picture.original)}">'
-        '<span class="tag left">original</span></div></div>'
-        if restored
-        else ""
-    )
-    return (
-        f'<figure class="compare{" beside" * restored}"><div class="frames">'
-        f'<div class="frame slides" tabindex="0" role="group" aria-label="{text(label)}">'
-        f'<div class="stack" style="aspect-ratio: {width} / {height}">'
-        f'<img alt="{under}" src="{markup.data_uri(picture.reconstruction)}">'
-        f'<img class="over" alt="{over}" src="{markup.data_uri(upper)}">'
-        f'<span class="tag left">{over}</span><span class="tag right">{under}</span>'
-        f'</div></div>{beside}</div><div class="controls">'
-        f'<input type="range" min="0" max="100" value="50" aria-label="{text(label)}">'
-        '<button type="button" class="zoom" aria-pressed="false">4×</button></div>'
-        f"<figcaption><b>{picture.which}</b> {text(picture.id)}<br>{text(picture.caption)}"
-        "</figcaption></figure>"
-    )
-
-
-def _configurations(comparison: Comparison) -> str:
-    """What two results differ in; the page's script fills it from the data beside it."""
-    if len(comparison.results) < 2:
-        return ""
+    lines = leaderboard.standings(comparison, shown)
+    leading = leading_columns(comparison.columns, comparison.metric)
     configs = [
-        {"name": result.name, "config": _without_paths(result.runs[0].config.to_dict())}
+        {"name": result.name, "config": _without_places(result.runs[0].config.to_dict())}
         for result in comparison.results
     ]
-    options = "".join(
-        f'<option value="{n}">{text(result.name)}</option>'
-        for n, result in enumerate(comparison.results)
+    subtitle = (
+        f"{count} result{'s' * (count > 1)} on the same {len(comparison.ids)} images, ranked by "
+        f"{comparison.measure.region_label}"
     )
-    return (
-        "<noscript><p>What two configurations differ in is found by a script, which does not run "
-        "here; the configurations lie in the runs' config.json.</p></noscript>"
-        '<div id="difference" hidden><div class="choice">'
-        f'<label>First <select id="first">{options}</select></label>'
-        f'<label>Second <select id="second">{options}</select></label></div>'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Differing keys" '
-        'aria-live="polite"></div></div>' + markup.embedded_json("configs", configs)
+    return _template().render(
+        title=comparison.title, subtitle=subtitle, sentences=sentences, notes=notes,
+        leaderboard=leaderboard.leaderboard(comparison, lines), alpha=statistics.ALPHA,
+        tests=leaderboard.tests(comparison, shown), ablations=leaderboard.ablations(by_axis),
+        ranks=plots.rank_diagram(comparison, shown, leaderboard.groups(comparison, shown)),
+        distributions=[plots.distributions(comparison, column) for column in leading],
+        cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(shown),
+        depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
+        pictures=pictures, configs=configs, missing=comparison.missing, environment=environment,
+    )  # fmt: skip
+
+
+def markdown(
+    comparison: Comparison, pairs: Sequence[Pair], by_axis: Mapping[str, Sequence[Ablation]],
+    sentences: Sequence[str],
+) -> str:  # fmt: skip
+    """Sentences, leaderboard, notable tests and ablations."""
+    sections: dict[str, list[Table]] = {
+        "Leaderboard": [
+            leaderboard.leaderboard(comparison, leaderboard.standings(comparison, pairs))
+        ],
+        "Paired tests": leaderboard.tests(comparison, pairs, most=None),
+    }
+    for axis, table in zip(by_axis, leaderboard.ablations(by_axis), strict=True):
+        sections[f"{axis}, against {by_axis[axis][0].reference}"] = [table]
+    blocks = [f"# {escaped(comparison.title)}", *(f"- {escaped(said)}" for said in sentences)]
+    for title, tables in sections.items():
+        blocks += ["", f"## {escaped(title)}"] if tables else []
+        for table in tables:
+            blocks += ["", table.markdown()]
+    return "\n".join(blocks) + "\n"
+
+
+def _template() -> Any:
+    """The template, whose texts are escaped. Style and script go in as they are."""
+    import jinja2
+
+    loader = jinja2.PackageLoader("tfrecon.reports", "")
+    place = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    place.filters |= {"data_uri": _data_uri, "svg_title": svg.title, "by_result": _by_result}
+    place.policies["json.dumps_kwargs"] = {"default": str}
+    return place.get_template("page.html.j2")
+
+
+def _data_uri(image: Any) -> str:
+    """(H,W,3) in [0,1] as PNG within a URI."""
+    file = io.BytesIO()
+    Image.fromarray(images.to_uint8(image)).save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _by_result(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
+    """The pictures of each result, in the order given."""
+    groups = itertools.groupby(pictures, key=lambda picture: picture.result)
+    return [(name, list(group)) for name, group in groups]
+
+
+def _without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without the folders of this machine."""
+
+    def stripped(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in settings.items() if key not in PLACES}
+
+    data = stripped(config["data"])
+    return {**config, "data": {**data, "extra": [stripped(extra) for extra in data["extra"]]}}
+
+
+def environment(comparison: Comparison) -> dict[str, str]:
+    """What the numbers depend on: data, seeds, code, versions, machine."""
+    every = [result.facts for result in comparison.results]
+    facts, runs = every[0], [run for result in comparison.results for run in result.runs]
+
+    def different(values: Iterable[object]) -> list[str]:
+        return sorted({str(value) for value in values})
+
+    of_machines = [facts.get("machine") or {} for facts in every]
+    machines = different(
+        {name: value for name, value in machine.items() if name not in THREADS}
+        for machine in of_machines
     )
+    threads = different([machine.get(name, "?") for name in THREADS] for machine in of_machines)
+    photos = different((run.facts.get("data") or {}).get("train", "not recorded") for run in runs)
+    used = different(run.facts.get("machine", {}).get("intra_op_threads", "?") for run in runs)
+    trained = different(_code(run.facts.get("code") or {}) for run in runs)
+    evaluated = different(_code(facts.get("code") or {}) for facts in every)
+    versions = ("tensorflow", "keras", "numpy", "python", "processor")
+    shown = {
+        "data": f"{facts.get('recipe', {}).get('name')}, split {facts.get('split')!r}, "
+        f"{facts.get('images')} images, {facts.get('image_size')} pixels a side",
+        "data fingerprint": f"{facts.get('data')} (hash over ids and file contents)",
+        "seeds": ", ".join(map(str, sorted({run.config.fit.seed for run in runs}))),
+        "trained by code": "; ".join(trained),
+        "evaluated by code": "; ".join(evaluated),
+        "date of evaluation": str(facts.get("date")),
+        **{name: str(of_machines[0][name]) for name in versions if name in of_machines[0]},
+        "threads of a training": ", ".join(used),
+        "training photos": ", ".join(photos) + " (hash over ids and file contents)",
+    }
+    cautions = {
+        "training photos": (photos, "not all results were trained on the same photos"),
+        "machine": (machines, "not all results were evaluated on the same machine and versions"),
+        "threads": (
+            threads,
+            "results had different shares of the cores: images/s of them cannot be compared",
+        ),
+    }
+    shown |= {f"caution: {name}": text for name, (seen, text) in cautions.items() if len(seen) > 1}
+    return shown
 
 
-def _without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """Where the data lies on this machine is nobody's business, and the same for all."""
-    data = {key: value for key, value in config["data"].items() if key not in PLACES}
-    data["extra"] = [
-        {key: value for key, value in extra.items() if key not in PLACES} for extra in data["extra"]
-    ]
-    return {**config, "data": data}
-
-
-def _plot(drawing: str | None, explanation: str) -> str:
-    if drawing is None:
-        return ""
-    return markup.figure(drawing, f"{svg.title(drawing)} {explanation}".strip())
-
-
-def _beside(figures: Iterable[str]) -> str:
-    shown = "".join(figures)
-    return f'<div class="plots">{shown}</div>' if shown else ""
-
-
-def _file(name: str) -> str:
-    return resources.files("tfrecon.reports").joinpath(name).read_text(encoding="utf-8")
+def _code(code: Mapping[str, Any]) -> str:
+    if not code.get("revision"):
+        return "of no known git revision"
+    states = {True: "clean", False: "with uncommitted changes"}
+    return f"{str(code['revision'])[:12]}, {states.get(code.get('clean'), 'unknown state')}"

@@ -1,54 +1,234 @@
-"""Grids of a few images: one row of pictures an image, with its name and score above."""
+"""The pictures of a report: which images are shown, grids of them, and pairs for the page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tfrecon.base import images
+from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
+from tfrecon.data import pipeline, recipes
+from tfrecon.data.damage import IDENTITY
+from tfrecon.data.sample import Sample
+from tfrecon.data.store import content_fingerprint
+from tfrecon.inference.restorer import restorer
+from tfrecon.metrics.logged import METRICS
+from tfrecon.metrics.measures import Measure
+from tfrecon.reports.comparison import Comparison
+from tfrecon.reports.contenders import on_batches
 
+SHOWN = 4
+"""Images in each grid of pictures."""
+CHANNELS = 6
+"""Channels of each tap in a picture of features."""
+LEADING = 3
+"""Results whose pictures a page shows."""
 CELL, GAP, LABEL, FONT = 256, 8, 26, 15
 """Pixels: the longest side of a shown image, the space between, the height of a line of text."""
 ERROR_SCALE = 5
 """How much brighter than it is an error map shows the mean absolute error of a pixel."""
-ERROR_MAP = f"error x {ERROR_SCALE}"
-"""Name of the column of error maps."""
+
+Restore = Callable[[pipeline.Batch], Any]
+Pixels = np.ndarray[Any, Any]
+Which = Literal["best", "median", "worst"]
 
 
 @dataclass(frozen=True)
-class Example:
-    """One row of a grid: images (H,W,3) in [0,1] and the text above them."""
+class Row:
+    """One row of a grid: the text above it, and images (H,W,3) in [0,1]."""
 
     label: str
-    pictures: tuple[Any, ...]
+    pictures: Sequence[Any]
 
 
-def grid(title: str, columns: Sequence[str], examples: Sequence[Example]) -> np.ndarray[Any, Any]:
-    """The grid as (H,W,3) uint8: title, names of the columns, then one row an example."""
-    rows = [[_fitted(picture) for picture in example.pictures] for example in examples]
+@dataclass(frozen=True)
+class Picture:
+    """One image of a result: `original`, `reconstruction` and, of restorations, `damaged` are
+    (H,W,3) in [0,1]; `caption` tells the score."""
+
+    result: str
+    which: Which
+    id: str
+    caption: str
+    original: Any
+    reconstruction: Any
+    damaged: Any = None
+
+
+def ranked(scores: Mapping[str, float], measure: Measure) -> list[str]:
+    """Ids, best first, without those that have no score; all where none has a score."""
+    known = [id for id, score in scores.items() if not math.isnan(score)]
+    return sorted(known or scores, key=lambda id: measure.badness(scores[id]))
+
+
+def chosen(ranking: Sequence[str], count: int) -> dict[Which, list[str]]:
+    """So many of the best, the middle and the worst of a ranking; the worst begins its list."""
+    middle = max(0, len(ranking) // 2 - count // 2)
+    return {
+        "best": [*ranking[:count]],
+        "median": [*ranking[middle : middle + count]],
+        "worst": [*ranking[::-1][:count]],
+    }
+
+
+def write_grids(
+    folder: Path, samples: Sequence[Sample], config: DataConfig, methods: Mapping[str, Restore],
+    measure: Measure, scores: Mapping[str, float],
+) -> None:  # fmt: skip
+    """best.png, median.png and worst.png by the first method's `scores`, by id, of a `measure` in
+    dB. Several methods stand side by side.
+
+    Which images they show is known last, so these few are read again instead of keeping all.
+    """
+    first, *others = methods
+    what = f"{'hole ' if measure.region == 'holes' else ''}{measure.title}"
+    ranking = ranked(scores, measure)
+    inverted = config.damage == IDENTITY
+    for which, ids in chosen(ranking, SHOWN).items():
+        shown: dict[str, dict[str, Any]] = {}
+        labels: dict[str, str] = {}
+        for id, batch, restored in _restored(samples, ids, config, [*methods.values()]):
+            target = batch["target"]
+            labels[id] = f"{id}   {what} {scores[id]:.2f} dB"
+            if inverted:
+                labels[id] += f", SSIM {float(METRICS['ssim'](target, restored[0])[0]):.4f}"
+            outputs = {name: output[0] for name, output in zip(methods, restored, strict=True)}
+            if not others:
+                outputs = {"reconstruction" if inverted else "output": outputs[first]}
+            if not inverted:
+                shown[id] = {"input": batch["input"][0], **outputs, "target": target[0]}
+            else:
+                shown[id] = {"original": target[0], **outputs}
+                if not others:
+                    shown[id][f"error x {ERROR_SCALE}"] = _error_map(target[0], restored[0][0])
+        of_first = f" of {first}" if others else ""
+        title = f"{which} by {what}{of_first}, of {len(ranking)} images"
+        rows = [Row(labels[id], [*shown[id].values()]) for id in ids]
+        images.write(folder / f"{which}.png", grid(title, [*shown[ids[0]]], rows))
+
+
+def write_pairs(
+    folder: Path, samples: Sequence[Sample], config: DataConfig, restore: Restore, count: int
+) -> None:
+    """``original_ID.png`` and ``reconstruction_ID.png`` of the first `count` images."""
+    ids = [sample.id for sample in samples[:count]]
+    names = file_names(ids)
+    for id, batch, (restored,) in _restored(samples, ids, config, [restore]):
+        images.write(folder / f"original_{names[id]}.png", np.asarray(batch["target"][0]))
+        images.write(folder / f"reconstruction_{names[id]}.png", np.asarray(restored[0]))
+
+
+def file_names(ids: Sequence[str]) -> dict[str, str]:
+    """A name for files of each of `ids`: without the ending of an image, ``/`` as ``_``, and with a
+    number where an earlier one has the same."""
+    names: dict[str, str] = {}
+    for id in ids:
+        suffix = Path(id).suffix
+        known = suffix.lower() in images.SUFFIXES
+        plain = (id.removesuffix(suffix) if known else id).replace("/", "_")
+        candidates = itertools.chain([plain], (f"{plain}-{n}" for n in itertools.count(2)))
+        names[id] = next(name for name in candidates if name not in names.values())
+    return names
+
+
+def write_features(
+    path: Path, samples: Sequence[Sample], config: DataConfig, tap_maps: Callable[[Any], Any]
+) -> None:
+    """One row a tap of the first image: its CHANNELS most varied channels, each from black (its
+    smallest value) to white (its largest). `tap_maps`: x to names and maps (B,h,w,C)."""
+    batch = next(iter(pipeline.dataset(samples[:1], config, batch_size=1)))
+    rows: list[Row] = []
+    for name, maps in tap_maps(batch["input"]).items():
+        features = np.asarray(maps[0], np.float32)
+        height, width, channels = features.shape
+        order = np.argsort(-features.reshape(-1, channels).std(0), kind="stable")[:CHANNELS]
+        features = features[..., order]
+        low, high = features.min((0, 1)), features.max((0, 1))
+        scaled = (features - low) / np.maximum(high - low, 1e-12)
+        label = f"{name}   {height}x{width}x{channels}, channels {', '.join(map(str, order))}"
+        rows.append(
+            Row(label, [np.repeat(plane[..., None], 3, -1) for plane in np.moveaxis(scaled, -1, 0)])
+        )
+    title = f"features of {samples[0].id}: of each tap the {CHANNELS} channels that vary most"
+    images.write(path, grid(title, ("",) * CHANNELS, rows))
+
+
+def leading_pictures(
+    comparison: Comparison, config: DataConfig, split: str, options: Mapping[str, Any]
+) -> list[Picture]:
+    """Best, median and worst image of each leading result, restored anew by its first run.
+
+    Raises UserError where its weights or the images are not at hand."""
+    root = Path(config.root) if config.root else None
+    samples = {sample.id: sample for sample in recipes.samples(config.recipe, root, split)}
+    evaluated = [samples[id] for id in comparison.ids if id in samples]
+    if content_fingerprint(evaluated) != comparison.results[0].facts.get("data"):
+        raise UserError("the images have changed since they were scored; evaluate the runs again")
+    config = dataclasses.replace(config, cache="none")
+    measure = comparison.measure
+    pictures: list[Picture] = []
+    for result in comparison.results[:LEADING]:
+        values = comparison.values(result.name, comparison.metric).tolist()
+        scores = dict(zip(comparison.ids, values, strict=True))
+        picked = {which: ids[0] for which, ids in chosen(ranked(scores, measure), 1).items()}
+        restore = on_batches(result.runs[0], restorer(result.runs[0].load_model(options)))
+        shown: dict[str, tuple[Any, ...]] = {}
+        for id, batch, (restored,) in _restored(evaluated, [*picked.values()], config, [restore]):
+            damaged = None if config.damage == IDENTITY else batch["input"].numpy()[0]
+            shown[id] = (batch["target"].numpy()[0], np.asarray(restored)[0], damaged)
+        for which, id in picked.items():
+            caption = f"{measure.name} {measure.quantity(scores[id])}"
+            pictures.append(Picture(result.name, which, id, caption, *shown[id]))
+    return pictures
+
+
+def grid(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Pixels:
+    """The grid as (H,W,3) uint8: title, names of the columns, then the rows."""
+    fitted = [[_fitted(picture) for picture in row.pictures] for row in rows]
     width = len(columns) * (CELL + GAP) + GAP
-    height = 2 * LABEL + sum(LABEL + GAP + max(p.height for p in row) for row in rows)
+    height = 2 * LABEL + sum(LABEL + GAP + max(p.height for p in row) for row in fitted)
     canvas = Image.new("RGB", (width, height + GAP), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT)
     draw.text((GAP, GAP // 2), _shortened(title, draw, font, width), "black", font)
     for column, name in enumerate(columns):
-        draw.text((_left(column), LABEL), name, "black", font)
+        draw.text((left_px(column), LABEL), name, "black", font)
     top = 2 * LABEL
-    for example, row in zip(examples, rows, strict=True):
-        draw.text((GAP, top), _shortened(example.label, draw, font, width), "black", font)
+    for row, shown in zip(rows, fitted, strict=True):
+        draw.text((GAP, top), _shortened(row.label, draw, font, width), "black", font)
         top += LABEL
-        for column, picture in enumerate(row):
-            canvas.paste(picture, (_left(column), top))
-        top += max(picture.height for picture in row) + GAP
+        for column, picture in enumerate(shown):
+            canvas.paste(picture, (left_px(column), top))
+        top += max(picture.height for picture in shown) + GAP
     return np.asarray(canvas)
 
 
-def _left(column: int) -> int:
+def left_px(column: int) -> int:
+    """The left edge of a column of a grid."""
     return GAP + column * (CELL + GAP)
+
+
+def _restored(
+    samples: Sequence[Sample], ids: Sequence[str], config: DataConfig,
+    methods: Sequence[Restore],
+) -> Iterator[tuple[str, pipeline.Batch, list[Any]]]:  # fmt: skip
+    """id, batch of one, restored batch of one by each method."""
+    wanted = [sample for sample in samples if sample.id in ids]
+    for batch in pipeline.dataset(wanted, config, batch_size=1):
+        yield batch["id"].numpy()[0].decode(), batch, [restore(batch) for restore in methods]
+
+
+def _error_map(target: Any, restored: Any) -> Pixels:
+    error = np.abs(np.asarray(target) - np.asarray(restored)).mean(-1, keepdims=True)
+    return np.repeat(np.clip(ERROR_SCALE * error, 0, 1), 3, -1)
 
 
 def _fitted(picture: Any) -> Image.Image:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.reports import score_table as table
+from tfrecon.metrics.measures import MEASURES, Measure
 from tfrecon.reports import svg
-from tfrecon.reports.comparison import Comparison, Values, badness
+from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.costs import Cost
+from tfrecon.reports.scores import Values
 from tfrecon.reports.statistics import Pair
-from tfrecon.reports.tables import label, number
 from tfrecon.training.run import Run
 
 MOST_POINTS = 3000
@@ -32,49 +32,50 @@ COSTS: Mapping[str, Callable[[Cost], float | None]] = {
 def rank_diagram(
     comparison: Comparison, pairs: Sequence[Pair], groups: Sequence[tuple[int, int]]
 ) -> str:
-    """Means with 95% intervals over images, best on top; vertical bars join results that cannot be
-    told apart (`statistics.groups` of the results in their order)."""
-    results, column = comparison.results, comparison.metric
-    means = [result.mean(column) for result in results]
-    lows, highs = table.bootstrap(np.stack([one.scores[column] for one in results], axis=1))
-    real = sum(pair.is_real for pair in pairs if pair.column == column)
-    tested = sum(pair.column == column for pair in pairs)
+    """Means with 95% intervals over images, best on top. `pairs` are tests of the metric that
+    ranks; vertical bars join results that cannot be told apart (`statistics.groups`)."""
+    measure = comparison.measure
+    cells = [comparison.summary[r.name, comparison.metric] for r in comparison.results]
+    first, last = cells[0], cells[-1]
+    real = sum(pair.is_real for pair in pairs)
     title = (
-        f"Mean {label(column)} with 95% intervals over {len(comparison.ids)} images: best "
-        f"{results[0].name} with {number(column, means[0])}, last {results[-1].name} with "
-        f"{number(column, means[-1])}; {real} of {tested} pairs can be told apart."
+        f"Mean {measure.region_label} with 95% intervals over {len(comparison.ids)} images: best "
+        f"{first.method} with {measure.number(first.mean)}, last {last.method} with "
+        f"{measure.number(last.mean)}; {real} of {len(pairs)} pairs can be told apart."
     )
 
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
-        places = np.arange(len(results))
-        axes.hlines(places, lows, highs, color=svg.PALETTE[0], linewidth=1.6)
-        axes.plot(means, places, "o", color=svg.PALETTE[0], markersize=5)
+        places = np.arange(len(cells))
+        ends = [cell.low for cell in cells], [cell.high for cell in cells]
+        axes.hlines(places, *ends, color=svg.PALETTE[0], linewidth=1.6)
+        axes.plot([cell.mean for cell in cells], places, "o", color=svg.PALETTE[0], markersize=5)
         for lane, (first, last) in _lanes(groups):
             axes.plot(
                 [1.04 + 0.04 * lane] * 2, [first - 0.2, last + 0.2], color=svg.INK, linewidth=2.5,
                 solid_capstyle="butt", transform=axes.get_yaxis_transform(), clip_on=False,
             )  # fmt: skip
-        svg.list_names(axes, [f"{place}  {one.name}" for place, one in enumerate(results, 1)])
-        metric_axis(axes, "x", column)
+        svg.list_names(axes, [f"{place}  {cell.method}" for place, cell in enumerate(cells, 1)])
+        metric_axis(axes, "x", measure)
 
-    return svg.drawn("rank", title, 0.8 + svg.ROW * len(results), paint)
+    return svg.drawn("rank", title, 0.8 + svg.ROW * len(cells), paint)
 
 
 def distributions(comparison: Comparison, column: str, most: int = 40) -> str:
     """Quartiles, median and the middle 90% of the images of each of the leading `most` results
     and, grey, of the baselines."""
-    leading = comparison.results[:most]
-    rows = [(one.name, one.scores[column], svg.PALETTE[0]) for one in leading]
-    rows += [(name, own[column], svg.GREY) for name, own in comparison.baselines.items()]
-    rows = [(name, values[~np.isnan(values)], colour) for name, values, colour in rows]
+    measure = MEASURES[column]
+    colours = {result.name: svg.PALETTE[0] for result in comparison.results[:most]}
+    colours |= dict.fromkeys(comparison.baselines, svg.GREY)
+    scored = {name: comparison.values(name, column) for name in colours}
+    rows = [(name, values[~np.isnan(values)], colours[name]) for name, values in scored.items()]
     rows = [row for row in rows if len(row[1])]
-    rows.sort(key=lambda row: badness(column, float(row[1].mean())))
+    rows.sort(key=lambda row: measure.badness(float(row[1].mean())))
     medians = [float(np.median(values)) for _, values, _ in rows]
     whole = len(comparison.results)
     of = f" of the {most} leading of {whole} results" if whole > most else ""
-    title = f"{label(column)} of each image, by method{of}" + (
-        f": medians from {number(column, min(medians))} to {number(column, max(medians))}."
+    title = f"{measure.region_label} of each image, by method{of}" + (
+        f": medians from {measure.number(min(medians))} to {measure.number(max(medians))}."
         if medians
         else "."
     )
@@ -94,7 +95,7 @@ def distributions(comparison: Comparison, column: str, most: int = 40) -> str:
                 jitter = place + random.uniform(-0.24, 0.24, len(values))
                 axes.plot(values, jitter, ".", color=colour, markersize=1.8, alpha=0.55)
         svg.list_names(axes, [name for name, _, _ in rows])
-        metric_axis(axes, "x", column)
+        metric_axis(axes, "x", measure)
 
     return svg.drawn(f"distributions-{column}", title, 0.8 + svg.ROW * len(rows), paint)
 
@@ -102,16 +103,16 @@ def distributions(comparison: Comparison, column: str, most: int = 40) -> str:
 def pareto(comparison: Comparison) -> str | None:
     """The metric against each cost that at least two results have. Results that no cheaper one
     beats are joined and carry their rank; their names are listed below."""
-    column = comparison.metric
+    measure = comparison.measure
     panels = {head: _points(comparison, cost) for head, cost in COSTS.items()}
     panels = {head: points for head, points in panels.items() if len(points) > 1}
     if not panels:
         return None
-    fronts = {head: _front(points, column) for head, points in panels.items()}
+    fronts = {head: _front(points, measure) for head, points in panels.items()}
     ranks = sorted({rank for front in fronts.values() for rank, _, _ in front})
     names = [comparison.results[rank - 1].name for rank in ranks]
     title = (
-        f"{label(column)} against "
+        f"{measure.region_label} against "
         + ", ".join(head[0].lower() + head[1:] for head in panels)
         + f"; not beaten at their cost: {'; '.join(names)}."
     )
@@ -137,7 +138,7 @@ def pareto(comparison: Comparison) -> str | None:
             axes.set_xlabel(head)
             axes.margins(y=0.14)
             axes.grid(axis="y")
-        metric_axis(every[0], "y", column)
+        metric_axis(every[0], "y", measure)
         nothing = [Line2D([], [], linestyle="none") for _ in key]
         svg.legend(figure, nothing, key)
 
@@ -158,7 +159,7 @@ def curves(comparison: Comparison, most: int = 8) -> str | None:
         return None
     metric = monitor.removeprefix("val_")
     leading = [name for place, name, _, _ in histories if place < most]
-    what = "Validation " + (label(metric) if metric in table.MEASURES else metric)
+    what = f"Validation {MEASURES[metric].label if metric in MEASURES else metric}"
     last = max(float(steps[-1]) for _, _, steps, _ in histories)
     title = f"{what} of {len(histories)} results against steps, up to {svg.scaled(last)} steps."
 
@@ -168,14 +169,14 @@ def curves(comparison: Comparison, most: int = 8) -> str | None:
         axes = figure.add_subplot()
         lines: dict[str, Any] = {}
         for place, name, steps, values in reversed(histories):
-            lone = "." if len(steps) == 1 else ""
+            marker = "." if len(steps) == 1 else ""
             if place >= most:
-                axes.plot(steps, values, marker=lone, color=svg.GREY, linewidth=0.6, alpha=0.7)
+                axes.plot(steps, values, marker=marker, color=svg.GREY, linewidth=0.6, alpha=0.7)
                 continue
-            colour, line = svg.look(place)
-            lines[name] = axes.plot(
-                steps, values, marker=lone, ls=line, color=colour, linewidth=1.5
-            )[0]
+            colour, style = svg.look(place)
+            (lines[name],) = axes.plot(
+                steps, values, marker=marker, ls=style, color=colour, linewidth=1.5
+            )
         axes.set_xlabel("Steps")
         axes.set_ylabel(what)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: svg.scaled(value)))
@@ -186,43 +187,43 @@ def curves(comparison: Comparison, most: int = 8) -> str | None:
     return svg.drawn("curves", title, 3 + svg.legend_height(leading), paint)
 
 
-def metric_axis(axes: Any, direction: str, column: str) -> None:
-    """Labels the x or y axis that shows a metric; one of which less is better runs backwards."""
-    axes.set(**{f"{direction}label": label(column)})
-    if table.MEASURES[column.removeprefix(table.HOLE)].higher_is_better is False:
-        getattr(axes, f"invert_{direction}axis")()
+def metric_axis(axes: Any, direction: str, measure: Measure) -> None:
+    """Labels the x or y axis that shows a metric; where less is better it runs backwards."""
+    axes.set(**{f"{direction}label": measure.region_label})
+    if measure.better == "less":
+        (axes.xaxis if direction == "x" else axes.yaxis).set_inverted(True)
 
 
 def _lanes(groups: Sequence[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
     """Each group with the number of the first lane in which it touches no earlier one."""
     ends: list[int] = []
-    found: list[tuple[int, tuple[int, int]]] = []
+    lanes: list[tuple[int, tuple[int, int]]] = []
     for first, last in sorted(groups):
         lane = next((lane for lane, end in enumerate(ends) if end < first), len(ends))
         ends[lane : lane + 1] = [last]
-        found.append((lane, (first, last)))
-    return found
+        lanes.append((lane, (first, last)))
+    return lanes
 
 
 def _points(
     comparison: Comparison, cost: Callable[[Cost], float | None]
 ) -> list[tuple[int, float, float]]:
     """Rank, cost and mean of the results that have both."""
-    found: list[tuple[int, float, float]] = []
+    points: list[tuple[int, float, float]] = []
     for rank, result in enumerate(comparison.results, 1):
-        paid, value = cost(result.cost), result.mean(comparison.metric)
+        paid, value = cost(result.cost), comparison.mean(result.name)
         if paid is not None and paid > 0 and not math.isnan(value):
-            found.append((rank, paid, value))
-    return found
+            points.append((rank, paid, value))
+    return points
 
 
 def _front(
-    points: Sequence[tuple[int, float, float]], column: str
+    points: Sequence[tuple[int, float, float]], measure: Measure
 ) -> list[tuple[int, float, float]]:
-    """The points that no cheaper or equally cheap one matches, cheapest first."""
+    """The points that no cheaper or equally cheap point matches, cheapest first."""
     front: list[tuple[int, float, float]] = []
-    for point in sorted(points, key=lambda p: (p[1], badness(column, p[2]))):
-        if not front or badness(column, point[2]) < badness(column, front[-1][2]):
+    for point in sorted(points, key=lambda p: (p[1], measure.badness(p[2]))):
+        if not front or measure.badness(point[2]) < measure.badness(front[-1][2]):
             front.append(point)
     return front
 

@@ -18,6 +18,27 @@ from tfrecon.training.run import STATE, Run
 
 FILE = "evaluation.json"
 
+DECIDING = ("data", "image_size", "val_size", "damage", "resize", "split")
+"""The facts of an evaluation on which it depends which pixels are compared."""
+
+SETTINGS = ("recipe", "root", "damage", "image_size", "val_size", "resize")
+"""The settings of [data] on which it depends which pixels a run is tested on."""
+
+
+def image_settings(config: DataConfig) -> dict[str, Any]:
+    """`SETTINGS` of a configuration, with defaults that depend on other settings filled in."""
+    settings = {name: vars(config)[name] for name in SETTINGS}
+    return {**settings, "val_size": config.val_size or config.image_size}
+
+
+def first_difference(
+    first: Mapping[str, Any], second: Mapping[str, Any], names: Sequence[str] = DECIDING
+) -> tuple[str, Any, Any] | None:
+    """The first of `names` that differs between two evaluations or two `image_settings`, with both
+    values; None where both are of the same images."""
+    values = ((name, first.get(name), second.get(name)) for name in names)
+    return next((difference for difference in values if difference[1] != difference[2]), None)
+
 
 def facts(
     split: str, config: DataConfig, samples: Sequence[Sample], options: Mapping[str, Any] | None,
@@ -45,9 +66,9 @@ def facts(
 def run_facts(run: Run, model: Any) -> dict[str, Any]:
     """Of one run: whether its training had ended and, for an inversion, its taps and how many
     feature values it keeps of each pixel (three would be as many as the image has)."""
-    found: dict[str, Any] = {"trained": is_trained(run)}
+    about: dict[str, Any] = {"trained": is_trained(run)}
     if model.extractor is None:
-        return found
+        return about
     taps: list[dict[str, Any]] = []
     for source in model.extractor.sources:
         known = BACKBONES[source.backbone].taps
@@ -59,7 +80,7 @@ def run_facts(run: Run, model: Any) -> dict[str, Any]:
             })  # fmt: skip
     size = run.config.data.image_size
     kept = sum(tap["channels"] / (tap["stride"] or size) ** 2 for tap in taps)
-    return {**found, "taps": taps, "values_per_pixel": kept}
+    return {**about, "taps": taps, "values_per_pixel": kept}
 
 
 def is_trained(run: Run) -> bool:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import polars as pl
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -17,21 +18,13 @@ from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.data import pipeline
 from tfrecon.data.sample import Sample
-from tfrecon.metrics import artefacts
+from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
 from tfrecon.metrics.lpips import metrics_at_hand
-from tfrecon.reports import score_table as table
+from tfrecon.metrics.measures import MEASURES, Measure
+from tfrecon.reports import scores
 from tfrecon.reports.contenders import Contender, Contenders
 from tfrecon.reports.costs import Cost
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A row for each image and method, the names of its values, and each method's cost."""
-
-    rows: list[table.Row]
-    columns: list[str]
-    costs: dict[str, Cost]
 
 
 @dataclass
@@ -64,25 +57,28 @@ class _Timed:
 def score(
     samples: Sequence[Sample], config: DataConfig, contenders: Contenders,
     *, masked: bool, batch_size: int, path: Path,
-) -> Scores:  # fmt: skip
-    """Scores the contenders on all samples, over holes too where there are masks, and writes the
-    rows to `path` as they come; the file takes its name at the end."""
-    metrics = metrics_at_hand(config.image_size)
-    whole = _ordered({**metrics, **artefacts.WHOLE})
-    holes = _ordered({**metrics, **artefacts.HOLES}) if masked else {}
-    columns = [*whole, *(table.HOLE + name for name in holes)]
+) -> tuple[pl.DataFrame, dict[str, Cost]]:  # fmt: skip
+    """The scores of the contenders on all samples, over holes too where there are masks, and what
+    each costs. Writes a line an image and method to `path` as they come; the file takes its name at
+    the end."""
+    metrics = {**metrics_at_hand(config.image_size), **ARTEFACTS}
+    measures = [
+        measure
+        for measure in MEASURES.values()
+        if measure.metric in metrics and (masked or measure.region == "image")
+    ]
+    columns = [measure.column for measure in measures]
+    graph = _graph({measure: metrics[measure.metric] for measure in measures})
     timed = {name: _Timed(contender) for name, contender in contenders.items()}
-    graph = _graph(whole, holes)
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
     every, before = -(-len(samples) // MOST), 0
     truth: list[Any] = []
-    rows: list[table.Row] = []
+    frames: list[pl.DataFrame] = []
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(table.csv_text([], columns, header=True))
+        file.write(scores.csv_text([["id", "method", *columns]]))
         with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
             for batch in batches:
-                scored: list[table.Row] = []
                 ids = [id.decode() for id in batch["id"].numpy()]
                 # Spread over the split, which is often sorted by class.
                 seen = [index for index in range(len(ids)) if not (before + index) % every]
@@ -92,30 +88,27 @@ def score(
                     output = method(batch)
                     if features and seen:
                         method.features.append(features(tf.gather(output, seen)))
-                    found = graph(batch["target"], output, batch.get("mask"))
-                    lists = {column: values.numpy().tolist() for column, values in found.items()}
-                    for index, id in enumerate(ids):
-                        values = {column: lists[column][index] for column in columns}
-                        scored.append(table.Row(id, name, values))
-                file.write(table.csv_text(scored, columns))
-                rows += scored
+                    values = graph(batch["target"], output, batch.get("mask"))
+                    lists = {column: values[column].numpy().tolist() for column in columns}
+                    frames.append(scores.frame(name, ids, lists))
+                    lines = zip(ids, *lists.values(), strict=True)
+                    file.write(scores.csv_text([id, name, *line] for id, *line in lines))
                 before += len(ids)
                 bar.update(len(ids))
-    return Scores(rows, columns, {name: method.cost(truth) for name, method in timed.items()})
+    return pl.concat(frames), {name: method.cost(truth) for name, method in timed.items()}
 
 
-def _ordered(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in table.MEASURES if name in metrics}
-
-
-def _graph(whole: Mapping[str, Any], holes: Mapping[str, Any]) -> Callable[..., dict[str, Any]]:
-    """All metrics of a batch, (B,) each; in one graph, so that shared parts are computed once."""
+def _graph(metrics: Mapping[Measure, Callable[..., Any]]) -> Callable[..., dict[str, Any]]:
+    """All metrics of a batch by column, (B,) each; in one graph, so that shared parts are computed
+    once."""
 
     @tf.function(reduce_retracing=True)
     def graph(target: Any, output: Any, mask: Any) -> dict[str, Any]:
-        scores = {name: metric(target, output) for name, metric in whole.items()}
-        for name, metric in holes.items():
-            scores[table.HOLE + name] = metric(target, output, mask)
-        return scores
+        return {
+            measure.column: metric(target, output, mask)
+            if measure.region == "holes"
+            else metric(target, output)
+            for measure, metric in metrics.items()
+        }
 
     return graph

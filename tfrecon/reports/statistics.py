@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfrecon.reports import score_table as table
-from tfrecon.reports.comparison import Comparison, Result, Values, badness, gain, mean
+from tfrecon.metrics.measures import MEASURES, Measure
+from tfrecon.reports.comparison import Comparison
+from tfrecon.reports.scores import Values, bootstrap, mean
 
 ALPHA = 0.05
 """Corrected p-values below this count as a difference."""
@@ -40,6 +41,11 @@ class Difference:
     effect: float
 
     @property
+    def measure(self) -> Measure:
+        """What is known of the column."""
+        return MEASURES[self.column]
+
+    @property
     def is_real(self) -> bool:
         """Whether the corrected test tells the two apart."""
         return self.corrected < ALPHA
@@ -55,12 +61,13 @@ class Pair(Difference):
 
 def pairs(comparison: Comparison, column: str) -> list[Pair]:
     """Every pair of results on a column, ordered by the mean of that column."""
-    order = sorted(comparison.results, key=lambda result: badness(column, result.mean(column)))
-    two = list(itertools.combinations(order, 2))
-    tested = _tested(column, [(one.scores[column], other.scores[column]) for one, other in two])
+    means = {result.name: comparison.mean(result.name, column) for result in comparison.results}
+    order = sorted(means, key=lambda name: MEASURES[column].badness(means[name]))
+    pairs = list(itertools.combinations(order, 2))
+    sides = [tuple(comparison.values(name, column) for name in pair) for pair in pairs]
     return [
-        Pair(better=one.name, worse=other.name, **vars(test))
-        for (one, other), test in zip(two, tested, strict=True)
+        Pair(better=better, worse=worse, **vars(test))
+        for (better, worse), test in zip(pairs, _tested(column, sides), strict=True)
     ]
 
 
@@ -68,16 +75,16 @@ def groups(order: Sequence[str], tested: Sequence[Pair]) -> list[tuple[int, int]
     """First and last place of each longest run of neighbours in `order` (best first) of which no
     two can be told apart; runs of one are left out."""
     real = {frozenset((pair.better, pair.worse)): pair.is_real for pair in tested}
-    found: list[tuple[int, int]] = []
+    bars: list[tuple[int, int]] = []
     for start in range(len(order)):
         end = start
         while end + 1 < len(order) and not any(
             real[frozenset((order[place], order[end + 1]))] for place in range(start, end + 1)
         ):
             end += 1
-        if end > start and not (found and found[-1][1] >= end):
-            found.append((start, end))
-    return found
+        if end > start and not (bars and bars[-1][1] >= end):
+            bars.append((start, end))
+    return bars
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +102,18 @@ def ablations(comparison: Comparison, axis: str) -> list[Ablation]:
     """Each label of an axis against the best, which is that with the better mean of most pairs of
     labels; Holm over the table. Only results that agree on all other axes are compared, and labels
     that share no combination of them with the best are left out."""
-    column, labels = comparison.metric, comparison.axes[axis]
-    by_label = {label: _by_rest(comparison.results, axis, label) for label in labels}
-    by_label = {label: own for label, own in by_label.items() if own}
+    column = comparison.metric
+    by_label = {label: _by_rest(comparison, axis, label) for label in comparison.axes[axis]}
+    by_label = {label: cells for label, cells in by_label.items() if cells}
     if not by_label:
         return []
-    reference = max(by_label, key=lambda label: _standing(column, label, by_label))
+    reference = max(by_label, key=lambda label: _standing(comparison, label, by_label))
     best = by_label.pop(reference)
-    shared = {label: [rest for rest in own if rest in best] for label, own in by_label.items()}
+    shared = {label: [rest for rest in cells if rest in best] for label, cells in by_label.items()}
     shared = {label: rests for label, rests in shared.items() if rests}
     sides = [
         tuple(
-            np.mean([side[rest].scores[column] for rest in rests], axis=0)
+            np.mean([comparison.values(side[rest], column) for rest in rests], axis=0)
             for side in (by_label[label], best)
         )
         for label, rests in shared.items()
@@ -155,42 +162,50 @@ def _tested(column: str, sides: Sequence[tuple[Values, ...]]) -> list[Difference
     if not sides:
         return []
     differences = np.stack([first - second for first, second in sides], axis=1)
-    lows, highs = table.bootstrap(differences)
-    p_values = [wilcoxon(own) for own in differences.T]
+    lows, highs = bootstrap(differences)
+    p_values = [wilcoxon(values) for values in differences.T]
+    sign = MEASURES[column].gain(1)
     return [
         Difference(
-            column=column, n=int((~np.isnan(own)).sum()), difference=mean(own), low=float(low),
-            high=float(high), p=p, corrected=corrected, effect=rank_biserial(gain(column, 1) * own),
+            column=column, n=int((~np.isnan(values)).sum()), difference=mean(values),
+            low=float(low), high=float(high), p=p, corrected=corrected,
+            effect=rank_biserial(sign * values),
         )
-        for own, low, high, p, corrected in zip(
+        for values, low, high, p, corrected in zip(
             differences.T, lows, highs, p_values, holm(p_values), strict=True
         )
     ]  # fmt: skip
 
 
-def _by_rest(
-    results: Sequence[Result], axis: str, label: str
-) -> Mapping[tuple[tuple[str, str], ...], Result]:
-    """The results with that label, by their labels on the other axes."""
+Rest = tuple[tuple[str, str], ...]
+"""Labels of a result on all axes but one."""
+
+
+def _by_rest(comparison: Comparison, axis: str, label: str) -> dict[Rest, str]:
+    """Names of the results with that label, by their labels on the other axes."""
     return {
-        tuple((other, own) for other, own in result.labels.items() if other != axis): result
-        for result in results
+        tuple(
+            (other, value) for other, value in result.labels.items() if other != axis
+        ): result.name
+        for result in comparison.results
         if result.labels.get(axis) == label
     }
 
 
 def _standing(
-    column: str, label: str, by_label: Mapping[str, Mapping[tuple[tuple[str, str], ...], Result]]
+    comparison: Comparison, label: str, by_label: Mapping[str, Mapping[Rest, str]]
 ) -> tuple[int, float]:
-    """How many labels this one beats where both exist, and its mean over all it has.
+    """How many labels this label beats where both exist, and its mean over all its results.
 
     Means over all alone would favour a label that only exists where everything is easy."""
-    own = {rest: gain(column, one.mean(column)) for rest, one in by_label[label].items()}
+
+    def gain(name: str) -> float:
+        return comparison.measure.gain(comparison.mean(name))
+
+    cells = by_label[label]
     wins = 0
     for other, theirs in by_label.items():
-        shared = [rest for rest in own if rest in theirs and other != label]
-        more = sum(own[rest] - gain(column, theirs[rest].mean(column)) for rest in shared)
-        wins += more > 0
-    return wins, -sum(badness(column, one.mean(column)) for one in by_label[label].values()) / len(
-        own
-    )
+        shared = [rest for rest in cells if rest in theirs and other != label]
+        wins += sum(gain(cells[rest]) - gain(theirs[rest]) for rest in shared) > 0
+    badness = [comparison.measure.badness(comparison.mean(name)) for name in cells.values()]
+    return wins, -sum(badness) / len(badness)

@@ -67,8 +67,8 @@ def drawn(name: str, title: str, height: float, paint: Callable[[Any], None]) ->
 
 def title(svg: str) -> str:
     """The title that `drawn` put into an SVG."""
-    found = re.search(r"<title[^>]*>(.*?)</title>", svg, re.DOTALL)
-    return html.unescape(found[1]) if found else ""
+    title = re.search(r"<title[^>]*>(.*?)</title>", svg, re.DOTALL)
+    return html.unescape(title[1]) if title else ""
 
 
 def shortened(name: str, longest: int = LONGEST) -> str:

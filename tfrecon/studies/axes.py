@@ -30,25 +30,25 @@ class Value:
 def with_base(path: Path, tables: Table) -> Table:
     """Sections on top of those of the configuration that ``base`` names, if it names one: a file,
     from the study's folder on, or a configuration that ships."""
-    own = {section: tables[section] for section in SECTIONS if section in tables}
-    check_sections(own, str(path))
+    given = {section: tables[section] for section in SECTIONS if section in tables}
+    check_sections(given, str(path))
     if "base" not in tables:
-        return own
+        return given
     if not isinstance(tables["base"], str):
         raise UserError(f"{path}: base must be the path of a configuration, not {tables['base']!r}")
     beside = path.parent / tables["base"]
     base = beside if beside.exists() else facts.configuration(tables["base"])
-    return with_settings(read_toml(base), own)
+    return with_settings(read_toml(base), given)
 
 
-def read_axes(path: Path, found: Any) -> dict[str, list[Value]]:
+def read_axes(path: Path, given: Any) -> dict[str, list[Value]]:
     """The axes by name. Raises UserError for what is wrong with any."""
-    if not is_list_of(found, dict) or not found:
+    if not is_list_of(given, dict) or not given:
         raise UserError(
             f"{path}: a study needs at least one axis: [[axes]] with name, values and perhaps key"
         )
     axes: dict[str, list[Value]] = {}
-    for table in found:
+    for table in given:
         for key in table:
             if key not in AXIS_KEYS:
                 near = did_you_mean(key, AXIS_KEYS)
@@ -58,7 +58,7 @@ def read_axes(path: Path, found: Any) -> dict[str, list[Value]]:
             raise UserError(f"{path}: each axis needs a name of its own, not {name!r}")
         if not isinstance(values, list) or not values:
             raise UserError(f"{path}: axis {name!r} needs values, a list of at least one")
-        axes[name] = [_value(path, name, table.get("key"), one) for one in cast(list[Any], values)]
+        axes[name] = [_value(path, name, table.get("key"), v) for v in cast(list[Any], values)]
         labels = [value.label for value in axes[name]]
         for label in labels:
             if labels.count(label) > 1:
@@ -92,31 +92,31 @@ def _value(path: Path, axis: str, key: object, given: object) -> Value:
         for part in reversed(key.split(".")):
             put = {part: put}
         return Value(spec.name, put)
-    own = dict(spec.options)
-    for section in own:
+    sections = dict(spec.options)
+    for section in sections:
         if section not in (*SECTIONS, "base"):
             raise UserError(
                 f"{path}: value {spec.name!r} of axis {axis!r} sets {section!r}"
                 f"{did_you_mean(section, (*SECTIONS, 'base'))}"
             )
-    return Value(spec.name, with_base(path, own))
+    return Value(spec.name, with_base(path, sections))
 
 
 def read_exclusions(
-    path: Path, found: Any, axes: Mapping[str, Sequence[Value]]
+    path: Path, given: Any, axes: Mapping[str, Sequence[Value]]
 ) -> list[dict[str, list[str]]]:
     """The rules, axis → labels: what all of a rule's axes match is left out. Raises UserError for
     names that no axis has."""
-    if not is_list_of(found, dict):
-        raise UserError(f"{path}: [[exclude]] must be tables of axis = labels, not {found!r}")
+    if not is_list_of(given, dict):
+        raise UserError(f"{path}: [[exclude]] must be tables of axis = labels, not {given!r}")
     rules: list[dict[str, list[str]]] = []
-    for table in cast(list[Table], found):
+    for table in cast(list[Table], given):
         rule: dict[str, list[str]] = {}
-        for axis, given in table.items():
+        for axis, chosen in table.items():
             if axis not in axes:
                 near = did_you_mean(axis, axes)
                 raise UserError(f"{path}: [[exclude]] names axis {axis!r}{near}")
-            labels = cast(list[Any], given if isinstance(given, list) else [given])
+            labels = cast(list[Any], chosen if isinstance(chosen, list) else [chosen])
             known = [value.label for value in axes[axis]]
             for label in labels:
                 if label not in known:

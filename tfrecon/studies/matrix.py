@@ -20,15 +20,12 @@ from tfrecon.base.config import (
 )
 from tfrecon.base.errors import UserError, did_you_mean
 from tfrecon.base.registry import Spec, check
-from tfrecon.reports.score_table import HOLE, MEASURES
+from tfrecon.metrics.measures import MEASURES
 from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, with_base
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
 OUTPUT = "output"
 """Folder of what each cell printed, beside the cells."""
-
-SAME_IMAGES = ("recipe", "root", "image_size", "damage", "resize", "val_size")
-"""Settings of [data] on which it depends which pixels a cell is tested on."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +57,13 @@ class Study:
         Raises UserError where none does."""
         if pattern is None:
             return list(self.cells)
-        found = [cell for cell in self.cells if fnmatch.fnmatchcase(cell.name, pattern)]
-        if not found:
+        matching = [cell for cell in self.cells if fnmatch.fnmatchcase(cell.name, pattern)]
+        if not matching:
             raise UserError(
                 f"no cell of study {self.name!r} matches {pattern!r}; --list shows their names, "
                 f"e.g. {self.cells[0].name!r}"
             )
-        return found
+        return matching
 
     def labels(self) -> dict[str, Mapping[str, str]]:
         """Labels by axis of each group of cells that differ in their seed only."""
@@ -97,15 +94,24 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
         labels = {axis: value.label for axis, value in zip(axes, chosen, strict=True)}
         if any(all(labels[axis] in names for axis, names in rule.items()) for rule in exclude):
             continue
-        own = base
+        settings = base
         for tables_of_value in (*(value.tables for value in chosen), over or {}):
-            own = with_settings(own, tables_of_value)
+            settings = with_settings(settings, tables_of_value)
         group = "-".join(labels.values())
         if seeds is None:
-            cells.append(Cell(group, group, labels, own))
+            cells.append(Cell(group, group, labels, settings))
         for seed in seeds or []:
-            seeded = merged(own, {"fit": {"seed": seed}})
+            seeded = merged(settings, {"fit": {"seed": seed}})
             cells.append(Cell(f"{group}-seed{seed}", group, labels, seeded))
+    _check_different(cells, path)
+    return Study(
+        path.stem, str(tables.get("title", path.stem)), tables.get("metric"),
+        {axis: [value.label for value in values] for axis, values in axes.items()}, cells,
+    )  # fmt: skip
+
+
+def _check_different(cells: Sequence[Cell], path: Path) -> None:
+    """Raises UserError for no cell at all, and for cells that share a name or all settings."""
     if not cells:
         raise UserError(f"{path}: every cell is excluded; remove a rule of [[exclude]]")
     names = [cell.name for cell in cells]
@@ -115,18 +121,14 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
             raise UserError(f"{path}: {count} cells are called {name!r}; rename a label")
         if name == OUTPUT:
             raise UserError(f"{path}: no cell can be called {OUTPUT!r}; rename a label")
-    known: dict[str, str] = {}
+    by_settings: dict[str, str] = {}
     for cell in cells:
-        same = known.setdefault(repr(config(cell, path).to_dict()), cell.name)
+        same = by_settings.setdefault(repr(config(cell, path).to_dict()), cell.name)
         if same != cell.name:
             raise UserError(
-                f"{path}: cells {same!r} and {cell.name!r} have the same settings; take the one "
-                "out, or the --set that makes them equal"
+                f"{path}: cells {same!r} and {cell.name!r} have the same settings; take one of "
+                "them out, or the --set that makes them equal"
             )
-    return Study(
-        path.stem, str(tables.get("title", path.stem)), tables.get("metric"),
-        {axis: [value.label for value in values] for axis, values in axes.items()}, cells,
-    )  # fmt: skip
 
 
 def config(cell: Cell, path: str | Path) -> Config:
@@ -158,30 +160,30 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
             recipes.find(whole.data.recipe.name)
             tested[cell.name] = whole
             places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
-    _check_same_images([*tested.items()])
+    _check_same_images(tested)
     for cell, whole in places.values():
         with _naming(cell):
             root = Path(whole.data.root) if whole.data.root else None
             recipes.samples(whole.data.recipe, root, "train")
 
 
-def _check_same_images(tested: Sequence[tuple[str, Config]]) -> None:
-    first, data = tested[0][0], tested[0][1].data
-    for name, whole in tested[1:]:
-        for key in SAME_IMAGES:
-            then, now = getattr(data, key), getattr(whole.data, key)
-            if key == "val_size":  # what it is where it is not given
-                then, now = then or data.image_size, now or whole.data.image_size
-            if then != now:
-                raise UserError(
-                    f"cells {first!r} and {name!r} would be tested on different images: data.{key} "
-                    f"is {then!r} and {now!r}; give all cells the same"
-                )
+def _check_same_images(tested: Mapping[str, Config]) -> None:
+    from tfrecon.reports.run_facts import SETTINGS, first_difference, image_settings
+
+    settings = {name: image_settings(whole.data) for name, whole in tested.items()}
+    first = next(iter(settings))
+    for name in settings:
+        differing = first_difference(settings[first], settings[name], SETTINGS)
+        if differing:
+            key, then, now = differing
+            raise UserError(
+                f"cells {first!r} and {name!r} would be tested on different images: data.{key} "
+                f"is {then!r} and {now!r}; give all cells the same"
+            )
 
 
 def _check_metric(path: Path, metric: object) -> None:
-    ranking = [name for name, measure in MEASURES.items() if measure.higher_is_better is not None]
-    known = [*ranking, *(HOLE + name for name in ranking)]
+    known = [column for column, measure in MEASURES.items() if measure.can_rank]
     if metric is not None and metric not in known:
         raise UserError(
             f"{path}: metric must be one that can rank, not {metric!r}"

@@ -14,13 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
-from tfrecon.reports import tables
-from tfrecon.reports.comparison import Scored, default_metric, mean
-from tfrecon.reports.reading import REPORT, has_report, read_report
+from tfrecon.metrics.measures import MEASURES, main_column
+from tfrecon.reports import scores
+from tfrecon.reports.comparison import REPORT, Scored, has_report, read_report
 from tfrecon.studies.matrix import OUTPUT, Cell
 from tfrecon.training.run import STATE, check_same_settings, open_run
 
@@ -59,10 +57,10 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     if not (path / STATE).is_file():
         return None
     run = open_run(path)
-    theirs = run.config.to_dict()
-    known = {section: {key: theirs[section][key] for key in keys}
-             for section, keys in INDIFFERENT.items()}  # fmt: skip
-    check_same_settings(merged(cell.tables, known), run, REMEDY)
+    recorded = run.config.to_dict()
+    kept = {section: {key: recorded[section][key] for key in keys}
+            for section, keys in INDIFFERENT.items()}  # fmt: skip
+    check_same_settings(merged(cell.tables, kept), run, REMEDY)
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 
@@ -70,7 +68,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
     """Trains those of the cells that have no result, `jobs` at a time, the cores divided between
     them; returns why cells failed, by name.
 
-    A cell that was stopped goes on where it was. One that dies of anything but a mistake in its
+    A cell that was stopped goes on where it was. A cell that dies of anything but a mistake in its
     settings or data is tried a second time. Raises UserError for more jobs than cores and while
     another process trains the same study.
     """
@@ -79,15 +77,8 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
         raise UserError(f"--jobs must lie between 1 and {len(cores)}, the cores here, not {jobs}")
     free = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
     failed: dict[str, str] = {}
-    waiting: list[Cell] = []
     with _locked(folder):
-        for cell in cells:
-            try:
-                if result(cell, folder) is None:
-                    waiting.append(cell)
-            except UserError as error:
-                failed[cell.name] = str(error)
-                print(f"{cell.name}: {error}", file=sys.stderr)
+        waiting = _unfinished(cells, folder, failed)
         done, total = len(cells) - len(waiting) - len(failed), len(cells)
         if done:
             print(f"{done} of {total} cells are finished already")
@@ -99,29 +90,42 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
                     running.append(_start(waiting.pop(0), folder, free.pop(0)))
                     print(f"{running[-1].cell.name}: begun", flush=True)
                 time.sleep(POLL_SECONDS)
-                for one in [one for one in running if one.process.poll() is not None]:
-                    running.remove(one)
-                    free.append(one.cores)
-                    _close(one)
-                    name, reason = one.cell.name, _failure(one, folder)
-                    minutes = (time.monotonic() - one.started) / 60
-                    if reason and one.process.returncode != USER_MISTAKE and name not in again:
+                for ended in [job for job in running if job.process.poll() is not None]:
+                    running.remove(ended)
+                    free.append(ended.cores)
+                    _close(ended)
+                    name, reason = ended.cell.name, _failure(ended, folder)
+                    if reason and ended.process.returncode != USER_MISTAKE and name not in again:
                         again.add(name)
-                        waiting.append(one.cell)
+                        waiting.append(ended.cell)
                         print(f"{name}: {reason}; will be tried again", file=sys.stderr)
                     elif reason:
                         failed[name] = reason
                         print(f"{name}: failed: {reason}", file=sys.stderr)
                     else:
                         done += 1
-                        said = f"{_score(one.cell, folder)}, {minutes:.1f} min"
+                        minutes = (time.monotonic() - ended.started) / 60
+                        said = f"{_score(ended.cell, folder)}, {minutes:.1f} min"
                         print(f"{name}: {said} [{done}/{total}]", flush=True)
         finally:
-            for one in running:
-                one.process.kill()
-                one.process.wait()
-                _close(one)
+            for job in running:
+                job.process.kill()
+                job.process.wait()
+                _close(job)
     return failed
+
+
+def _unfinished(cells: Sequence[Cell], folder: Path, failed: dict[str, str]) -> list[Cell]:
+    """The cells without a result; puts those that can have none into `failed`, and says why."""
+    waiting: list[Cell] = []
+    for cell in cells:
+        try:
+            if result(cell, folder) is None:
+                waiting.append(cell)
+        except UserError as error:
+            failed[cell.name] = str(error)
+            print(f"{cell.name}: {error}", file=sys.stderr)
+    return waiting
 
 
 def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
@@ -144,17 +148,16 @@ def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
     return _Running(cell, process, cores, time.monotonic(), log, said_before)
 
 
-def _close(one: _Running) -> None:
-    if one.process.stdin:
+def _close(job: _Running) -> None:
+    if job.process.stdin:
         with contextlib.suppress(BrokenPipeError):
-            one.process.stdin.close()
+            job.process.stdin.close()
 
 
-def _failure(one: _Running, folder: Path) -> str | None:
-    """Why a process that has ended has no result; None where it has one."""
-    code = one.process.returncode
-    log = one.log
-    said = log.read_bytes()[one.said_before :].decode(errors="replace")
+def _failure(job: _Running, folder: Path) -> str | None:
+    """Why a process that has ended has no result; None where it has a result."""
+    code, log = job.process.returncode, job.log
+    said = log.read_bytes()[job.said_before :].decode(errors="replace")
     lines = [line for line in said.splitlines() if line.strip()]
     if code < 0:
         name = signal.Signals(-code).name
@@ -165,7 +168,7 @@ def _failure(one: _Running, folder: Path) -> str | None:
         last = errors[-1].removeprefix("error: ") if errors else (lines or ["no output"])[-1]
         return f"{' '.join(last.split())} (see {log})"
     try:
-        return None if result(one.cell, folder) else f"ended without a report; see {log}"
+        return None if result(job.cell, folder) else f"ended without a report; see {log}"
     except UserError as error:
         return str(error)
 
@@ -174,9 +177,10 @@ def _score(cell: Cell, folder: Path) -> str:
     scored = result(cell, folder)
     if scored is None:
         return "no result"
-    column = default_metric(scored.scores)
-    values = np.array(list(scored.scores[column].values()))
-    return f"{tables.label(column)} {tables.number(column, mean(values))}"
+    values = scores.arrays(scored.own_scores)
+    measure = MEASURES[main_column(column for _, column in values)]
+    mean = scores.mean(values[scored.method, measure.column])
+    return f"{measure.region_label} {measure.number(mean)}"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a study's cells have found: its comparison, written beside them."""
+"""The report on a study: its finished cells compared, and a cell evaluated once more."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.base.system import set_threads
-from tfrecon.reports.comparison import Comparison, Scored, compare
-from tfrecon.reports.reading import read_report
-from tfrecon.reports.report import data_config, evaluate_runs
-from tfrecon.reports.writing import write as write_comparison
+from tfrecon.reports import page
+from tfrecon.reports.comparison import Comparison, Scored, compare, read_report
+from tfrecon.reports.evaluation import data_config, evaluate_runs
+from tfrecon.reports.sentences import missing
+from tfrecon.reports.verdicts import ending
 from tfrecon.studies.matrix import Study
 from tfrecon.studies.runner import result
 
@@ -30,34 +31,47 @@ def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison
     Raises UserError where no cell is finished and where cells were evaluated on different images.
     """
     groups: dict[str, list[Scored]] = {}
-    missing: dict[str, str] = {}
+    without: dict[str, str] = {}
     for cell in study.cells:
         try:
             scored = result(cell, folder)
         except UserError as error:
-            missing[cell.name] = str(error)
+            without[cell.name] = str(error)
             continue
         if scored:
             groups.setdefault(cell.group, []).append(scored)
         else:
-            missing[cell.name] = failed.get(cell.name, UNFINISHED)
+            without[cell.name] = failed.get(cell.name, UNFINISHED)
     if not groups:
-        known = [f"{name}: {why}" for name, why in missing.items() if why != UNFINISHED]
+        known = [f"{name}: {why}" for name, why in without.items() if why != UNFINISHED]
         raise UserError(
             f"no cell of study {study.name!r} has a result in {str(folder)!r}, so there is nothing "
             "to report; " + (known[0] if known else "run it without --report-only")
         )
     return compare(
         study.title, groups, metric=study.metric, axes=study.axes, labels=study.labels(),
-        missing=missing,
+        missing=without,
     )  # fmt: skip
 
 
-def write(study: Study, folder: Path, failed: Mapping[str, str]) -> list[str]:
-    """Writes the report on a study into its folder and returns the summary's sentences."""
+def write(study: Study, folder: Path, failed: Mapping[str, str]) -> str:
+    """Writes the report on a study into its folder and returns the screen that tells of it."""
     comparison = collect(study, folder, failed)
-    run = comparison.results[0].runs[0]
-    return write_comparison(comparison, folder, data_config(run, None, None), "test")
+    config = data_config(comparison.results[0].runs[0], None, None)
+    return told(comparison, page.write(comparison, folder, config, "test")[0], folder)
+
+
+def told(comparison: Comparison, winner: str, folder: Path) -> str:
+    """The screen on a comparison whose report lies in `folder`; `winner` is its first sentence."""
+    best = comparison.results[0]
+    where = [
+        f"all tests, costs and pictures: {folder / 'report.html'}",
+        "the same tables lie beside it as CSV and Markdown",
+    ]
+    return ending(
+        comparison.scores, comparison.summary, [best.name], best.baselines, comparison.metric,
+        where, before=[winner], after=missing(comparison),
+    )  # fmt: skip
 
 
 def verify(study: Study, folder: Path, name: str) -> str:
@@ -80,25 +94,27 @@ def verify(study: Study, folder: Path, name: str) -> str:
             f"cell {name!r} cannot be verified: its test images have changed since its evaluation "
             f"(fingerprint {before.facts['data']} then, {after.facts['data']} now)"
         )
-    worst, where = 0.0, "no score"
-    for column, values in before.scores.items():
-        if column not in after.scores:
-            raise UserError(
-                f"cell {name!r} cannot be verified: {column} can no longer be computed here; put "
-                "the weights that it needs into $TFRECON_WEIGHTS"
-            )
-        size = float(np.nanmean(np.abs(list(values.values())))) or 1.0
-        for id, then in values.items():
-            now = after.scores[column][id]
-            if math.isnan(then) and math.isnan(now):
-                continue
-            difference = abs(now - then) / size
-            if not difference <= worst:
-                worst, where = difference, f"{column} of {id!r}: {then:.7g} then, {now:.7g} now"
-    if not worst <= TOLERANCE:
+    keys, then, now = ["region", "metric", "image"], pl.col("value"), pl.col("now")
+    again = after.own_scores.select(*keys, now="value")
+    both = before.own_scores.join(again, on=keys, how="left", maintain_order="left")
+    gone = both.filter(now.is_null())["metric"].to_list()
+    if gone:
         raise UserError(
-            f"cell {name!r} does not repeat: {where}; code and machine of both evaluations are in "
+            f"cell {name!r} cannot be verified: {gone[0]} can no longer be computed here; put the "
+            "weights that it needs into $TFRECON_WEIGHTS"
+        )
+    size = then.abs().fill_nan(None).mean().over("region", "metric").replace(0, 1)
+    off = pl.when(then.is_nan() & now.is_nan()).then(0).otherwise((now - then).abs() / size)
+    worst = (
+        both.with_columns(off=off.fill_nan(math.inf).fill_null(math.inf))
+        .sort("off")
+        .row(-1, named=True)
+    )
+    if worst["off"] > TOLERANCE:
+        raise UserError(
+            f"cell {name!r} does not repeat: {worst['metric']} of {worst['image']!r} on the "
+            f"{worst['region']}: {worst['value']:.7g} then, {worst['now']:.7g} now; code and "
+            f"machine of both evaluations are in "
             f"{str(before.run.path / 'report' / 'evaluation.json')!r}"
         )
-    count = sum(len(values) for values in before.scores.values())
-    return f"{name}: all {count} scores repeat, within {worst:.1e}"
+    return f"{name}: all {len(both)} scores repeat, within {worst['off']:.1e}"

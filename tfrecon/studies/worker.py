@@ -30,7 +30,7 @@ def _body(arguments: argparse.Namespace) -> None:
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     start_tensorflow()
     from tfrecon.base.system import set_threads
-    from tfrecon.reports.report import evaluate_runs
+    from tfrecon.reports.evaluation import evaluate_runs
     from tfrecon.training import loop
     from tfrecon.training.run import STATE, complete, open_run
 
@@ -39,15 +39,16 @@ def _body(arguments: argparse.Namespace) -> None:
     set_threads(recorded.facts if recorded else None)
     # That a run's settings are still the cell's has been seen before it is begun (runner.result).
     config = recorded.config if recorded else complete(tables)
-    print(evaluate_runs([loop.train(config, path, resume=bool(recorded))]).text)
+    report = evaluate_runs([loop.train(config, path, resume=bool(recorded))])
+    print(report.screen([f"report: {report.path}"]))
 
 
 def _line() -> bytes:
     """The first line of standard input, byte by byte: nothing after it may be taken."""
-    found = b""
+    line = b""
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
-        found += byte
-    return found
+        line += byte
+    return line
 
 
 def _end_with_the_study() -> None:

@@ -58,7 +58,7 @@ def _losses() -> Iterable[str]:
 
 
 def _metrics() -> Iterable[str]:
-    from tfrecon.metrics import METRICS
+    from tfrecon.metrics.logged import METRICS
     from tfrecon.metrics.lpips import available
 
     here = "which are here" if available("alex") else "not in $TFRECON_WEIGHTS or the cache now"

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError, unknown
-from tfrecon.metrics import keras_metric
+from tfrecon.metrics.logged import keras_metric
 from tfrecon.models import build_model
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import Data, training_batches, validation_batches

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base import files
+import polars as pl
+
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
+from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import baselines as classical
-from tfrecon.reports import contenders, costs, gallery, scoring
-from tfrecon.reports import run_facts as facts
-from tfrecon.reports import score_table as table
+from tfrecon.reports import contenders, pictures, run_facts, scores, scoring, summaries
+from tfrecon.reports.scores import Summary
+from tfrecon.reports.verdicts import ending, verdicts
 from tfrecon.training.run import Run
 
 FILES = (
-    "per_image.csv", "summary.txt", "summary.md", "summary.csv", facts.FILE,
+    "per_image.csv", "summary.txt", "summary.md", "summary.csv", run_facts.FILE,
     "best.png", "median.png", "worst.png",
 )  # fmt: skip
 """What every report holds."""
@@ -35,17 +35,49 @@ BORDER_NOTE = (
     f"The damaged files are JPEG: the {classical.BIHARMONIC} also leaves out the "
     f"{classical.JPEG_BORDER_PX} pixels around each hole, where JPEG rings."
 )
+NO_LPIPS = (
+    "LPIPS is left out: its weights are not in $TFRECON_WEIGHTS or the cache, or the images are "
+    "too small for it."
+)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report lies, its text as printed, the numbers behind it, and what was written."""
+    """Where the report lies, the numbers behind it, and the `files` that were written.
+
+    `names` are the rows of the runs, `untrained` those of the methods without training.
+    """
 
     path: Path
-    text: str
-    summary: table.Summary
+    scores: pl.DataFrame
+    summary: Summary
     verdicts: list[str]
     files: list[str]
+    names: list[str]
+    untrained: list[str]
+
+    @property
+    def measure(self) -> Measure:
+        """The metric that matters most: PSNR, of the holes where there are any."""
+        return MEASURES[main_column(column for _, column in self.summary)]
+
+    @property
+    def text(self) -> str:
+        """All of the report as text, of at most 80 columns."""
+        return (self.path / "summary.txt").read_text(encoding="utf-8").rstrip("\n")
+
+    def by_image(self, method: str) -> dict[str, float]:
+        """A method's scores in `measure` by the images' ids."""
+        values = scores.arrays(self.scores)[method, self.measure.column].tolist()
+        return dict(zip(scores.images_of(self.scores), values, strict=True))
+
+    def screen(self, where: Sequence[str], first: Sequence[str] = ()) -> str:
+        """What a verb prints: the sentences of `first`, the best run against the methods without
+        training, the metrics that matter, and `where` the report lies."""
+        column = self.measure.column
+        return ending(
+            self.scores, self.summary, self.names, self.untrained, column, where, before=first
+        )
 
 
 def evaluate_runs(
@@ -84,18 +116,18 @@ def evaluate_runs(
     Raises UserError for runs of different data or image sizes, a split without truth, data without
     the masks that a model needs, and unreadable images unless `skip_unreadable`.
     """
-    first, names = runs[0], contenders.row_names(runs)
+    names = contenders.row_names(runs)
     config = _common_config(runs, data, root)
-    name = report_name(first, split, config, options, limit)
-    own_folder = first.path / name if len(runs) == 1 else _comparison_folder(runs, name)
-    folder = folder or own_folder
+    name = report_name(runs[0], split, config, options, limit)
+    if folder is None:
+        folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
     samples = check.readable(_samples(runs, config, split)[:limit], skip_unreadable)
     masked = pipeline.has_mask(samples, config)
     models = [run.load_model(options) for run in runs]
     trained: contenders.Contenders = {}
-    for run, own_name, model in zip(runs, names, models, strict=True):
+    for run, row, model in zip(runs, names, models, strict=True):
         trained |= contenders.of_run(
-            run, own_name, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
+            run, row, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
             tile=tile,
         )  # fmt: skip
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
@@ -104,41 +136,47 @@ def evaluate_runs(
         untrained = contenders.of_reductions(models[0].tap_stride)
     elif baselines:
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
-    found = scoring.score(
+    frame, paid = scoring.score(
         samples, config, {**trained, **untrained}, masked=masked, batch_size=batch_size,
         path=folder / "per_image.csv",
     )  # fmt: skip
-    cells = table.summarise(found.rows, found.columns)
+    summary = scores.summarise(frame)
+    report = Report(
+        folder, frame, summary, verdicts(summary, paid, names, list(untrained)), [*FILES], names,
+        list(untrained),
+    )  # fmt: skip
     about = [
-        f"{_run_names(runs)}: {', '.join(names)} on {config.recipe.name}, split {split!r}, "
-        f"{len(samples)} images of {config.image_size}×{config.image_size}"
+        f"run{'s' * (len(runs) > 1)} {', '.join(str(run.path) for run in runs)}: "
+        f"{', '.join(names)} on {config.recipe.name}, split {split!r}, {len(samples)} images of "
+        f"{config.image_size}×{config.image_size}",
+        *dict.fromkeys(line for run in runs for line in run.facts.get("findings", [])),
     ]
-    about += dict.fromkeys(line for run in runs for line in run.facts.get("findings", []))
     if classical.BIHARMONIC in untrained and jpeg:
         about.append(BORDER_NOTE)
     if options:
         about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
-    if "lpips_alex" not in found.columns:
-        about.append(table.NO_LPIPS)
-    verdicts = _verdicts(cells, found.costs, names, list(untrained))
-    text = _write_summaries(folder, cells, found.costs, about, verdicts)
-    ranked = _ranked(found.rows, names[0], table.psnr_column(cells))
-    shown = {name: trained[name].apply for name in names}
-    what = "hole PSNR" if masked else "PSNR"
-    gallery.write_grids(folder, samples, config, shown, what, ranked)
-    files = [*FILES]
+    if "lpips_alex" not in scores.columns_of(frame):
+        about.append(NO_LPIPS)
+    summaries.write(report.path, summary, paid, about, report.verdicts)
+    restore = {name: trained[name].apply for name in names}
+    pictures.write_grids(
+        folder, samples, config, restore, report.measure, report.by_image(names[0])
+    )
     if pairs:
-        files.append("pairs/")
-        gallery.write_pairs(folder / "pairs", samples, config, shown[names[0]], pairs)
+        report.files.append("pairs/")
+        pictures.write_pairs(folder / "pairs", samples, config, restore[names[0]], pairs)
     if models[0].extractor and len(runs) == 1:
-        files.append("features.png")
+        report.files.append("features.png")
         maps = models[0].extractor.maps
-        gallery.write_features(folder / "features.png", samples, config, maps)
+        pictures.write_features(folder / "features.png", samples, config, maps)
     # Last: a report that has it is whole.
-    of_runs = {n: facts.run_facts(*one) for n, *one in zip(names, runs, models, strict=True)}
-    about_all = facts.facts(split, config, samples, options, list(untrained))
-    facts.write(folder, about_all, of_runs)
-    return Report(folder, text, cells, verdicts, files)
+    of_runs = {
+        name: run_facts.run_facts(run, model)
+        for name, run, model in zip(names, runs, models, strict=True)
+    }
+    about_all = run_facts.facts(split, config, samples, options, list(untrained))
+    run_facts.write(folder, about_all, of_runs)
+    return report
 
 
 def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | None) -> DataConfig:
@@ -146,17 +184,19 @@ def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | Non
 
     Raises UserError where the runs' own differ in what decides the images."""
     configs = [data_config(run, data, root) for run in runs]
+    first = run_facts.image_settings(configs[0])
+    # Photos in another folder may be damaged differently.
+    free = ("damage",) if data is None and root is not None else ()
+    names = [name for name in run_facts.SETTINGS if name not in free]
     for run, config in zip(runs, configs, strict=True):
-        for key in ("recipe", "root", "damage", "image_size", "val_size", "resize"):
-            own, first = (getattr(c, key) for c in (config, configs[0]))
-            if key == "val_size":  # what it is where it is not given
-                own, first = own or config.image_size, first or configs[0].image_size
-            if own != first and not (key == "damage" and data is None and root is not None):
-                raise UserError(
-                    f"run {run.name!r} has data.{key} = {own!r} and {runs[0].name!r} has "
-                    f"{first!r}: their scores are of different images; evaluate them apart, or "
-                    "name one data set with --data and --root"
-                )
+        differing = run_facts.first_difference(run_facts.image_settings(config), first, names)
+        if differing:
+            key, value, expected = differing
+            raise UserError(
+                f"run {run.name!r} has data.{key} = {value!r} and {runs[0].name!r} has "
+                f"{expected!r}: their scores are of different images; evaluate them apart, or "
+                "name one data set with --data and --root"
+            )
     return configs[0]
 
 
@@ -165,34 +205,6 @@ def _comparison_folder(runs: Sequence[Run], report: str) -> Path:
     names = [run.name for run in runs]
     shown = names if len(names) < 6 else [*names[:5], f"and_{len(names) - 5}_more"]
     return runs[0].path.parent / ("compare-" + "-".join(shown) + report.removeprefix("report"))
-
-
-def _run_names(runs: Sequence[Run]) -> str:
-    return ("run " if len(runs) == 1 else "runs ") + ", ".join(str(run.path) for run in runs)
-
-
-def _verdicts(
-    cells: table.Summary, paid: costs.Costs, names: Sequence[str], untrained: Sequence[str]
-) -> list[str]:
-    """Plain sentences: each run against what needs no training, the order of the runs, what
-    ensembles and averages gain, and what bounds a diffusion."""
-    found = [line for name in names for line in table.verdicts(cells, name, untrained)]
-    if len(names) > 1:
-        found.append(costs.ranking(cells, names))
-    for name in names:
-        for way in (contenders.ENSEMBLE, contenders.TILES):
-            if name + way in paid:
-                found.append(costs.gain_for_time(cells, paid, name, name + way))
-        if name + contenders.RAW in paid:
-            last = name + contenders.LAST
-            averaged = last if last in paid else name
-            found.append(costs.average_gain(cells, name + contenders.RAW, averaged))
-        samples = [other for other in paid if other.startswith(name + contenders.DRAW)]
-        if samples:
-            found.append(costs.spread(cells, name, samples))
-        if name + contenders.BOUND in paid:
-            found.append(costs.bound(cells, name + contenders.BOUND))
-    return found
 
 
 def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConfig:
@@ -241,38 +253,3 @@ def _samples(runs: Sequence[Run], config: DataConfig, split: str) -> list[Sample
                 "choose data with masks"
             )
     return samples
-
-
-def _write_summaries(
-    folder: Path, cells: table.Summary, paid: costs.Costs, about: Sequence[str],
-    verdicts: Sequence[str],
-) -> str:  # fmt: skip
-    """Writes the three summaries and returns the one for the terminal."""
-
-    def wrapped(lines: Sequence[str]) -> str:
-        return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
-
-    def bullets(lines: Sequence[str]) -> str:
-        return "\n".join(f"- {line}" for line in lines)
-
-    notes = [*table.notes(cells), *costs.notes(paid)]
-    parts = (
-        wrapped(about), table.summary_text(cells), costs.text(paid), wrapped(verdicts),
-        wrapped(notes),
-    )  # fmt: skip
-    text = "\n\n".join(part for part in parts if part)
-    markdown = table.summary_markdown(cells, *costs.cells(paid))
-    parts = (bullets(about), markdown, bullets(verdicts), bullets(notes))
-    markdown = "\n\n".join(part for part in parts if part)
-    numbers = table.summary_csv(cells) + costs.csv_lines(paid)
-    for ending, content in {"txt": f"{text}\n", "md": f"{markdown}\n", "csv": numbers}.items():
-        with files.replacing(folder / f"summary.{ending}") as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    return text
-
-
-def _ranked(rows: Sequence[table.Row], name: str, column: str) -> dict[str, float]:
-    """A column of a method's images by id, best first, without those that have no score."""
-    scores = {row.id: row.values[column] for row in rows if row.method == name}
-    known = {id: score for id, score in scores.items() if not math.isnan(score)} or scores
-    return dict(sorted(known.items(), key=lambda pair: -pair[1]))

@@ -1,0 +1,145 @@
+"""What is known of each metric: label, unit, which way is better, how numbers are written, region.
+
+Nothing here computes a score, and nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+HOLE = "hole_"
+"""Prefix of the columns whose metric looks at the holes only."""
+
+EMPTY = "–"
+"""Stands for a number that is not there."""
+
+Region = Literal["image", "holes"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric on one region.
+
+    `metric` is its name, `title` its label without unit. `better` tells which values are better:
+    more, less, or those nearer to zero. `form` is a Python format specification.
+    """
+
+    metric: str
+    title: str
+    better: Literal["more", "less", "zero"]
+    form: str
+    unit: str = ""
+    region: Region = "image"
+
+    @property
+    def column(self) -> str:
+        """Its name in files: ``psnr``, ``hole_psnr``."""
+        return (HOLE if self.region == "holes" else "") + self.metric
+
+    @property
+    def label(self) -> str:
+        """Label with unit, without the region: ``PSNR (dB)``."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def region_label(self) -> str:
+        """Label with region and unit: ``Hole PSNR (dB)``."""
+        return ("Hole " if self.region == "holes" else "") + self.label
+
+    @property
+    def name(self) -> str:
+        """The measure in running text: ``Hole PSNR``."""
+        return ("Hole " if self.region == "holes" else "") + self.title
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better, as tables show it behind the label."""
+        return {"more": "↑", "less": "↓", "zero": "→ 0"}[self.better]
+
+    @property
+    def can_rank(self) -> bool:
+        """Whether of two values one is better, as it is not where zero is best."""
+        return self.better != "zero"
+
+    def gain(self, value: float) -> float:
+        """A value or a difference of two, turned so that more is better."""
+        return value if self.better == "more" else -value
+
+    def badness(self, value: float) -> float:
+        """A value turned so that less is better: infinite for NaN, the distance where 0 is best."""
+        if math.isnan(value):
+            return math.inf
+        return abs(value) if self.better == "zero" else -self.gain(value)
+
+    def number(self, value: float, signed: bool = False) -> str:
+        """The value as tables show it; `EMPTY` for NaN."""
+        if math.isnan(value):
+            return EMPTY
+        sign = "+" if signed and not self.form.startswith("+") else ""
+        return format(value, sign + self.form).replace("-", "−")
+
+    def interval(self, low: float, high: float, signed: bool = False) -> str:
+        """``[20.1, 20.3]``."""
+        return f"[{self.number(low, signed)}, {self.number(high, signed)}]"
+
+    def quantity(self, value: float, signed: bool = False) -> str:
+        """The value with its unit, for running text."""
+        return f"{self.number(value, signed)} {self.unit}".rstrip()
+
+
+def _measures(region: Region) -> list[Measure]:
+    both = [
+        Measure("mse", "MSE", "less", "#.3g", region=region),
+        Measure("mse255", "MSE 0–255", "less", ".1f", region=region),
+        Measure("nrmse", "NRMSE", "less", "#.3g", region=region),
+        Measure("mae", "MAE", "less", "#.3g", region=region),
+        Measure("psnr", "PSNR", "more", ".2f", "dB", region=region),
+        Measure("ssim", "SSIM 11×11", "more", ".4f", region=region),
+        Measure("ssim_uniform7", "SSIM 7×7", "more", ".4f", region=region),
+        Measure("lpips_alex", "LPIPS alex", "less", ".4f", region=region),
+        Measure("colour_shift", "Colour shift", "less", ".4f", region=region),
+        Measure("checkerboard", "Checkers", "zero", "+.2f", "dB", region=region),
+        Measure("seam", "Seam", "zero", "+.4f", region=region),
+    ]
+    elsewhere = {"image": ("seam",), "holes": ("mse255", "checkerboard")}[region]
+    return [measure for measure in both if measure.metric not in elsewhere]
+
+
+MEASURES = {measure.column: measure for measure in _measures("image") + _measures("holes")}
+"""By column, in the order in which tables show them."""
+
+NOTES = {
+    ("mse", "nrmse", "mae"): "MSE, NRMSE, MAE: errors of values in [0,1]; lower is better, 0 is a "
+    "perfect image. NRMSE is the error's norm over the target's. MSE 0–255: of values up to 255, "
+    "65025 times as much.",
+    ("psnr",): "PSNR: decibels for a data range of 1; higher is better, equal images count as 100.",
+    ("ssim", "ssim_uniform7"): "SSIM 11×11: Gaussian window, σ = 1.5 (Wang et al. 2004). SSIM 7×7: "
+    "uniform window, scikit-image's default. Higher is better, 1 is a perfect image.",
+    ("lpips_alex",): "LPIPS alex: learned distance on AlexNet (Zhang et al. 2018, version 0.1); "
+    "lower is better.",
+    ("colour_shift", "checkerboard"): "Colour shift: mean signed error of R, G and B, root mean "
+    "square; 0 is best. Checkers: energy of patterns of periods 2 and 4 over the target's; 0 is "
+    "best, positive a grid, negative lost detail.",
+    ("hole_seam",): "Seam: mean step across the borders of holes less the target's; 0 is best, "
+    "positive a visible edge.",
+}
+"""What a reader needs to know of some columns."""
+
+LEADING = ("psnr", "ssim", "lpips_alex")
+"""The metrics that matter most."""
+
+
+def main_column(columns: Iterable[str]) -> str:
+    """The column that ranks unless another is asked for: PSNR, of the holes where there are any."""
+    return "hole_psnr" if "hole_psnr" in columns else "psnr"
+
+
+def leading_columns(columns: Iterable[str], first: str) -> list[str]:
+    """`first` and the columns of `LEADING` on its region, as far as `columns` has them."""
+    prefix = HOLE if first.startswith(HOLE) else ""
+    wanted = dict.fromkeys([first, *(prefix + metric for metric in LEADING)])
+    present = set(columns)
+    return [column for column in wanted if column in present]

@@ -1,0 +1,196 @@
+"""Scores as one long frame, and their summary: mean, spread and a bootstrap interval.
+
+A frame has the columns `method`, `region` (``image`` or ``holes``), `metric`, `image` (the sample's
+id) and `value`. A missing value is NaN, and no average counts it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tfrecon.metrics.measures import HOLE, MEASURES, Measure
+
+RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
+
+Values = NDArray[np.float64]
+"""(N,): one value an image, NaN where it has none."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method and column over the `n` images that have a value.
+
+    `low` and `high` are the ends of the interval of the mean. `std` is that of the sample, NaN for
+    one image; all are NaN where no image has a value.
+    """
+
+    method: str
+    column: str
+    n: int
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    @property
+    def measure(self) -> Measure:
+        """What is known of the column."""
+        return MEASURES[self.column]
+
+    @property
+    def interval(self) -> str:
+        """``[20.1, 20.3]``."""
+        return self.measure.interval(self.low, self.high)
+
+
+Summary = dict[tuple[str, str], Cell]
+"""Cells by method and column, in the order of the scores."""
+
+
+def frame(method: str, ids: Sequence[str], values: Mapping[str, Iterable[float]]) -> pl.DataFrame:
+    """The scores of one method: `values` gives each column's values in the order of `ids`."""
+    wide = pl.DataFrame({"id": ids, **values})
+    return _long(wide.insert_column(1, pl.lit(method).alias("method")))
+
+
+def _long(wide: pl.DataFrame) -> pl.DataFrame:
+    """A frame of scores from the columns id, method and a column of values for each metric."""
+    column = pl.col("column")
+    in_holes = column.str.starts_with(HOLE)
+    return wide.unpivot(index=["id", "method"], variable_name="column").select(
+        pl.col("method"),
+        pl.when(in_holes).then(pl.lit("holes")).otherwise(pl.lit("image")).alias("region"),
+        column.str.strip_prefix(HOLE).alias("metric"),
+        pl.col("id").alias("image"),
+        pl.col("value").cast(pl.Float64),
+    )
+
+
+def arrays(scores: pl.DataFrame) -> dict[tuple[str, str], Values]:
+    """By method and column the values in the order of the frame."""
+    parts = scores.partition_by("method", "region", "metric", as_dict=True, maintain_order=True)
+    return {
+        (str(method), (HOLE if region == "holes" else "") + str(metric)): part["value"].to_numpy()
+        for (method, region, metric), part in parts.items()
+    }
+
+
+def of_method(scores: pl.DataFrame, method: str) -> pl.DataFrame:
+    """The rows of one method."""
+    return scores.filter(pl.col("method") == method)
+
+
+def columns_of(scores: pl.DataFrame) -> list[str]:
+    """Names of the columns in the order of the frame: ``psnr``, ``hole_psnr``."""
+    return list(dict.fromkeys(column for _, column in arrays(scores)))
+
+
+def images_of(scores: pl.DataFrame) -> list[str]:
+    """Ids in the order of the frame."""
+    return scores["image"].unique(maintain_order=True).to_list()
+
+
+def csv_text(lines: Iterable[Sequence[object]]) -> str:
+    """Lines of a CSV file; seven digits of each float, nothing for NaN and None."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(_field, line) for line in lines)
+    return text.getvalue()
+
+
+def _field(value: object) -> object:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else format(value, ".7g")
+    return value
+
+
+def read_scores(path: Path) -> pl.DataFrame:
+    """The frame of a ``per_image.csv``: ``id,method`` and a field for each column.
+
+    Raises OSError, ValueError, csv.Error or PolarsError for a file that is missing or damaged."""
+    with path.open(encoding="utf-8", newline="") as file:
+        head, *lines = csv.reader(file, strict=True)
+    if any(len(line) != len(head) for line in lines):
+        raise ValueError("a line is cut off")
+    fields = [[text or "nan" for text in line] for line in lines]
+    return _long(pl.DataFrame(fields, schema=head, orient="row"))
+
+
+def mean(values: Values) -> float:
+    """The mean of what is not NaN; NaN where all is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def summarise(scores: pl.DataFrame, seed: int = SEED) -> Summary:
+    """The cells of every method and column."""
+    by_method: dict[str, dict[str, Values]] = {}
+    for (method, column), values in arrays(scores).items():
+        by_method.setdefault(method, {})[column] = values
+    cells: Summary = {}
+    for method, by_column in by_method.items():
+        lows, highs = bootstrap(np.stack([*by_column.values()], axis=1), seed)
+        for (column, values), low, high in zip(by_column.items(), lows, highs, strict=True):
+            known = values[~np.isnan(values)]
+            std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+            cells[method, column] = Cell(
+                method, column, len(known), mean(values), std, float(low), float(high)
+            )
+    return cells
+
+
+def bootstrap(
+    values: Values, seed: int = SEED, resamples: int = RESAMPLES, level: float = LEVEL
+) -> tuple[Values, Values]:
+    """Percentile interval of the mean of each column (Efron 1979): lower and upper ends, (K,).
+
+    values: (N,K), NaN where missing. Images are drawn with replacement, all columns alike.
+    """
+    random = np.random.default_rng(seed)
+    count, width = values.shape
+    known = ~np.isnan(values)
+    # How often each image was drawn, times its value: no (resamples, N, K) array is needed.
+    stacked = np.concatenate([np.where(known, values, 0.0), known], axis=1)
+    sums = np.empty((resamples, 2 * width))
+    for index in range(resamples):
+        picked = cast(NDArray[np.int64], random.integers(count, size=count))
+        sums[index] = np.bincount(picked, minlength=count) @ stacked
+    weights = sums[:, width:]
+    means = np.where(weights > 0, sums[:, :width] / np.maximum(weights, 1), np.nan)
+    ends = np.full((2, width), np.nan)
+    for index in np.flatnonzero(known.any(axis=0)):
+        tail = (1 - level) / 2
+        ends[:, index] = np.nanquantile(means[:, index], (tail, 1 - tail))
+    return ends[0], ends[1]
+
+
+def methods_of(summary: Summary) -> list[str]:
+    """Names of the methods in the order of the scores."""
+    return list(dict.fromkeys(method for method, _ in summary))
+
+
+def regions_of(summary: Summary) -> list[tuple[str, list[str]]]:
+    """The title and the columns of each region that there is, holes first."""
+    regions: dict[str, list[str]] = {"Holes only": [], "Whole image": []}
+    for column in dict.fromkeys(column for _, column in summary):
+        regions["Holes only" if column.startswith(HOLE) else "Whole image"].append(column)
+    return [(title, columns) for title, columns in regions.items() if columns]
+
+
+def summary_csv(summary: Summary) -> str:
+    """One line a cell: method, region, metric, n, mean, std and the interval's ends."""
+    head = ("method", "region", "metric", "n", "mean", "std", "low95", "high95")
+    lines = [
+        (c.method, c.measure.region, c.measure.metric, c.n, c.mean, c.std, c.low, c.high)
+        for c in summary.values()
+    ]
+    return csv_text([head, *lines])
