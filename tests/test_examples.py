@@ -102,11 +102,6 @@ def test_own_parts(here):
     assert config.model.options["decoder"] == "own_parts.bare"
     assert config.fit.loss[1].name == "own_parts.EdgeLoss"
     assert config.data.damage.name == "own_parts.fog"
-
-
-@pytest.mark.skip(reason="evaluate --metric follows with the reports")
-def test_own_metric(here):
-    example("own_parts").main("run", size=32, steps=3, weights=None)
     assert (
         evaluate.main(["run", "--no-slow", "--limit", "2", "--metric", "own_parts.sharpness"]) == 0
     )
