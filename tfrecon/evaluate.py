@@ -58,6 +58,10 @@ def parser() -> Parser:
         "--set", action="append", default=[], metavar="model.KEY=VALUE",
         help="an option of the model that matters at inference, e.g. model.refine_steps=50",
     )  # fmt: skip
+    options.add_argument(
+        "--metric", action="append", default=[], metavar="PACKAGE.NAME",
+        help="a further metric: the dotted path of your own function (repeatable)",
+    )  # fmt: skip
     options.add_argument("--limit", type=positive, metavar="N", help="the first N images only")
     options.add_argument(
         "--pairs", type=positive, default=0, metavar="N",
@@ -82,7 +86,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size, slow=not arguments.no_slow, ensemble=arguments.ensemble,
         compare_ema=arguments.compare_ema, draws=arguments.draws, tile=arguments.tile,
         skip_unreadable=arguments.skip_unreadable, options=options, limit=arguments.limit,
-        pairs=arguments.pairs,
+        pairs=arguments.pairs, metrics=arguments.metric,
     )  # fmt: skip
     first: list[str] = []
     if len(runs) > 1:

@@ -108,7 +108,17 @@ def _measures(region: Region) -> list[Measure]:
     return [measure for measure in both if measure.metric not in elsewhere]
 
 
-MEASURES = {measure.column: measure for measure in _measures("image") + _measures("holes")}
+class _Measures(dict[str, Measure]):
+    def __missing__(self, column: str) -> Measure:
+        """Of a user's metric of which nothing is said: its name for a label, more is better."""
+        metric = column.removeprefix(HOLE)
+        region: Region = "holes" if column.startswith(HOLE) else "image"
+        return Measure(metric, metric.rpartition(".")[2], "more", "#.4g", region=region)
+
+
+MEASURES = _Measures(
+    {measure.column: measure for measure in _measures("image") + _measures("holes")}
+)
 """By column, in the order in which tables show them."""
 
 NOTES = {
@@ -138,8 +148,9 @@ def main_column(columns: Iterable[str]) -> str:
 
 
 def leading_columns(columns: Iterable[str], first: str) -> list[str]:
-    """`first` and the columns of `LEADING` on its region, as far as `columns` has them."""
-    prefix = HOLE if first.startswith(HOLE) else ""
-    wanted = dict.fromkeys([first, *(prefix + metric for metric in LEADING)])
-    present = set(columns)
-    return [column for column in wanted if column in present]
+    """`first`, the columns of `LEADING` and those of a user's own metrics, on the region of `first`
+    and as far as `columns` has them."""
+    prefix, columns = HOLE if first.startswith(HOLE) else "", list(columns)
+    asked_for = [name for name in columns if "." in name and name.startswith(HOLE) == bool(prefix)]
+    wanted = dict.fromkeys([first, *(prefix + metric for metric in LEADING), *asked_for])
+    return [column for column in wanted if column in columns]

@@ -97,6 +97,7 @@ def evaluate_runs(
     options: Mapping[str, Any] | None = None,
     limit: int | None = None,
     pairs: int = 0,
+    metrics: Sequence[str] = (),
     folder: Path | None = None,
 ) -> Report:
     """Scores runs and the baselines on a split, in one table, and writes the report.
@@ -108,7 +109,8 @@ def evaluate_runs(
     samples that a generative model makes (`draws`), and images put together from blended tiles of
     so many pixels (`tile`). `options` are put on top of the models', for those that matter at
     inference only; `limit` scores the first images only; so many `pairs` of the first run are
-    written as files of their own. A diffusion in latents has a row of its autoencoder's own. Images
+    written as files of their own; `metrics` are the dotted paths of a user's own. A diffusion in
+    latents has a row of its autoencoder's own. Images
     are streamed, none is kept. The folder is ``report`` inside the run's, or ``report-…`` named
     after what differs from the run's own test; that of several runs is ``compare-NAMES`` beside the
     first, unless `folder` names one.
@@ -138,7 +140,7 @@ def evaluate_runs(
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
     frame, paid = scoring.score(
         samples, config, {**trained, **untrained}, masked=masked, batch_size=batch_size,
-        path=folder / "per_image.csv",
+        path=folder / "per_image.csv", own_metrics=metrics,
     )  # fmt: skip
     summary = scores.summarise(frame)
     report = Report(

@@ -22,6 +22,7 @@ from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
 from tfrecon.metrics.lpips import metrics_at_hand
 from tfrecon.metrics.measures import MEASURES, Measure
+from tfrecon.metrics.users_metrics import users_metrics
 from tfrecon.reports import scores
 from tfrecon.reports.contenders import Contender, Contenders
 from tfrecon.reports.costs import Cost
@@ -56,12 +57,17 @@ class _Timed:
 
 def score(
     samples: Sequence[Sample], config: DataConfig, contenders: Contenders,
-    *, masked: bool, batch_size: int, path: Path,
+    *, masked: bool, batch_size: int, path: Path, own_metrics: Sequence[str] = (),
 ) -> tuple[pl.DataFrame, dict[str, Cost]]:  # fmt: skip
-    """The scores of the contenders on all samples, over holes too where there are masks, and what
-    each costs. Writes a line an image and method to `path` as they come; the file takes its name at
-    the end."""
-    metrics = {**metrics_at_hand(config.image_size), **ARTEFACTS}
+    """The scores of the contenders on all samples, and what each contender costs.
+
+    All metrics score the image and, where there are masks, the holes; `own_metrics` are the dotted
+    paths of a user's own. Writes a line an image and method to `path` as they come; the file takes
+    its name at the end.
+    """
+    metrics = {
+        **metrics_at_hand(config.image_size), **ARTEFACTS, **users_metrics(own_metrics),
+    }  # fmt: skip
     measures = [
         measure
         for measure in MEASURES.values()
