@@ -13,13 +13,15 @@ from pathlib import Path
 import polars as pl
 
 
-def main(run: str, metric: str = "psnr") -> None:
-    """Prints the mean of `metric` for each method, and the worst photos of the run."""
+def main(run: str, method: str = "pix2pix", metric: str = "psnr") -> None:
+    """Prints the mean of `metric` for each method, and on which photos `method` is worst.
+
+    The method of a run is its model's name.
+    """
     scores = pl.read_csv(Path(run) / "report/per_image.csv")
     means = scores.group_by("method").agg(pl.col(metric).mean(), pl.len().alias("images"))
     print(means.sort(metric, descending=True))
-    name = Path(run).resolve().name
-    print(scores.filter(pl.col("method") == name).sort(metric).select("id", metric).head(3))
+    print(scores.filter(pl.col("method") == method).sort(metric).select("id", metric).head(3))
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_own_callback(run):
 def test_scores(run, capsys):
     example("scores").main(str(run))
     said = capsys.readouterr().out
-    assert "damaged input" in said and "small" in said and "shape: (3, 2)" in said
+    assert "damaged input" in said and "pix2pix" in said and "shape: (3, 2)" in said
 
 
 def test_serving(run, here, capsys):
