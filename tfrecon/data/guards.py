@@ -227,9 +227,9 @@ def _shifts(
         for split in looked
     }  # fmt: skip
     warnings: list[str] = []
+    train = facts.pop("train")
     for split, other in facts.items():
-        train = facts["train"]
-        if split == "train" or not train or not other:
+        if not train or not other:
             continue
         between = f"the photos of 'train' and {split!r}"
         if not train["kinds"] & other["kinds"]:

@@ -257,7 +257,7 @@ def _order(
     counts = [len(source) for source in sources]
     if len(counts) == 1:
         return sample_order(counts[0], seed, position, training)
-    weights = [1.0, *(recipe.weight for recipe in extras(config))]
+    weights = [1.0, *(weight for _, _, weight in extras(config))]
     return mixed_order(counts, weights, seed, position)
 
 
