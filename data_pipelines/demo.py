@@ -41,10 +41,9 @@ def samples(root: Path | None, split: str) -> list[Sample]:
     crops: list[Sample] = []
     for name in PHOTOS[split]:
         path = folder / name
-        size = images.header(path)
         tops, lefts = (
             _starts(extent, TRAIN_GRID if split == "train" else math.ceil(extent / CROP))
-            for extent in (size.height, size.width)
+            for extent in images.size(path)
         )
         crops += [
             Sample(f"{path.stem}_{top}_{left}", target=path, region=(top, left, CROP, CROP))

@@ -180,10 +180,9 @@ def test_extras_are_read_like_losses():
         "model": "pix2pix",
         "data": {"extra": ["demo", {"name": "folder", "root": "p", "weight": 2, "inputs": "a"}]},
     }).data  # fmt: skip
-    [one, other] = extras(data)
-    assert (one.recipe, one.root, one.weight) == (Spec("demo"), None, 1.0)
-    assert (other.recipe, other.root) == (Spec("folder", {"inputs": "a"}), Path("p"))
-    assert other.weight == 2
+    assert extras(data) == [
+        (Spec("demo"), None, 1.0), (Spec("folder", {"inputs": "a"}), Path("p"), 2.0)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

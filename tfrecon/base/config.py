@@ -273,42 +273,35 @@ def _section_to_dict(section: Any) -> Table:
 
 
 def _check(config: Config) -> None:
+    """Raises UserError for settings that contradict each other."""
     data, fit = config.data, config.fit
     lengths = [key for key in LENGTHS if getattr(fit, key) is not None]
-    if len(lengths) > 1:
-        raise UserError(f"fit.{lengths[0]} and fit.{lengths[1]} exclude each other; keep one")
     crop = "image_size" if data.crop_size is None else "crop_size"
-    if data.load_size is not None and data.load_size < getattr(data, crop):
-        raise UserError(
-            f"data.load_size ({data.load_size}) must be at least data.{crop} "
-            f"({getattr(data, crop)}): training crops are cut from the larger one"
-        )
-    if data.val_size is not None and data.val_size < data.image_size:
-        raise UserError(
-            f"data.val_size ({data.val_size}) must be at least data.image_size "
-            f"({data.image_size}): validation crops are cut from the larger one"
-        )
-    if data.feature_cache_gib and (data.zoom < 1 or data.color_jitter):
-        raise UserError(
-            "data.feature_cache_gib keeps features of photos as they are; leave data.zoom at 1 and "
-            "data.color_jitter at 0"
-        )
-    if data.feature_cache_gib and data.load_size != getattr(data, crop):
-        raise UserError(
-            f"data.feature_cache_gib needs training without random crops; set data.load_size to "
-            f"data.{crop} ({getattr(data, crop)}), not {data.load_size}"
-        )
-    if data.feature_cache_gib and data.extra:
-        raise UserError(
-            "data.feature_cache_gib keeps the features of one recipe; set data.extra=[], or "
-            "data.feature_cache_gib=0"
-        )
-    if fit.schedule != "constant" and fit.reduce_on_plateau_patience:
-        raise UserError(
-            f"fit.schedule = {fit.schedule!r} and fit.reduce_on_plateau_patience exclude each "
-            "other: both would set the learning rate; keep one"
-        )
-    if not fit.monitor.startswith("val_"):
-        raise UserError(
-            f"fit.monitor must be a validation value such as 'val_psnr', not {fit.monitor!r}"
-        )
+    side, cached = getattr(data, crop), data.feature_cache_gib
+    twice = " and ".join(f"fit.{key}" for key in lengths[:2])
+    mistakes: list[tuple[Any, str]] = [
+        (len(lengths) > 1, f"{twice} exclude each other; keep one"),
+        (data.load_size is not None and data.load_size < side,
+         f"data.load_size ({data.load_size}) must be at least data.{crop} ({side}): training "
+         "crops are cut from the larger one"),
+        (data.val_size is not None and data.val_size < data.image_size,
+         f"data.val_size ({data.val_size}) must be at least data.image_size ({data.image_size}): "
+         "validation crops are cut from the larger one"),
+        (cached and (data.zoom < 1 or data.color_jitter),
+         "data.feature_cache_gib keeps features of photos as they are; leave data.zoom at 1 and "
+         "data.color_jitter at 0"),
+        (cached and data.load_size != side,
+         "data.feature_cache_gib needs training without random crops; set data.load_size to "
+         f"data.{crop} ({side}), not {data.load_size}"),
+        (cached and data.extra,
+         "data.feature_cache_gib keeps the features of one recipe; set data.extra=[], or "
+         "data.feature_cache_gib=0"),
+        (fit.schedule != "constant" and fit.reduce_on_plateau_patience,
+         f"fit.schedule = {fit.schedule!r} and fit.reduce_on_plateau_patience exclude each other: "
+         "both would set the learning rate; keep one"),
+        (not fit.monitor.startswith("val_"),
+         f"fit.monitor must be a validation value such as 'val_psnr', not {fit.monitor!r}"),
+    ]  # fmt: skip
+    for is_made, sentence in mistakes:
+        if is_made:
+            raise UserError(sentence)

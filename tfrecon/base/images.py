@@ -9,7 +9,6 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +25,12 @@ MAX_PIXELS = 100_000_000
 """A larger image is refused: a few kilobytes of PNG can claim gigapixels (decompression bomb)."""
 
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_UPRIGHT = {number: Image.Transpose[name] for number, name in enumerate((
+    "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE",
+    "ROTATE_90"), start=2)}  # fmt: skip
 """What undoes each EXIF orientation; 1 is upright, and other values mean nothing."""
 
 _opening = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Header:
-    """The size of an image in pixels after the EXIF rotation, as its file's header tells it."""
-
-    height: int
-    width: int
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -75,11 +60,12 @@ def resized(
     return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def header(path: str | os.PathLike[str]) -> Header:
-    """The size of an image file, from its first bytes. Raises UserError as `read` does."""
+def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of an image file after the EXIF rotation, from its first bytes. Raises
+    UserError as `read` does."""
     with _opened(path) as (picture, orientation):
         width, height = picture.size[::-1] if orientation in (5, 6, 7, 8) else picture.size
-        return Header(height, width)
+        return height, width
 
 
 def write(path: str | os.PathLike[str], image: np.ndarray[Any, Any]) -> None:

@@ -12,7 +12,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, Union, cast
 
@@ -42,11 +42,8 @@ class Between(Bound):
     def allows(self, value: Any) -> bool:
         """Whether the number, or each of a list, lies between the ends; NaN never does."""
         numbers = cast("list[float]", value if isinstance(value, list | tuple) else [value])
-        ends = [
-            end
-            for end, bracket in zip((self.low, self.high), self.ends, strict=True)
-            if bracket in "[]"
-        ]
+        sides = zip((self.low, self.high), self.ends, strict=True)
+        ends = [end for end, bracket in sides if bracket in "[]"]
         return all(self.low < number < self.high or number in ends for number in numbers)
 
     def __str__(self) -> str:
@@ -126,17 +123,14 @@ def entry(name: str, table: Mapping[str, Any], kind: str) -> Any:
 
 
 def check(
-    spec: Spec,
-    table: Mapping[str, Callable[..., Any]],
-    kind: str,
-    reserved: Mapping[str, Any] | None = None,
+    spec: Spec, table: Mapping[str, Any], kind: str, reserved: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The options as `build` gives them to the builder; raises what it raises for them."""
     return check_options(entry(spec.name, table, kind), spec, kind, reserved)
 
 
 def check_options(
-    builder: Callable[..., Any], spec: Spec, kind: str, reserved: Mapping[str, Any] | None = None
+    builder: Callable[..., Any], spec: Spec, kind: str, reserved: Iterable[str] = ()
 ) -> dict[str, Any]:
     """The options of `spec` as arguments of `builder`, the word ``none`` resolved by `or_absent`.
 
@@ -144,15 +138,15 @@ def check_options(
     `reserved`.
     """
     hints = typing.get_type_hints(builder, include_extras=True)
-    keywords = [
+    allowed = [
         name
         for name, parameter in inspect.signature(builder).parameters.items()
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and name not in reserved
     ]
-    allowed = [name for name in keywords if name not in (reserved or {})]
     options: dict[str, Any] = {}
     for key, value in spec.options.items():
-        if key in (reserved or {}):
+        if key in reserved:
             raise UserError(
                 f"{kind} {spec.name!r} takes {key!r} from elsewhere in the configuration; "
                 f"remove it from the options of {spec.name!r}"
@@ -189,11 +183,8 @@ def or_absent(value: object, hint: Any) -> Any:
     """
     if value != "none" or hint is Any or not _fits(None, hint):
         return value
-    branches = (hint, *typing.get_args(hint))
-    has_meaning = any(
-        typing.get_origin(branch) is Literal and _fits(value, branch) for branch in branches
-    )
-    return value if has_meaning else None
+    words = [b for b in (hint, *typing.get_args(hint)) if typing.get_origin(b) is Literal]
+    return value if any(_fits(value, branch) for branch in words) else None
 
 
 def check_type(what: str, value: object, hint: Any) -> None:
@@ -224,10 +215,8 @@ def _fits(value: object, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if origin in (list, tuple):
-        if not isinstance(value, list | tuple):
-            return False
-        items = cast("list[object] | tuple[object, ...]", value)
-        return all(_fits(item, arguments[0]) for item in items) if arguments else True
+        items = cast("list[object]", value)
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in items)
     return isinstance(value, origin or hint)
 
 
@@ -252,7 +241,7 @@ def _describe(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(_describe(argument) for argument in arguments)
     if origin in (list, tuple):
-        return f"a list of {_describe(arguments[0])}" if arguments else "a list"
+        return f"a list of {_describe(arguments[0])}"
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(
         hint, "nothing" if hint is type(None) else str(getattr(hint, "__name__", hint))
     )

@@ -26,15 +26,25 @@ def read_boxes(path: str | os.PathLike[str], size: int = 75) -> dict[str, tuple[
     lines = _lines(path)
     if not lines:
         raise UserError(f"{str(path)!r} is empty; its first line must be a header like {LAYOUT!r}")
-    _check_header(path, lines[0][1])
+    for number, row in lines:
+        if len(row) < 6:
+            raise UserError(
+                f"{str(path)!r}, line {number}: {len(row)} columns instead of {LAYOUT!r}; add the "
+                "missing columns"
+            )
+    if all(cell.lstrip("-").isdecimal() for cell in lines[0][1][2:6]):
+        raise UserError(
+            f"{str(path)!r} starts with a data row; add a header line such as {LAYOUT!r}"
+        )
     boxes: dict[str, tuple[Box, Box]] = {}
     line_of: dict[str, int] = {}
     for number, row in lines[1:]:
-        where = f"{str(path)!r}, line {number}"
-        if len(row) < 6:
-            raise UserError(f"{where}: {len(row)} columns instead of {LAYOUT!r}; add the missing")
-        name = row[1]
-        _check_name(name, where)
+        where, name = f"{str(path)!r}, line {number}", row[1]
+        if not name.strip(".") or not name.isprintable() or set(name) & set("/\\:"):
+            raise UserError(
+                f"{where}: {name!r} is not a plain file name; "
+                "write the name without folders, drive or '..'"
+            )
         if name in boxes:
             raise UserError(
                 f"{where}: {name!r} is also listed in line {line_of[name]}; remove one of them"
@@ -74,25 +84,6 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
             ]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{str(path)!r} is no UTF-8 CSV table ({error}); save it as one") from error
-
-
-def _check_header(path: Path, row: list[str]) -> None:
-    if len(row) < 6:
-        raise UserError(
-            f"{str(path)!r} has {len(row)} columns instead of {LAYOUT!r}; add the missing columns"
-        )
-    if all(cell.lstrip("-").isdecimal() for cell in row[2:6]):
-        raise UserError(
-            f"{str(path)!r} starts with a data row; add a header line such as {LAYOUT!r}"
-        )
-
-
-def _check_name(name: str, where: str) -> None:
-    if not name or name.strip(".") == "" or not name.isprintable() or set(name) & set("/\\:"):
-        raise UserError(
-            f"{where}: {name!r} is not a plain file name; "
-            "write the name without folders, drive or '..'"
-        )
 
 
 def _coordinate(text: str, where: str) -> int:

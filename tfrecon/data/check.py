@@ -32,7 +32,7 @@ def readable(
     samples and prints how many. Also raises UserError when input and target differ in size, and
     when a box or region reaches outside its file.
     """
-    sizes, reasons = _decode(samples, None, read or images.read)
+    sizes, reasons = _decode(samples, read or images.read)
     if reasons and not skip_unreadable:
         raise UserError(_listing(reasons))
     kept = [sample for sample in samples if not reasons.keys() & set(sample.files)]
@@ -48,17 +48,15 @@ def readable(
     return kept
 
 
-def unreadable(samples: Sequence[Sample], workers: int | None = None) -> list[tuple[Sample, str]]:
+def unreadable(samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
     """Samples of which a file does not decode, each with the reason; every file is read once."""
-    _, reasons = _decode(samples, workers, images.read)
+    _, reasons = _decode(samples, images.read)
     return [
         (sample, reasons[path]) for sample in samples for path in sample.files if path in reasons
     ]
 
 
-def _decode(
-    samples: Sequence[Sample], workers: int | None, read: Read
-) -> tuple[dict[Path, Size], dict[Path, str]]:
+def _decode(samples: Sequence[Sample], read: Read) -> tuple[dict[Path, Size], dict[Path, str]]:
     """Height and width of each file that decodes, and why each other file does not."""
     files = list(dict.fromkeys(path for sample in samples for path in sample.files))
 
@@ -71,7 +69,7 @@ def _decode(
 
     sizes: dict[Path, Size] = {}
     reasons: dict[Path, str] = {}
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(decode, files)
         bar = tqdm(results, "checking images", len(files), unit="file", delay=2, leave=False)
         for path, result in zip(files, bar, strict=True):
@@ -95,17 +93,16 @@ def _listing(reasons: dict[Path, str]) -> str:
 
 def _check_declared(sample: Sample, sizes: dict[Path, Size]) -> None:
     """Raises UserError unless the files of a sample are equally large and hold what it declares."""
+    first = sample.files[0]
     for path in sample.files:
         height, width = sizes[path]
-        if sizes[path] != sizes[sample.files[0]] and not sample.resize_input:
-            first = sample.files[0]
+        if sizes[path] != sizes[first] and not sample.resize_input:
             raise UserError(
                 f"input {str(first)!r} is {sizes[first][0]}×{sizes[first][1]} and its target "
                 f"{str(path)!r} is {height}×{width}; a pair must have equal sizes, so replace one"
             )
         rectangles = (*sample.boxes, *((sample.region,) if sample.region else ()))
-        wrong = outside(rectangles, height, width)
-        if wrong is not None:
+        if wrong := outside(rectangles, height, width):
             raise UserError(
                 f"the {describe(wrong)} of {sample.id!r} reaches outside {str(path)!r} "
                 f"({height}×{width}); correct the recipe or its table"

@@ -71,7 +71,9 @@ class FeatureCache:
         size = config.crop_size or config.image_size
         # Evaluation's geometry; whether photos are decoded from a cache does not matter.
         self.config = dataclasses.replace(config, image_size=size, val_size=size, cache="none")
-        self.folder = Path(config.cache_dir) / "features" / self._key(about)
+        geometry = size, config.resize, config.flip
+        key = fingerprint((LAYOUT, about, geometry), samples)
+        self.folder = Path(config.cache_dir) / "features" / key
         with _locked(self.folder.parent):
             shards = _finished(self.folder)
             if shards:
@@ -115,10 +117,6 @@ class FeatureCache:
             pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
         return loaded.prefetch(tf.data.AUTOTUNE)
-
-    def _key(self, about: str) -> str:
-        geometry = self.config.image_size, self.config.resize, self.mirrored
-        return fingerprint((LAYOUT, about, geometry), self.samples)
 
     def _write(self) -> list[Array]:
         """Computes everything and writes it, the index last; returns the shards, mapped."""

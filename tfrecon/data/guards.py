@@ -8,6 +8,7 @@ warning, photos in two splits too: whoever overfits on purpose shares them all.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def inspect(
     """
     looked = {split: spread(samples) for split, samples in splits.items() if samples}
     read_parts = {
-        split: [parts_of(sample, _parts(sample), read) for sample in samples]
+        split: [parts_of(sample, sample.parts, read) for sample in samples]
         for split, samples in looked.items()
     }
     for split, photos in read_parts.items():
@@ -97,13 +98,6 @@ def spread(samples: Sequence[Sample]) -> list[Sample]:
         return list(samples)
     starts = np.linspace(0, len(samples) - 2, SAMPLED // 2).astype(int)
     return [samples[index] for index in sorted({*starts.tolist(), *(starts + 1).tolist()})]
-
-
-def _parts(sample: Sample) -> list[str]:
-    parts = ["target"] if sample.target else []
-    if sample.input:
-        parts += ["input", "mask"] if sample.boxes else ["input"]
-    return parts
 
 
 def _check_range(split: str, photos: Sequence[Parts]) -> None:
@@ -201,10 +195,8 @@ def _leaks(splits: Splits) -> list[str]:
                 places[digest, region].setdefault(split, sample.id)
     shared: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for where in places.values():
-        names = list(where)
-        for number, first in enumerate(names):
-            for second in names[number + 1 :]:
-                shared[first, second].append((where[first], where[second]))
+        for first, second in itertools.combinations(where, 2):
+            shared[first, second].append((where[first], where[second]))
     return [
         f"identical photos in splits {first!r} and {second!r}: {len(pairs)} of the "
         f"{len(splits[second])} of {second!r}, e.g. "
@@ -235,9 +227,9 @@ def _shifts(
         for split in looked
     }  # fmt: skip
     warnings: list[str] = []
+    train = facts.pop("train")
     for split, other in facts.items():
-        train = facts["train"]
-        if split == "train" or not train or not other:
+        if not train or not other:
             continue
         between = f"the photos of 'train' and {split!r}"
         if not train["kinds"] & other["kinds"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,35 +16,26 @@ from tfrecon.data import recipes
 from tfrecon.data.sample import Sample
 
 
-@dataclass(frozen=True)
-class Extra:
-    """A recipe beside the main one, its folder, and how many of its photos are shown for each photo
-    of the main recipe."""
-
-    recipe: Spec
-    root: Path | None
-    weight: float
-
-
-def extras(config: DataConfig) -> list[Extra]:
-    """The entries of ``data.extra``; options beside name, root and weight go to the recipe.
+def extras(config: DataConfig) -> list[tuple[Spec, Path | None, float]]:
+    """Of each entry of ``data.extra`` its recipe, with the options beside name, root and weight,
+    its folder, and its weight: photos that are shown for each photo of the main recipe.
 
     Raises UserError for a root that is no text and for a weight that is not greater than 0.
     """
-    entries: list[Extra] = []
+    entries: list[tuple[Spec, Path | None, float]] = []
     for spec in config.extra:
         options = dict(spec.options)
         root, weight = options.pop("root", None), options.pop("weight", 1.0)
         check_type(f"the weight of data.extra {spec.name!r}", weight, Annotated[float, Above(0)])
         check_type(f"the root of data.extra {spec.name!r}", root, str | None)
         folder = Path(root) if root is not None else None
-        entries.append(Extra(Spec(spec.name, options), folder, float(weight)))
+        entries.append((Spec(spec.name, options), folder, float(weight)))
     return entries
 
 
 def extra_samples(config: DataConfig) -> list[list[Sample]]:
     """The training photos of each recipe of ``data.extra``. Raises what `recipes.samples` does."""
-    return [recipes.samples(extra.recipe, extra.root, "train") for extra in extras(config)]
+    return [recipes.samples(recipe, root, "train") for recipe, root, _ in extras(config)]
 
 
 def quotas(counts: Sequence[int], weights: Sequence[float]) -> list[int]:

@@ -53,9 +53,8 @@ def dataset(
     if training:
         check_sources(samples, extra, config)
     samples = [sample for source in sources for sample in source]
-    size = (config.crop_size or config.image_size) if training else config.image_size
     draw = _drawn_damage(samples, config, training)
-    parts = _parts(samples, drawn=draw is not None)
+    parts = samples[0].parts if draw is None else ["target"]
     store = Store(samples, parts, config.cache, config.cache_dir, decoded)
     ids = tf.constant([sample.id for sample in samples])
     id_seeds = tf.constant([_id_seed(sample.id) for sample in samples], tf.int64)
@@ -66,10 +65,9 @@ def dataset(
         planes = store.load(index)
         for number, step in enumerate(steps):
             planes = step(planes, tf.random.experimental.stateless_fold_in(base, number))
-        sample = _finished(planes, size)
+        sample = _finished(planes, _side(config, training))
         if draw is not None:
-            number = len(steps)
-            key = tf.random.experimental.stateless_fold_in(base, number)
+            key = tf.random.experimental.stateless_fold_in(base, len(steps))
             sample["input"], mask = draw(sample["target"], key)
             if mask is not None:
                 sample["mask"] = mask
@@ -109,7 +107,7 @@ def native_batches(
 
     Consecutive samples of equal size share a batch, so the order is kept.
     """
-    parts = ["input", "mask"] if samples and samples[0].boxes else ["input"]
+    parts = [part for sample in samples[:1] for part in sample.parts if part != "target"]
     loaded = ((sample, parts_of(sample, parts)) for sample in samples)
     for _, of_one_size in itertools.groupby(loaded, lambda pair: pair[1]["input"].shape):
         while pairs := list(itertools.islice(of_one_size, batch_size)):
@@ -123,7 +121,7 @@ def has_mask(samples: Sequence[Sample], config: DataConfig, training: bool = Fal
     draw = _drawn_damage(samples, config, training)
     if draw is None:
         return bool(samples[0].boxes)
-    return draw(_blank(config, training), [0, 0])[1] is not None
+    return draw(tf.zeros([_side(config, training)] * 2 + [3]), [0, 0])[1] is not None
 
 
 def uses_inputs(samples: Sequence[Sample], config: DataConfig) -> bool:
@@ -177,9 +175,9 @@ def _kind(samples: Sequence[Sample]) -> str:
     return "are damaged, with masks" if samples[0].boxes else "are damaged, without masks"
 
 
-def _blank(config: DataConfig, training: bool) -> Any:
-    size = (config.crop_size or config.image_size) if training else config.image_size
-    return tf.zeros([size, size, 3])
+def _side(config: DataConfig, training: bool) -> int:
+    """Of the images in a batch, in pixels."""
+    return (training and config.crop_size) or config.image_size
 
 
 def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool) -> Draw | None:
@@ -206,7 +204,7 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
         )
     draw = damage(spec)
     # Tried here: inside the graph the sentence of what does not fit would drown in a traceback.
-    _, mask = draw(_blank(config, training), [0, 0])
+    _, mask = draw(tf.zeros([_side(config, training)] * 2 + [3]), [0, 0])
     if mask is not None and float(tf.reduce_min(mask)) > 0:
         raise UserError(
             f"damage {spec.name!r} hides whole images of {config.image_size} pixels: nothing known "
@@ -219,14 +217,8 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
 
 def stored_parts(samples: Sequence[Sample], config: DataConfig, training: bool) -> list[str]:
     """The parts that `dataset` needs of the files of these samples."""
-    return _parts(samples, drawn=_drawn_damage(samples, config, training) is not None)
-
-
-def _parts(samples: Sequence[Sample], drawn: bool) -> list[str]:
-    parts = ["target"] if samples[0].target is not None else []
-    if not drawn:
-        parts += ["input", "mask"] if samples[0].boxes else ["input"]
-    return parts
+    is_drawn = _drawn_damage(samples, config, training) is not None
+    return ["target"] if is_drawn else samples[0].parts
 
 
 def _finished(planes: Batch, size: int) -> Batch:
@@ -265,7 +257,7 @@ def _order(
     counts = [len(source) for source in sources]
     if len(counts) == 1:
         return sample_order(counts[0], seed, position, training)
-    weights = [1.0, *(recipe.weight for recipe in extras(config))]
+    weights = [1.0, *(weight for _, _, weight in extras(config))]
     return mixed_order(counts, weights, seed, position)
 
 

@@ -35,6 +35,12 @@ class Sample:
         """The files that must be readable: input, then target."""
         return tuple(path for path in (self.input, self.target) if path is not None)
 
+    @property
+    def parts(self) -> list[str]:
+        """What its files give: ``target``, ``input`` and, where it has boxes, ``mask``."""
+        has = {"target": self.target, "input": self.input, "mask": self.input and self.boxes}
+        return [part for part, there in has.items() if there]
+
 
 def split_by_hash(name: str, val: float = 0.1, test: float = 0.1) -> str:
     """``"train"``, ``"val"`` or ``"test"``, by a hash of `name`: files that are added or listed in

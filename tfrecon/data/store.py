@@ -170,8 +170,8 @@ def check_memory(wanted: Sequence[Wanted]) -> None:
     needed = 0
     for sample, parts in wanted:
         with contextlib.suppress(UserError):  # an unreadable file is reported when it is decoded
-            header = images.header(sample.files[0])
-            height, width = sample.region[2:] if sample.region else (header.height, header.width)
+            size = images.size(sample.files[0])
+            height, width = sample.region[2:] if sample.region else size
             needed += height * width * sum(channels(part) for part in parts)
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > MEMORY_SHARE * available:
@@ -220,9 +220,15 @@ def parts_of(sample: Sample, parts: Sequence[str], read: Read | None = None) -> 
     """The named parts of one sample, cut to its region; `read` takes the place of `images.read`."""
     read = read or images.read
     whole = {part: read(getattr(sample, part)) for part in parts if part != "mask"}
-    if sample.resize_input and len(whole) == 2 and whole["input"].shape != whole["target"].shape:
-        whole["input"] = images.resized(whole["input"], *whole["target"].shape[:2])
-    _check_sizes(sample, [pixels.shape[:2] for pixels in whole.values()])
+    if len(whole) == 2 and whole["input"].shape != whole["target"].shape:
+        (height, width), size = whole["target"].shape[:2], whole["input"].shape[:2]
+        if not sample.resize_input:
+            raise UserError(
+                f"input and target of {sample.id!r} differ in size: {str(sample.target)!r} is "
+                f"{height}×{width} and {str(sample.input)!r} is {size[0]}×{size[1]}; pairs must "
+                "have equal sizes"
+            )
+        whole["input"] = images.resized(whole["input"], height, width)
     if "mask" in parts:
         mask = np.zeros((*next(iter(whole.values())).shape[:2], 1), np.uint8)
         for top, left, high, wide in sample.boxes:
@@ -233,16 +239,6 @@ def parts_of(sample: Sample, parts: Sequence[str], read: Read | None = None) -> 
     top, left, high, wide = sample.region
     # Copies, which do not keep the whole photo alive.
     return {part: whole[part][top : top + high, left : left + wide].copy() for part in parts}
-
-
-def _check_sizes(sample: Sample, sizes: Sequence[tuple[int, int]]) -> None:
-    for other in sizes[1:]:
-        if other != sizes[0] and not sample.resize_input:
-            raise UserError(
-                f"input and target of {sample.id!r} differ in size: {str(sample.target)!r} is "
-                f"{sizes[0][0]}×{sizes[0][1]} and {str(sample.input)!r} is "
-                f"{other[0]}×{other[1]}; pairs must have equal sizes"
-            )
 
 
 def _read_sizes(pixels: Path, index: Path, depth: int) -> list[tuple[int, int]] | None:

@@ -143,12 +143,11 @@ def _check_outputs(
 
 
 def _check_mask(file: Path, sample: Sample) -> None:
-    mask = images.read(file)
-    photo = images.header(sample.files[0])
-    if mask.shape[:2] != (photo.height, photo.width):
+    mask, (height, width) = images.read(file), images.size(sample.files[0])
+    if mask.shape[:2] != (height, width):
         raise UserError(
             f"mask {str(file)!r} is {mask.shape[0]}×{mask.shape[1]} and its photo "
-            f"{photo.height}×{photo.width} (height × width); they must be equal"
+            f"{height}×{width} (height × width); they must be equal"
         )
     if 0 < mask.max() < WHITE:
         raise UserError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfrecon.base import facts
 from tfrecon.base.errors import unknown
+from tfrecon.base.plugins import imported
 
 
 def catalogue(kind: str) -> str:
@@ -29,32 +30,6 @@ def _models() -> Iterable[str]:
     from tfrecon.models import CONTEXT, MODELS, builder
 
     return _builders({name: builder(name) for name in MODELS}, CONTEXT)
-
-
-def _decoders() -> Iterable[str]:
-    from tfrecon.models.feature_inversion import CONTEXT
-    from tfrecon.networks.decoders import DECODERS
-
-    return _builders(DECODERS, CONTEXT)
-
-
-def _fusions() -> Iterable[str]:
-    from tfrecon.models.feature_inversion import CONTEXT
-    from tfrecon.networks.fusion import FUSIONS
-
-    return _builders(FUSIONS, CONTEXT)
-
-
-def _damages() -> Iterable[str]:
-    from tfrecon.data.damage import DAMAGES
-
-    return _builders(DAMAGES)
-
-
-def _losses() -> Iterable[str]:
-    from tfrecon.losses import LOSSES
-
-    return _builders(LOSSES)
 
 
 def _metrics() -> Iterable[str]:
@@ -81,13 +56,23 @@ def _configs() -> Iterable[str]:
     return (f"{name}: {facts.purpose(path)}" for name, path in facts.configurations().items())
 
 
+def _listed(table: str, context: str = "") -> Callable[[], Iterable[str]]:
+    """Lists the builders of a table, less the arguments of a context, both by their dotted path:
+    importing them starts TensorFlow."""
+    return lambda: _builders(
+        imported(table, "table"), imported(context, "context") if context else ()
+    )
+
+
+_OF_INVERSION = "tfrecon.models.feature_inversion.CONTEXT"
+
 KINDS: dict[str, Callable[[], Iterable[str]]] = {
     "backbones": _backbones,
     "models": _models,
-    "decoders": _decoders,
-    "fusions": _fusions,
-    "damages": _damages,
-    "losses": _losses,
+    "decoders": _listed("tfrecon.networks.decoders.DECODERS", _OF_INVERSION),
+    "fusions": _listed("tfrecon.networks.fusion.FUSIONS", _OF_INVERSION),
+    "damages": _listed("tfrecon.data.damage.DAMAGES"),
+    "losses": _listed("tfrecon.losses.LOSSES"),
     "metrics": _metrics,
     "recipes": _recipes,
     "configs": _configs,

@@ -14,18 +14,9 @@ from tqdm import tqdm
 
 from tfrecon.base.config import Config, DataConfig
 from tfrecon.base.errors import UserError
-from tfrecon.data import check, guards, mixture, pipeline, recipes
+from tfrecon.data import check, guards, mixture, pipeline, recipes, store
 from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
-from tfrecon.data.store import (
-    Parts,
-    Reader,
-    Wanted,
-    check_memory,
-    content_fingerprint,
-    decode,
-    files_of,
-)
 from tfrecon.models.base import ReconstructionModel
 
 ADAPTATION_IMAGES = 2000
@@ -43,7 +34,7 @@ class Data:
     """The training photos of each recipe of data.extra."""
     findings: list[str] = field(default_factory=list[str])
     """What `guards.inspect` says of the files."""
-    decoded: Mapping[Sample, Parts] = field(default_factory=dict[Sample, Parts])
+    decoded: Mapping[Sample, store.Parts] = field(default_factory=dict[Sample, store.Parts])
     """The pixels of training and validation, with ``data.cache = "memory"``."""
     features: FeatureCache | None = None
     """What the model trains on instead of images, where it is asked for."""
@@ -61,8 +52,8 @@ class Data:
             "val_images": len(self.val),
             "findings": self.findings,
             "data": {
-                "train": content_fingerprint(self.all_train),
-                "val": content_fingerprint(self.val),
+                "train": store.content_fingerprint(self.all_train),
+                "val": store.content_fingerprint(self.val),
             },
         }
 
@@ -80,11 +71,11 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         for split in ("train", "val", "test")
     }
     extra = mixture.extra_samples(config.data)
-    reader = Reader(_files_to_keep(splits, extra, config.data))
+    reader = store.Reader(_files_to_keep(splits, extra, config.data))
     together = [sample for samples in (*splits.values(), *extra) for sample in samples]
-    kept = {id(sample) for sample in check.readable(together, skip_unreadable, reader)}
-    train, val, test = ([s for s in samples if id(s) in kept] for samples in splits.values())
-    extra = [[s for s in samples if id(s) in kept] for samples in extra]
+    kept = set(check.readable(together, skip_unreadable, reader))
+    train, val, test = ([s for s in samples if s in kept] for samples in splits.values())
+    extra = [[s for s in samples if s in kept] for samples in extra]
     named = [(f"split {split!r}", s) for split, s in zip(splits, (train, val, test), strict=True)]
     named += [(f"{e.name!r}", s) for e, s in zip(config.data.extra, extra, strict=True)]
     for name, samples in named:
@@ -98,7 +89,7 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         read=reader,
     )
     wanted = _wanted(data.all_train, val, config.data)
-    decoded = dict(zip((sample for sample, _ in wanted), decode(wanted, reader), strict=True))
+    decoded = dict(zip((sample for sample, _ in wanted), store.decode(wanted, reader), strict=True))
     return dataclasses.replace(data, findings=findings, decoded=decoded)
 
 
@@ -113,14 +104,16 @@ def _files_to_keep(
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
     pipeline.check_sources(splits["train"], extra, config)
     wanted = _wanted(train, splits["val"], config)
-    check_memory(wanted)
-    looked_at = [guards.spread(samples) for samples in (train, splits["val"], splits["test"])]
-    to_look_at = [path for sample in itertools.chain.from_iterable(looked_at)
-                  for path in sample.files]  # fmt: skip
-    return [*files_of(wanted), *to_look_at]
+    store.check_memory(wanted)
+    files = store.files_of(wanted)
+    for samples in (train, splits["val"], splits["test"]):
+        files += [path for sample in guards.spread(samples) for path in sample.files]
+    return files
 
 
-def _wanted(train: Sequence[Sample], val: Sequence[Sample], config: DataConfig) -> list[Wanted]:
+def _wanted(
+    train: Sequence[Sample], val: Sequence[Sample], config: DataConfig
+) -> list[store.Wanted]:
     """The parts of samples that training and validation take from memory, each sample once, those
     of one file side by side."""
     if config.cache != "memory":

@@ -18,7 +18,7 @@ class MovingAverage(keras.callbacks.Callback):
     def __init__(self, variables: list[Any], decay: float) -> None:
         super().__init__()
         self.decay = decay
-        self._raw = [_tensor_variable(variable) for variable in variables]
+        self._raw = [v.value if isinstance(v, keras.Variable) else v for v in variables]
         self.variables = [tf.Variable(variable, trainable=False) for variable in self._raw]
         self.updates = tf.Variable(0, dtype=tf.int64)
 
@@ -47,7 +47,3 @@ class MovingAverage(keras.callbacks.Callback):
     def on_test_end(self, logs: Any = None) -> None:
         """Training goes on with the raw weights."""
         self._swap()
-
-
-def _tensor_variable(variable: Any) -> Any:
-    return variable.value if isinstance(variable, keras.Variable) else variable

@@ -38,15 +38,8 @@ from tfrecon.training.preparation import (
     strategy_and_model,
 )
 from tfrecon.training.progress import History, Progress, SampleGrid
-from tfrecon.training.run import (
-    CONFIG,
-    FORMAT,
-    STATE,
-    Run,
-    check_frozen,
-    open_run,
-)
-from tfrecon.training.state import Checkpoint
+from tfrecon.training.run import CONFIG, FORMAT, STATE, Run, check_frozen, open_run
+from tfrecon.training.state import Checkpoint, higher_is_better
 
 GRID_IMAGES = 4
 DEFAULT_EPOCHS = 10
@@ -73,38 +66,42 @@ def train(
     build_optimizer(config.fit, total_steps=1)
     is_there = any((path / name).is_file() for name in (CONFIG, STATE))
     recorded = open_run(path) if resume and is_there else None
-    resume = recorded is not None and (path / STATE).is_file()
+    goes_on = (path / STATE).is_file() and recorded is not None
     data = load_data(config, skip_unreadable=skip_unreadable)
-    for finding in data.findings:
-        print(finding)
+    print(*data.findings, sep="\n")
     precision = config.fit.precision
     if precision == "auto":
         precision = recorded.facts["precision"] if recorded else fast_precision()
     strategy, model = strategy_and_model(config, data.mask, precision)
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     started = time.monotonic()
-    if model.adapts_to and not resume:
+    if model.adapts_to and not goes_on:
         model.adapt(*adaptation_batches(config, data, model.adapts_to))
     adapting = time.monotonic() - started
     if probe and model.trainable_variables:
         print(probe_text(config, data, model, strategy))
-    facts = {
-        "format": FORMAT,
-        "precision": precision,
-        **_length(config, data, model, strategy, recorded),
+    length = _length(config, data, model, strategy, recorded)
+    facts = _facts(data, model, strategy)
+    run = Run(path, config, {"format": FORMAT, "precision": precision, **length, **facts})
+    compile_model(model, config.fit, length["steps"], strategy)
+    files.remove_leftovers(path)
+    if recorded and goes_on:
+        _check_data(recorded, run)
+    _fit(model, run, data, recorded if goes_on else None, adapting, callbacks)
+    return run
+
+
+def _facts(
+    data: Data, model: ReconstructionModel, strategy: tf.distribute.Strategy
+) -> dict[str, Any]:
+    """What a run records of its data, frozen weights, code and machine."""
+    return {
         **data.facts(),
         "code": revision(),
         "frozen": model.fingerprint,
         "replicas": strategy.num_replicas_in_sync,
         "machine": machine(),
     }
-    run = Run(path, config, facts)
-    compile_model(model, config.fit, facts["steps"], strategy)
-    files.remove_leftovers(path)
-    if recorded and resume:
-        _check_data(recorded, run)
-    _fit(model, run, data, recorded if resume else None, adapting, callbacks)
-    return run
 
 
 def _length(
@@ -151,8 +148,7 @@ def _check_data(recorded: Run, run: Run) -> None:
 
 def _warn_of_changes(recorded: Run, run: Run) -> None:
     """Warns where a run goes on on another machine than it began on."""
-    different = changes(recorded.facts.get("machine", {}), run.facts["machine"])
-    if different:
+    if different := changes(recorded.facts.get("machine", {}), run.facts["machine"]):
         print(
             "warning: the run goes on but will not end bit-identical to an uninterrupted one, "
             f"because the machine has changed ({'; '.join(different)})",
@@ -165,23 +161,17 @@ def _fit(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:  # fmt: skip
     """Trains to the end, from the checkpoint of the `recorded` run where there is one."""
-    config, path = run.config, run.path
-    fit = config.fit
-    steps_per_epoch, total = run.facts["steps_per_epoch"], run.facts["steps"]
-    validation = validation_batches(config, data, run.facts["replicas"])
-    first = None if recorded or not total else training_batches(config, data)
+    path, fit, total = run.path, run.config.fit, run.facts["steps"]
+    validation = validation_batches(run.config, data, run.facts["replicas"])
+    first = None if recorded or not total else training_batches(run.config, data)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
     if not recorded:
         run.save()  # from here on the run exists
     print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path} --resume)")
     average = MovingAverage(model.inference_variables, fit.ema_decay) if fit.ema_decay else None
-    history = History(path, 0)
+    history = History(path)
     callbacks = [*_stoppers(fit), *callbacks]
-    state = Checkpoint(
-        path, steps_per_epoch=steps_per_epoch, monitor=fit.monitor,
-        seconds=fit.checkpoint_seconds, history=history, average=average, counters=callbacks,
-        seconds_before=seconds_before,
-    )  # fmt: skip
+    state = Checkpoint(run, history, average, callbacks, seconds_before)
     if recorded:
         state.restore(model)
         _warn_of_changes(recorded, run)
@@ -194,20 +184,16 @@ def _fit(
     grid = SampleGrid(x, target, path, history)
     in_order = [grid, *([average] if average else []), *callbacks, history, progress, state]
     try:
-        for start, epochs, steps in segments(state.step, total, steps_per_epoch):
+        for start, epochs, steps in segments(state.step, total, run.facts["steps_per_epoch"]):
             if state.stopped:
                 break
-            batches, first = first, None
+            batches, first = first or training_batches(run.config, data, start), None
+            begun = start // run.facts["steps_per_epoch"]
             model.fit(
-                batches or training_batches(config, data, start),
-                initial_epoch=start // steps_per_epoch,
-                epochs=start // steps_per_epoch + epochs,
-                steps_per_epoch=steps,
-                validation_data=validation,
-                callbacks=in_order,
+                batches, initial_epoch=begun, epochs=begun + epochs, steps_per_epoch=steps,
+                validation_data=validation, callbacks=in_order, verbose=0,
                 shuffle=False,  # the pipeline shuffles
-                verbose=0,
-            )
+            )  # fmt: skip
     finally:
         progress.close()
     state.set_model(model)
@@ -245,18 +231,12 @@ def segments(step: int, total: int, per_epoch: int) -> Iterator[tuple[int, int, 
 
 
 def _stoppers(fit: FitConfig) -> list[keras.callbacks.Callback]:
-    mode = "max" if any(name in fit.monitor for name in ("psnr", "ssim")) else "min"
+    mode = "max" if higher_is_better(fit.monitor) else "min"
     stoppers: list[keras.callbacks.Callback] = []
-    if fit.early_stopping_patience:
-        stoppers.append(
-            keras.callbacks.EarlyStopping(
-                fit.monitor, patience=fit.early_stopping_patience, mode=mode
-            )
-        )
-    if fit.reduce_on_plateau_patience:
-        stoppers.append(
-            keras.callbacks.ReduceLROnPlateau(
-                fit.monitor, fit.reduce_on_plateau_factor, fit.reduce_on_plateau_patience, mode=mode
-            )
-        )
+    if patience := fit.early_stopping_patience:
+        stoppers.append(keras.callbacks.EarlyStopping(fit.monitor, patience=patience, mode=mode))
+    if patience := fit.reduce_on_plateau_patience:
+        factor = fit.reduce_on_plateau_factor
+        stopper = keras.callbacks.ReduceLROnPlateau(fit.monitor, factor, patience, mode=mode)
+        stoppers.append(stopper)
     return stoppers

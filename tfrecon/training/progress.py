@@ -46,11 +46,11 @@ class Progress(keras.callbacks.Callback):
 class History(keras.callbacks.Callback):
     """``history.csv`` and TensorBoard scalars, one row an epoch; the rows are part of the state."""
 
-    def __init__(self, path: Path, start_step: int) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.rows: list[dict[str, float]] = []
-        self.step = start_step
+        self.step = 0
 
     @functools.cached_property
     def writer(self) -> Any:
@@ -64,8 +64,8 @@ class History(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Adds a row and rewrites the table."""
         rate = float(np.asarray(self.model.optimizer.learning_rate))
-        row = {"epoch": epoch + 1, "step": self.step, "learning_rate": rate}
-        row.update({name: float(value) for name, value in (logs or {}).items()})
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        row = {"epoch": epoch + 1, "step": self.step, "learning_rate": rate, **values}
         self.rows.append(row)
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         path = self.path / "history.csv"

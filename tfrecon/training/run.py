@@ -86,14 +86,13 @@ class Run:
                 f"run {str(self.path)!r} has no weights yet; finish it with "
                 f"python -m tfrecon.fit --run {self.name} --resume"
             )
+        spec, size = self._with(options or {}), self.config.data.image_size
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("float32")
         try:
-            spec = self._with(options or {})
             model = build_model(
-                spec, image_size=self.config.data.image_size, mask=self.has_mask,
-                seed=self.config.fit.seed,
-            )  # fmt: skip
+                spec, image_size=size, mask=self.has_mask, seed=self.config.fit.seed
+            )
         finally:
             keras.config.set_dtype_policy(policy)
         check_frozen(self, model.fingerprint)
@@ -135,18 +134,16 @@ def open_run(path: str | os.PathLike[str]) -> Run:
             raise UserError(f"folder {str(path)!r} is no run: it has no {name}")
     try:
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        config = read_json(path / CONFIG)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        if not isinstance(facts, dict) or "mask" not in facts:
+            raise ValueError(f"{FACTS} does not tell its mask")
+        return _as_asked(Run(path, read_json(path / CONFIG), facts))
+    except UserError:
+        raise
+    except ValueError as error:  # of text that is no JSON, too
         raise UserError(
             f"folder {str(path)!r} holds a damaged run: {error}; restore it, or delete the folder "
             "and train anew"
         ) from None
-    if not isinstance(facts, dict) or "mask" not in facts:
-        raise UserError(
-            f"folder {str(path)!r} holds a damaged run: {FACTS} does not tell its mask; restore "
-            "it, or delete the folder and train anew"
-        )
-    return _as_asked(Run(path, config, facts))
 
 
 def _as_asked(run: Run) -> Run:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ from tfrecon.base.system import peak_memory_gib
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.progress import History
-from tfrecon.training.run import BEST, STATE, TIME, resources_used
+from tfrecon.training.run import BEST, STATE, TIME, Run, resources_used
 
 COUNTERS = {
     keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "stopped_epoch"),
@@ -35,13 +34,12 @@ class Checkpoint(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, path: Path, *, steps_per_epoch: int, monitor: str, seconds: float,
-        history: History, average: MovingAverage | None, counters: list[keras.callbacks.Callback],
-        seconds_before: float = 0.0,
+        self, run: Run, history: History, average: MovingAverage | None,
+        counters: list[keras.callbacks.Callback], seconds_before: float,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.path, self.monitor, self.seconds = path, monitor, seconds
-        self.steps_per_epoch = steps_per_epoch
+        self.path, self.steps_per_epoch = run.path, run.facts["steps_per_epoch"]
+        self.monitor, self.seconds = run.config.fit.monitor, run.config.fit.checkpoint_seconds
         self.history, self.average = history, average
         self.counters = [callback for callback in counters if isinstance(callback, tuple(COUNTERS))]
         self.step = 0
@@ -96,20 +94,16 @@ class Checkpoint(keras.callbacks.Callback):
                 + ", ".join(name for name in logs or {} if name.startswith("val_"))
             )
         value = float(logs[self.monitor])
-        lower_is_better = not any(name in self.monitor for name in ("psnr", "ssim"))
-        if self.best is None or (value < self.best if lower_is_better else value > self.best):
+        sign = 1 if higher_is_better(self.monitor) else -1
+        if self.best is None or sign * value > sign * self.best:
             self.best = value
-            self.save_weights()
+            variables = self.average.variables if self.average else self.model.inference_variables
+            note = {"step": self.step, self.monitor: value}
+            checkpoint.save(self.path / BEST, {"model": variables}, note)
         self._counts = self._count()
         self.stopped = bool(self.model.stop_training)
         if time.monotonic() - self.saved_at >= self.seconds:
             self.save()
-
-    def save_weights(self) -> None:
-        """Writes ``best.npz``."""
-        variables = self.average.variables if self.average else self.model.inference_variables
-        note = {"step": self.step, self.monitor: self.best}
-        checkpoint.save(self.path / BEST, {"model": variables}, note)
 
     def save(self) -> None:
         """Writes ``state.npz``."""
@@ -135,13 +129,15 @@ class Checkpoint(keras.callbacks.Callback):
         ]
 
     def _groups(self, model: ReconstructionModel) -> dict[str, list[Any]]:
-        groups = {
-            "model": kept_variables(model),
-            "optimizer": list(model.optimizer.variables),
-        }
+        groups = {"model": kept_variables(model), "optimizer": list(model.optimizer.variables)}
         if self.average:
             groups["average"] = [*self.average.variables, self.average.updates]
         return groups
+
+
+def higher_is_better(monitor: str) -> bool:
+    """Whether a validation value is a quality, not a loss."""
+    return any(name in monitor for name in ("psnr", "ssim"))
 
 
 def kept_variables(model: ReconstructionModel) -> list[Any]:

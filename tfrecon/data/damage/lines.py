@@ -30,13 +30,13 @@ def strokes(
     masks instead. At 256 pixels the defaults hide 15% of an image on average, and 4% to 30% of nine
     images in ten. The mask is 1 on the strokes, which have round corners.
     """
-    counts, corners, widths = span(count), span(vertices), span(width)
+    fewest, most = span(vertices)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         height, wide = target.shape[:2]
         keys = tf.unstack(tf.random.split(seed, 7))
-        number, most = whole(counts, keys[0]), corners[1]
-        used = tf.random.stateless_uniform([number, 1], keys[1], corners[0], most + 1, tf.int32)
+        number = whole(count, keys[0])
+        used = tf.random.stateless_uniform([number, 1], keys[1], fewest, most + 1, tf.int32)
         step = math.hypot(height, wide) / 8
         lengths = tf.random.stateless_normal([number, most], keys[2], step, step / 2)
         turns = uniform((4 / 15 * math.pi, 8 / 15 * math.pi), keys[3], [number, most])
@@ -47,7 +47,7 @@ def strokes(
         taken = tf.range(most) < used
         starts = tf.boolean_mask(points[:, :-1], taken)
         ends = tf.boolean_mask(points[:, 1:], taken)
-        reach = uniform(widths, keys[6], [number, 1]) / 2.0 + tf.zeros([1, most])
+        reach = uniform(width, keys[6], [number, 1]) / 2.0 + tf.zeros([1, most])
         distance = distances(starts, ends, height, wide)
         inside = distance <= tf.boolean_mask(reach, taken)[:, None, None]
         mask = tf.cast(tf.reduce_any(inside, axis=0), tf.float32)[..., None]
@@ -72,14 +72,13 @@ def scratches(
     where they are, so the mask is None; with ``mask = true`` it is 1 on all pixels of which more
     than VISIBLE is covered, and the input is black there.
     """
-    counts, specks, widths, strengths = span(count), span(dust), span(width), span(strength)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         size = target.shape[:2]
         lines, dirt = tf.unstack(tf.random.split(seed, 2))
         cover = tf.maximum(
-            _scratch_cover(counts, widths, strengths, size, lines),
-            _dust_cover(specks, widths, strengths, size, dirt),
+            _scratch_cover(count, width, strength, size, lines),
+            _dust_cover(dust, width, strength, size, dirt),
         )[..., None]
         if mask:
             hidden = tf.cast(cover > VISIBLE, tf.float32)
@@ -89,10 +88,11 @@ def scratches(
     return draw
 
 
-def _scratch_cover(counts: Any, widths: Any, strengths: Any, size: Any, seed: Any) -> Any:
+def _scratch_cover(count: Any, width: Any, strength: Any, size: Any, seed: Any) -> Any:
     """(H,W): how much of each pixel the lines hide, from 0 to 1."""
     keys = tf.unstack(tf.random.split(seed, 6))
-    number, pieces = whole(counts, keys[0]), 3
+    number, pieces = whole(count, keys[0]), 3
+    (thin, thick), (faint, opaque) = span(width), span(strength)
     length = uniform((min(size) / 4, max(size)), keys[1], [number, 1])
     heading = uniform((0, 2 * math.pi), keys[2], [number, 1])
     angles = heading + tf.cumsum(uniform((-0.2, 0.2), keys[3], [number, pieces]), axis=1)
@@ -101,8 +101,8 @@ def _scratch_cover(counts: Any, widths: Any, strengths: Any, size: Any, seed: An
     starts, ends = (tf.reshape(part, [-1, 2]) for part in (points[:, :-1], points[:, 1:]))
     draws = uniform((0, 1), keys[5], [2, number, 1]) + tf.zeros([1, 1, pieces])
     thickness, opacity = (tf.reshape(part, [-1, 1, 1]) for part in tf.unstack(draws))
-    reach = (widths[0] + (widths[1] - widths[0]) * thickness) / 2.0
-    opacity = strengths[0] + (strengths[1] - strengths[0]) * opacity
+    reach = (thin + (thick - thin) * thickness) / 2.0
+    opacity = faint + (opaque - faint) * opacity
     covered = opacity * _coverage(distances(starts, ends, *size), reach)
     return tf.maximum(tf.reduce_max(covered, axis=0), 0.0)  # the maximum over no line is -inf
 
@@ -114,18 +114,18 @@ def _coverage(distance: Any, reach: Any) -> Any:
     return tf.clip_by_value(reach + 0.5 - distance, 0.0, tf.minimum(1.0, 2.0 * reach))
 
 
-def _dust_cover(specks: Any, widths: Any, strengths: Any, size: Any, seed: Any) -> Any:
+def _dust_cover(dust: Any, width: Any, strength: Any, size: Any, seed: Any) -> Any:
     """(H,W): how much of each pixel the specks hide; each is Gaussian with deviation width / 2."""
     keys = tf.unstack(tf.random.split(seed, 4))
-    number = whole(specks, keys[0])
-    sigma = uniform(widths, keys[1], [number, 1]) / 2.0
+    number = whole(dust, keys[0])
+    sigma = uniform(width, keys[1], [number, 1]) / 2.0
     rows, columns = (
         tf.exp(-tf.square((tf.range(extent, dtype=tf.float32) - extent * place) / sigma) / 2.0)
         for extent, place in zip(
             size, tf.unstack(uniform((0, 1), keys[2], [2, number, 1])), strict=True
         )
     )  # (specks, H) and (specks, W)
-    cover = tf.matmul(rows * uniform(strengths, keys[3], [number, 1]), columns, transpose_a=True)
+    cover = tf.matmul(rows * uniform(strength, keys[3], [number, 1]), columns, transpose_a=True)
     return tf.minimum(cover, 1.0)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tensorflow as tf
 
 from tfrecon.base.registry import Above, AtLeast, Between, checked
-from tfrecon.data.damage.options import Amount, Draw, span, uniform
+from tfrecon.data.damage.options import Amount, Draw, uniform
 
 
 @checked
@@ -16,12 +16,11 @@ def gaussian_noise(*, sigma: Annotated[Amount, AtLeast(0.0)] = 0.1) -> Draw:
 
     The result is clipped to [0,1], so the deviation is smaller near black and white.
     """
-    ends = span(sigma)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         strength, values = tf.unstack(tf.random.split(seed, 2))
         noise = tf.random.stateless_normal(tf.shape(target), values)
-        return tf.clip_by_value(target + uniform(ends, strength) * noise, 0.0, 1.0), None
+        return tf.clip_by_value(target + uniform(sigma, strength) * noise, 0.0, 1.0), None
 
     return draw
 
@@ -32,11 +31,10 @@ def poisson_noise(*, peak: Annotated[Amount, Above(0)] = 30.0) -> Draw:
 
     `peak` is the number of photons of a white value; fewer give more noise.
     """
-    ends = span(peak)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         strength, values = tf.unstack(tf.random.split(seed, 2))
-        photons = uniform(ends, strength)
+        photons = uniform(peak, strength)
         counted = tf.random.stateless_poisson(
             tf.shape(target), values, target * photons, dtype=tf.float32
         )
@@ -48,11 +46,10 @@ def poisson_noise(*, peak: Annotated[Amount, Above(0)] = 30.0) -> Draw:
 @checked
 def salt_and_pepper(*, share: Annotated[Amount, Between(0, 1)] = 0.05) -> Draw:
     """Each pixel becomes white or black with probability `share` / 2 each, in all its channels."""
-    ends = span(share)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         strength, pixels = tf.unstack(tf.random.split(seed, 2))
-        hit = uniform(ends, strength)
+        hit = uniform(share, strength)
         place = tf.random.stateless_uniform([*target.shape[:2], 1], pixels)
         value = tf.cast(place < hit / 2, tf.float32)
         return tf.where(place < hit, value, target), None

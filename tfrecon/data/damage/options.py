@@ -37,12 +37,13 @@ def span(value: Any) -> tuple[Any, Any]:
     return tuple(value) if isinstance(value, Sequence) else (value, value)
 
 
-def uniform(ends: tuple[float, float], seed: Any, shape: Sequence[Any] = ()) -> Any:
-    """float32 of `shape`, uniform in [lowest, highest)."""
-    low, high = ends
+def uniform(amount: Any, seed: Any, shape: Sequence[Any] = ()) -> Any:
+    """float32 of `shape`, uniform in [lowest, highest) of an Amount."""
+    low, high = span(amount)
     return low + (high - low) * tf.random.stateless_uniform(shape, seed)
 
 
-def whole(ends: tuple[int, int], seed: Any) -> Any:
-    """A scalar int32; each whole number from lowest to highest is equally likely."""
-    return tf.random.stateless_uniform([], seed, ends[0], ends[1] + 1, tf.int32)
+def whole(count: Any, seed: Any) -> Any:
+    """A scalar int32; each whole number from lowest to highest of a Count is equally likely."""
+    low, high = span(count)
+    return tf.random.stateless_uniform([], seed, low, high + 1, tf.int32)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrecon.base import images
 from tfrecon.base.registry import Above, AtLeast, Between, checked
-from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
+from tfrecon.data.damage.options import Amount, Count, Draw, uniform, whole
 
 
 @checked
@@ -17,10 +17,9 @@ def blur(*, sigma: Annotated[Amount, Above(0)] = 1.5) -> Draw:
 
     At the border the weights inside the image are scaled to sum to 1.
     """
-    ends = span(sigma)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
-        width = uniform(ends, seed)
+        width = uniform(sigma, seed)
         rows, columns = (_gaussian(extent, width) for extent in target.shape[:2])
         # Two matrix products serve any size of image and any blur, without padding.
         return tf.einsum("ij,kl,jlc->ikc", rows, columns, target), None
@@ -37,11 +36,10 @@ def _gaussian(extent: int, sigma: Any) -> Any:
 @checked
 def jpeg(*, quality: Annotated[Count, Between(1, 100)] = 30) -> Draw:
     """The image as a JPEG file of `quality` (1 to 100) keeps it, with colour at half resolution."""
-    ends = span(quality)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         file = tf.raw_ops.EncodeJpegVariableQuality(
-            images=images.to_uint8_tensor(target), quality=whole(ends, seed)
+            images=images.to_uint8_tensor(target), quality=whole(quality, seed)
         )
         pixels = tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE")
         return tf.ensure_shape(images.to_float_tensor(pixels), target.shape), None
@@ -52,11 +50,10 @@ def jpeg(*, quality: Annotated[Count, Between(1, 100)] = 30) -> Draw:
 @checked
 def downsample(*, factor: Annotated[Amount, AtLeast(1.0)] = 2.0) -> Draw:
     """Area averages over `factor` × `factor` pixels, then bicubic interpolation to the old size."""
-    ends = span(factor)
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
         size = tf.constant([float(extent) for extent in target.shape[:2]])
-        small = tf.maximum(tf.cast(tf.round(size / uniform(ends, seed)), tf.int32), 1)
+        small = tf.maximum(tf.cast(tf.round(size / uniform(factor, seed)), tf.int32), 1)
         reduced = tf.image.resize(target, small, "area")
         restored = tf.image.resize(reduced, target.shape[:2], "bicubic")
         return tf.clip_by_value(restored, 0.0, 1.0), None  # bicubic overshoots at edges
