@@ -60,6 +60,11 @@ class Measure:
         return {"more": "↑", "less": "↓", "zero": "→ 0"}[self.better]
 
     @property
+    def head(self) -> str:
+        """Head of a column of tables: ``Hole PSNR (dB) ↑``."""
+        return f"{self.region_label} {self.arrow}"
+
+    @property
     def can_rank(self) -> bool:
         """Whether of two values one is better, as it is not where zero is best."""
         return self.better != "zero"

@@ -20,10 +20,17 @@ from tfrecon.reports import atlas, costs, leaderboard, plots, statistics, svg
 from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.pictures import Picture, leading_pictures
-from tfrecon.reports.statistics import Ablation, Pair
-from tfrecon.reports.tables import Table, escaped
+from tfrecon.reports.statistics import Ablations, Difference
+from tfrecon.reports.tables import escaped
 
 THREADS = ("intra_op_threads", "inter_op_threads")
+VERSIONS = ("tensorflow", "keras", "numpy", "python", "processor")
+CAUTIONS = {
+    "training photos": "not all results were trained on the same photos",
+    "machine": "not all results were evaluated on the same machine and versions",
+    "threads": "results had different shares of the cores: images/s of them cannot be compared",
+}
+"""What to say of that in which the results differ."""
 FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
 PLACES = ("root", "cache_dir")
 """Settings that name folders of this machine, which is nobody's business."""
@@ -48,26 +55,25 @@ def write(
     except (UserError, OSError) as error:
         pictures = []
         notes.append(f"Pictures are left out: {error}.")
-    contents = {
-        "report.html": page(
+    lines = leaderboard.standings(comparison, pairs)
+    contents = (
+        page(
             comparison, pairs=pairs, by_axis=by_axis, sentences=sentences, notes=notes,
             pictures=pictures, environment=environment(comparison),
         ),
-        "report.md": markdown(comparison, pairs, by_axis, sentences),
-        "leaderboard.csv": leaderboard.leaderboard_csv(
-            comparison, leaderboard.standings(comparison, pairs)
-        ),
-        "pairs.csv": leaderboard.pairs_csv(list(itertools.chain(*tested.values()))),
-        "ablations.csv": leaderboard.ablations_csv(by_axis),
-    }  # fmt: skip
-    for name in FILES:
+        markdown(comparison, pairs, by_axis, sentences),
+        leaderboard.leaderboard_csv(comparison, lines),
+        leaderboard.pairs_csv([*itertools.chain(*tested.values())]),
+        leaderboard.ablations_csv(by_axis),
+    )  # fmt: skip
+    for name, content in zip(FILES, contents, strict=True):
         with files.replacing(folder / name) as temporary:
-            temporary.write_text(contents[name], encoding="utf-8")
+            temporary.write_text(content, encoding="utf-8")
     return sentences
 
 
 def page(
-    comparison: Comparison, *, pairs: Sequence[Pair], by_axis: Mapping[str, Sequence[Ablation]],
+    comparison: Comparison, *, pairs: Sequence[Difference], by_axis: Ablations,
     sentences: Sequence[str], notes: Sequence[str], pictures: Sequence[Picture],
     environment: Mapping[str, str],
 ) -> str:  # fmt: skip
@@ -101,23 +107,21 @@ def page(
 
 
 def markdown(
-    comparison: Comparison, pairs: Sequence[Pair], by_axis: Mapping[str, Sequence[Ablation]],
+    comparison: Comparison, pairs: Sequence[Difference], by_axis: Ablations,
     sentences: Sequence[str],
 ) -> str:  # fmt: skip
     """Sentences, leaderboard, notable tests and ablations."""
-    sections: dict[str, list[Table]] = {
-        "Leaderboard": [
-            leaderboard.leaderboard(comparison, leaderboard.standings(comparison, pairs))
-        ],
+    lines = leaderboard.standings(comparison, pairs)
+    sections = {
+        "Leaderboard": [leaderboard.leaderboard(comparison, lines)],
         "Paired tests": leaderboard.tests(comparison, pairs, most=None),
     }
-    for axis, table in zip(by_axis, leaderboard.ablations(by_axis), strict=True):
-        sections[f"{axis}, against {by_axis[axis][0].reference}"] = [table]
+    for (axis, rows), table in zip(by_axis.items(), leaderboard.ablations(by_axis), strict=True):
+        sections[f"{axis}, against {rows[0].second}"] = [table]
     blocks = [f"# {escaped(comparison.title)}", *(f"- {escaped(said)}" for said in sentences)]
     for title, tables in sections.items():
         blocks += ["", f"## {escaped(title)}"] if tables else []
-        for table in tables:
-            blocks += ["", table.markdown()]
+        blocks += [line for table in tables for line in ("", table.markdown())]
     return "\n".join(blocks) + "\n"
 
 
@@ -164,16 +168,14 @@ def environment(comparison: Comparison) -> dict[str, str]:
         return sorted({str(value) for value in values})
 
     of_machines = [facts.get("machine") or {} for facts in every]
-    machines = different(
-        {name: value for name, value in machine.items() if name not in THREADS}
-        for machine in of_machines
-    )
+    machines = different({**machine, **dict.fromkeys(THREADS)} for machine in of_machines)
     threads = different([machine.get(name, "?") for name in THREADS] for machine in of_machines)
     photos = different((run.facts.get("data") or {}).get("train", "not recorded") for run in runs)
     used = different(run.facts.get("machine", {}).get("intra_op_threads", "?") for run in runs)
-    trained = different(_code(run.facts.get("code") or {}) for run in runs)
-    evaluated = different(_code(facts.get("code") or {}) for facts in every)
-    versions = ("tensorflow", "keras", "numpy", "python", "processor")
+    trained, evaluated = (
+        different(_code(facts.get("code") or {}) for facts in some)
+        for some in ([run.facts for run in runs], every)
+    )
     shown = {
         "data": f"{facts.get('recipe', {}).get('name')}, split {facts.get('split')!r}, "
         f"{facts.get('images')} images, {facts.get('image_size')} pixels a side",
@@ -182,20 +184,12 @@ def environment(comparison: Comparison) -> dict[str, str]:
         "trained by code": "; ".join(trained),
         "evaluated by code": "; ".join(evaluated),
         "date of evaluation": str(facts.get("date")),
-        **{name: str(of_machines[0][name]) for name in versions if name in of_machines[0]},
+        **{name: str(of_machines[0][name]) for name in VERSIONS if name in of_machines[0]},
         "threads of a training": ", ".join(used),
         "training photos": ", ".join(photos) + " (hash over ids and file contents)",
     }
-    cautions = {
-        "training photos": (photos, "not all results were trained on the same photos"),
-        "machine": (machines, "not all results were evaluated on the same machine and versions"),
-        "threads": (
-            threads,
-            "results had different shares of the cores: images/s of them cannot be compared",
-        ),
-    }
-    shown |= {f"caution: {name}": text for name, (seen, text) in cautions.items() if len(seen) > 1}
-    return shown
+    seen = {"training photos": photos, "machine": machines, "threads": threads}
+    return shown | {f"caution: {k}": CAUTIONS[k] for k, values in seen.items() if len(values) > 1}
 
 
 def _code(code: Mapping[str, Any]) -> str:

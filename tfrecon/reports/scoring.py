@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,14 +46,12 @@ class _Timed:
         return tf.convert_to_tensor(output)
 
     def cost(self, truth: Sequence[Any]) -> Cost:
-        return Cost(
-            self.contender.parameters,
-            median(self.seconds) if self.contender.is_timed else None,
-            self.contender.train_minutes,
-            kid(np.concatenate(truth), np.concatenate(self.features)) if self.features else None,
-            self.contender.multiply_adds,
-            self.contender.memory_gib,
-        )
+        """That of the contender, with its time and its KID to the features of the truth."""
+        distance = None
+        if self.features:
+            distance = kid(np.concatenate(truth), np.concatenate(self.features))
+        seconds = median(self.seconds) if self.contender.is_timed else None
+        return dataclasses.replace(self.contender.cost, seconds_per_image=seconds, kid=distance)
 
 
 def score(

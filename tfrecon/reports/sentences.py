@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfrecon.reports.comparison import Comparison, Result
-from tfrecon.reports.statistics import ALPHA, Ablation, Pair
+from tfrecon.reports.statistics import ALPHA, Ablations, Difference
 
 LISTED = 5
 """Most names that a sentence lists."""
 
 
 def sentences(
-    comparison: Comparison, tested: Sequence[Pair], ablations: Mapping[str, Sequence[Ablation]]
+    comparison: Comparison,
+    tested: Sequence[Difference],
+    ablations: Ablations,
 ) -> list[str]:
     """What won, by how much, whether it is real, what each axis does, what it costs, and what to be
     careful of."""
@@ -31,7 +33,7 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def winner(comparison: Comparison, tested: Sequence[Pair]) -> str:
+def winner(comparison: Comparison, tested: Sequence[Difference]) -> str:
     """The best result, by how much it is better than the next, and whether that is real."""
     best, measure = comparison.results[0], comparison.measure
     score = comparison.mean(best.name)
@@ -62,7 +64,7 @@ def winner(comparison: Comparison, tested: Sequence[Pair]) -> str:
     )
 
 
-def _tied(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
+def _tied(comparison: Comparison, tested: Sequence[Difference]) -> list[str]:
     best = comparison.results[0]
     tied = [
         other.name for other in comparison.results[1:] if not _pair(tested, best, other).is_real
@@ -72,19 +74,19 @@ def _tied(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
     return [f"Not to be told apart from {best.name} at p < {ALPHA:g}: {_listed(tied)}."]
 
 
-def _axis(comparison: Comparison, axis: str, rows: Sequence[Ablation]) -> str:
+def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
     """What the labels of an axis do; empty without a tested label."""
     if not rows:
         return ""
-    reference, measure = rows[0].reference, comparison.measure
+    reference, measure = rows[0].second, comparison.measure
     real = [row for row in rows if row.is_real]
     worse = [row for row in real if measure.gain(row.difference) < 0]
     better = [row for row in real if row not in worse]
-    tested = {reference, *(row.label for row in rows)}
+    tested = {reference, *(row.first for row in rows)}
 
-    def shown(some: Sequence[Ablation]) -> str:
+    def shown(some: Sequence[Difference]) -> str:
         return _listed(
-            [f"{row.label} {measure.quantity(row.difference, signed=True)}" for row in some]
+            [f"{row.first} {measure.quantity(row.difference, signed=True)}" for row in some]
         )
 
     parts = [
@@ -93,7 +95,7 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Ablation]) -> str:
         else ("", f"On {axis}, {reference} is best with all else equal"),
         ("worse: ", shown(worse)),
         ("better: ", shown(better)),
-        ("not to be told apart from it: ", _listed([r.label for r in rows if not r.is_real])),
+        ("not to be told apart from it: ", _listed([r.first for r in rows if not r.is_real])),
         (
             "not compared, as no result agrees with it in all else: ",
             _listed([label for label in comparison.axes[axis] if label not in tested]),
@@ -132,7 +134,7 @@ def nothing_done(comparison: Comparison) -> str:
     )
 
 
-def _cheaper(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
+def _cheaper(comparison: Comparison, tested: Sequence[Difference]) -> list[str]:
     """The result with fewest multiply-adds among those that cannot be told from the best."""
     best = comparison.results[0]
     most = best.cost.multiply_adds
@@ -150,7 +152,7 @@ def _cheaper(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
     return [f"{least} cannot be told from the best and takes {share:.2g}% of its multiply-adds."]
 
 
-def _cautions(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
+def _cautions(comparison: Comparison, tested: Sequence[Difference]) -> list[str]:
     lines: list[str] = []
     seeds = {len(result.runs) for result in comparison.results}
     if 1 in seeds:
@@ -185,14 +187,14 @@ def _images(comparison: Comparison) -> int:
     return int((~np.isnan(values)).sum())
 
 
-def _too_few(comparison: Comparison, tested: Sequence[Pair]) -> bool:
+def _too_few(comparison: Comparison, tested: Sequence[Difference]) -> bool:
     """Whether even a difference of one sign on every image could not pass the corrected test."""
     return bool(tested) and 2.0 ** (1 - _images(comparison)) * len(tested) >= ALPHA
 
 
-def _pair(tested: Sequence[Pair], first: Result, second: Result) -> Pair:
+def _pair(tested: Sequence[Difference], first: Result, second: Result) -> Difference:
     names = {first.name, second.name}
-    return next(pair for pair in tested if {pair.better, pair.worse} == names)
+    return next(pair for pair in tested if {pair.first, pair.second} == names)
 
 
 def _listed(names: Sequence[str]) -> str:

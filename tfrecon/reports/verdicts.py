@@ -11,7 +11,7 @@ import polars as pl
 
 from tfrecon.metrics.measures import HOLE, MEASURES, leading_columns, main_column
 from tfrecon.reports import contenders, svg
-from tfrecon.reports.costs import Costs
+from tfrecon.reports.costs import Cost, Costs
 from tfrecon.reports.scores import Summary, arrays, bootstrap, mean, methods_of
 from tfrecon.reports.tables import Column, Table
 
@@ -47,7 +47,7 @@ def verdicts(
     for name in names:
         for way in (contenders.ENSEMBLE, contenders.TILES):
             if name + way in paid:
-                time = _time(paid[name].seconds, paid[name + way].seconds)
+                time = _time(paid[name], paid[name + way])
                 lines.append(f"{name + way}: {gain(name, name + way)} for {time}.")
         raw, last = name + contenders.RAW, name + contenders.LAST
         if raw in paid:
@@ -89,10 +89,11 @@ def against_all(summary: Summary, model: str, others: Sequence[str]) -> list[str
     return lines
 
 
-def _time(before: float | None, after: float | None) -> str:
-    if not before or not after:
+def _time(before: Cost, after: Cost) -> str:
+    first, second = before.seconds_per_image, after.seconds_per_image
+    if not first or not second:
         return "no measured time"
-    return f"{after / before:.1f} times the time ({1000 * after:.3g} ms an image)"
+    return f"{second / first:.1f} times the time ({1000 * second:.3g} ms an image)"
 
 
 def _spread(summary: Summary, name: str, draws: Sequence[str], column: str) -> str:
@@ -181,7 +182,7 @@ def _compact(summary: Summary, methods: Sequence[str], first: str) -> Table:
     """Means and intervals of the leading metrics, as many as `WIDTH` has room for."""
     columns = leading_columns((column for _, column in summary), first)
     while True:
-        heads = [Column(f"{MEASURES[c].region_label} {MEASURES[c].arrow}") for c in columns]
+        heads = [Column(MEASURES[column].head) for column in columns]
         cells = [
             [f"{cell.measure.number(cell.mean)} {cell.interval}" for cell in row]
             for row in ([summary[name, column] for column in columns] for name in methods)

@@ -17,7 +17,6 @@ from pathlib import Path
 from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, main_column
-from tfrecon.reports import scores
 from tfrecon.reports.comparison import REPORT, Scored, has_report, read_report
 from tfrecon.studies.matrix import OUTPUT, Cell
 from tfrecon.training.run import STATE, check_same_settings, open_run
@@ -77,13 +76,16 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
         raise UserError(f"--jobs must lie between 1 and {len(cores)}, the cores here, not {jobs}")
     free = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
     failed: dict[str, str] = {}
+    again: set[str] = set()
+    running: list[_Running] = []
     with _locked(folder):
         waiting = _unfinished(cells, folder, failed)
-        done, total = len(cells) - len(waiting) - len(failed), len(cells)
-        if done:
-            print(f"{done} of {total} cells are finished already")
-        again: set[str] = set()
-        running: list[_Running] = []
+
+        def finished() -> int:
+            return len(cells) - len(waiting) - len(running) - len(failed)
+
+        if finished():
+            print(f"{finished()} of {len(cells)} cells are finished already")
         try:
             while waiting or running:
                 while waiting and free:
@@ -95,18 +97,15 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
                     free.append(ended.cores)
                     _close(ended)
                     name, reason = ended.cell.name, _failure(ended, folder)
-                    if reason and ended.process.returncode != USER_MISTAKE and name not in again:
+                    if not reason:
+                        print(f"{_said(ended, folder)} [{finished()}/{len(cells)}]", flush=True)
+                    elif ended.process.returncode != USER_MISTAKE and name not in again:
                         again.add(name)
                         waiting.append(ended.cell)
                         print(f"{name}: {reason}; will be tried again", file=sys.stderr)
-                    elif reason:
+                    else:
                         failed[name] = reason
                         print(f"{name}: failed: {reason}", file=sys.stderr)
-                    else:
-                        done += 1
-                        minutes = (time.monotonic() - ended.started) / 60
-                        said = f"{_score(ended.cell, folder)}, {minutes:.1f} min"
-                        print(f"{name}: {said} [{done}/{total}]", flush=True)
         finally:
             for job in running:
                 job.process.kill()
@@ -173,14 +172,13 @@ def _failure(job: _Running, folder: Path) -> str | None:
         return str(error)
 
 
-def _score(cell: Cell, folder: Path) -> str:
-    scored = result(cell, folder)
-    if scored is None:
-        return "no result"
-    values = scores.arrays(scored.own_scores)
-    measure = MEASURES[main_column(column for _, column in values)]
-    mean = scores.mean(values[scored.method, measure.column])
-    return f"{measure.region_label} {measure.number(mean)}"
+def _said(job: _Running, folder: Path) -> str:
+    """The score of a finished cell and how long it took."""
+    scored, score = result(job.cell, folder), "no result"
+    if scored:
+        measure = MEASURES[main_column(scored.means)]
+        score = f"{measure.region_label} {measure.number(scored.means[measure.column])}"
+    return f"{job.cell.name}: {score}, {(time.monotonic() - job.started) / 60:.1f} min"
 
 
 @contextlib.contextmanager
