@@ -207,30 +207,30 @@ def compare(
     places = every[0].own_scores.select(KEYS)  # images and columns of all, in the first's order
     for scored in every[1:]:
         places = places.join(scored.own_scores, on=KEYS, how="semi", maintain_order="left")
-    frames: dict[str, pl.DataFrame] = {}
-    baselines: dict[str, pl.DataFrame] = {}
-    results: list[Result] = []
-    for name, seeds in groups.items():
-        frames[name] = _mean(name, places, [scored.own_scores for scored in seeds])
-        results.append(
-            Result(
-                name, [scored.run for scored in seeds], (labels or {}).get(name, {}),
-                [scored.means for scored in seeds],
-                costs.average([scored.cost for scored in seeds]), seeds[0].facts,
-            )
-        )  # fmt: skip
+    frames = {
+        name: _mean(name, places, [scored.own_scores for scored in seeds])
+        for name, seeds in groups.items()
+    }
     for scored in every:
         for method in scored.facts.get("baselines", []):
             placed = _mean(method, places, [scored.scores.filter(method=method)])
             if not placed["value"].null_count():
-                baselines[method] = placed
+                frames[method] = placed
+    baselines = [name for name in frames if name not in groups]
+    results = [_result(name, seeds, (labels or {}).get(name, {})) for name, seeds in groups.items()]
     dropped = {column for scored in every for column in scored.means} - {*columns}
     comparison = Comparison(
-        title, metric, results, list(baselines), pl.concat([*frames.values(), *baselines.values()]),
-        axes or {}, missing or {}, sorted(dropped),
+        title, metric, results, baselines, pl.concat(frames.values()), axes or {}, missing or {},
+        sorted(dropped),
     )  # fmt: skip
     results.sort(key=lambda result: MEASURES[metric].badness(comparison.mean(result.name)))
     return comparison
+
+
+def _result(name: str, seeds: Sequence[Scored], labels: Mapping[str, str]) -> Result:
+    runs, means = [scored.run for scored in seeds], [scored.means for scored in seeds]
+    cost = costs.average([scored.cost for scored in seeds])
+    return Result(name, runs, labels, means, cost, seeds[0].facts)
 
 
 def _check_metric(metric: str, columns: Sequence[str]) -> None:

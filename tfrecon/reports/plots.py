@@ -125,23 +125,28 @@ def pareto(comparison: Comparison) -> str | None:
         every = list(grid.flat)
         for axes in every[len(panels) :]:
             axes.remove()
-        for index, (head, points) in enumerate(panels.items()):
-            axes, (_, paid, values) = every[index], zip(*points, strict=True)
-            svg.log_axis(axes, paid)
-            axes.plot(paid, values, "o", color=svg.GREY, markersize=4, alpha=0.7)
-            _, paid, values = zip(*fronts[head], strict=True)
-            axes.plot(paid, values, "o-", color=svg.PALETTE[1], markersize=4.5, linewidth=1.2,
-                      drawstyle="steps-post")  # fmt: skip
-            for rank, cost, value in fronts[head]:
-                axes.annotate(str(rank), (cost, value), (-3, 3), textcoords="offset points",
-                              ha="right", va="bottom", fontsize=9)  # fmt: skip
-            axes.set_xlabel(head)
-            axes.margins(y=0.14)
-            axes.grid(axis="y")
+        for axes, (head, points) in zip(every, panels.items(), strict=False):
+            _panel(axes, head, points, fronts[head])
         metric_axis(every[0], "y", measure)
         return [Line2D([], [], linestyle="none") for _ in key]
 
     return svg.drawn("pareto", title, 1.75 * tall, paint, key)
+
+
+def _panel(axes: Any, head: str, points: Sequence[Point], front: Sequence[Point]) -> None:
+    """All points, those of the front joined and with their rank."""
+    _, paid, values = zip(*points, strict=True)
+    svg.log_axis(axes, paid)
+    axes.plot(paid, values, "o", color=svg.GREY, markersize=4, alpha=0.7)
+    _, paid, values = zip(*front, strict=True)
+    axes.plot(paid, values, "o-", color=svg.PALETTE[1], markersize=4.5, linewidth=1.2,
+              drawstyle="steps-post")  # fmt: skip
+    for rank, *place in front:
+        axes.annotate(str(rank), place, (-3, 3), textcoords="offset points", ha="right",
+                      va="bottom", fontsize=9)  # fmt: skip
+    axes.set_xlabel(head)
+    axes.margins(y=0.14)
+    axes.grid(axis="y")
 
 
 def curves(comparison: Comparison, most: int = 8) -> str | None:

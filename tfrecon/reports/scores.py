@@ -173,7 +173,8 @@ def regions_of(summary: Summary) -> list[tuple[str, list[str]]]:
     """The title and the columns of each region that there is, holes first."""
     regions: dict[str, list[str]] = {"Holes only": [], "Whole image": []}
     for column in dict.fromkeys(column for _, column in summary):
-        regions["Holes only" if column.startswith(HOLE) else "Whole image"].append(column)
+        title = "Holes only" if MEASURES[column].region == "holes" else "Whole image"
+        regions[title].append(column)
     return [(title, columns) for title, columns in regions.items() if columns]
 
 

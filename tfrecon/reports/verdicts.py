@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -45,16 +45,7 @@ def verdicts(
         shown = (f"{name} {measure.quantity(score(name))}" for name in order)
         lines.append(f"by PSNR: {', '.join(shown)}.")
     for name in names:
-        for way in (contenders.ENSEMBLE, contenders.TILES):
-            if name + way in paid:
-                time = _time(paid[name], paid[name + way])
-                lines.append(f"{name + way}: {gain(name, name + way)} for {time}.")
-        raw, last = name + contenders.RAW, name + contenders.LAST
-        if raw in paid:
-            averaged = last if last in paid else name
-            lines.append(
-                f"{averaged}: {gain(raw, averaged)} by EMA weights, which take no more time."
-            )
+        lines += _variants(paid, name, gain)
         draws = [method for method in paid if method.startswith(name + contenders.DRAW)]
         if draws:
             lines.append(_spread(summary, name, draws, column))
@@ -64,6 +55,20 @@ def verdicts(
                 f"{bound}: the truth through it, {measure.quantity(score(bound))}, as a sample "
                 "with its latents would have."
             )
+    return lines
+
+
+def _variants(paid: Costs, name: str, gain: Callable[[str, str], str]) -> list[str]:
+    """What the ensemble, the tiles and the average of a run gain, and what they take."""
+    lines: list[str] = []
+    for variant in (name + contenders.ENSEMBLE, name + contenders.TILES):
+        if variant in paid:
+            time = _time(paid[name], paid[variant])
+            lines.append(f"{variant}: {gain(name, variant)} for {time}.")
+    raw, last = name + contenders.RAW, name + contenders.LAST
+    if raw in paid:
+        averaged = last if last in paid else name
+        lines.append(f"{averaged}: {gain(raw, averaged)} by EMA weights, which take no more time.")
     return lines
 
 
