@@ -108,19 +108,15 @@ def test_images_without_a_value_are_left_out_of_a_pair():
 
 def test_groups_join_neighbours_of_which_no_two_are_told_apart():
     def pair(one, other, corrected):
-        return statistics.Difference(
-            first=one, second=other, column="psnr", n=9, difference=1, low=0, high=2, p=0.01,
-            corrected=corrected, effect=0.5,
-        )  # fmt: skip
+        return frozenset((one, other)), corrected < statistics.ALPHA
 
-    tested = [
+    real = dict([
         pair("a", "b", 0.9), pair("b", "c", 0.2), pair("c", "d", 0.001),
         pair("a", "c", 0.01), pair("a", "d", 0.001), pair("b", "d", 0.001),
-    ]  # fmt: skip
-    assert statistics.groups("abcd", tested) == [(0, 1), (1, 2)]
-    assert statistics.groups("ad", tested) == []
-    alike = [statistics.Difference(**{**vars(p), "corrected": 1.0}) for p in tested]
-    assert statistics.groups("abcd", alike) == [(0, 3)]
+    ])  # fmt: skip
+    assert statistics.groups_of("abcd", real) == [(0, 1), (1, 2)]
+    assert statistics.groups_of("ad", real) == []
+    assert statistics.groups_of("abcd", dict.fromkeys(real, False)) == [(0, 3)]
 
 
 def test_noise_is_not_taken_for_a_difference():
@@ -128,7 +124,7 @@ def test_noise_is_not_taken_for_a_difference():
     found = comparison_of({name: BASE + random.normal(0, 1, len(BASE)) for name in "abcde"})
     pairs = statistics.pairs(found, "psnr")
     assert not any(pair.is_real for pair in pairs)
-    assert statistics.groups([r.name for r in found.results], pairs) == [(0, 4)]
+    assert statistics.groups(found) == [(0, 4)]
 
 
 def test_ablation_compares_what_differs_in_one_axis_only():

@@ -84,7 +84,7 @@ class Result:
         return self.facts.get("baselines", [])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Results, best first by the mean of the column `metric`.
 
@@ -158,10 +158,8 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
         facts_by_method = about.pop("runs")
         every = scores.read_scores(folder / "per_image.csv")
         for (method, column), values in scores.arrays(every).items():
-            if len(values) != about["images"]:
-                raise ValueError(
-                    f"{column} of {method} of {len(values)} of {about['images']} images"
-                )
+            if (count := len(values)) != about["images"]:
+                raise ValueError(f"{column} of {method} of {count} of {about['images']} images")
         paid: dict[str, dict[str, float]] = {}
         with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):

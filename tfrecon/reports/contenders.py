@@ -94,7 +94,7 @@ def of_run(
         rows[name + BOUND] = _bound(run, model)
     if compare_ema:
         last, raw = _last_weights(run, options)
-        rows |= {name + LAST: contender(last)} if last else {}
+        rows |= {name + LAST: contender(last)} if last is not None else {}
         rows[name + RAW] = contender(raw)
     return rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfrecon.metrics.measures import EMPTY, MEASURES, leading_columns
@@ -13,7 +13,7 @@ from tfrecon.reports.comparison import Comparison, Result
 from tfrecon.reports.costs import NOTHING, Cost, Quantity
 from tfrecon.reports.scores import LEVEL, csv_text
 from tfrecon.reports.sentences import p_value
-from tfrecon.reports.statistics import Ablations, Difference
+from tfrecon.reports.statistics import Difference
 from tfrecon.reports.tables import Column, Field, Table
 
 QUALITY, COST, OTHERS = "Quality", "Cost", "Other measures"
@@ -39,23 +39,15 @@ class Line:
         return self.result.cost if self.result else NOTHING
 
 
-def standings(comparison: Comparison, pairs: Sequence[Difference]) -> list[Line]:
-    """Results and baselines, best on top; `pairs` tell which results share a letter."""
-    letters = group_letters(len(comparison.results), groups(comparison, pairs))
+def standings(comparison: Comparison) -> list[Line]:
+    """Results and baselines, best on top."""
+    letters = group_letters(len(comparison.results), statistics.groups(comparison))
     lines = [
         Line(result.name, rank, shared, result)
         for rank, (result, shared) in enumerate(zip(comparison.results, letters, strict=True), 1)
     ]
     lines += map(Line, comparison.baselines)
     return sorted(lines, key=lambda line: comparison.measure.badness(comparison.mean(line.name)))
-
-
-def groups(comparison: Comparison, pairs: Sequence[Difference]) -> list[tuple[int, int]]:
-    """`statistics.groups` of the results in their order, by the metric that ranks them; none where
-    it was not tested."""
-    tested = [pair for pair in pairs if pair.column == comparison.metric]
-    names = [result.name for result in comparison.results]
-    return statistics.groups(names, tested) if tested else []
 
 
 def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
@@ -78,8 +70,9 @@ Shown = tuple[Column, Callable[[Line], object]]
 """A column of the leaderboard and what it shows of a line."""
 
 
-def leaderboard(comparison: Comparison, lines: Sequence[Line]) -> Table:
+def leaderboard(comparison: Comparison) -> Table:
     """The sortable leaderboard, baselines in grey at their place."""
+    lines = standings(comparison)
     leading = leading_columns(comparison.columns, comparison.metric)
     others = [column for column in comparison.columns if column not in leading]
     quantities = costs.present({line.name: line.cost for line in lines if line.result})
@@ -136,14 +129,13 @@ def _paid(quantity: Quantity) -> Shown:
     return quantity.column(COST), lambda line: quantity.cell(line.cost)
 
 
-def tests(
-    comparison: Comparison, pairs: Sequence[Difference], most: int | None = MOST_PAIRS
-) -> list[Table]:
+def tests(comparison: Comparison, most: int | None = MOST_PAIRS) -> list[Table]:
     """Tests of the metric that ranks: of neighbours in rank, and of the winner against each, `most`
     rows of each; none without any."""
     label = comparison.measure.region_label
     heads = [*_test_columns(label), Column("Images", "high"), Column("Told apart")]
-    by_names = {(p.first, p.second): p for p in pairs if p.column == comparison.metric}
+    tested = statistics.pairs(comparison, comparison.metric)
+    by_names = {(pair.first, pair.second): pair for pair in tested}
     first, *others = (result.name for result in comparison.results)
     wanted = {
         "Neighbours in rank: Wilcoxon's signed-rank test over images.": itertools.pairwise(
@@ -165,10 +157,10 @@ def tests(
     return tables
 
 
-def ablations(by_axis: Ablations) -> list[Table]:
+def ablations(comparison: Comparison) -> list[Table]:
     """One table an axis, the reference as its first row."""
     tables: list[Table] = []
-    for axis, tested in by_axis.items():
+    for axis, tested in statistics.all_ablations(comparison).items():
         title, reference = axis[:1].upper() + axis[1:], tested[0].second
         columns = [
             Column(title), *_test_columns(tested[0].measure.region_label), Column("Cells", "high"),
@@ -206,12 +198,12 @@ TEST = {
 """Columns of a paired test in CSV files, and the fields that they hold."""
 
 
-def leaderboard_csv(comparison: Comparison, lines: Sequence[Line]) -> str:
+def leaderboard_csv(comparison: Comparison) -> str:
     """The leaderboard as a file: one line a result or baseline with rank, groups, labels by axis,
     every column's statistics and the costs, under the names that ``summary.csv`` has for them."""
     parts = {"mean": "mean", "std": "std", "low95": "low", "high95": "high"}
     rows: list[dict[str, object]] = []
-    for line in lines:
+    for line in standings(comparison):
         result, cells = line.result, [comparison.summary[line.name, c] for c in comparison.columns]
         labels = result.labels if result else {}
         rows.append({
@@ -225,19 +217,21 @@ def leaderboard_csv(comparison: Comparison, lines: Sequence[Line]) -> str:
     return csv_text([list(rows[0]), *(row.values() for row in rows)])
 
 
-def pairs_csv(pairs: Sequence[Difference]) -> str:
-    """One line a pair: better, worse, metric and the test of their difference."""
-    return _csv({"better": "first", "worse": "second", "metric": "column", **TEST}, pairs)
+def pairs_csv(comparison: Comparison) -> str:
+    """One line a pair and metric: better, worse, metric and the test of their difference."""
+    columns = [column for column in comparison.columns if MEASURES[column].can_rank]
+    tested = (pair for column in columns for pair in statistics.pairs(comparison, column))
+    return _csv({"better": "first", "worse": "second", "metric": "column", **TEST}, tested)
 
 
-def ablations_csv(by_axis: Ablations) -> str:
+def ablations_csv(comparison: Comparison) -> str:
     """One line a label of an axis but its best: label less reference."""
     fields = {"axis": "axis", "label": "first", "reference": "second", "metric": "column"}
     fields |= {"cells": "cells", **TEST}
-    return _csv(fields, [row for rows in by_axis.values() for row in rows])
+    return _csv(fields, itertools.chain(*statistics.all_ablations(comparison).values()))
 
 
-def _csv(fields: Mapping[str, str], tested: Sequence[Difference]) -> str:
+def _csv(fields: Mapping[str, str], tested: Iterable[Difference]) -> str:
     rows = ([vars(test)[name] for name in fields.values()] for test in tested)
     return csv_text([list(fields), *rows])
 

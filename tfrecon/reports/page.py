@@ -15,12 +15,11 @@ from PIL import Image
 from tfrecon.base import files, images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
-from tfrecon.metrics.measures import MEASURES, leading_columns
+from tfrecon.metrics.measures import leading_columns
 from tfrecon.reports import atlas, costs, leaderboard, plots, statistics, svg
 from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.pictures import Picture, leading_pictures
-from tfrecon.reports.statistics import Ablations, Difference
 from tfrecon.reports.tables import escaped
 
 THREADS = ("intra_op_threads", "inter_op_threads")
@@ -42,12 +41,7 @@ def write(
 ) -> list[str]:  # fmt: skip
     """Writes `FILES` into `folder` and returns the summary's sentences. `config`, `split` and
     `options` are those of the evaluation, for the pictures."""
-    columns = [column for column in comparison.columns if MEASURES[column].can_rank]
-    tested = {column: statistics.pairs(comparison, column) for column in columns}
-    pairs = tested[comparison.metric]
-    by_axis = {axis: statistics.ablations(comparison, axis) for axis in comparison.axes}
-    by_axis = {axis: rows for axis, rows in by_axis.items() if rows}
-    sentences = plain.sentences(comparison, pairs, by_axis)
+    sentences = plain.sentences(comparison)
     notes = costs.notes({result.name: result.cost for result in comparison.results})
     notes += [f"{name} is left out: not every result has it." for name in comparison.dropped]
     try:
@@ -55,16 +49,15 @@ def write(
     except (UserError, OSError) as error:
         pictures = []
         notes.append(f"Pictures are left out: {error}.")
-    lines = leaderboard.standings(comparison, pairs)
     contents = (
         page(
-            comparison, pairs=pairs, by_axis=by_axis, sentences=sentences, notes=notes,
-            pictures=pictures, environment=environment(comparison),
+            comparison, sentences=sentences, notes=notes, pictures=pictures,
+            environment=environment(comparison),
         ),
-        markdown(comparison, pairs, by_axis, sentences),
-        leaderboard.leaderboard_csv(comparison, lines),
-        leaderboard.pairs_csv([*itertools.chain(*tested.values())]),
-        leaderboard.ablations_csv(by_axis),
+        markdown(comparison, sentences),
+        leaderboard.leaderboard_csv(comparison),
+        leaderboard.pairs_csv(comparison),
+        leaderboard.ablations_csv(comparison),
     )  # fmt: skip
     for name, content in zip(FILES, contents, strict=True):
         with files.replacing(folder / name) as temporary:
@@ -73,19 +66,12 @@ def write(
 
 
 def page(
-    comparison: Comparison, *, pairs: Sequence[Difference], by_axis: Ablations,
-    sentences: Sequence[str], notes: Sequence[str], pictures: Sequence[Picture],
-    environment: Mapping[str, str],
+    comparison: Comparison, *, sentences: Sequence[str], notes: Sequence[str],
+    pictures: Sequence[Picture], environment: Mapping[str, str],
 ) -> str:  # fmt: skip
-    """The HTML document. Sections without content are left out.
-
-    `pairs` may hold several columns; the page shows those of the metric that ranks. `by_axis`:
-    axis → its ablations. `environment`: name → version or fact.
-    """
-    shown = [pair for pair in pairs if pair.column == comparison.metric]
-    count = len(comparison.results)
-    lines = leaderboard.standings(comparison, shown)
-    leading = leading_columns(comparison.columns, comparison.metric)
+    """The HTML document. Sections without content are left out. `environment`: name → version or
+    fact."""
+    count, pairs = len(comparison.results), statistics.pairs(comparison, comparison.metric)
     configs = [
         {"name": result.name, "config": _without_places(result.runs[0].config.to_dict())}
         for result in comparison.results
@@ -94,29 +80,27 @@ def page(
         f"{count} result{'s' * (count > 1)} on the same {len(comparison.ids)} images, ranked by "
         f"{comparison.measure.region_label}"
     )
+    leading = leading_columns(comparison.columns, comparison.metric)
     return _template().render(
         title=comparison.title, subtitle=subtitle, sentences=sentences, notes=notes,
-        leaderboard=leaderboard.leaderboard(comparison, lines), alpha=statistics.ALPHA,
-        tests=leaderboard.tests(comparison, shown), ablations=leaderboard.ablations(by_axis),
-        ranks=plots.rank_diagram(comparison, shown, leaderboard.groups(comparison, shown)),
+        leaderboard=leaderboard.leaderboard(comparison), alpha=statistics.ALPHA,
+        tests=leaderboard.tests(comparison), ablations=leaderboard.ablations(comparison),
+        ranks=plots.rank_diagram(comparison),
         distributions=[plots.distributions(comparison, column) for column in leading],
-        cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(shown),
+        cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(pairs),
         depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
         pictures=pictures, configs=configs, missing=comparison.missing, environment=environment,
     )  # fmt: skip
 
 
-def markdown(
-    comparison: Comparison, pairs: Sequence[Difference], by_axis: Ablations,
-    sentences: Sequence[str],
-) -> str:  # fmt: skip
-    """Sentences, leaderboard, notable tests and ablations."""
-    lines = leaderboard.standings(comparison, pairs)
+def markdown(comparison: Comparison, sentences: Sequence[str]) -> str:
+    """Sentences, leaderboard, all tests of neighbours and of the winner, and ablations."""
     sections = {
-        "Leaderboard": [leaderboard.leaderboard(comparison, lines)],
-        "Paired tests": leaderboard.tests(comparison, pairs, most=None),
+        "Leaderboard": [leaderboard.leaderboard(comparison)],
+        "Paired tests": leaderboard.tests(comparison, most=None),
     }
-    for (axis, rows), table in zip(by_axis.items(), leaderboard.ablations(by_axis), strict=True):
+    by_axis = statistics.all_ablations(comparison)
+    for (axis, rows), table in zip(by_axis.items(), leaderboard.ablations(comparison), strict=True):
         sections[f"{axis}, against {rows[0].second}"] = [table]
     blocks = [f"# {escaped(comparison.title)}", *(f"- {escaped(said)}" for said in sentences)]
     for title, tables in sections.items():

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from tfrecon.metrics.measures import MEASURES, Measure
-from tfrecon.reports import svg
+from tfrecon.reports import statistics, svg
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.costs import Cost
 from tfrecon.reports.scores import Values
-from tfrecon.reports.statistics import Difference
 from tfrecon.training.run import Run
 
 MOST_POINTS = 3000
@@ -29,12 +28,10 @@ COSTS: Mapping[str, Callable[[Cost], float | None]] = {
 }
 
 
-def rank_diagram(
-    comparison: Comparison, pairs: Sequence[Difference], groups: Sequence[tuple[int, int]]
-) -> str:
-    """Means with 95% intervals over images, best on top. `pairs` are tests of the metric that
-    ranks; vertical bars join results that cannot be told apart (`statistics.groups`)."""
-    measure = comparison.measure
+def rank_diagram(comparison: Comparison) -> str:
+    """Means with 95% intervals over images, best on top; vertical bars join results that cannot be
+    told apart (`statistics.groups`)."""
+    measure, pairs = comparison.measure, statistics.pairs(comparison, comparison.metric)
     cells = [comparison.summary[r.name, comparison.metric] for r in comparison.results]
     first, last = cells[0], cells[-1]
     real = sum(pair.is_real for pair in pairs)
@@ -50,7 +47,7 @@ def rank_diagram(
         ends = [cell.low for cell in cells], [cell.high for cell in cells]
         axes.hlines(places, *ends, color=svg.PALETTE[0], linewidth=1.6)
         axes.plot([cell.mean for cell in cells], places, "o", color=svg.PALETTE[0], markersize=5)
-        for lane, (first, last) in _lanes(groups):
+        for lane, (first, last) in _lanes(statistics.groups(comparison)):
             axes.plot(
                 [1.04 + 0.04 * lane] * 2, [first - 0.2, last + 0.2], color=svg.INK, linewidth=2.5,
                 solid_capstyle="butt", transform=axes.get_yaxis_transform(), clip_on=False,

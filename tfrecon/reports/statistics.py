@@ -8,6 +8,7 @@ neighbours in rank that cannot be told apart (drawn as in Demšar 2006).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,10 +60,7 @@ class Difference:
         return self.corrected < ALPHA
 
 
-Ablations = Mapping[str, Sequence[Difference]]
-"""Of each axis its labels against the best."""
-
-
+@functools.lru_cache(maxsize=64)  # every table, figure and sentence asks for the same tests
 def pairs(comparison: Comparison, column: str) -> list[Difference]:
     """Every pair of results on a column, ordered by the mean of that column."""
     means = {result.name: comparison.mean(result.name, column) for result in comparison.results}
@@ -72,10 +70,16 @@ def pairs(comparison: Comparison, column: str) -> list[Difference]:
     return _tested(column, sides)
 
 
-def groups(order: Sequence[str], tested: Sequence[Difference]) -> list[tuple[int, int]]:
-    """First and last place of each longest run of neighbours in `order` (best first) of which no
-    two can be told apart; runs of one are left out."""
-    real = {frozenset((pair.first, pair.second)): pair.is_real for pair in tested}
+def groups(comparison: Comparison) -> list[tuple[int, int]]:
+    """First and last place of each longest run of neighbours in rank, by the metric that ranks, of
+    which no two can be told apart; runs of one are left out."""
+    order = [result.name for result in comparison.results]
+    tested = pairs(comparison, comparison.metric)
+    return groups_of(order, {frozenset((p.first, p.second)): p.is_real for p in tested})
+
+
+def groups_of(order: Sequence[str], real: Mapping[frozenset[str], bool]) -> list[tuple[int, int]]:
+    """`groups` of names, best first; `real` tells which two can be told apart."""
     bars: list[tuple[int, int]] = []
     for start in range(len(order)):
         end = start
@@ -88,6 +92,13 @@ def groups(order: Sequence[str], tested: Sequence[Difference]) -> list[tuple[int
     return bars
 
 
+def all_ablations(comparison: Comparison) -> dict[str, list[Difference]]:
+    """The `ablations` of each axis that has any."""
+    by_axis = {axis: ablations(comparison, axis) for axis in comparison.axes}
+    return {axis: tested for axis, tested in by_axis.items() if tested}
+
+
+@functools.lru_cache(maxsize=64)
 def ablations(comparison: Comparison, axis: str) -> list[Difference]:
     """Each label of an axis against the best, which is that with the better mean of most pairs of
     labels; Holm over the table. Only results that agree on all other axes are compared, and labels
@@ -130,9 +141,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
     steps = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    result = np.empty_like(p)
-    result[order] = steps
-    return [float(value) for value in result]
+    return steps[np.argsort(order)].tolist()
 
 
 def rank_biserial(differences: Values) -> float:

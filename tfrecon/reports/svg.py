@@ -119,8 +119,7 @@ def log_axis(axes: Any, values: Sequence[float]) -> None:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in steps]
     shown = [tick for tick in ticks if low <= tick <= high]
-    if len(shown) > 4:
-        shown = shown[:: -(-len(shown) // 4)]
+    shown = shown[:: -(-len(shown) // 4) or 1]
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(shown))

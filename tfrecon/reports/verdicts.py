@@ -105,11 +105,8 @@ def _spread(summary: Summary, name: str, draws: Sequence[str], column: str) -> s
     """Mean and standard deviation of the draws' means."""
     shown: list[str] = []
     for measure in (MEASURES[name] for name in (column, "ssim", "lpips_alex")):
-        means = [
-            summary[draw, measure.column].mean
-            for draw in draws
-            if (draw, measure.column) in summary
-        ]
+        cells = [summary[draw, name] for draw, name in summary if name == measure.column]
+        means = [cell.mean for cell in cells if cell.method in draws]
         if means:
             deviation = float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
             numbers = f"{measure.number(float(np.mean(means)))} ± {measure.number(deviation)}"

@@ -59,7 +59,7 @@ def read_axes(path: Path, given: Any) -> dict[str, list[Value]]:
         if not isinstance(values, list) or not values:
             raise UserError(f"axis {name!r} needs values, a list of at least one")
         axes[name] = [_value(path, name, table.get("key"), v) for v in cast(list[Any], values)]
-        count, label = most_common(value.label for value in axes[name])
+        count, label = repeated(value.label for value in axes[name])
         if count > 1:
             raise UserError(
                 f"axis {name!r} has {count} values called {label!r}; give each a name of its own"
@@ -120,7 +120,7 @@ def read_exclusions(given: Any, axes: Mapping[str, Sequence[Value]]) -> list[dic
     return rules
 
 
-def most_common(names: Iterable[str]) -> tuple[int, str]:
+def repeated(names: Iterable[str]) -> tuple[int, str]:
     """How often the most frequent of `names` is among them, and which it is."""
     ((name, count),) = Counter(names).most_common(1)
     return count, name

@@ -14,14 +14,7 @@ from tfrecon.base.config import Config, Table, from_tables, load_toml, merged, w
 from tfrecon.base.errors import UserError, did_you_mean
 from tfrecon.base.registry import Spec, check
 from tfrecon.metrics.measures import MEASURES
-from tfrecon.studies.axes import (
-    Value,
-    is_list_of,
-    most_common,
-    read_axes,
-    read_exclusions,
-    with_base,
-)
+from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, repeated, with_base
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
 OUTPUT = "output"
@@ -64,10 +57,6 @@ class Study:
                 f"e.g. {self.cells[0].name!r}"
             )
         return matching
-
-    def labels(self) -> dict[str, Mapping[str, str]]:
-        """Labels by axis of each group of cells that differ in their seed only."""
-        return {cell.group: cell.labels for cell in self.cells}
 
 
 def read_study(path: str | Path, over: Table | None = None) -> Study:
@@ -115,7 +104,7 @@ def _check_different(cells: Sequence[Cell], path: Path) -> None:
     """Raises UserError for no cell at all, and for cells that share a name or all settings."""
     if not cells:
         raise UserError("every cell is excluded; remove a rule of [[exclude]]")
-    count, name = most_common(cell.name for cell in cells)
+    count, name = repeated(cell.name for cell in cells)
     if count > 1:
         raise UserError(f"{count} cells are called {name!r}; rename a label")
     if OUTPUT in (cell.name for cell in cells):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
@@ -78,7 +79,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
     failed: dict[str, str] = {}
     again: set[str] = set()
     running: list[_Running] = []
-    with _locked(folder):
+    with _locked(folder), _ended_at_last(running):
         waiting = _unfinished(cells, folder, failed)
 
         def finished() -> int:
@@ -86,32 +87,38 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
 
         if finished():
             print(f"{finished()} of {len(cells)} cells are finished already")
-        try:
-            while waiting or running:
-                while waiting and free:
-                    running.append(_start(waiting.pop(0), folder, free.pop(0)))
-                    print(f"{running[-1].cell.name}: begun", flush=True)
-                time.sleep(POLL_SECONDS)
-                for ended in [job for job in running if job.process.poll() is not None]:
-                    running.remove(ended)
-                    free.append(ended.cores)
-                    _close(ended)
-                    name, reason = ended.cell.name, _failure(ended, folder)
-                    if not reason:
-                        print(f"{_said(ended, folder)} [{finished()}/{len(cells)}]", flush=True)
-                    elif ended.process.returncode != USER_MISTAKE and name not in again:
-                        again.add(name)
-                        waiting.append(ended.cell)
-                        print(f"{name}: {reason}; will be tried again", file=sys.stderr)
-                    else:
-                        failed[name] = reason
-                        print(f"{name}: failed: {reason}", file=sys.stderr)
-        finally:
-            for job in running:
-                job.process.kill()
-                job.process.wait()
-                _close(job)
+        while waiting or running:
+            while waiting and free:
+                running.append(_start(waiting.pop(0), folder, free.pop(0)))
+                print(f"{running[-1].cell.name}: begun", flush=True)
+            time.sleep(POLL_SECONDS)
+            for ended in [job for job in running if job.process.poll() is not None]:
+                running.remove(ended)
+                free.append(ended.cores)
+                _close(ended)
+                name, reason = ended.cell.name, _failure(ended, folder)
+                if not reason:
+                    print(f"{_said(ended, folder)} [{finished()}/{len(cells)}]", flush=True)
+                elif ended.process.returncode != USER_MISTAKE and name not in again:
+                    again.add(name)
+                    waiting.append(ended.cell)
+                    print(f"{name}: {reason}; will be tried again", file=sys.stderr)
+                else:
+                    failed[name] = reason
+                    print(f"{name}: failed: {reason}", file=sys.stderr)
     return failed
+
+
+@contextlib.contextmanager
+def _ended_at_last(running: Sequence[_Running]) -> Iterator[None]:
+    """Kills the cells that still run when a mistake or an interrupt ends the study."""
+    try:
+        yield
+    finally:
+        for job in running:
+            job.process.kill()
+            job.process.wait()
+            _close(job)
 
 
 def _unfinished(cells: Sequence[Cell], folder: Path, failed: dict[str, str]) -> list[Cell]:
@@ -140,17 +147,16 @@ def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
     # Before it starts a thread: threads take the cores of the one that starts them.
     with contextlib.suppress(ProcessLookupError):
         os.sched_setaffinity(process.pid, cores)
-    if process.stdin:  # which stays open: the cell ends when it closes
-        with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
-            process.stdin.write(json.dumps(cell.tables).encode() + b"\n")
-            process.stdin.flush()
+    stdin = cast(IO[bytes], process.stdin)  # which stays open: the cell ends when it closes
+    with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
+        stdin.write(json.dumps(cell.tables).encode() + b"\n")
+        stdin.flush()
     return _Running(cell, process, cores, time.monotonic(), log, said_before)
 
 
 def _close(job: _Running) -> None:
-    if job.process.stdin:
-        with contextlib.suppress(BrokenPipeError):
-            job.process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+        cast(IO[bytes], job.process.stdin).close()
 
 
 def _failure(job: _Running, folder: Path) -> str | None:

@@ -48,10 +48,10 @@ def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison
             f"no cell of study {study.name!r} has a result in {str(folder)!r}, so there is nothing "
             "to report; " + (known[0] if known else "run it without --report-only")
         )
+    labels = {cell.group: cell.labels for cell in study.cells}
     return compare(
-        study.title, groups, metric=study.metric, axes=study.axes, labels=study.labels(),
-        missing=without,
-    )  # fmt: skip
+        study.title, groups, metric=study.metric, axes=study.axes, labels=labels, missing=without
+    )
 
 
 def write(study: Study, folder: Path, failed: Mapping[str, str]) -> str:
