@@ -213,7 +213,7 @@ def test_names_are_escaped_and_data_ends_no_script(comparison, tmp_path):
     assert "root" not in configs[0]["config"]["data"], "no path of this machine"
     for drawing in figures(changed).values():
         assert drawing and ElementTree.fromstring(drawing) is not None
-    text = markdown(changed, arguments["pairs"], arguments["by_axis"], arguments["sentences"])
+    text = markdown(changed, arguments["sentences"])
     assert "<b>" not in text and "\\|$x$" in text
 
 
