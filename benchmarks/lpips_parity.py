@@ -110,7 +110,7 @@ def ours(net: str, cases: list[str]) -> dict[str, float]:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     import lpips_images  # pyright: ignore[reportMissingImports]
 
-    from tfrecon.metrics.lpips import lpips_metric
+    from tfrecon.metrics.perceptual import lpips_metric
 
     metric = lpips_metric(net)  # pyright: ignore[reportArgumentType]
     found = {}

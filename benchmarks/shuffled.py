@@ -19,7 +19,7 @@ from tfrecon.base.cli import model_options
 from tfrecon.data import pipeline, recipes
 from tfrecon.inference.restorer import restorer
 from tfrecon.metrics.kid import kid, kid_at_hand, kid_features
-from tfrecon.metrics.lpips import metrics_at_hand
+from tfrecon.metrics.perceptual import metrics_at_hand
 from tfrecon.training.run import open_run
 
 SHOWN = ("psnr", "ssim", "lpips_alex")

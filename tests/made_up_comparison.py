@@ -10,7 +10,6 @@ import polars as pl
 
 from tfrecon.base.config import from_tables
 from tfrecon.reports import scores as frames
-from tfrecon.reports import statistics
 from tfrecon.reports.comparison import Comparison, Result, Scored, compare
 from tfrecon.reports.costs import Cost
 from tfrecon.reports.pictures import Picture
@@ -116,10 +115,7 @@ def made_up_pictures(comparison: Comparison, leading: int = 2, damaged: bool = F
 
 def page_arguments(comparison: Comparison, damaged: bool = False) -> dict:
     """Keyword arguments of `page`."""
-    pairs = statistics.pairs(comparison, comparison.metric)
     return {
-        "pairs": pairs,
-        "by_axis": {axis: statistics.ablations(comparison, axis) for axis in comparison.axes},
         "sentences": [
             f"{comparison.results[0].name} is best by PSNR.",
             "The decoder matters less than the tap: 0.4 dB against 1.5 dB.",

@@ -63,9 +63,8 @@ def document(comparison):
 
 
 def figures(comparison):
-    pairs = statistics.pairs(comparison, comparison.metric)
     return {
-        "rank": plots.rank_diagram(comparison, pairs, leaderboard.groups(comparison, pairs)),
+        "rank": plots.rank_diagram(comparison),
         "distributions": plots.distributions(comparison, "lpips_alex"),
         "pareto": plots.pareto(comparison),
         "depth": atlas.depth(comparison),
@@ -136,11 +135,11 @@ def test_less_is_better_runs_backwards_and_the_leader_stays_on_top(comparison):
         metric="lpips_alex",
         results=sorted(comparison.results, key=lambda r: comparison.mean(r.name, "lpips_alex")),
     )
-    lines = leaderboard.standings(by_lpips, statistics.pairs(by_lpips, "lpips_alex"))
+    lines = leaderboard.standings(by_lpips)
     means = [by_lpips.mean(line.name) for line in lines]
     assert means == sorted(means) and len(lines) == 14
     assert [line.rank for line in lines if line.rank] == list(range(1, 13))
-    heads = [column.head for column in leaderboard.leaderboard(by_lpips, lines).columns]
+    heads = [column.head for column in leaderboard.leaderboard(by_lpips).columns]
     assert heads[3:6] == ["LPIPS alex ↓", "PSNR (dB) ↑", "SSIM 11×11 ↑"]
     assert MEASURES["hole_seam"].badness(-0.2) == MEASURES["hole_seam"].badness(0.2)
     assert MEASURES["psnr"].badness(math.nan) == math.inf
@@ -156,8 +155,6 @@ def test_what_is_not_there_is_not_drawn(tmp_path):
     assert [name for name, drawing in drawn.items() if drawing] == ["rank", "distributions"]
     document = page(
         alone,
-        pairs=[],
-        by_axis={},
         sentences=["One."],
         notes=[],
         pictures=[],
@@ -216,7 +213,7 @@ def test_names_are_escaped_and_data_ends_no_script(comparison, tmp_path):
     assert "root" not in configs[0]["config"]["data"], "no path of this machine"
     for drawing in figures(changed).values():
         assert drawing and ElementTree.fromstring(drawing) is not None
-    text = markdown(changed, arguments["pairs"], arguments["by_axis"], arguments["sentences"])
+    text = markdown(changed, arguments["sentences"])
     assert "<b>" not in text and "\\|$x$" in text
 
 
@@ -241,12 +238,11 @@ def cells(document, section):
 
 def test_csv_markdown_and_page_agree(comparison, document):
     arguments = page_arguments(comparison)
-    pairs = arguments["pairs"]
-    lines = leaderboard.standings(comparison, pairs)
-    rows = read(leaderboard.leaderboard_csv(comparison, lines))
+    pairs = statistics.pairs(comparison, "psnr")
+    rows = read(leaderboard.leaderboard_csv(comparison))
     assert len(rows) == 14 and rows[0]["rank"] == "1" and rows[0]["tap"] == "resnet50 conv2"
     assert [row["rank"] for row in rows if row["name"] == "blur"] == [""]
-    said = markdown(comparison, pairs, arguments["by_axis"], arguments["sentences"])
+    said = markdown(comparison, arguments["sentences"])
     shown = cells(document, "leaderboard")
     for row, line in zip(rows, shown, strict=True):
         mean, low, high = (float(row[f"psnr_{part}"]) for part in ("mean", "low95", "high95"))
@@ -260,14 +256,13 @@ def test_csv_markdown_and_page_agree(comparison, document):
     assert float(rows[0]["psnr_mean"]) == pytest.approx(comparison.mean(best.name), rel=1e-6)
     values = comparison.values(best.name, "psnr")
     assert float(rows[0]["psnr_std"]) == pytest.approx(np.std(values, ddof=1))
-    tested = read(leaderboard.pairs_csv(pairs))
+    tested = [row for row in read(leaderboard.pairs_csv(comparison)) if row["metric"] == "psnr"]
     assert len(tested) == 66
     assert float(tested[0]["difference"]) == pytest.approx(pairs[0].difference, abs=1e-6)
 
 
 def test_ablations_read_label_less_reference(comparison, document):
-    arguments = page_arguments(comparison)
-    rows = read(leaderboard.ablations_csv(arguments["by_axis"]))
+    rows = read(leaderboard.ablations_csv(comparison))
     assert len(rows) == 3 + 2 and all(float(row["difference"]) < 0 for row in rows)
     shown = cells(document, "ablations")
     assert shown[0][:2] == ["resnet50 conv2", "reference"]
@@ -284,9 +279,8 @@ def test_seeds_and_restorations_are_shown(tmp_path):
     document = page(comparison, **page_arguments(comparison, damaged=True))
     assert "3 (±0.01)" in document
     assert document.count(">damaged</span>") == document.count(">original</span>") == 6
-    lines = leaderboard.standings(comparison, [])
-    assert lines[0].seed_std == pytest.approx(0.01) and math.isnan(lines[-1].seed_std)
-    assert len({line.groups for line in lines if line.result}) == 12, "nothing was tested"
+    seed_std = comparison.results[0].seed_spread(comparison.metric)
+    assert seed_std == pytest.approx(0.01)
 
 
 def test_interval_of_the_leaderboard_is_that_of_the_reports(comparison):

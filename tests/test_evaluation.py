@@ -18,7 +18,7 @@ from tfrecon.metrics import kid
 from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import MEASURES
-from tfrecon.reports import baselines, denoisers, pictures, scoring
+from tfrecon.reports import baselines, pictures, scoring
 from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
 from tfrecon.reports.scores import bootstrap, frame, summarise, summary_csv
 from tfrecon.reports.summaries import summary_markdown, summary_text
@@ -166,7 +166,7 @@ def test_biharmonic_with_a_border_does_not_read_the_pixels_beside_the_hole():
 
 def test_grid_shows_each_picture_in_its_column():
     flat = [np.full((16, 16, 3), value, np.float32) for value in (0.2, 0.4, 0.6)]
-    row = pictures.Row("a row with a very long name " * 9, flat)
+    row = ("a row with a very long name " * 9, flat)
     shown = pictures.grid("best", ("input", "output", "target"), [row, row])
     middle = shown[pictures.LABEL * 3 + 100]
     values = [int(middle[pictures.left_px(column) + 100, 0]) for column in range(3)]
@@ -233,7 +233,7 @@ def test_unmasked_data_has_no_hole_columns_and_no_fills(tmp_path):
         image_size=32,
     )  # fmt: skip
     report = evaluate_runs([run], split="train")
-    names = ["damaged input", *denoisers.DENOISERS]
+    names = ["damaged input", *baselines.DENOISERS]
     assert methods_of(report) == ["pix2pix", *names]
     assert {column for _, column in report.summary} == {*AT_HAND} - {*HOLES}
     assert report.verdicts == [

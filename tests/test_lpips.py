@@ -17,7 +17,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.losses import mixture
 from tfrecon.metrics import perceptual
-from tfrecon.metrics.lpips import available, lpips_metric
+from tfrecon.metrics.perceptual import available, lpips_metric
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "lpips.json").read_text())
 PACKS = Path(os.environ.get("TFRECON_WEIGHTS") or Path(__file__).parents[2] / "shared" / "weights")

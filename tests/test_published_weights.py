@@ -15,7 +15,7 @@ from tfrecon.base import images
 from tfrecon.base.errors import UserError
 from tfrecon.base.weights import VARIABLE
 from tfrecon.metrics import perceptual
-from tfrecon.metrics.lpips import lpips_metric
+from tfrecon.metrics.perceptual import lpips_metric
 
 SHARED = Path(__file__).parents[2] / "shared"
 PACKS = Path(os.environ.get(VARIABLE) or SHARED / "weights")

@@ -27,7 +27,7 @@ def test_what_was_written_is_read_and_compared(tmp_path):
     }
     cost = found.results[1].cost
     assert cost == from_csv(costs)
-    assert (cost.train_minutes, cost.memory_gib, cost.parameters) == (1.5, 2.5, 0)
+    assert (cost.train_minutes, cost.train_memory_gib, cost.parameters) == (1.5, 2.5, 0)
 
     sentences = write(found, report.path, data_config(grey, None, None), "train")
     assert sentences[0].startswith("Of 2 results on 10 images grey has the best Hole PSNR")

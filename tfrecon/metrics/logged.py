@@ -1,15 +1,19 @@
-"""Metrics for `model.compile`, so that each epoch logs their mean over the validation images."""
+"""Metrics by name: those that each epoch logs as their mean over the validation images, and those
+of a user's own, by dotted path.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfrecon.base.errors import unknown
-from tfrecon.metrics.measures import MEASURES
+from tfrecon.base.registry import entry
+from tfrecon.metrics.measures import HOLE, MEASURES
 from tfrecon.metrics.pixel_errors import mae, mse, nrmse, psnr
 from tfrecon.metrics.structural import ssim, ssim_uniform7
 
@@ -22,6 +26,24 @@ METRICS = {
     "ssim_uniform7": ssim_uniform7,
 }
 """``metric(y_true, y_pred, masks=None) -> (B,)`` by name, in the order that tables show them."""
+
+
+def users_metrics(names: Iterable[str]) -> dict[str, Callable[..., Any]]:
+    """Metrics of a user's own by dotted path (``evaluate --metric my_metrics.sharpness``), entered
+    into `MEASURES` for the whole image and for holes.
+
+    Such a metric is a function like those of `METRICS`. How reports show it may be said by an
+    attribute of the function, ``sharpness.measure = Measure("sharpness", "Sharpness", "less",
+    ".3f")``; unless it is, its label is its name, and more is better. Raises UserError for a path
+    that leads to nothing that can be called.
+    """
+    metrics = {name: entry(name, METRICS, "metric") for name in names}
+    for name, metric in metrics.items():
+        for column in () if name in METRICS else (name, HOLE + name):
+            shown = getattr(metric, "measure", MEASURES[column])
+            region = MEASURES[column].region
+            MEASURES[column] = dataclasses.replace(shown, metric=name, region=region)
+    return metrics
 
 
 def keras_metric(name: str) -> keras.metrics.Metric:

@@ -5,6 +5,7 @@ Nothing here computes a score, and nothing here imports TensorFlow.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -60,6 +61,11 @@ class Measure:
         return {"more": "↑", "less": "↓", "zero": "→ 0"}[self.better]
 
     @property
+    def head(self) -> str:
+        """Head of a column of tables: ``Hole PSNR (dB) ↑``."""
+        return f"{self.region_label} {self.arrow}"
+
+    @property
     def can_rank(self) -> bool:
         """Whether of two values one is better, as it is not where zero is best."""
         return self.better != "zero"
@@ -90,34 +96,36 @@ class Measure:
         return f"{self.number(value, signed)} {self.unit}".rstrip()
 
 
-def _measures(region: Region) -> list[Measure]:
-    both = [
-        Measure("mse", "MSE", "less", "#.3g", region=region),
-        Measure("mse255", "MSE 0–255", "less", ".1f", region=region),
-        Measure("nrmse", "NRMSE", "less", "#.3g", region=region),
-        Measure("mae", "MAE", "less", "#.3g", region=region),
-        Measure("psnr", "PSNR", "more", ".2f", "dB", region=region),
-        Measure("ssim", "SSIM 11×11", "more", ".4f", region=region),
-        Measure("ssim_uniform7", "SSIM 7×7", "more", ".4f", region=region),
-        Measure("lpips_alex", "LPIPS alex", "less", ".4f", region=region),
-        Measure("colour_shift", "Colour shift", "less", ".4f", region=region),
-        Measure("checkerboard", "Checkers", "zero", "+.2f", "dB", region=region),
-        Measure("seam", "Seam", "zero", "+.4f", region=region),
-    ]
-    elsewhere = {"image": ("seam",), "holes": ("mse255", "checkerboard")}[region]
-    return [measure for measure in both if measure.metric not in elsewhere]
+KNOWN = (
+    Measure("mse", "MSE", "less", "#.3g"),
+    Measure("mse255", "MSE 0–255", "less", ".1f"),
+    Measure("nrmse", "NRMSE", "less", "#.3g"),
+    Measure("mae", "MAE", "less", "#.3g"),
+    Measure("psnr", "PSNR", "more", ".2f", "dB"),
+    Measure("ssim", "SSIM 11×11", "more", ".4f"),
+    Measure("ssim_uniform7", "SSIM 7×7", "more", ".4f"),
+    Measure("lpips_alex", "LPIPS alex", "less", ".4f"),
+    Measure("colour_shift", "Colour shift", "less", ".4f"),
+    Measure("checkerboard", "Checkers", "zero", "+.2f", "dB"),
+    Measure("seam", "Seam", "zero", "+.4f"),
+)
+NOT_ON: dict[Region, tuple[str, ...]] = {"image": ("seam",), "holes": ("mse255", "checkerboard")}
+"""The metrics that a region does not have."""
 
 
 class _Measures(dict[str, Measure]):
     def __missing__(self, column: str) -> Measure:
         """Of a user's metric of which nothing is said: its name for a label, more is better."""
         metric = column.removeprefix(HOLE)
-        region: Region = "holes" if column.startswith(HOLE) else "image"
+        region: Region = "image" if metric == column else "holes"
         return Measure(metric, metric.rpartition(".")[2], "more", "#.4g", region=region)
 
 
 MEASURES = _Measures(
-    {measure.column: measure for measure in _measures("image") + _measures("holes")}
+    (measure.column, measure)
+    for region, absent in NOT_ON.items()
+    for measure in (dataclasses.replace(known, region=region) for known in KNOWN)
+    if measure.metric not in absent
 )
 """By column, in the order in which tables show them."""
 

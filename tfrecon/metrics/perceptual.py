@@ -1,12 +1,13 @@
 """LPIPS, the learned perceptual distance of Zhang et al. 2018, version 0.1.
 
-The one implementation that the loss and the metric share.
+The one implementation that the loss and the metric share. It is not in `METRICS`, which need no
+weights.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ import tensorflow as tf
 from tfrecon.backbones import BACKBONES, check_image_size, feature_taps
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.base.weights import WeightFile, find, local, read
+from tfrecon.metrics.logged import METRICS
+from tfrecon.metrics.pixel_errors import checked
 
 Net = Literal["alex", "vgg", "squeeze"]
 
@@ -129,6 +132,39 @@ class LpipsNetwork:
         return answer[0]
 
 
+def lpips_metric(net: Net = "alex") -> Callable[..., Any]:
+    """The function ``lpips(y_true, y_pred, masks=None) -> (B,)`` (Zhang et al. 2018, version 0.1).
+
+    `available` tells whether this needs a download. Raises UserError for an unknown net and where
+    its weights are not found.
+    """
+    network = lpips_network(net)
+
+    def lpips(y_true: Any, y_pred: Any, masks: Any = None) -> Any:
+        """y_true, y_pred: (B,H,W,3) in [0,1]; 0 means equal.
+
+        With masks (B,H,W,1) each layer's map is averaged with the share of hole in each cell of its
+        grid as the weight, though what surrounds a hole reaches its cells; NaN without a hole.
+        Raises ValueError for values outside [0,1] and for images too small.
+        """
+        y_true, y_pred, masks = checked(y_true, y_pred, masks)
+        check_range(y_true, "the truth")
+        check_range(y_pred, "the prediction")
+        if masks is None:
+            return network.distance(y_true, y_pred)
+        maps = network.distance_maps(y_true, y_pred)
+        return tf.add_n([_mean_over_holes(distances, masks) for distances in maps])
+
+    return lpips
+
+
+def metrics_at_hand(size: int) -> dict[str, Callable[..., Any]]:
+    """`METRICS`, and ``lpips_alex`` where it needs no download and images of `size` pixels do."""
+    if not available("alex") or not fits("alex", size):
+        return dict(METRICS)
+    return {**METRICS, "lpips_alex": lpips_metric("alex")}
+
+
 def check_range(images: Any, what: str) -> None:
     """Raises UserError for values outside [0,1]. Inside a graph they cannot be known."""
     images = tf.convert_to_tensor(images)
@@ -140,6 +176,14 @@ def check_range(images: Any, what: str) -> None:
             f"{what} of LPIPS must lie in [0,1], not between {low:g} and {high:g}; "
             "scale or clip the images"
         )
+
+
+def _mean_over_holes(distances: Any, masks: Any) -> Any:
+    """Mean of (B,h,w) weighted by the masks (B,H,W,1) at its size, NaN where they are 0; (B,)."""
+    weights = tf.image.resize(masks, tf.shape(distances)[1:3], method="area")[..., 0]
+    total = tf.reduce_sum(weights, axis=(1, 2))
+    inside = tf.reduce_sum(distances * weights, axis=(1, 2))
+    return tf.where(total > 0, inside / tf.where(total > 0, total, 1.0), float("nan"))
 
 
 def _unit(features: Any) -> Any:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tfrecon.metrics.measures import Measure
 from tfrecon.reports import svg
 from tfrecon.reports.comparison import Comparison, Result
 from tfrecon.reports.plots import metric_axis
@@ -20,11 +21,8 @@ def depth(comparison: Comparison) -> str | None:
     results = [result for result in comparison.results if len(_taps(result)) == 1]
     if not results:
         return None
-    measure = comparison.measure
-    backbones, others = _backbones(comparison), _other_labels(results)
-    by_backbone: dict[str, list[Result]] = {}
-    for result in results:
-        by_backbone.setdefault(_taps(result)[0]["backbone"], []).append(result)
+    measure, others = comparison.measure, _other_labels(results)
+    by_backbone = _by_backbone(results)
     best = results[0]
     title = (
         f"{measure.region_label} of {len(results)} inversions of one tap by its depth: best "
@@ -32,82 +30,83 @@ def depth(comparison: Comparison) -> str | None:
         f"{_taps(best)[0]['backbone']}."
     )
     kinds = list(dict.fromkeys(others.values()))
-    names = list(by_backbone)
-    if len(kinds) > 1:
-        names += [", ".join(kind) for kind in kinds[: len(svg.MARKERS)]]
+    shown = kinds[: len(svg.MARKERS)] if len(kinds) > 1 else []
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Any) -> list[Any]:
         from matplotlib.lines import Line2D
 
         axes = figure.add_subplot()
         lines: list[Any] = []
         for name, inversions in by_backbone.items():
-            colour, line = svg.look(backbones[name])
+            colour, line = svg.look(_backbones(comparison)[name])
             front: dict[float, float] = {}
             for result in inversions:
                 place, value = float(_taps(result)[0]["position"]), comparison.mean(result.name)
                 front[place] = min((front.get(place, math.nan), value), key=measure.badness)
                 marker = svg.MARKERS[kinds.index(others[result.name]) % len(svg.MARKERS)]
                 axes.plot(place, value, marker, color=colour, markersize=5, alpha=0.8)
-            places = sorted(front)
-            lines += axes.plot(places, [front[p] for p in places], line, color=colour)
-        lines += [
-            Line2D([], [], color=svg.GREY, linestyle="none", marker=marker)
-            for marker in svg.MARKERS[: len(names) - len(lines)]
-        ]
-        axes.set_xlabel("Depth of the tap (0 first, 1 last of its backbone)")
+            lines += axes.plot(*zip(*sorted(front.items()), strict=True), line, color=colour)
         axes.set_xlim(-0.03, 1.03)
-        axes.grid(axis="y")
-        metric_axis(axes, "y", measure)
-        svg.legend(figure, lines, names)
+        _labelled(axes, "Depth of the tap (0 first, 1 last of its backbone)", measure)
+        markers = zip(svg.MARKERS, shown, strict=False)
+        looks = {"color": svg.GREY, "linestyle": "none"}
+        return [*lines, *(Line2D([], [], marker=marker, **looks) for marker, _ in markers)]
 
-    return svg.drawn("depth", title, 2.9 + svg.legend_height(names), paint)
+    return svg.drawn("depth", title, 2.9, paint, [*by_backbone, *map(", ".join, shown)])
 
 
 def values_per_pixel(comparison: Comparison) -> str | None:
     """The metric against how many values the inverted features keep for each pixel of the image."""
     measure, backbones = comparison.measure, _backbones(comparison)
-    by_backbone: dict[str, list[tuple[float, float]]] = {}
-    for result in comparison.results:
-        kept = result.facts.get("values_per_pixel")
-        if kept:
-            sources = {tap["backbone"] for tap in _taps(result)}
-            name = sources.pop() if len(sources) == 1 else "several"
-            by_backbone.setdefault(name, []).append((float(kept), comparison.mean(result.name)))
+    kept = {r.name: float(r.facts.get("values_per_pixel") or 0) for r in comparison.results}
+    by_backbone = _by_backbone([result for result in comparison.results if kept[result.name]])
     if not by_backbone:
         return None
-    names = [*by_backbone, "the image itself"]
-    kept = [values for points in by_backbone.values() for values, _ in points]
+    some = [values for values in kept.values() if values]
     title = (
-        f"{measure.region_label} against values kept per pixel, from {min(kept):.3g} to "
-        f"{max(kept):.3g}; the image itself has {IMAGE_VALUES}."
+        f"{measure.region_label} against values kept per pixel, from {min(some):.3g} to "
+        f"{max(some):.3g}; the image itself has {IMAGE_VALUES}."
     )
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Any) -> list[Any]:
         from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
         axes = figure.add_subplot()
         points: list[Any] = []
-        for name, pairs in by_backbone.items():
+        for name, results in by_backbone.items():
             index = backbones.get(name)
             colour = svg.INK if index is None else svg.look(index)[0]
             marker = svg.MARKERS[(index or 0) // len(svg.PALETTE) % len(svg.MARKERS)]
+            pairs = [(kept[result.name], comparison.mean(result.name)) for result in results]
             points += axes.plot(*zip(*pairs, strict=True), marker, color=colour, markersize=5)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
         points.append(axes.axvline(IMAGE_VALUES, color=svg.GREY, linestyle="--", linewidth=1))
-        axes.set_xlabel("Values kept per pixel")
-        axes.grid(axis="y")
-        metric_axis(axes, "y", measure)
-        svg.legend(figure, points, names)
+        _labelled(axes, "Values kept per pixel", measure)
+        return points
 
-    return svg.drawn("values-per-pixel", title, 2.9 + svg.legend_height(names), paint)
+    return svg.drawn("values-per-pixel", title, 2.9, paint, [*by_backbone, "the image itself"])
+
+
+def _labelled(axes: Any, x: str, measure: Measure) -> None:
+    axes.set_xlabel(x)
+    axes.grid(axis="y")
+    metric_axis(axes, "y", measure)
 
 
 def _taps(result: Result) -> list[dict[str, Any]]:
     return list(result.facts.get("taps") or [])
+
+
+def _by_backbone(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """The inversions of each backbone; those of more than one are called several."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        sources = {tap["backbone"] for tap in _taps(result)}
+        groups.setdefault(sources.pop() if len(sources) == 1 else "several", []).append(result)
+    return groups
 
 
 def _backbones(comparison: Comparison) -> dict[str, int]:

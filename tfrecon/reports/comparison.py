@@ -49,7 +49,13 @@ class Scored:
     @functools.cached_property
     def own_scores(self) -> pl.DataFrame:
         """The rows of the run's method."""
-        return scores.of_method(self.scores, self.method)
+        return self.scores.filter(method=self.method)
+
+    @functools.cached_property
+    def means(self) -> Mapping[str, float]:
+        """Of the run's columns the means over the images that have a value."""
+        values = scores.arrays(self.own_scores)
+        return {column: scores.mean(of_column) for (_, column), of_column in values.items()}
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class Result:
         return self.facts.get("baselines", [])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Results, best first by the mean of the column `metric`.
 
@@ -100,7 +106,8 @@ class Comparison:
     @functools.cached_property
     def columns(self) -> list[str]:
         """Names of the columns that all results have."""
-        return scores.columns_of(scores.of_method(self.scores, self.results[0].name))
+        first = self.results[0].name
+        return [column for name, column in self._arrays if name == first]
 
     @functools.cached_property
     def ids(self) -> list[str]:
@@ -151,10 +158,8 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
         facts_by_method = about.pop("runs")
         every = scores.read_scores(folder / "per_image.csv")
         for (method, column), values in scores.arrays(every).items():
-            if len(values) != about["images"]:
-                raise ValueError(
-                    f"{column} of {method} of {len(values)} of {about['images']} images"
-                )
+            if (count := len(values)) != about["images"]:
+                raise ValueError(f"{column} of {method} of {count} of {about['images']} images")
         paid: dict[str, dict[str, float]] = {}
         with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):
@@ -194,9 +199,40 @@ def compare(
         raise UserError("there is no finished run to compare; train some first")
     for scored in every[1:]:
         _check_same_images(every[0], scored)
-    known = [scores.columns_of(scored.own_scores) for scored in every]
-    columns = [column for column in known[0] if all(column in others for others in known)]
+    columns = [name for name in every[0].means if all(name in scored.means for scored in every)]
     metric = metric or main_column(columns)
+    _check_metric(metric, columns)
+    places = every[0].own_scores.select(KEYS)  # images and columns of all, in the first's order
+    for scored in every[1:]:
+        places = places.join(scored.own_scores, on=KEYS, how="semi", maintain_order="left")
+    frames = {
+        name: _mean(name, places, [scored.own_scores for scored in seeds])
+        for name, seeds in groups.items()
+    }
+    for scored in every:
+        for method in scored.facts.get("baselines", []):
+            placed = _mean(method, places, [scored.scores.filter(method=method)])
+            if not placed["value"].null_count():
+                frames[method] = placed
+    baselines = [name for name in frames if name not in groups]
+    results = [_result(name, seeds, (labels or {}).get(name, {})) for name, seeds in groups.items()]
+    dropped = {column for scored in every for column in scored.means} - {*columns}
+    comparison = Comparison(
+        title, metric, results, baselines, pl.concat(frames.values()), axes or {}, missing or {},
+        sorted(dropped),
+    )  # fmt: skip
+    results.sort(key=lambda result: MEASURES[metric].badness(comparison.mean(result.name)))
+    return comparison
+
+
+def _result(name: str, seeds: Sequence[Scored], labels: Mapping[str, str]) -> Result:
+    runs, means = [scored.run for scored in seeds], [scored.means for scored in seeds]
+    cost = costs.average([scored.cost for scored in seeds])
+    return Result(name, runs, labels, means, cost, seeds[0].facts)
+
+
+def _check_metric(metric: str, columns: Sequence[str]) -> None:
+    """Raises UserError for a metric by which results with `columns` cannot be ranked."""
     if metric not in columns:
         raise UserError(
             f"the runs are to be ranked by {metric!r}, which their reports do not have; they have "
@@ -204,43 +240,13 @@ def compare(
         )
     if not MEASURES[metric].can_rank:
         raise UserError(f"runs cannot be ranked by {metric!r}: neither less nor more is better")
-    places = every[0].own_scores.select(KEYS)  # images and columns of all, in the first's order
-    for scored in every[1:]:
-        places = places.join(scored.own_scores, on=KEYS, how="semi", maintain_order="left")
 
-    def rows(name: str, values: pl.DataFrame) -> pl.DataFrame:
-        """The mean of the values at each place, null where there is none, as those of `name`."""
-        means = values.group_by(KEYS).agg(pl.col("value").mean())
-        placed = places.join(means, on=KEYS, how="left", maintain_order="left")
-        return placed.select(pl.lit(name).alias("method"), *KEYS, "value")
 
-    results: list[Result] = []
-    frames: dict[str, pl.DataFrame] = {}
-    for name, seeds in groups.items():
-        frames[name] = rows(name, pl.concat([scored.own_scores for scored in seeds]))
-        by_seed = [scores.arrays(scored.own_scores) for scored in seeds]
-        seed_means = [
-            {column: scores.mean(values) for (_, column), values in of_seed.items()}
-            for of_seed in by_seed
-        ]
-        results.append(
-            Result(
-                name, [scored.run for scored in seeds], (labels or {}).get(name, {}), seed_means,
-                costs.average([scored.cost for scored in seeds]), seeds[0].facts,
-            )
-        )  # fmt: skip
-    baselines: dict[str, pl.DataFrame] = {}
-    for scored in every:
-        for method in scored.facts.get("baselines", []):
-            placed = rows(method, scores.of_method(scored.scores, method))
-            if not placed["value"].null_count():
-                baselines[method] = placed
-    comparison = Comparison(
-        title, metric, results, list(baselines), pl.concat([*frames.values(), *baselines.values()]),
-        axes or {}, missing or {}, sorted(set().union(*known) - set(columns)),
-    )  # fmt: skip
-    results.sort(key=lambda result: MEASURES[metric].badness(comparison.mean(result.name)))
-    return comparison
+def _mean(name: str, places: pl.DataFrame, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The mean of the frames at each place, null where they have no value, as scores of `name`."""
+    means = pl.concat(frames).group_by(KEYS).agg(pl.col("value").mean())
+    placed = places.join(means, on=KEYS, how="left", maintain_order="left")
+    return placed.select(pl.lit(name).alias("method"), *KEYS, "value")
 
 
 def _check_same_images(first: Scored, other: Scored) -> None:

@@ -15,7 +15,8 @@ from tfrecon.base import checkpoint
 from tfrecon.base.errors import UserError
 from tfrecon.data import pipeline
 from tfrecon.inference.restorer import restore_any_size, restore_tiled, restorer, self_ensemble
-from tfrecon.reports import baselines, denoisers
+from tfrecon.reports import baselines
+from tfrecon.reports.costs import NOTHING, Cost
 from tfrecon.reports.operations import multiply_adds
 from tfrecon.training.run import BEST, STATE, Run
 from tfrecon.training.state import kept_variables
@@ -27,7 +28,7 @@ RAW, LAST = ", without EMA", ", last step"
 TILE_OVERLAP = 8
 """Of a tile's side one part is shared with its neighbour, as `reconstruct` has it."""
 
-SLOW = (baselines.BIHARMONIC, denoisers.NON_LOCAL_MEANS)
+SLOW = (baselines.BIHARMONIC, baselines.NON_LOCAL_MEANS)
 """Baselines that take longer than the models."""
 
 
@@ -35,14 +36,12 @@ SLOW = (baselines.BIHARMONIC, denoisers.NON_LOCAL_MEANS)
 class Contender:
     """A method under evaluation: `apply` makes restored images (B,H,W,3) of a batch.
 
-    The numbers are what it cost to get there; `is_timed` tells whether its time is worth telling.
+    `cost` is what is known of it before it has run; `is_timed` tells whether its time is worth
+    telling.
     """
 
     apply: Callable[[pipeline.Batch], Any]
-    parameters: int | None = None
-    train_minutes: float | None = None
-    multiply_adds: int | None = None
-    memory_gib: float | None = None
+    cost: Cost = NOTHING
     is_timed: bool = True
 
 
@@ -76,60 +75,69 @@ def of_run(
     without an average and for draws of a model that makes one answer.
     """
     size, channels = run.config.data.image_size, 4 if run.has_mask else 3
-    counted = multiply_adds(model, size, channels)
-    rows = {name: _contender(run, model, counted)}
+    contender = functools.partial(_contender, run, counted=multiply_adds(model, size, channels))
+    rows = {name: contender(model)}
     if ensemble:
-        rows[name + ENSEMBLE] = _contender(run, model, counted, self_ensemble)
+        rows[name + ENSEMBLE] = contender(model, around=self_ensemble)
     if tile:
         overlap = tile // TILE_OVERLAP
-        rows[name + TILES] = _contender(
-            run, model, counted, lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
+        rows[name + TILES] = contender(
+            model, around=lambda restore: lambda x: restore_tiled(restore, x, tile, overlap)
         )
     for draw in range(1, draws + 1):
         if model.makes_samples:
-            sample = functools.partial(model.sample, draw=draw)
-            rows[f"{name}{DRAW}{draw}"] = _contender(run, model, counted, call=sample)
+            row = contender(model, call=functools.partial(model.sample, draw=draw))
         else:
-            drawn = run.load_model({**(options or {}), "draw": draw})
-            rows[f"{name}{DRAW}{draw}"] = _contender(run, drawn, counted)
+            row = contender(run.load_model({**(options or {}), "draw": draw}))
+        rows[f"{name}{DRAW}{draw}"] = row
     if model.is_latent:
         rows[name + BOUND] = _bound(run, model)
     if compare_ema:
-        if not run.config.fit.ema_decay:
-            raise UserError(
-                f"run {run.name!r} kept no moving average of its weights; leave out --compare-ema, "
-                "or train with fit.ema_decay=0.999"
-            )
-        path = run.path / STATE
-        arrays, note = checkpoint.load(path)
-        if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
-            last = run.load_model(options)
-            checkpoint.assign(path, arrays, {"average": last.inference_variables})
-            rows[name + LAST] = _contender(run, last, counted)
-        raw = run.load_model(options)
-        checkpoint.assign(path, arrays, {"model": kept_variables(raw)})
-        rows[name + RAW] = _contender(run, raw, counted)
+        last, raw = _last_weights(run, options)
+        rows |= {name + LAST: contender(last)} if last is not None else {}
+        rows[name + RAW] = contender(raw)
     return rows
 
 
+def _last_weights(run: Run, options: Mapping[str, Any] | None) -> tuple[Any, Any]:
+    """Two models with weights of the last step: averaged ones, or None where the best ones are of
+    that step, and raw ones. Raises UserError for a run without an average."""
+    if not run.config.fit.ema_decay:
+        raise UserError(
+            f"run {run.name!r} kept no moving average of its weights; leave out --compare-ema, "
+            "or train with fit.ema_decay=0.999"
+        )
+    path, last = run.path / STATE, None
+    arrays, note = checkpoint.load(path)
+    if checkpoint.load(run.path / BEST)[1].get("step") != note["step"]:
+        last = run.load_model(options)
+        checkpoint.assign(path, arrays, {"average": last.inference_variables})
+    raw = run.load_model(options)
+    checkpoint.assign(path, arrays, {"model": kept_variables(raw)})
+    return last, raw
+
+
 def _contender(
-    run: Run, model: Any, counted: int | None, around: Callable[[Any], Any] | None = None,
+    run: Run, model: Any, *, counted: int | None, around: Callable[[Any], Any] | None = None,
     call: Callable[[Any], Any] | None = None,
 ) -> Contender:  # fmt: skip
     """`model`, or its function `call`, wrapped by `around`, whose multiply-adds are `counted`."""
     restore = restorer(model, call)
-    apply = on_batches(run, around(restore) if around else restore)
-    parameters = sum(int(np.prod(variable.shape)) for variable in model.inference_variables)
-    return Contender(apply, parameters, run.train_minutes, counted, run.train_memory_gib)
+    cost = Cost(
+        sum(int(np.prod(variable.shape)) for variable in model.inference_variables),
+        train_minutes=run.train_minutes, multiply_adds=counted,
+        train_memory_gib=run.train_memory_gib,
+    )  # fmt: skip
+    return Contender(on_batches(run, around(restore) if around else restore), cost)
 
 
 def on_batches(run: Run, restore: Callable[[Any], Any]) -> Callable[[pipeline.Batch], Any]:
     """`restore`, which takes the input of the run's model, as a function of batches."""
+    return lambda batch: restore(np.asarray(_input(run, batch)))
 
-    def apply(batch: pipeline.Batch) -> Any:
-        return restore(np.asarray(pipeline.model_input(batch) if run.has_mask else batch["input"]))
 
-    return apply
+def _input(run: Run, batch: pipeline.Batch) -> Any:
+    return pipeline.model_input(batch) if run.has_mask else batch["input"]
 
 
 def _bound(run: Run, model: Any) -> Contender:
@@ -141,8 +149,7 @@ def _bound(run: Run, model: Any) -> Contender:
     graph = tf.function(lambda both: restore_any_size(model, both, through), reduce_retracing=True)
 
     def apply(batch: pipeline.Batch) -> Any:
-        x = pipeline.model_input(batch) if run.has_mask else batch["input"]
-        return graph(tf.concat([x, batch["target"]], axis=-1)).numpy()
+        return graph(tf.concat([_input(run, batch), batch["target"]], axis=-1)).numpy()
 
     return Contender(apply, is_timed=False)
 
@@ -154,14 +161,14 @@ def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:
     def filled(fill: baselines.Fill) -> Contender:
         return Contender(lambda batch: fill(batch["input"].numpy(), batch["mask"].numpy()))
 
-    def denoised(denoise: denoisers.Denoiser) -> Contender:
+    def denoised(denoise: baselines.Denoiser) -> Contender:
         return Contender(lambda batch: denoise(batch["input"].numpy()))
 
-    rows: Contenders = {baselines.DAMAGED: Contender(lambda batch: batch["input"], is_timed=False)}
+    rows = {baselines.DAMAGED: Contender(lambda batch: batch["input"], is_timed=False)}
     if masked:
         rows |= {name: filled(fill) for name, fill in baselines.fills(jpeg=jpeg).items()}
     else:
-        rows |= {name: denoised(denoise) for name, denoise in denoisers.DENOISERS.items()}
+        rows |= {name: denoised(denoise) for name, denoise in baselines.DENOISERS.items()}
     return {name: row for name, row in rows.items() if slow or name not in SLOW}
 
 

@@ -110,10 +110,9 @@ def evaluate_runs(
     so many pixels (`tile`). `options` are put on top of the models', for those that matter at
     inference only; `limit` scores the first images only; so many `pairs` of the first run are
     written as files of their own; `metrics` are the dotted paths of a user's own. A diffusion in
-    latents has a row of its autoencoder's own. Images
-    are streamed, none is kept. The folder is ``report`` inside the run's, or ``report-…`` named
-    after what differs from the run's own test; that of several runs is ``compare-NAMES`` beside the
-    first, unless `folder` names one.
+    latents has a row of its autoencoder's own. Images are streamed, none is kept. The folder is
+    ``report`` inside the run's, or ``report-…`` named after what differs from the run's own test;
+    that of several runs is ``compare-NAMES`` beside the first, unless `folder` names it.
 
     Raises UserError for runs of different data or image sizes, a split without truth, data without
     the masks that a model needs, and unreadable images unless `skip_unreadable`.
@@ -143,27 +142,20 @@ def evaluate_runs(
         path=folder / "per_image.csv", own_metrics=metrics,
     )  # fmt: skip
     summary = scores.summarise(frame)
-    report = Report(
-        folder, frame, summary, verdicts(summary, paid, names, list(untrained)), [*FILES], names,
-        list(untrained),
-    )  # fmt: skip
-    about = [
-        f"run{'s' * (len(runs) > 1)} {', '.join(str(run.path) for run in runs)}: "
-        f"{', '.join(names)} on {config.recipe.name}, split {split!r}, {len(samples)} images of "
-        f"{config.image_size}×{config.image_size}",
-        *dict.fromkeys(line for run in runs for line in run.facts.get("findings", [])),
-    ]
+    said = verdicts(summary, paid, names, list(untrained))
+    report = Report(folder, frame, summary, said, [*FILES], names, list(untrained))
+    about = run_facts.facts(split, config, samples, options, list(untrained))
+    lines = _lines(runs, names, config, about)
     if classical.BIHARMONIC in untrained and jpeg:
-        about.append(BORDER_NOTE)
+        lines.append(BORDER_NOTE)
     if options:
-        about.append(", ".join(f"{name} = {value}" for name, value in options.items()))
-    if "lpips_alex" not in scores.columns_of(frame):
-        about.append(NO_LPIPS)
-    summaries.write(report.path, summary, paid, about, report.verdicts)
+        lines.append(", ".join(f"{name} = {value}" for name, value in options.items()))
+    if (names[0], "lpips_alex") not in summary:
+        lines.append(NO_LPIPS)
+    summaries.write(folder, summary, paid, lines, said)
     restore = {name: trained[name].apply for name in names}
-    pictures.write_grids(
-        folder, samples, config, restore, report.measure, report.by_image(names[0])
-    )
+    scored = report.by_image(names[0])
+    pictures.write_grids(folder, samples, config, restore, report.measure, scored)
     if pairs:
         report.files.append("pairs/")
         pictures.write_pairs(folder / "pairs", samples, config, restore[names[0]], pairs)
@@ -172,13 +164,21 @@ def evaluate_runs(
         maps = models[0].extractor.maps
         pictures.write_features(folder / "features.png", samples, config, maps)
     # Last: a report that has it is whole.
-    of_runs = {
-        name: run_facts.run_facts(run, model)
-        for name, run, model in zip(names, runs, models, strict=True)
-    }
-    about_all = run_facts.facts(split, config, samples, options, list(untrained))
-    run_facts.write(folder, about_all, of_runs)
+    of_runs = map(run_facts.run_facts, runs, models)
+    run_facts.write(folder, about, dict(zip(names, of_runs, strict=True)))
     return report
+
+
+def _lines(
+    runs: Sequence[Run], names: Sequence[str], config: DataConfig, about: Mapping[str, Any]
+) -> list[str]:
+    """What was evaluated, and what was seen in the runs' data before they were trained."""
+    return [
+        f"run{'s' * (len(runs) > 1)} {', '.join(str(run.path) for run in runs)}: "
+        f"{', '.join(names)} on {config.recipe.name}, split {about['split']!r}, {about['images']} "
+        f"images of {config.image_size}×{config.image_size}",
+        *dict.fromkeys(line for run in runs for line in run.facts.get("findings", [])),
+    ]
 
 
 def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | None) -> DataConfig:
@@ -224,14 +224,12 @@ def report_name(
 ) -> str:  # fmt: skip
     """``report``, or a name that says in what the evaluation differs from the run's own test."""
     parts = ["report"]
-    other_recipe = config.recipe.name != run.config.data.recipe.name
-    other_root = config.root is not None and config.root != run.config.data.root
-    if split != "test" or other_recipe or other_root:
-        parts.append(split)
-    if other_recipe:
+    if config.recipe.name != run.config.data.recipe.name:
         parts.append(config.recipe.name.replace(".", "_"))
-    if other_root:
-        parts.append(Path(str(config.root)).resolve().name)
+    if config.root is not None and config.root != run.config.data.root:
+        parts.append(Path(config.root).resolve().name)
+    if split != "test" or len(parts) > 1:
+        parts.insert(1, split)
     parts += [f"{name}_{value}" for name, value in (options or {}).items()]
     if limit is not None:
         parts.append(f"first_{limit}")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfrecon.metrics.measures import EMPTY, MEASURES, leading_columns
 from tfrecon.reports import costs, statistics
 from tfrecon.reports.comparison import Comparison, Result
-from tfrecon.reports.costs import NOTHING, Cost
-from tfrecon.reports.scores import LEVEL
+from tfrecon.reports.costs import NOTHING, Cost, Quantity
+from tfrecon.reports.scores import LEVEL, csv_text
 from tfrecon.reports.sentences import p_value
-from tfrecon.reports.statistics import Ablation, Difference, Pair
+from tfrecon.reports.statistics import Difference
 from tfrecon.reports.tables import Column, Field, Table
 
 QUALITY, COST, OTHERS = "Quality", "Cost", "Other measures"
@@ -25,15 +25,13 @@ MOST_PAIRS = 25
 class Line:
     """One line of the leaderboard: a result, or a baseline (`rank` and `result` None).
 
-    `groups`: letters, of which results that cannot be told apart share one. `seed_std`: standard
-    deviation over seeds of the mean by which results are ranked, NaN for one.
+    `groups`: letters, of which results that cannot be told apart share one.
     """
 
     name: str
-    rank: int | None
-    groups: str
-    result: Result | None
-    seed_std: float = math.nan
+    rank: int | None = None
+    groups: str = ""
+    result: Result | None = None
 
     @property
     def cost(self) -> Cost:
@@ -41,23 +39,15 @@ class Line:
         return self.result.cost if self.result else NOTHING
 
 
-def standings(comparison: Comparison, pairs: Sequence[Pair]) -> list[Line]:
-    """Results and baselines, best on top; `pairs` tell which results share a letter."""
-    letters = group_letters(len(comparison.results), groups(comparison, pairs))
+def standings(comparison: Comparison) -> list[Line]:
+    """Results and baselines, best on top."""
+    letters = group_letters(len(comparison.results), statistics.groups(comparison))
     lines = [
-        Line(result.name, rank, shared, result, result.seed_spread(comparison.metric))
+        Line(result.name, rank, shared, result)
         for rank, (result, shared) in enumerate(zip(comparison.results, letters, strict=True), 1)
     ]
-    lines += [Line(name, None, "", None) for name in comparison.baselines]
+    lines += map(Line, comparison.baselines)
     return sorted(lines, key=lambda line: comparison.measure.badness(comparison.mean(line.name)))
-
-
-def groups(comparison: Comparison, pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """`statistics.groups` of the results in their order, by the metric that ranks them; none where
-    it was not tested."""
-    tested = [pair for pair in pairs if pair.column == comparison.metric]
-    names = [result.name for result in comparison.results]
-    return statistics.groups(names, tested) if tested else []
 
 
 def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
@@ -76,69 +66,76 @@ def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
     return [" ".join(shared) for shared in letters]
 
 
-def leaderboard(comparison: Comparison, lines: Sequence[Line]) -> Table:
+Shown = tuple[Column, Callable[[Line], object]]
+"""A column of the leaderboard and what it shows of a line."""
+
+
+def leaderboard(comparison: Comparison) -> Table:
     """The sortable leaderboard, baselines in grey at their place."""
-    summary = comparison.summary
+    lines = standings(comparison)
     leading = leading_columns(comparison.columns, comparison.metric)
     others = [column for column in comparison.columns if column not in leading]
     quantities = costs.present({line.name: line.cost for line in lines if line.result})
-    has_seeds = any(len(result.runs) > 1 for result in comparison.results)
-    best = {
-        column: min(
-            MEASURES[column].badness(summary[result.name, column].mean)
-            for result in comparison.results
-        )
-        for column in comparison.columns
-    }
-
-    def head(column: str, group: str) -> Column:
-        measure = MEASURES[column]
-        text = f"{measure.region_label} {measure.arrow}"
-        return Column(text, "high" if measure.better == "more" else "low", group, group == OTHERS)
-
-    def score(line: Line, column: str) -> Field:
-        cell, measure = summary[line.name, column], MEASURES[column]
-        leads = line.result is not None and measure.badness(cell.mean) == best[column]
-        sorted_by = abs(cell.mean) if measure.better == "zero" else cell.mean
-        return Field(measure.number(cell.mean), cell.interval, _known(sorted_by), leads)
-
-    columns = [Column("", "low"), Column("Result"), Column("Group")]
-    columns += [head(column, QUALITY) for column in leading]
-    columns += [Column("Seeds", "high", QUALITY)] if has_seeds else []
-    columns += [*costs.columns(quantities, COST), *(head(column, OTHERS) for column in others)]
-    rows = [
-        [
-            Field("" if line.rank is None else str(line.rank), value=line.rank), line.name,
-            line.groups, *(score(line, column) for column in leading),
-            *([_seeds(comparison, line)] if has_seeds else []),
-            *costs.cells(line.cost, quantities), *(score(line, column) for column in others),
-        ]
-        for line in lines
-    ]  # fmt: skip
+    shown: list[Shown] = [
+        (Column("", "low"), lambda line: Field(str(line.rank or ""), value=line.rank)),
+        (Column("Result"), lambda line: line.name),
+        (Column("Group"), lambda line: line.groups),
+        *(_scores(comparison, column, QUALITY) for column in leading),
+        *_seeds(comparison),
+        *(_paid(quantity) for quantity in quantities),
+        *(_scores(comparison, column, OTHERS) for column in others),
+    ]
     caption = (
         f"Mean over the images and, in brackets, its {LEVEL:.0%} interval. Results that share a "
         "letter cannot be told apart; grey rows are methods without training."
     )
+    rows = [[cell(line) for _, cell in shown] for line in lines]
     grey = frozenset(place for place, line in enumerate(lines) if line.result is None)
+    columns = [column for column, _ in shown]
     return Table(columns, rows, caption, grey, stacked=True, sortable=True)
 
 
-def _seeds(comparison: Comparison, line: Line) -> Field:
-    if line.result is None:
-        return Field(EMPTY)
-    count = len(line.result.runs)
-    spread = comparison.measure.number(line.seed_std).removeprefix("+")
-    return Field(f"{count} (±{spread})" if count > 1 else str(count), value=count)
+def _scores(comparison: Comparison, column: str, group: str) -> Shown:
+    """The means of a metric, the best of the results standing out."""
+    summary, measure = comparison.summary, MEASURES[column]
+    best = min(measure.badness(summary[r.name, column].mean) for r in comparison.results)
+
+    def cell(line: Line) -> Field:
+        score = summary[line.name, column]
+        leads = line.result is not None and measure.badness(score.mean) == best
+        sorted_by = abs(score.mean) if measure.better == "zero" else score.mean
+        return Field(measure.number(score.mean), score.interval, _known(sorted_by), leads)
+
+    first = "high" if measure.better == "more" else "low"
+    return Column(measure.head, first, group, group == OTHERS), cell
 
 
-def tests(
-    comparison: Comparison, pairs: Sequence[Pair], most: int | None = MOST_PAIRS
-) -> list[Table]:
+def _seeds(comparison: Comparison) -> list[Shown]:
+    """How many seeds a result has and how its mean varies over them; nothing where all have one."""
+
+    def cell(line: Line) -> Field:
+        if line.result is None:
+            return Field(EMPTY)
+        count = len(line.result.runs)
+        spread = comparison.measure.number(line.result.seed_spread(comparison.metric))
+        text = f"{count} (±{spread.removeprefix('+')})" if count > 1 else str(count)
+        return Field(text, value=count)
+
+    has_seeds = any(len(result.runs) > 1 for result in comparison.results)
+    return [(Column("Seeds", "high", QUALITY), cell)] if has_seeds else []
+
+
+def _paid(quantity: Quantity) -> Shown:
+    return quantity.column(COST), lambda line: quantity.cell(line.cost)
+
+
+def tests(comparison: Comparison, most: int | None = MOST_PAIRS) -> list[Table]:
     """Tests of the metric that ranks: of neighbours in rank, and of the winner against each, `most`
     rows of each; none without any."""
     label = comparison.measure.region_label
     heads = [*_test_columns(label), Column("Images", "high"), Column("Told apart")]
-    by_names = {(p.better, p.worse): p for p in pairs if p.column == comparison.metric}
+    tested = statistics.pairs(comparison, comparison.metric)
+    by_names = {(pair.first, pair.second): pair for pair in tested}
     first, *others = (result.name for result in comparison.results)
     wanted = {
         "Neighbours in rank: Wilcoxon's signed-rank test over images.": itertools.pairwise(
@@ -152,7 +149,7 @@ def tests(
         if most and len(chosen) > most:
             caption += f" The first {most} of {len(chosen)}."
         rows = [
-            [pair.better, pair.worse, *_test(pair), str(pair.n), "yes" if pair.is_real else "no"]
+            [pair.first, pair.second, *_test(pair), str(pair.n), "yes" if pair.is_real else "no"]
             for pair in chosen[:most]
         ]
         if rows:
@@ -160,16 +157,16 @@ def tests(
     return tables
 
 
-def ablations(by_axis: Mapping[str, Sequence[Ablation]]) -> list[Table]:
+def ablations(comparison: Comparison) -> list[Table]:
     """One table an axis, the reference as its first row."""
     tables: list[Table] = []
-    for axis, tested in by_axis.items():
-        title, reference = axis[:1].upper() + axis[1:], tested[0].reference
+    for axis, tested in statistics.all_ablations(comparison).items():
+        title, reference = axis[:1].upper() + axis[1:], tested[0].second
         columns = [
             Column(title), *_test_columns(tested[0].measure.region_label), Column("Cells", "high"),
         ]  # fmt: skip
         rows: list[list[object]] = [[reference, "reference", "", "", ""]]
-        rows += [[row.label, *_test(row), str(row.cells)] for row in tested]
+        rows += [[row.first, *_test(row), str(row.cells)] for row in tested]
         caption = (
             f"{title}: each label less {reference}, over images averaged across the pairs of cells "
             "that agree in all else."
@@ -201,43 +198,42 @@ TEST = {
 """Columns of a paired test in CSV files, and the fields that they hold."""
 
 
-def leaderboard_csv(comparison: Comparison, lines: Sequence[Line]) -> str:
+def leaderboard_csv(comparison: Comparison) -> str:
     """The leaderboard as a file: one line a result or baseline with rank, groups, labels by axis,
     every column's statistics and the costs, under the names that ``summary.csv`` has for them."""
-    head = ["rank", "name", "groups", *comparison.axes, "seeds", "seed_std"]
-    parts = ("mean", "std", "low95", "high95")
-    head += [f"{column}_{part}" for column in comparison.columns for part in parts]
-    head += [quantity.csv for quantity in costs.QUANTITIES]
-    rows: list[list[object]] = []
-    for line in lines:
-        labels = line.result.labels if line.result else {}
-        cells = [comparison.summary[line.name, column] for column in comparison.columns]
-        rows.append(
-            [
-                line.rank, line.name, line.groups, *(labels.get(axis) for axis in comparison.axes),
-                len(line.result.runs) if line.result else None, line.seed_std,
-                *(value for c in cells for value in (c.mean, c.std, c.low, c.high)),
-                *(vars(line.cost)[quantity.field] for quantity in costs.QUANTITIES),
-            ]
-        )  # fmt: skip
-    return Table([Column(name) for name in head], rows).csv()
+    parts = {"mean": "mean", "std": "std", "low95": "low", "high95": "high"}
+    rows: list[dict[str, object]] = []
+    for line in standings(comparison):
+        result, cells = line.result, [comparison.summary[line.name, c] for c in comparison.columns]
+        labels = result.labels if result else {}
+        rows.append({
+            "rank": line.rank, "name": line.name, "groups": line.groups,
+            **{axis: labels.get(axis) for axis in comparison.axes},
+            "seeds": len(result.runs) if result else None,
+            "seed_std": result.seed_spread(comparison.metric) if result else None,
+            **{f"{c.column}_{head}": vars(c)[name] for c in cells for head, name in parts.items()},
+            **{quantity.name: quantity.value(line.cost) for quantity in costs.QUANTITIES},
+        })  # fmt: skip
+    return csv_text([list(rows[0]), *(row.values() for row in rows)])
 
 
-def pairs_csv(pairs: Sequence[Pair]) -> str:
-    """One line a pair: better, worse, metric and the test of their difference."""
-    return _csv({"better": "better", "worse": "worse", "metric": "column", **TEST}, pairs)
+def pairs_csv(comparison: Comparison) -> str:
+    """One line a pair and metric: better, worse, metric and the test of their difference."""
+    columns = [column for column in comparison.columns if MEASURES[column].can_rank]
+    tested = (pair for column in columns for pair in statistics.pairs(comparison, column))
+    return _csv({"better": "first", "worse": "second", "metric": "column", **TEST}, tested)
 
 
-def ablations_csv(by_axis: Mapping[str, Sequence[Ablation]]) -> str:
+def ablations_csv(comparison: Comparison) -> str:
     """One line a label of an axis but its best: label less reference."""
-    names = ("axis", "label", "reference")
-    fields = {**dict(zip(names, names, strict=True)), "metric": "column", "cells": "cells", **TEST}
-    return _csv(fields, [row for rows in by_axis.values() for row in rows])
+    fields = {"axis": "axis", "label": "first", "reference": "second", "metric": "column"}
+    fields |= {"cells": "cells", **TEST}
+    return _csv(fields, itertools.chain(*statistics.all_ablations(comparison).values()))
 
 
-def _csv(fields: Mapping[str, str], tested: Sequence[Difference]) -> str:
-    rows = [[vars(test)[name] for name in fields.values()] for test in tested]
-    return Table([Column(head) for head in fields], rows).csv()
+def _csv(fields: Mapping[str, str], tested: Iterable[Difference]) -> str:
+    rows = ([vars(test)[name] for name in fields.values()] for test in tested)
+    return csv_text([list(fields), *rows])
 
 
 def _known(value: float) -> float | None:

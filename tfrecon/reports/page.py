@@ -15,15 +15,21 @@ from PIL import Image
 from tfrecon.base import files, images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
-from tfrecon.metrics.measures import MEASURES, leading_columns
+from tfrecon.metrics.measures import leading_columns
 from tfrecon.reports import atlas, costs, leaderboard, plots, statistics, svg
 from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.pictures import Picture, leading_pictures
-from tfrecon.reports.statistics import Ablation, Pair
-from tfrecon.reports.tables import Table, escaped
+from tfrecon.reports.tables import escaped
 
 THREADS = ("intra_op_threads", "inter_op_threads")
+VERSIONS = ("tensorflow", "keras", "numpy", "python", "processor")
+CAUTIONS = {
+    "training photos": "not all results were trained on the same photos",
+    "machine": "not all results were evaluated on the same machine and versions",
+    "threads": "results had different shares of the cores: images/s of them cannot be compared",
+}
+"""What to say of that in which the results differ."""
 FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
 PLACES = ("root", "cache_dir")
 """Settings that name folders of this machine, which is nobody's business."""
@@ -35,12 +41,7 @@ def write(
 ) -> list[str]:  # fmt: skip
     """Writes `FILES` into `folder` and returns the summary's sentences. `config`, `split` and
     `options` are those of the evaluation, for the pictures."""
-    columns = [column for column in comparison.columns if MEASURES[column].can_rank]
-    tested = {column: statistics.pairs(comparison, column) for column in columns}
-    pairs = tested[comparison.metric]
-    by_axis = {axis: statistics.ablations(comparison, axis) for axis in comparison.axes}
-    by_axis = {axis: rows for axis, rows in by_axis.items() if rows}
-    sentences = plain.sentences(comparison, pairs, by_axis)
+    sentences = plain.sentences(comparison)
     notes = costs.notes({result.name: result.cost for result in comparison.results})
     notes += [f"{name} is left out: not every result has it." for name in comparison.dropped]
     try:
@@ -48,38 +49,29 @@ def write(
     except (UserError, OSError) as error:
         pictures = []
         notes.append(f"Pictures are left out: {error}.")
-    contents = {
-        "report.html": page(
-            comparison, pairs=pairs, by_axis=by_axis, sentences=sentences, notes=notes,
-            pictures=pictures, environment=environment(comparison),
+    contents = (
+        page(
+            comparison, sentences=sentences, notes=notes, pictures=pictures,
+            environment=environment(comparison),
         ),
-        "report.md": markdown(comparison, pairs, by_axis, sentences),
-        "leaderboard.csv": leaderboard.leaderboard_csv(
-            comparison, leaderboard.standings(comparison, pairs)
-        ),
-        "pairs.csv": leaderboard.pairs_csv(list(itertools.chain(*tested.values()))),
-        "ablations.csv": leaderboard.ablations_csv(by_axis),
-    }  # fmt: skip
-    for name in FILES:
+        markdown(comparison, sentences),
+        leaderboard.leaderboard_csv(comparison),
+        leaderboard.pairs_csv(comparison),
+        leaderboard.ablations_csv(comparison),
+    )  # fmt: skip
+    for name, content in zip(FILES, contents, strict=True):
         with files.replacing(folder / name) as temporary:
-            temporary.write_text(contents[name], encoding="utf-8")
+            temporary.write_text(content, encoding="utf-8")
     return sentences
 
 
 def page(
-    comparison: Comparison, *, pairs: Sequence[Pair], by_axis: Mapping[str, Sequence[Ablation]],
-    sentences: Sequence[str], notes: Sequence[str], pictures: Sequence[Picture],
-    environment: Mapping[str, str],
+    comparison: Comparison, *, sentences: Sequence[str], notes: Sequence[str],
+    pictures: Sequence[Picture], environment: Mapping[str, str],
 ) -> str:  # fmt: skip
-    """The HTML document. Sections without content are left out.
-
-    `pairs` may hold several columns; the page shows those of the metric that ranks. `by_axis`:
-    axis → its ablations. `environment`: name → version or fact.
-    """
-    shown = [pair for pair in pairs if pair.column == comparison.metric]
-    count = len(comparison.results)
-    lines = leaderboard.standings(comparison, shown)
-    leading = leading_columns(comparison.columns, comparison.metric)
+    """The HTML document. Sections without content are left out. `environment`: name → version or
+    fact."""
+    count, pairs = len(comparison.results), statistics.pairs(comparison, comparison.metric)
     configs = [
         {"name": result.name, "config": _without_places(result.runs[0].config.to_dict())}
         for result in comparison.results
@@ -88,36 +80,32 @@ def page(
         f"{count} result{'s' * (count > 1)} on the same {len(comparison.ids)} images, ranked by "
         f"{comparison.measure.region_label}"
     )
+    leading = leading_columns(comparison.columns, comparison.metric)
     return _template().render(
         title=comparison.title, subtitle=subtitle, sentences=sentences, notes=notes,
-        leaderboard=leaderboard.leaderboard(comparison, lines), alpha=statistics.ALPHA,
-        tests=leaderboard.tests(comparison, shown), ablations=leaderboard.ablations(by_axis),
-        ranks=plots.rank_diagram(comparison, shown, leaderboard.groups(comparison, shown)),
+        leaderboard=leaderboard.leaderboard(comparison), alpha=statistics.ALPHA,
+        tests=leaderboard.tests(comparison), ablations=leaderboard.ablations(comparison),
+        ranks=plots.rank_diagram(comparison),
         distributions=[plots.distributions(comparison, column) for column in leading],
-        cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(shown),
+        cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(pairs),
         depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
         pictures=pictures, configs=configs, missing=comparison.missing, environment=environment,
     )  # fmt: skip
 
 
-def markdown(
-    comparison: Comparison, pairs: Sequence[Pair], by_axis: Mapping[str, Sequence[Ablation]],
-    sentences: Sequence[str],
-) -> str:  # fmt: skip
-    """Sentences, leaderboard, notable tests and ablations."""
-    sections: dict[str, list[Table]] = {
-        "Leaderboard": [
-            leaderboard.leaderboard(comparison, leaderboard.standings(comparison, pairs))
-        ],
-        "Paired tests": leaderboard.tests(comparison, pairs, most=None),
+def markdown(comparison: Comparison, sentences: Sequence[str]) -> str:
+    """Sentences, leaderboard, all tests of neighbours and of the winner, and ablations."""
+    sections = {
+        "Leaderboard": [leaderboard.leaderboard(comparison)],
+        "Paired tests": leaderboard.tests(comparison, most=None),
     }
-    for axis, table in zip(by_axis, leaderboard.ablations(by_axis), strict=True):
-        sections[f"{axis}, against {by_axis[axis][0].reference}"] = [table]
+    by_axis = statistics.all_ablations(comparison)
+    for (axis, rows), table in zip(by_axis.items(), leaderboard.ablations(comparison), strict=True):
+        sections[f"{axis}, against {rows[0].second}"] = [table]
     blocks = [f"# {escaped(comparison.title)}", *(f"- {escaped(said)}" for said in sentences)]
     for title, tables in sections.items():
         blocks += ["", f"## {escaped(title)}"] if tables else []
-        for table in tables:
-            blocks += ["", table.markdown()]
+        blocks += [line for table in tables for line in ("", table.markdown())]
     return "\n".join(blocks) + "\n"
 
 
@@ -164,16 +152,14 @@ def environment(comparison: Comparison) -> dict[str, str]:
         return sorted({str(value) for value in values})
 
     of_machines = [facts.get("machine") or {} for facts in every]
-    machines = different(
-        {name: value for name, value in machine.items() if name not in THREADS}
-        for machine in of_machines
-    )
+    machines = different({**machine, **dict.fromkeys(THREADS)} for machine in of_machines)
     threads = different([machine.get(name, "?") for name in THREADS] for machine in of_machines)
     photos = different((run.facts.get("data") or {}).get("train", "not recorded") for run in runs)
     used = different(run.facts.get("machine", {}).get("intra_op_threads", "?") for run in runs)
-    trained = different(_code(run.facts.get("code") or {}) for run in runs)
-    evaluated = different(_code(facts.get("code") or {}) for facts in every)
-    versions = ("tensorflow", "keras", "numpy", "python", "processor")
+    trained, evaluated = (
+        different(_code(facts.get("code") or {}) for facts in some)
+        for some in ([run.facts for run in runs], every)
+    )
     shown = {
         "data": f"{facts.get('recipe', {}).get('name')}, split {facts.get('split')!r}, "
         f"{facts.get('images')} images, {facts.get('image_size')} pixels a side",
@@ -182,20 +168,12 @@ def environment(comparison: Comparison) -> dict[str, str]:
         "trained by code": "; ".join(trained),
         "evaluated by code": "; ".join(evaluated),
         "date of evaluation": str(facts.get("date")),
-        **{name: str(of_machines[0][name]) for name in versions if name in of_machines[0]},
+        **{name: str(of_machines[0][name]) for name in VERSIONS if name in of_machines[0]},
         "threads of a training": ", ".join(used),
         "training photos": ", ".join(photos) + " (hash over ids and file contents)",
     }
-    cautions = {
-        "training photos": (photos, "not all results were trained on the same photos"),
-        "machine": (machines, "not all results were evaluated on the same machine and versions"),
-        "threads": (
-            threads,
-            "results had different shares of the cores: images/s of them cannot be compared",
-        ),
-    }
-    shown |= {f"caution: {name}": text for name, (seen, text) in cautions.items() if len(seen) > 1}
-    return shown
+    seen = {"training photos": photos, "machine": machines, "threads": threads}
+    return shown | {f"caution: {k}": CAUTIONS[k] for k, values in seen.items() if len(values) > 1}
 
 
 def _code(code: Mapping[str, Any]) -> str:

@@ -42,12 +42,8 @@ Pixels = np.ndarray[Any, Any]
 Which = Literal["best", "median", "worst"]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a grid: the text above it, and images (H,W,3) in [0,1]."""
-
-    label: str
-    pictures: Sequence[Any]
+Row = tuple[str, Sequence[Any]]
+"""A row of a grid: the text above it, and images (H,W,3) in [0,1]."""
 
 
 @dataclass(frozen=True)
@@ -92,28 +88,34 @@ def write_grids(
     first, *others = methods
     what = f"{'hole ' if measure.region == 'holes' else ''}{measure.title}"
     ranking = ranked(scores, measure)
-    inverted = config.damage == IDENTITY
     for which, ids in chosen(ranking, SHOWN).items():
-        shown: dict[str, dict[str, Any]] = {}
-        labels: dict[str, str] = {}
+        rows: dict[str, Row] = {}
+        names: list[str] = []
         for id, batch, restored in _restored(samples, ids, config, [*methods.values()]):
-            target = batch["target"]
-            labels[id] = f"{id}   {what} {scores[id]:.2f} dB"
-            if inverted:
-                labels[id] += f", SSIM {float(METRICS['ssim'](target, restored[0])[0]):.4f}"
-            outputs = {name: output[0] for name, output in zip(methods, restored, strict=True)}
-            if not others:
-                outputs = {"reconstruction" if inverted else "output": outputs[first]}
-            if not inverted:
-                shown[id] = {"input": batch["input"][0], **outputs, "target": target[0]}
-            else:
-                shown[id] = {"original": target[0], **outputs}
-                if not others:
-                    shown[id][f"error x {ERROR_SCALE}"] = _error_map(target[0], restored[0][0])
+            label = f"{id}   {what} {scores[id]:.2f} dB"
+            if config.damage == IDENTITY:
+                label += f", SSIM {float(METRICS['ssim'](batch['target'], restored[0])[0]):.4f}"
+            shown = _columns(config, batch, dict(zip(methods, restored, strict=True)))
+            names, rows[id] = list(shown), (label, [*shown.values()])
         of_first = f" of {first}" if others else ""
         title = f"{which} by {what}{of_first}, of {len(ranking)} images"
-        rows = [Row(labels[id], [*shown[id].values()]) for id in ids]
-        images.write(folder / f"{which}.png", grid(title, [*shown[ids[0]]], rows))
+        images.write(folder / f"{which}.png", grid(title, names, [rows[id] for id in ids]))
+
+
+def _columns(
+    config: DataConfig, batch: pipeline.Batch, outputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a grid shows of a batch of one, by the heads of its columns."""
+    target, inverted = batch["target"][0], config.damage == IDENTITY
+    shown = {name: output[0] for name, output in outputs.items()}
+    if len(shown) == 1:
+        (only,) = shown.values()
+        shown = {"reconstruction" if inverted else "output": only}
+        if inverted:
+            shown[f"error x {ERROR_SCALE}"] = _error_map(target, only)
+    if inverted:
+        return {"original": target, **shown}
+    return {"input": batch["input"][0], **shown, "target": target}
 
 
 def write_pairs(
@@ -155,9 +157,8 @@ def write_features(
         low, high = features.min((0, 1)), features.max((0, 1))
         scaled = (features - low) / np.maximum(high - low, 1e-12)
         label = f"{name}   {height}x{width}x{channels}, channels {', '.join(map(str, order))}"
-        rows.append(
-            Row(label, [np.repeat(plane[..., None], 3, -1) for plane in np.moveaxis(scaled, -1, 0)])
-        )
+        planes = np.moveaxis(scaled, -1, 0)
+        rows.append((label, [np.repeat(plane[..., None], 3, -1) for plane in planes]))
     title = f"features of {samples[0].id}: of each tap the {CHANNELS} channels that vary most"
     images.write(path, grid(title, ("",) * CHANNELS, rows))
 
@@ -181,29 +182,29 @@ def leading_pictures(
         scores = dict(zip(comparison.ids, values, strict=True))
         picked = {which: ids[0] for which, ids in chosen(ranked(scores, measure), 1).items()}
         restore = on_batches(result.runs[0], restorer(result.runs[0].load_model(options)))
-        shown: dict[str, tuple[Any, ...]] = {}
-        for id, batch, (restored,) in _restored(evaluated, [*picked.values()], config, [restore]):
-            damaged = None if config.damage == IDENTITY else batch["input"].numpy()[0]
-            shown[id] = (batch["target"].numpy()[0], np.asarray(restored)[0], damaged)
+        triples = _restored(evaluated, [*picked.values()], config, [restore])
+        shown = {id: (batch, restored) for id, batch, (restored,) in triples}
         for which, id in picked.items():
-            caption = f"{measure.name} {measure.quantity(scores[id])}"
-            pictures.append(Picture(result.name, which, id, caption, *shown[id]))
+            (batch, restored), caption = shown[id], f"{measure.name} {measure.quantity(scores[id])}"
+            damaged = None if config.damage == IDENTITY else batch["input"].numpy()[0]
+            target, restored = batch["target"].numpy()[0], np.asarray(restored)[0]
+            pictures.append(Picture(result.name, which, id, caption, target, restored, damaged))
     return pictures
 
 
 def grid(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Pixels:
     """The grid as (H,W,3) uint8: title, names of the columns, then the rows."""
-    fitted = [[_fitted(picture) for picture in row.pictures] for row in rows]
+    fitted = [(label, [_fitted(picture) for picture in shown]) for label, shown in rows]
     width = len(columns) * (CELL + GAP) + GAP
-    height = 2 * LABEL + sum(LABEL + GAP + max(p.height for p in row) for row in fitted)
+    height = 2 * LABEL + sum(LABEL + GAP + max(p.height for p in shown) for _, shown in fitted)
     canvas = Image.new("RGB", (width, height + GAP), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(FONT)
     draw.text((GAP, GAP // 2), _shortened(title, draw, font, width), "black", font)
     for column, name in enumerate(columns):
         draw.text((left_px(column), LABEL), name, "black", font)
     top = 2 * LABEL
-    for row, shown in zip(rows, fitted, strict=True):
-        draw.text((GAP, top), _shortened(row.label, draw, font, width), "black", font)
+    for label, shown in fitted:
+        draw.text((GAP, top), _shortened(label, draw, font, width), "black", font)
         top += LABEL
         for column, picture in enumerate(shown):
             canvas.paste(picture, (left_px(column), top))

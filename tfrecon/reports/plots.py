@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from tfrecon.metrics.measures import MEASURES, Measure
-from tfrecon.reports import svg
+from tfrecon.reports import statistics, svg
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.costs import Cost
 from tfrecon.reports.scores import Values
-from tfrecon.reports.statistics import Pair
 from tfrecon.training.run import Run
 
 MOST_POINTS = 3000
@@ -25,16 +24,14 @@ COSTS: Mapping[str, Callable[[Cost], float | None]] = {
     "Parameters": lambda cost: cost.parameters,
     "Multiply-adds an image": lambda cost: cost.multiply_adds,
     "Training (minutes)": lambda cost: cost.train_minutes,
-    "Time an image (ms)": lambda cost: 1000 * cost.seconds if cost.seconds else None,
+    "Time an image (ms)": lambda cost: 1000 * (cost.seconds_per_image or 0),
 }
 
 
-def rank_diagram(
-    comparison: Comparison, pairs: Sequence[Pair], groups: Sequence[tuple[int, int]]
-) -> str:
-    """Means with 95% intervals over images, best on top. `pairs` are tests of the metric that
-    ranks; vertical bars join results that cannot be told apart (`statistics.groups`)."""
-    measure = comparison.measure
+def rank_diagram(comparison: Comparison) -> str:
+    """Means with 95% intervals over images, best on top; vertical bars join results that cannot be
+    told apart (`statistics.groups`)."""
+    measure, pairs = comparison.measure, statistics.pairs(comparison, comparison.metric)
     cells = [comparison.summary[r.name, comparison.metric] for r in comparison.results]
     first, last = cells[0], cells[-1]
     real = sum(pair.is_real for pair in pairs)
@@ -50,7 +47,7 @@ def rank_diagram(
         ends = [cell.low for cell in cells], [cell.high for cell in cells]
         axes.hlines(places, *ends, color=svg.PALETTE[0], linewidth=1.6)
         axes.plot([cell.mean for cell in cells], places, "o", color=svg.PALETTE[0], markersize=5)
-        for lane, (first, last) in _lanes(groups):
+        for lane, (first, last) in _lanes(statistics.groups(comparison)):
             axes.plot(
                 [1.04 + 0.04 * lane] * 2, [first - 0.2, last + 0.2], color=svg.INK, linewidth=2.5,
                 solid_capstyle="butt", transform=axes.get_yaxis_transform(), clip_on=False,
@@ -118,31 +115,35 @@ def pareto(comparison: Comparison) -> str | None:
     )
     tall, key = -(-len(panels) // 2), [f"{r}  {name}" for r, name in zip(ranks, names, strict=True)]
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Any) -> list[Any]:
         from matplotlib.lines import Line2D
 
         grid = figure.subplots(tall, min(2, len(panels)), sharey=True, squeeze=False)
         every = list(grid.flat)
         for axes in every[len(panels) :]:
             axes.remove()
-        for index, (head, points) in enumerate(panels.items()):
-            axes, front = every[index], fronts[head]
-            svg.log_axis(axes, [cost for _, cost, _ in points])
-            axes.plot([p[1] for p in points], [p[2] for p in points], "o", color=svg.GREY,
-                      markersize=4, alpha=0.7)  # fmt: skip
-            axes.plot([p[1] for p in front], [p[2] for p in front], "o-", color=svg.PALETTE[1],
-                      markersize=4.5, linewidth=1.2, drawstyle="steps-post")  # fmt: skip
-            for rank, cost, value in front:
-                axes.annotate(str(rank), (cost, value), (-3, 3), textcoords="offset points",
-                              ha="right", va="bottom", fontsize=9)  # fmt: skip
-            axes.set_xlabel(head)
-            axes.margins(y=0.14)
-            axes.grid(axis="y")
+        for axes, (head, points) in zip(every, panels.items(), strict=False):
+            _panel(axes, head, points, fronts[head])
         metric_axis(every[0], "y", measure)
-        nothing = [Line2D([], [], linestyle="none") for _ in key]
-        svg.legend(figure, nothing, key)
+        return [Line2D([], [], linestyle="none") for _ in key]
 
-    return svg.drawn("pareto", title, 1.75 * tall + svg.legend_height(key), paint)
+    return svg.drawn("pareto", title, 1.75 * tall, paint, key)
+
+
+def _panel(axes: Any, head: str, points: Sequence[Point], front: Sequence[Point]) -> None:
+    """All points, those of the front joined and with their rank."""
+    _, paid, values = zip(*points, strict=True)
+    svg.log_axis(axes, paid)
+    axes.plot(paid, values, "o", color=svg.GREY, markersize=4, alpha=0.7)
+    _, paid, values = zip(*front, strict=True)
+    axes.plot(paid, values, "o-", color=svg.PALETTE[1], markersize=4.5, linewidth=1.2,
+              drawstyle="steps-post")  # fmt: skip
+    for rank, *place in front:
+        axes.annotate(str(rank), place, (-3, 3), textcoords="offset points", ha="right",
+                      va="bottom", fontsize=9)  # fmt: skip
+    axes.set_xlabel(head)
+    axes.margins(y=0.14)
+    axes.grid(axis="y")
 
 
 def curves(comparison: Comparison, most: int = 8) -> str | None:
@@ -163,28 +164,24 @@ def curves(comparison: Comparison, most: int = 8) -> str | None:
     last = max(float(steps[-1]) for _, _, steps, _ in histories)
     title = f"{what} of {len(histories)} results against steps, up to {svg.scaled(last)} steps."
 
-    def paint(figure: Any) -> None:
+    def paint(figure: Any) -> list[Any]:
         from matplotlib.ticker import FuncFormatter
 
         axes = figure.add_subplot()
         lines: dict[str, Any] = {}
         for place, name, steps, values in reversed(histories):
-            marker = "." if len(steps) == 1 else ""
+            marker, (colour, style) = "." if len(steps) == 1 else "", svg.look(place)
+            looks = {"color": colour, "ls": style, "linewidth": 1.5}
             if place >= most:
-                axes.plot(steps, values, marker=marker, color=svg.GREY, linewidth=0.6, alpha=0.7)
-                continue
-            colour, style = svg.look(place)
-            (lines[name],) = axes.plot(
-                steps, values, marker=marker, ls=style, color=colour, linewidth=1.5
-            )
+                looks = {"color": svg.GREY, "linewidth": 0.6, "alpha": 0.7}
+            (lines[name],) = axes.plot(steps, values, marker=marker, **looks)
         axes.set_xlabel("Steps")
         axes.set_ylabel(what)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: svg.scaled(value)))
         axes.grid(axis="y")
-        if lines:
-            svg.legend(figure, [lines[name] for name in leading], leading)
+        return [lines[name] for name in leading]
 
-    return svg.drawn("curves", title, 3 + svg.legend_height(leading), paint)
+    return svg.drawn("curves", title, 3, paint, leading)
 
 
 def metric_axis(axes: Any, direction: str, measure: Measure) -> None:
@@ -205,23 +202,23 @@ def _lanes(groups: Sequence[tuple[int, int]]) -> list[tuple[int, tuple[int, int]
     return lanes
 
 
-def _points(
-    comparison: Comparison, cost: Callable[[Cost], float | None]
-) -> list[tuple[int, float, float]]:
-    """Rank, cost and mean of the results that have both."""
-    points: list[tuple[int, float, float]] = []
-    for rank, result in enumerate(comparison.results, 1):
-        paid, value = cost(result.cost), comparison.mean(result.name)
-        if paid is not None and paid > 0 and not math.isnan(value):
-            points.append((rank, paid, value))
-    return points
+Point = tuple[int, float, float]
+"""Rank, cost and mean of a result."""
 
 
-def _front(
-    points: Sequence[tuple[int, float, float]], measure: Measure
-) -> list[tuple[int, float, float]]:
+def _points(comparison: Comparison, cost: Callable[[Cost], float | None]) -> list[Point]:
+    """Those of the results that have both a cost and a mean."""
+    means = {result.name: comparison.mean(result.name) for result in comparison.results}
+    return [
+        (rank, paid, means[result.name])
+        for rank, result in enumerate(comparison.results, 1)
+        if (paid := cost(result.cost)) and not math.isnan(means[result.name])
+    ]
+
+
+def _front(points: Sequence[Point], measure: Measure) -> list[Point]:
     """The points that no cheaper or equally cheap point matches, cheapest first."""
-    front: list[tuple[int, float, float]] = []
+    front: list[Point] = []
     for point in sorted(points, key=lambda p: (p[1], measure.badness(p[2]))):
         if not front or measure.badness(point[2]) < measure.badness(front[-1][2]):
             front.append(point)
@@ -231,11 +228,7 @@ def _front(
 def _history(run: Run, monitor: str) -> tuple[Values, Values]:
     """Steps and values of ``history.csv``; empty where there is no such file or column."""
     path = run.path / "history.csv"
-    if not path.is_file():
-        return np.empty(0), np.empty(0)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get(monitor)]
-    return (
-        np.array([float(row["step"]) for row in rows]),
-        np.array([float(row[monitor]) for row in rows]),
-    )
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = [row for row in csv.DictReader(lines) if row.get(monitor)]
+    steps, values = ([float(row[column]) for row in rows] for column in ("step", monitor))
+    return np.array(steps), np.array(values)

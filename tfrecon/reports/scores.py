@@ -85,22 +85,12 @@ def arrays(scores: pl.DataFrame) -> dict[tuple[str, str], Values]:
     }
 
 
-def of_method(scores: pl.DataFrame, method: str) -> pl.DataFrame:
-    """The rows of one method."""
-    return scores.filter(pl.col("method") == method)
-
-
-def columns_of(scores: pl.DataFrame) -> list[str]:
-    """Names of the columns in the order of the frame: ``psnr``, ``hole_psnr``."""
-    return list(dict.fromkeys(column for _, column in arrays(scores)))
-
-
 def images_of(scores: pl.DataFrame) -> list[str]:
     """Ids in the order of the frame."""
     return scores["image"].unique(maintain_order=True).to_list()
 
 
-def csv_text(lines: Iterable[Sequence[object]]) -> str:
+def csv_text(lines: Iterable[Iterable[object]]) -> str:
     """Lines of a CSV file; seven digits of each float, nothing for NaN and None."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(map(_field, line) for line in lines)
@@ -133,13 +123,14 @@ def mean(values: Values) -> float:
 
 def summarise(scores: pl.DataFrame, seed: int = SEED) -> Summary:
     """The cells of every method and column."""
-    by_method: dict[str, dict[str, Values]] = {}
-    for (method, column), values in arrays(scores).items():
-        by_method.setdefault(method, {})[column] = values
+    by_place = arrays(scores)
     cells: Summary = {}
-    for method, by_column in by_method.items():
-        lows, highs = bootstrap(np.stack([*by_column.values()], axis=1), seed)
-        for (column, values), low, high in zip(by_column.items(), lows, highs, strict=True):
+    for method in dict.fromkeys(method for method, _ in by_place):
+        by_column = {
+            column: values for (name, column), values in by_place.items() if name == method
+        }
+        ends = bootstrap(np.stack([*by_column.values()], axis=1), seed)
+        for (column, values), low, high in zip(by_column.items(), *ends, strict=True):
             known = values[~np.isnan(values)]
             std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
             cells[method, column] = Cell(
@@ -182,7 +173,8 @@ def regions_of(summary: Summary) -> list[tuple[str, list[str]]]:
     """The title and the columns of each region that there is, holes first."""
     regions: dict[str, list[str]] = {"Holes only": [], "Whole image": []}
     for column in dict.fromkeys(column for _, column in summary):
-        regions["Holes only" if column.startswith(HOLE) else "Whole image"].append(column)
+        title = "Holes only" if MEASURES[column].region == "holes" else "Whole image"
+        regions[title].append(column)
     return [(title, columns) for title, columns in regions.items() if columns]
 
 

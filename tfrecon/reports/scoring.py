@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,14 @@ from tfrecon.data import pipeline
 from tfrecon.data.sample import Sample
 from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
-from tfrecon.metrics.lpips import metrics_at_hand
+from tfrecon.metrics.logged import users_metrics
 from tfrecon.metrics.measures import MEASURES, Measure
-from tfrecon.metrics.users_metrics import users_metrics
+from tfrecon.metrics.perceptual import metrics_at_hand
 from tfrecon.reports import scores
 from tfrecon.reports.contenders import Contender, Contenders
 from tfrecon.reports.costs import Cost
+
+Metric = Callable[..., Any]
 
 
 @dataclass
@@ -45,14 +48,12 @@ class _Timed:
         return tf.convert_to_tensor(output)
 
     def cost(self, truth: Sequence[Any]) -> Cost:
-        return Cost(
-            self.contender.parameters,
-            median(self.seconds) if self.contender.is_timed else None,
-            self.contender.train_minutes,
-            kid(np.concatenate(truth), np.concatenate(self.features)) if self.features else None,
-            self.contender.multiply_adds,
-            self.contender.memory_gib,
-        )
+        """That of the contender, with its time and its KID to the features of the truth."""
+        distance = None
+        if self.features:
+            distance = kid(np.concatenate(truth), np.concatenate(self.features))
+        seconds = median(self.seconds) if self.contender.is_timed else None
+        return dataclasses.replace(self.contender.cost, seconds_per_image=seconds, kid=distance)
 
 
 def score(
@@ -65,16 +66,9 @@ def score(
     paths of a user's own. Writes a line an image and method to `path` as they come; the file takes
     its name at the end.
     """
-    metrics = {
-        **metrics_at_hand(config.image_size), **ARTEFACTS, **users_metrics(own_metrics),
-    }  # fmt: skip
-    measures = [
-        measure
-        for measure in MEASURES.values()
-        if measure.metric in metrics and (masked or measure.region == "image")
-    ]
-    columns = [measure.column for measure in measures]
-    graph = _graph({measure: metrics[measure.metric] for measure in measures})
+    metrics = _metrics(config.image_size, masked, own_metrics)
+    columns = [measure.column for measure in metrics]
+    graph = _graph(metrics)
     timed = {name: _Timed(contender) for name, contender in contenders.items()}
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
     every, before = -(-len(samples) // MOST), 0
@@ -104,7 +98,17 @@ def score(
     return pl.concat(frames), {name: method.cost(truth) for name, method in timed.items()}
 
 
-def _graph(metrics: Mapping[Measure, Callable[..., Any]]) -> Callable[..., dict[str, Any]]:
+def _metrics(size: int, masked: bool, own_metrics: Sequence[str]) -> dict[Measure, Metric]:
+    """What is computed of images of `size` pixels, of their holes only where they are `masked`."""
+    metrics = {**metrics_at_hand(size), **ARTEFACTS, **users_metrics(own_metrics)}
+    return {
+        measure: metrics[measure.metric]
+        for measure in MEASURES.values()
+        if measure.metric in metrics and (masked or measure.region == "image")
+    }
+
+
+def _graph(metrics: Mapping[Measure, Metric]) -> Callable[..., dict[str, Any]]:
     """All metrics of a batch by column, (B,) each; in one graph, so that shared parts are computed
     once."""
 

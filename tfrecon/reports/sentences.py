@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from tfrecon.reports import statistics
 from tfrecon.reports.comparison import Comparison, Result
-from tfrecon.reports.statistics import ALPHA, Ablation, Pair
+from tfrecon.reports.statistics import ALPHA, Difference
 
 LISTED = 5
 """Most names that a sentence lists."""
 
 
-def sentences(
-    comparison: Comparison, tested: Sequence[Pair], ablations: Mapping[str, Sequence[Ablation]]
-) -> list[str]:
+def sentences(comparison: Comparison) -> list[str]:
     """What won, by how much, whether it is real, what each axis does, what it costs, and what to be
     careful of."""
-    lines = [winner(comparison, tested), *_tied(comparison, tested)]
-    lines += [_axis(comparison, axis, rows) for axis, rows in ablations.items()]
-    lines += [nothing_done(comparison), *_cheaper(comparison, tested)]
-    lines += _cautions(comparison, tested)
+    by_axis = statistics.all_ablations(comparison)
+    lines = [winner(comparison), *_tied(comparison)]
+    lines += [_axis(comparison, axis, rows) for axis, rows in by_axis.items()]
+    lines += [nothing_done(comparison), *_cheaper(comparison), *_cautions(comparison)]
     return [line for line in lines if line]
 
 
@@ -31,7 +30,7 @@ def p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def winner(comparison: Comparison, tested: Sequence[Pair]) -> str:
+def winner(comparison: Comparison) -> str:
     """The best result, by how much it is better than the next, and whether that is real."""
     best, measure = comparison.results[0], comparison.measure
     score = comparison.mean(best.name)
@@ -40,7 +39,7 @@ def winner(comparison: Comparison, tested: Sequence[Pair]) -> str:
     if len(comparison.results) == 1:
         return f"{best.name} is the only result: {measure.name} {measure.quantity(score)}."
     second = comparison.results[1]
-    pair = _pair(tested, best, second)
+    pair = _pair(comparison, best, second)
     difference = measure.quantity(measure.gain(pair.difference))
     low, high = sorted(measure.gain(end) for end in (pair.low, pair.high))
     p = p_value(pair.corrected)
@@ -62,38 +61,38 @@ def winner(comparison: Comparison, tested: Sequence[Pair]) -> str:
     )
 
 
-def _tied(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
+def _tied(comparison: Comparison) -> list[str]:
     best = comparison.results[0]
-    tied = [
-        other.name for other in comparison.results[1:] if not _pair(tested, best, other).is_real
-    ]
-    if not tied:
-        return []
-    return [f"Not to be told apart from {best.name} at p < {ALPHA:g}: {_listed(tied)}."]
+    others = comparison.results[1:]
+    tied = [other.name for other in others if not _pair(comparison, best, other).is_real]
+    return (
+        []
+        if not tied
+        else [f"Not to be told apart from {best.name} at p < {ALPHA:g}: {_listed(tied)}."]
+    )
 
 
-def _axis(comparison: Comparison, axis: str, rows: Sequence[Ablation]) -> str:
-    """What the labels of an axis do; empty without a tested label."""
-    if not rows:
-        return ""
-    reference, measure = rows[0].reference, comparison.measure
+def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
+    """What the labels of an axis do."""
+    reference, measure = rows[0].second, comparison.measure
     real = [row for row in rows if row.is_real]
     worse = [row for row in real if measure.gain(row.difference) < 0]
     better = [row for row in real if row not in worse]
-    tested = {reference, *(row.label for row in rows)}
+    tested = {reference, *(row.first for row in rows)}
 
-    def shown(some: Sequence[Ablation]) -> str:
+    def shown(some: Sequence[Difference]) -> str:
         return _listed(
-            [f"{row.label} {measure.quantity(row.difference, signed=True)}" for row in some]
+            [f"{row.first} {measure.quantity(row.difference, signed=True)}" for row in some]
         )
 
+    first = f"On {axis}, {reference} is best with all else equal"
+    if better:
+        first = f"On {axis}, with all else equal, against {reference}"
     parts = [
-        ("", f"On {axis}, with all else equal, against {reference}")
-        if better
-        else ("", f"On {axis}, {reference} is best with all else equal"),
+        ("", first),
         ("worse: ", shown(worse)),
         ("better: ", shown(better)),
-        ("not to be told apart from it: ", _listed([r.label for r in rows if not r.is_real])),
+        ("not to be told apart from it: ", _listed([r.first for r in rows if not r.is_real])),
         (
             "not compared, as no result agrees with it in all else: ",
             _listed([label for label in comparison.axes[axis] if label not in tested]),
@@ -132,16 +131,16 @@ def nothing_done(comparison: Comparison) -> str:
     )
 
 
-def _cheaper(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
+def _cheaper(comparison: Comparison) -> list[str]:
     """The result with fewest multiply-adds among those that cannot be told from the best."""
     best = comparison.results[0]
     most = best.cost.multiply_adds
-    if most is None or _too_few(comparison, tested):
+    if most is None or _too_few(comparison):
         return []
     counts = {
         other.name: other.cost.multiply_adds
         for other in comparison.results[1:]
-        if other.cost.multiply_adds is not None and not _pair(tested, best, other).is_real
+        if other.cost.multiply_adds is not None and not _pair(comparison, best, other).is_real
     }
     least = min(counts, key=lambda name: counts[name], default=None)
     if least is None or counts[least] >= most:
@@ -150,7 +149,7 @@ def _cheaper(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
     return [f"{least} cannot be told from the best and takes {share:.2g}% of its multiply-adds."]
 
 
-def _cautions(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
+def _cautions(comparison: Comparison) -> list[str]:
     lines: list[str] = []
     seeds = {len(result.runs) for result in comparison.results}
     if 1 in seeds:
@@ -165,10 +164,10 @@ def _cautions(comparison: Comparison, tested: Sequence[Pair]) -> list[str]:
             f"Over the seeds of a result the mean varies by {most} at most (standard deviation): "
             "differences of about that size may be luck, whatever the tests say."
         )
-    if _too_few(comparison, tested):
+    if _too_few(comparison):
         lines.append(
-            f"With {_images(comparison)} images and {len(tested)} pairs of results no difference "
-            f"can reach p < {ALPHA:g}: take more images, or fewer results."
+            f"With {_images(comparison)} images and {_tests(comparison)} pairs of results no "
+            f"difference can reach p < {ALPHA:g}: take more images, or fewer results."
         )
     return [*lines, *missing(comparison)]
 
@@ -185,14 +184,19 @@ def _images(comparison: Comparison) -> int:
     return int((~np.isnan(values)).sum())
 
 
-def _too_few(comparison: Comparison, tested: Sequence[Pair]) -> bool:
+def _too_few(comparison: Comparison) -> bool:
     """Whether even a difference of one sign on every image could not pass the corrected test."""
-    return bool(tested) and 2.0 ** (1 - _images(comparison)) * len(tested) >= ALPHA
+    tests = _tests(comparison)
+    return tests > 0 and 2.0 ** (1 - _images(comparison)) * tests >= ALPHA
 
 
-def _pair(tested: Sequence[Pair], first: Result, second: Result) -> Pair:
-    names = {first.name, second.name}
-    return next(pair for pair in tested if {pair.better, pair.worse} == names)
+def _tests(comparison: Comparison) -> int:
+    return len(statistics.pairs(comparison, comparison.metric))
+
+
+def _pair(comparison: Comparison, first: Result, second: Result) -> Difference:
+    tested, names = statistics.pairs(comparison, comparison.metric), {first.name, second.name}
+    return next(pair for pair in tested if {pair.first, pair.second} == names)
 
 
 def _listed(names: Sequence[str]) -> str:

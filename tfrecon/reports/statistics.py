@@ -7,6 +7,8 @@ neighbours in rank that cannot be told apart (drawn as in Demšar 2006).
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +25,19 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A paired test on one column over the `n` images that both sides have.
+    """A paired test of `first` against `second` on a column, over the `n` images that both have.
 
-    `difference`: mean of the first side less the second, in the column's unit, with the ends of its
-    95% bootstrap interval over images. `p`: two-sided, `corrected`: with Holm over all tests of the
+    `difference`: mean of the first less the second, in the column's unit, with the ends of its 95%
+    bootstrap interval over images. `p`: two-sided, `corrected`: with Holm over all tests of the
     table. `effect`: share of rank sums in favour of the first side less that of the second, -1 to
     1, where the better value is in favour, more or less.
+
+    The sides are two results, the better mean first; or, of an `axis`, a label and the axis's best,
+    each the mean over the `cells` results with which it agrees with the other on all other axes.
     """
 
+    first: str
+    second: str
     column: str
     n: int
     difference: float
@@ -39,6 +46,8 @@ class Difference:
     p: float
     corrected: float
     effect: float
+    axis: str = ""
+    cells: int = 1
 
     @property
     def measure(self) -> Measure:
@@ -51,30 +60,26 @@ class Difference:
         return self.corrected < ALPHA
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pair(Difference):
-    """Two results, the better of the means first: `better` less `worse`."""
-
-    better: str
-    worse: str
-
-
-def pairs(comparison: Comparison, column: str) -> list[Pair]:
+@functools.lru_cache(maxsize=64)  # every table, figure and sentence asks for the same tests
+def pairs(comparison: Comparison, column: str) -> list[Difference]:
     """Every pair of results on a column, ordered by the mean of that column."""
     means = {result.name: comparison.mean(result.name, column) for result in comparison.results}
     order = sorted(means, key=lambda name: MEASURES[column].badness(means[name]))
-    pairs = list(itertools.combinations(order, 2))
-    sides = [tuple(comparison.values(name, column) for name in pair) for pair in pairs]
-    return [
-        Pair(better=better, worse=worse, **vars(test))
-        for (better, worse), test in zip(pairs, _tested(column, sides), strict=True)
-    ]
+    values = {name: comparison.values(name, column) for name in order}
+    sides = {two: (values[two[0]], values[two[1]]) for two in itertools.combinations(order, 2)}
+    return _tested(column, sides)
 
 
-def groups(order: Sequence[str], tested: Sequence[Pair]) -> list[tuple[int, int]]:
-    """First and last place of each longest run of neighbours in `order` (best first) of which no
-    two can be told apart; runs of one are left out."""
-    real = {frozenset((pair.better, pair.worse)): pair.is_real for pair in tested}
+def groups(comparison: Comparison) -> list[tuple[int, int]]:
+    """First and last place of each longest run of neighbours in rank, by the metric that ranks, of
+    which no two can be told apart; runs of one are left out."""
+    order = [result.name for result in comparison.results]
+    tested = pairs(comparison, comparison.metric)
+    return groups_of(order, {frozenset((p.first, p.second)): p.is_real for p in tested})
+
+
+def groups_of(order: Sequence[str], real: Mapping[frozenset[str], bool]) -> list[tuple[int, int]]:
+    """`groups` of names, best first; `real` tells which two can be told apart."""
     bars: list[tuple[int, int]] = []
     for start in range(len(order)):
         end = start
@@ -87,40 +92,36 @@ def groups(order: Sequence[str], tested: Sequence[Pair]) -> list[tuple[int, int]
     return bars
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ablation(Difference):
-    """What one label of an axis does against the axis's best: `label` less `reference` over images,
-    each the mean over the `cells` pairs of results that agree on all other axes."""
-
-    axis: str
-    label: str
-    reference: str
-    cells: int
+def all_ablations(comparison: Comparison) -> dict[str, list[Difference]]:
+    """The `ablations` of each axis that has any."""
+    by_axis = {axis: ablations(comparison, axis) for axis in comparison.axes}
+    return {axis: tested for axis, tested in by_axis.items() if tested}
 
 
-def ablations(comparison: Comparison, axis: str) -> list[Ablation]:
+@functools.lru_cache(maxsize=64)
+def ablations(comparison: Comparison, axis: str) -> list[Difference]:
     """Each label of an axis against the best, which is that with the better mean of most pairs of
     labels; Holm over the table. Only results that agree on all other axes are compared, and labels
     that share no combination of them with the best are left out."""
-    column = comparison.metric
-    by_label = {label: _by_rest(comparison, axis, label) for label in comparison.axes[axis]}
-    by_label = {label: cells for label, cells in by_label.items() if cells}
+    by_label = _by_label(comparison, axis)
     if not by_label:
         return []
     reference = max(by_label, key=lambda label: _standing(comparison, label, by_label))
     best = by_label.pop(reference)
     shared = {label: [rest for rest in cells if rest in best] for label, cells in by_label.items()}
-    shared = {label: rests for label, rests in shared.items() if rests}
-    sides = [
-        tuple(
-            np.mean([comparison.values(side[rest], column) for rest in rests], axis=0)
-            for side in (by_label[label], best)
-        )
+    column = comparison.metric
+
+    def average(cells: Mapping[Rest, str], rests: Sequence[Rest]) -> Values:
+        return np.mean([comparison.values(cells[rest], column) for rest in rests], axis=0)
+
+    sides = {
+        (label, reference): (average(by_label[label], rests), average(best, rests))
         for label, rests in shared.items()
-    ]
+        if rests
+    }
     return [
-        Ablation(axis=axis, label=label, reference=reference, cells=len(rests), **vars(test))
-        for (label, rests), test in zip(shared.items(), _tested(column, sides), strict=True)
+        dataclasses.replace(test, axis=axis, cells=len(shared[test.first]))
+        for test in _tested(column, sides)
     ]
 
 
@@ -140,9 +141,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")
     steps = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    result = np.empty_like(p)
-    result[order] = steps
-    return [float(value) for value in result]
+    return steps[np.argsort(order)].tolist()
 
 
 def rank_biserial(differences: Values) -> float:
@@ -157,22 +156,24 @@ def rank_biserial(differences: Values) -> float:
     return float((ranks * np.sign(known)).sum() / ranks.sum())
 
 
-def _tested(column: str, sides: Sequence[tuple[Values, ...]]) -> list[Difference]:
-    """The tests of pairs of values, p-values corrected together."""
+def _tested(
+    column: str, sides: Mapping[tuple[str, str], tuple[Values, Values]]
+) -> list[Difference]:
+    """The tests of pairs of values, by the names of both sides; p-values corrected together."""
     if not sides:
         return []
-    differences = np.stack([first - second for first, second in sides], axis=1)
-    lows, highs = bootstrap(differences)
-    p_values = [wilcoxon(values) for values in differences.T]
+    differences = [first - second for first, second in sides.values()]
+    p_values = [wilcoxon(values) for values in differences]
+    ends = bootstrap(np.stack(differences, axis=1))
     sign = MEASURES[column].gain(1)
     return [
         Difference(
-            column=column, n=int((~np.isnan(values)).sum()), difference=mean(values),
-            low=float(low), high=float(high), p=p, corrected=corrected,
+            first=first, second=second, column=column, n=int((~np.isnan(values)).sum()),
+            difference=mean(values), low=float(low), high=float(high), p=p, corrected=corrected,
             effect=rank_biserial(sign * values),
         )
-        for values, low, high, p, corrected in zip(
-            differences.T, lows, highs, p_values, holm(p_values), strict=True
+        for (first, second), values, low, high, p, corrected in zip(
+            sides, differences, *ends, p_values, holm(p_values), strict=True
         )
     ]  # fmt: skip
 
@@ -181,15 +182,14 @@ Rest = tuple[tuple[str, str], ...]
 """Labels of a result on all axes but one."""
 
 
-def _by_rest(comparison: Comparison, axis: str, label: str) -> dict[Rest, str]:
-    """Names of the results with that label, by their labels on the other axes."""
-    return {
-        tuple(
-            (other, value) for other, value in result.labels.items() if other != axis
-        ): result.name
-        for result in comparison.results
-        if result.labels.get(axis) == label
-    }
+def _by_label(comparison: Comparison, axis: str) -> dict[str, dict[Rest, str]]:
+    """Names of the results by their label on the axis, then by those on the other axes."""
+    cells: dict[str, dict[Rest, str]] = {label: {} for label in comparison.axes[axis]}
+    for result in comparison.results:
+        rest = tuple(item for item in result.labels.items() if item[0] != axis)
+        if axis in result.labels:
+            cells[result.labels[axis]][rest] = result.name
+    return {label: names for label, names in cells.items() if names}
 
 
 def _standing(

@@ -61,18 +61,19 @@ def summary_text(summary: Summary) -> str:
 
 
 def summary_markdown(summary: Summary, paid: costs.Costs) -> str:
-    """One table a region, the costs before the"""
+    """One table a region, the costs before the scores."""
     quantities = costs.present(paid)
     blocks: list[str] = []
     for title, columns in regions_of(summary):
         rows = [
             [
-                method, *costs.cells(paid.get(method, costs.NOTHING), quantities),
+                method,
+                *(quantity.cell(paid.get(method, costs.NOTHING)) for quantity in quantities),
                 *_cells(summary, method, columns),
             ]
             for method in methods_of(summary)
-        ]  # fmt: skip
-        heads = [Column("method"), *costs.columns(quantities), *_heads(columns)]
+        ]
+        heads = [Column("method"), *(q.column() for q in quantities), *_heads(columns)]
         blocks += [f"**{title}**, {_counts(summary, columns)}", Table(heads, rows).markdown("<br>")]
     return "\n\n".join(blocks)
 

@@ -47,19 +47,27 @@ STYLE = {
 }
 
 
-def drawn(name: str, title: str, height: float, paint: Callable[[Any], None]) -> str:
+def drawn(
+    name: str, title: str, height: float, paint: Callable[[Any], Sequence[Any] | None],
+    legend: Sequence[str] = (),
+) -> str:  # fmt: skip
     """The SVG of what `paint` draws on a Matplotlib Figure of WIDTH × `height` inches.
 
     `name` begins all ids, so it differs between the figures of a page; `title` is what is read out
-    in place of the figure.
+    in place of the figure. `paint` returns what the names of `legend` stand for; they are listed
+    below all axes, in as many columns as fit and in inches of their own.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    text = io.StringIO()
+    text, names = io.StringIO(), [shortened(name) for name in legend]
+    columns = max(1, min(len(names), 68 // (max(map(len, names), default=0) + 8)))
+    height += 0.19 * -(-len(names) // columns) + 0.1 if names else 0
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        paint(figure)
+        handles = paint(figure)
+        if handles:
+            figure.legend(handles, names, loc="outside lower center", ncols=columns)
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     return _within_page(text.getvalue(), name, title)
@@ -111,29 +119,12 @@ def log_axis(axes: Any, values: Sequence[float]) -> None:
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**power for power in powers for step in steps]
     shown = [tick for tick in ticks if low <= tick <= high]
-    if len(shown) > 4:
-        shown = shown[:: -(-len(shown) // 4)]
+    shown = shown[:: -(-len(shown) // 4) or 1]
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: scaled(value)))
-
-
-def legend(figure: Any, handles: Sequence[Any], names: Sequence[str]) -> None:
-    """A legend below all axes, in as many columns as fit."""
-    shown, columns = [shortened(name) for name in names], _legend_columns(names)
-    figure.legend(handles, shown, loc="outside lower center", ncols=columns)
-
-
-def legend_height(names: Sequence[str]) -> float:
-    """Inches that `legend` takes."""
-    return 0.19 * -(-len(names) // _legend_columns(names)) + 0.1 if names else 0
-
-
-def _legend_columns(names: Sequence[str]) -> int:
-    longest = max(len(shortened(name)) for name in names)
-    return max(1, min(len(names), 68 // (longest + 8)))
 
 
 def _within_page(svg: str, name: str, title: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
-
-from tfrecon.reports.scores import csv_text
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns; what is no Field is shown as text, None as nothing.
+    """Rows of cells under columns; what is no Field is shown as text.
 
     `grey` are the numbers of rows that step back. `stacked`: notes stand beneath their cells.
     """
@@ -53,10 +52,7 @@ class Table:
     def fields(self) -> list[list[Field]]:
         """The rows with every cell as a Field."""
         return [
-            [
-                cell if isinstance(cell, Field) else Field("" if cell is None else str(cell))
-                for cell in row
-            ]
+            [cell if isinstance(cell, Field) else Field(str(cell)) for cell in row]
             for row in self.rows
         ]
 
@@ -70,14 +66,17 @@ class Table:
         its notes on lines of their own."""
         lines = [[column.head for column in self.columns]]
         for row in self.fields:
+            texts, notes = [cell.text for cell in row], [cell.note for cell in row]
             if self.stacked:
-                lines.append([cell.text for cell in row])
-                if any(cell.note for cell in row):
-                    lines.append([cell.note for cell in row])
+                lines += [texts, notes] if any(notes) else [texts]
             else:
-                lines.append([f"{cell.text} {cell.note}".rstrip() for cell in row])
-        widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
-        return "\n".join(_aligned(line, widths) for line in lines)
+                pairs = zip(texts, notes, strict=True)
+                lines.append([f"{text} {note}".rstrip() for text, note in pairs])
+        first, *others = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join([line[0].ljust(first), *map(str.rjust, line[1:], others)]).rstrip()
+            for line in lines
+        )
 
     def markdown(self, between: str = " ") -> str:
         """A Markdown table, escaped; `between` stands between a cell and its note."""
@@ -89,27 +88,12 @@ class Table:
         head, *rows = ["| " + " | ".join(line) + " |" for line in lines]
         return "\n".join([head, "|---" * len(self.columns) + "|", *rows])
 
-    def csv(self) -> str:
-        """A CSV file of the rows, which hold plain values: seven digits of each float."""
-        return csv_text([[column.head for column in self.columns], *self.rows])
-
     def groups(self) -> list[tuple[Column, int]]:
         """The first column of each run of columns of one group, and how many there are."""
-        spans: list[tuple[Column, int]] = []
-        for column in self.columns:
-            if spans and spans[-1][0].group == column.group:
-                spans[-1] = (spans[-1][0], spans[-1][1] + 1)
-            else:
-                spans.append((column, 1))
-        return spans
+        runs = (list(run) for _, run in itertools.groupby(self.columns, lambda c: c.group))
+        return [(columns[0], len(columns)) for columns in runs]
 
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is."""
     return html.escape(text, quote=False).replace("|", "\\|")
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = line
-    places = (text.rjust(width) for text, width in zip(others, widths[1:], strict=True))
-    return "  ".join([first.ljust(widths[0]), *places]).rstrip()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
 
 from tfrecon.metrics.measures import HOLE, MEASURES, leading_columns, main_column
 from tfrecon.reports import contenders, svg
-from tfrecon.reports.costs import Costs
+from tfrecon.reports.costs import Cost, Costs
 from tfrecon.reports.scores import Summary, arrays, bootstrap, mean, methods_of
 from tfrecon.reports.tables import Column, Table
 
@@ -45,16 +45,7 @@ def verdicts(
         shown = (f"{name} {measure.quantity(score(name))}" for name in order)
         lines.append(f"by PSNR: {', '.join(shown)}.")
     for name in names:
-        for way in (contenders.ENSEMBLE, contenders.TILES):
-            if name + way in paid:
-                time = _time(paid[name].seconds, paid[name + way].seconds)
-                lines.append(f"{name + way}: {gain(name, name + way)} for {time}.")
-        raw, last = name + contenders.RAW, name + contenders.LAST
-        if raw in paid:
-            averaged = last if last in paid else name
-            lines.append(
-                f"{averaged}: {gain(raw, averaged)} by EMA weights, which take no more time."
-            )
+        lines += _variants(paid, name, gain)
         draws = [method for method in paid if method.startswith(name + contenders.DRAW)]
         if draws:
             lines.append(_spread(summary, name, draws, column))
@@ -64,6 +55,20 @@ def verdicts(
                 f"{bound}: the truth through it, {measure.quantity(score(bound))}, as a sample "
                 "with its latents would have."
             )
+    return lines
+
+
+def _variants(paid: Costs, name: str, gain: Callable[[str, str], str]) -> list[str]:
+    """What the ensemble, the tiles and the average of a run gain, and what they take."""
+    lines: list[str] = []
+    for variant in (name + contenders.ENSEMBLE, name + contenders.TILES):
+        if variant in paid:
+            time = _time(paid[name], paid[variant])
+            lines.append(f"{variant}: {gain(name, variant)} for {time}.")
+    raw, last = name + contenders.RAW, name + contenders.LAST
+    if raw in paid:
+        averaged = last if last in paid else name
+        lines.append(f"{averaged}: {gain(raw, averaged)} by EMA weights, which take no more time.")
     return lines
 
 
@@ -89,21 +94,19 @@ def against_all(summary: Summary, model: str, others: Sequence[str]) -> list[str
     return lines
 
 
-def _time(before: float | None, after: float | None) -> str:
-    if not before or not after:
+def _time(before: Cost, after: Cost) -> str:
+    first, second = before.seconds_per_image, after.seconds_per_image
+    if not first or not second:
         return "no measured time"
-    return f"{after / before:.1f} times the time ({1000 * after:.3g} ms an image)"
+    return f"{second / first:.1f} times the time ({1000 * second:.3g} ms an image)"
 
 
 def _spread(summary: Summary, name: str, draws: Sequence[str], column: str) -> str:
     """Mean and standard deviation of the draws' means."""
     shown: list[str] = []
     for measure in (MEASURES[name] for name in (column, "ssim", "lpips_alex")):
-        means = [
-            summary[draw, measure.column].mean
-            for draw in draws
-            if (draw, measure.column) in summary
-        ]
+        cells = [summary[draw, name] for draw, name in summary if name == measure.column]
+        means = [cell.mean for cell in cells if cell.method in draws]
         if means:
             deviation = float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
             numbers = f"{measure.number(float(np.mean(means)))} ± {measure.number(deviation)}"
@@ -181,7 +184,7 @@ def _compact(summary: Summary, methods: Sequence[str], first: str) -> Table:
     """Means and intervals of the leading metrics, as many as `WIDTH` has room for."""
     columns = leading_columns((column for _, column in summary), first)
     while True:
-        heads = [Column(f"{MEASURES[c].region_label} {MEASURES[c].arrow}") for c in columns]
+        heads = [Column(MEASURES[column].head) for column in columns]
         cells = [
             [f"{cell.measure.number(cell.mean)} {cell.interval}" for cell in row]
             for row in ([summary[name, column] for column in columns] for name in methods)

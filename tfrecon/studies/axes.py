@@ -4,7 +4,8 @@ out."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -35,37 +36,34 @@ def with_base(path: Path, tables: Table) -> Table:
     if "base" not in tables:
         return given
     if not isinstance(tables["base"], str):
-        raise UserError(f"{path}: base must be the path of a configuration, not {tables['base']!r}")
+        raise UserError(f"base must be the path of a configuration, not {tables['base']!r}")
     beside = path.parent / tables["base"]
     base = beside if beside.exists() else facts.configuration(tables["base"])
     return with_settings(read_toml(base), given)
 
 
 def read_axes(path: Path, given: Any) -> dict[str, list[Value]]:
-    """The axes by name. Raises UserError for what is wrong with any."""
+    """The axes of the study in `path`, by name. Raises UserError for what is wrong with any."""
     if not is_list_of(given, dict) or not given:
         raise UserError(
-            f"{path}: a study needs at least one axis: [[axes]] with name, values and perhaps key"
+            "a study needs at least one axis: [[axes]] with name, values and perhaps key"
         )
     axes: dict[str, list[Value]] = {}
     for table in given:
         for key in table:
             if key not in AXIS_KEYS:
-                near = did_you_mean(key, AXIS_KEYS)
-                raise UserError(f"{path}: unknown key {key!r} of an axis{near}")
+                raise UserError(f"unknown key {key!r} of an axis{did_you_mean(key, AXIS_KEYS)}")
         name, values = table.get("name"), table.get("values")
         if not isinstance(name, str) or not name or name in axes:
-            raise UserError(f"{path}: each axis needs a name of its own, not {name!r}")
+            raise UserError(f"each axis needs a name of its own, not {name!r}")
         if not isinstance(values, list) or not values:
-            raise UserError(f"{path}: axis {name!r} needs values, a list of at least one")
+            raise UserError(f"axis {name!r} needs values, a list of at least one")
         axes[name] = [_value(path, name, table.get("key"), v) for v in cast(list[Any], values)]
-        labels = [value.label for value in axes[name]]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise UserError(
-                    f"{path}: axis {name!r} has {labels.count(label)} values called {label!r}; "
-                    "give each a name of its own"
-                )
+        count, label = repeated(value.label for value in axes[name])
+        if count > 1:
+            raise UserError(
+                f"axis {name!r} has {count} values called {label!r}; give each a name of its own"
+            )
     return axes
 
 
@@ -74,16 +72,16 @@ def _value(path: Path, axis: str, key: object, given: object) -> Value:
     without, a name and what it sets: sections, and a configuration file as their ``base``."""
     if key is not None and (not isinstance(key, str) or key.partition(".")[0] not in SECTIONS):
         raise UserError(
-            f"{path}: the key of axis {axis!r} must be one of a configuration, such as "
-            f"model.decoder, not {key!r}"
+            f"the key of axis {axis!r} must be one of a configuration, such as model.decoder, "
+            f"not {key!r}"
         )
     if key is not None and not isinstance(given, str | dict):
         given = {"name": str(given), "value": given}  # a number or a truth value
     spec = Spec.parse(given, f"axes.{axis}.values")
     if not LABEL.fullmatch(spec.name):
         raise UserError(
-            f"{path}: {spec.name!r} of axis {axis!r} becomes part of a folder's name; use letters, "
-            "digits, _, ., + and single -"
+            f"{spec.name!r} of axis {axis!r} becomes part of a folder's name; use letters, digits, "
+            "_, ., + and single -"
         )
     if isinstance(key, str):
         put: Any = spec.options["value"] if spec.options.keys() == {"value"} else spec.to_dict()
@@ -92,47 +90,44 @@ def _value(path: Path, axis: str, key: object, given: object) -> Value:
         for part in reversed(key.split(".")):
             put = {part: put}
         return Value(spec.name, put)
-    sections = dict(spec.options)
-    for section in sections:
+    for section in spec.options:
         if section not in (*SECTIONS, "base"):
-            raise UserError(
-                f"{path}: value {spec.name!r} of axis {axis!r} sets {section!r}"
-                f"{did_you_mean(section, (*SECTIONS, 'base'))}"
-            )
-    return Value(spec.name, with_base(path, sections))
+            near = did_you_mean(section, (*SECTIONS, "base"))
+            raise UserError(f"value {spec.name!r} of axis {axis!r} sets {section!r}{near}")
+    return Value(spec.name, with_base(path, dict(spec.options)))
 
 
-def read_exclusions(
-    path: Path, given: Any, axes: Mapping[str, Sequence[Value]]
-) -> list[dict[str, list[str]]]:
+def read_exclusions(given: Any, axes: Mapping[str, Sequence[Value]]) -> list[dict[str, list[str]]]:
     """The rules, axis → labels: what all of a rule's axes match is left out. Raises UserError for
     names that no axis has."""
     if not is_list_of(given, dict):
-        raise UserError(f"{path}: [[exclude]] must be tables of axis = labels, not {given!r}")
+        raise UserError(f"[[exclude]] must be tables of axis = labels, not {given!r}")
     rules: list[dict[str, list[str]]] = []
     for table in cast(list[Table], given):
         rule: dict[str, list[str]] = {}
         for axis, chosen in table.items():
             if axis not in axes:
-                near = did_you_mean(axis, axes)
-                raise UserError(f"{path}: [[exclude]] names axis {axis!r}{near}")
-            labels = cast(list[Any], chosen if isinstance(chosen, list) else [chosen])
+                raise UserError(f"[[exclude]] names axis {axis!r}{did_you_mean(axis, axes)}")
+            rule[axis] = cast(list[Any], chosen if isinstance(chosen, list) else [chosen])
             known = [value.label for value in axes[axis]]
-            for label in labels:
+            for label in rule[axis]:
                 if label not in known:
-                    raise UserError(
-                        f"{path}: [[exclude]] names {label!r} of axis {axis!r}"
-                        f"{did_you_mean(str(label), known)}"
-                    )
-            rule[axis] = labels
+                    near = did_you_mean(str(label), known)
+                    raise UserError(f"[[exclude]] names {label!r} of axis {axis!r}{near}")
         if not rule:
-            raise UserError(f"{path}: an empty [[exclude]] would exclude everything; remove it")
+            raise UserError("an empty [[exclude]] would exclude everything; remove it")
         rules.append(rule)
     return rules
 
 
+def repeated(names: Iterable[str]) -> tuple[int, str]:
+    """How often the most frequent of `names` is among them, and which it is."""
+    ((name, count),) = Counter(names).most_common(1)
+    return count, name
+
+
 def is_list_of(value: object, kind: type[Any]) -> bool:
     """Whether `value` is a list of nothing but `kind`."""
-    if not isinstance(value, list):
-        return False
-    return all(isinstance(item, kind) for item in cast(list[object], value))
+    return isinstance(value, list) and all(
+        isinstance(item, kind) for item in cast(list[object], value)
+    )

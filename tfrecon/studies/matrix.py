@@ -10,18 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base.config import (
-    Config,
-    Table,
-    from_tables,
-    load_toml,
-    merged,
-    with_settings,
-)
+from tfrecon.base.config import Config, Table, from_tables, load_toml, merged, with_settings
 from tfrecon.base.errors import UserError, did_you_mean
 from tfrecon.base.registry import Spec, check
 from tfrecon.metrics.measures import MEASURES
-from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, with_base
+from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, repeated, with_base
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
 OUTPUT = "output"
@@ -65,10 +58,6 @@ class Study:
             )
         return matching
 
-    def labels(self) -> dict[str, Mapping[str, str]]:
-        """Labels by axis of each group of cells that differ in their seed only."""
-        return {cell.group: cell.labels for cell in self.cells}
-
 
 def read_study(path: str | Path, over: Table | None = None) -> Study:
     """The study in a TOML file, with the settings of `over` on top of each cell's.
@@ -79,31 +68,32 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
     """
     path = Path(path)
     tables = load_toml(path, "study")
-    for key in tables:
-        if key not in KEYS:
-            raise UserError(f"{path}: unknown key {key!r} of a study{did_you_mean(key, KEYS)}")
-    base = with_base(path, tables)
-    axes = read_axes(path, tables.get("axes"))
-    exclude = read_exclusions(path, tables.get("exclude", []), axes)
-    _check_metric(path, tables.get("metric"))
-    seeds = tables.get("seeds")
-    if seeds is not None:
-        _check_seeds(path, seeds, axes)
-    cells: list[Cell] = []
-    for chosen in itertools.product(*axes.values()):
-        labels = {axis: value.label for axis, value in zip(axes, chosen, strict=True)}
-        if any(all(labels[axis] in names for axis, names in rule.items()) for rule in exclude):
-            continue
-        settings = base
-        for tables_of_value in (*(value.tables for value in chosen), over or {}):
-            settings = with_settings(settings, tables_of_value)
-        group = "-".join(labels.values())
-        if seeds is None:
-            cells.append(Cell(group, group, labels, settings))
-        for seed in seeds or []:
-            seeded = merged(settings, {"fit": {"seed": seed}})
-            cells.append(Cell(f"{group}-seed{seed}", group, labels, seeded))
-    _check_different(cells, path)
+    with _naming(f"{path}: ", str(path)):
+        for key in tables:
+            if key not in KEYS:
+                raise UserError(f"unknown key {key!r} of a study{did_you_mean(key, KEYS)}")
+        base = with_base(path, tables)
+        axes = read_axes(path, tables.get("axes"))
+        exclude = read_exclusions(tables.get("exclude", []), axes)
+        _check_metric(tables.get("metric"))
+        seeds = tables.get("seeds")
+        if seeds is not None:
+            _check_seeds(seeds, axes)
+        cells: list[Cell] = []
+        for chosen in itertools.product(*axes.values()):
+            labels = {axis: value.label for axis, value in zip(axes, chosen, strict=True)}
+            if any(all(labels[axis] in names for axis, names in rule.items()) for rule in exclude):
+                continue
+            settings = base
+            for tables_of_value in (*(value.tables for value in chosen), over or {}):
+                settings = with_settings(settings, tables_of_value)
+            group = "-".join(labels.values())
+            if seeds is None:
+                cells.append(Cell(group, group, labels, settings))
+            for seed in seeds or []:
+                seeded = merged(settings, {"fit": {"seed": seed}})
+                cells.append(Cell(f"{group}-seed{seed}", group, labels, seeded))
+        _check_different(cells, path)
     return Study(
         path.stem, str(tables.get("title", path.stem)), tables.get("metric"),
         {axis: [value.label for value in values] for axis, values in axes.items()}, cells,
@@ -113,27 +103,25 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
 def _check_different(cells: Sequence[Cell], path: Path) -> None:
     """Raises UserError for no cell at all, and for cells that share a name or all settings."""
     if not cells:
-        raise UserError(f"{path}: every cell is excluded; remove a rule of [[exclude]]")
-    names = [cell.name for cell in cells]
-    for name in names:
-        if names.count(name) > 1:
-            count = names.count(name)
-            raise UserError(f"{path}: {count} cells are called {name!r}; rename a label")
-        if name == OUTPUT:
-            raise UserError(f"{path}: no cell can be called {OUTPUT!r}; rename a label")
+        raise UserError("every cell is excluded; remove a rule of [[exclude]]")
+    count, name = repeated(cell.name for cell in cells)
+    if count > 1:
+        raise UserError(f"{count} cells are called {name!r}; rename a label")
+    if OUTPUT in (cell.name for cell in cells):
+        raise UserError(f"no cell can be called {OUTPUT!r}; rename a label")
     by_settings: dict[str, str] = {}
     for cell in cells:
         same = by_settings.setdefault(repr(config(cell, path).to_dict()), cell.name)
         if same != cell.name:
             raise UserError(
-                f"{path}: cells {same!r} and {cell.name!r} have the same settings; take one of "
-                "them out, or the --set that makes them equal"
+                f"cells {same!r} and {cell.name!r} have the same settings; take one of them out, "
+                "or the --set that makes them equal"
             )
 
 
 def config(cell: Cell, path: str | Path) -> Config:
     """The cell's configuration, checked; without the defaults of its model."""
-    with _naming(cell):
+    with _of(cell):
         return from_tables(cell.tables, f"{path}, cell {cell.name!r}")
 
 
@@ -150,7 +138,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     places: dict[str, tuple[Cell, Config]] = {}
     tested: dict[str, Config] = {}
     for cell in cells:
-        with _naming(cell):
+        with _of(cell):
             whole = complete(cell.tables, str(path))
             check_model(whole.model)
             for loss in whole.fit.loss:  # not built: some need weights that are fetched then
@@ -162,7 +150,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
             places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
     _check_same_images(tested)
     for cell, whole in places.values():
-        with _naming(cell):
+        with _of(cell):
             root = Path(whole.data.root) if whole.data.root else None
             recipes.samples(whole.data.recipe, root, "train")
 
@@ -182,30 +170,30 @@ def _check_same_images(tested: Mapping[str, Config]) -> None:
             )
 
 
-def _check_metric(path: Path, metric: object) -> None:
+def _check_metric(metric: object) -> None:
     known = [column for column, measure in MEASURES.items() if measure.can_rank]
     if metric is not None and metric not in known:
-        raise UserError(
-            f"{path}: metric must be one that can rank, not {metric!r}"
-            f"{did_you_mean(str(metric), known)}"
-        )
+        near = did_you_mean(str(metric), known)
+        raise UserError(f"metric must be one that can rank, not {metric!r}{near}")
 
 
-def _check_seeds(path: Path, seeds: Any, axes: Mapping[str, Sequence[Value]]) -> None:
+def _check_seeds(seeds: Any, axes: Mapping[str, Sequence[Value]]) -> None:
     if not is_list_of(seeds, int) or not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"{path}: seeds must be a list of different whole numbers, not {seeds!r}")
+        raise UserError(f"seeds must be a list of different whole numbers, not {seeds!r}")
     for axis, values in axes.items():
         if any("seed" in value.tables.get("fit", {}) for value in values):
-            raise UserError(f"{path}: axis {axis!r} sets fit.seed, and so does seeds; keep one")
+            raise UserError(f"axis {axis!r} sets fit.seed, and so does seeds; keep one")
 
 
 @contextlib.contextmanager
-def _naming(cell: Cell) -> Iterator[None]:
-    """Puts the cell's name before a UserError that lacks it."""
+def _naming(place: str, name: str) -> Iterator[None]:
+    """Puts `place` before a UserError that does not mention `name`."""
     try:
         yield
     except UserError as error:
         text = str(error)
-        raise UserError(
-            text if repr(cell.name) in text else f"cell {cell.name!r}: {text}"
-        ) from None
+        raise UserError(text if name in text else place + text) from None
+
+
+def _of(cell: Cell) -> contextlib.AbstractContextManager[None]:
+    return _naming(f"cell {cell.name!r}: ", repr(cell.name))

@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, main_column
-from tfrecon.reports import scores
 from tfrecon.reports.comparison import REPORT, Scored, has_report, read_report
 from tfrecon.studies.matrix import OUTPUT, Cell
 from tfrecon.training.run import STATE, check_same_settings, open_run
@@ -77,42 +77,48 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
         raise UserError(f"--jobs must lie between 1 and {len(cores)}, the cores here, not {jobs}")
     free = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
     failed: dict[str, str] = {}
-    with _locked(folder):
+    again: set[str] = set()
+    running: list[_Running] = []
+    with _locked(folder), _ended_at_last(running):
         waiting = _unfinished(cells, folder, failed)
-        done, total = len(cells) - len(waiting) - len(failed), len(cells)
-        if done:
-            print(f"{done} of {total} cells are finished already")
-        again: set[str] = set()
-        running: list[_Running] = []
-        try:
-            while waiting or running:
-                while waiting and free:
-                    running.append(_start(waiting.pop(0), folder, free.pop(0)))
-                    print(f"{running[-1].cell.name}: begun", flush=True)
-                time.sleep(POLL_SECONDS)
-                for ended in [job for job in running if job.process.poll() is not None]:
-                    running.remove(ended)
-                    free.append(ended.cores)
-                    _close(ended)
-                    name, reason = ended.cell.name, _failure(ended, folder)
-                    if reason and ended.process.returncode != USER_MISTAKE and name not in again:
-                        again.add(name)
-                        waiting.append(ended.cell)
-                        print(f"{name}: {reason}; will be tried again", file=sys.stderr)
-                    elif reason:
-                        failed[name] = reason
-                        print(f"{name}: failed: {reason}", file=sys.stderr)
-                    else:
-                        done += 1
-                        minutes = (time.monotonic() - ended.started) / 60
-                        said = f"{_score(ended.cell, folder)}, {minutes:.1f} min"
-                        print(f"{name}: {said} [{done}/{total}]", flush=True)
-        finally:
-            for job in running:
-                job.process.kill()
-                job.process.wait()
-                _close(job)
+
+        def finished() -> int:
+            return len(cells) - len(waiting) - len(running) - len(failed)
+
+        if finished():
+            print(f"{finished()} of {len(cells)} cells are finished already")
+        while waiting or running:
+            while waiting and free:
+                running.append(_start(waiting.pop(0), folder, free.pop(0)))
+                print(f"{running[-1].cell.name}: begun", flush=True)
+            time.sleep(POLL_SECONDS)
+            for ended in [job for job in running if job.process.poll() is not None]:
+                running.remove(ended)
+                free.append(ended.cores)
+                _close(ended)
+                name, reason = ended.cell.name, _failure(ended, folder)
+                if not reason:
+                    print(f"{_said(ended, folder)} [{finished()}/{len(cells)}]", flush=True)
+                elif ended.process.returncode != USER_MISTAKE and name not in again:
+                    again.add(name)
+                    waiting.append(ended.cell)
+                    print(f"{name}: {reason}; will be tried again", file=sys.stderr)
+                else:
+                    failed[name] = reason
+                    print(f"{name}: failed: {reason}", file=sys.stderr)
     return failed
+
+
+@contextlib.contextmanager
+def _ended_at_last(running: Sequence[_Running]) -> Iterator[None]:
+    """Kills the cells that still run when a mistake or an interrupt ends the study."""
+    try:
+        yield
+    finally:
+        for job in running:
+            job.process.kill()
+            job.process.wait()
+            _close(job)
 
 
 def _unfinished(cells: Sequence[Cell], folder: Path, failed: dict[str, str]) -> list[Cell]:
@@ -141,17 +147,16 @@ def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
     # Before it starts a thread: threads take the cores of the one that starts them.
     with contextlib.suppress(ProcessLookupError):
         os.sched_setaffinity(process.pid, cores)
-    if process.stdin:  # which stays open: the cell ends when it closes
-        with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
-            process.stdin.write(json.dumps(cell.tables).encode() + b"\n")
-            process.stdin.flush()
+    stdin = cast(IO[bytes], process.stdin)  # which stays open: the cell ends when it closes
+    with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
+        stdin.write(json.dumps(cell.tables).encode() + b"\n")
+        stdin.flush()
     return _Running(cell, process, cores, time.monotonic(), log, said_before)
 
 
 def _close(job: _Running) -> None:
-    if job.process.stdin:
-        with contextlib.suppress(BrokenPipeError):
-            job.process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+        cast(IO[bytes], job.process.stdin).close()
 
 
 def _failure(job: _Running, folder: Path) -> str | None:
@@ -173,14 +178,13 @@ def _failure(job: _Running, folder: Path) -> str | None:
         return str(error)
 
 
-def _score(cell: Cell, folder: Path) -> str:
-    scored = result(cell, folder)
-    if scored is None:
-        return "no result"
-    values = scores.arrays(scored.own_scores)
-    measure = MEASURES[main_column(column for _, column in values)]
-    mean = scores.mean(values[scored.method, measure.column])
-    return f"{measure.region_label} {measure.number(mean)}"
+def _said(job: _Running, folder: Path) -> str:
+    """The score of a finished cell and how long it took."""
+    scored, score = result(job.cell, folder), "no result"
+    if scored:
+        measure = MEASURES[main_column(scored.means)]
+        score = f"{measure.region_label} {measure.number(scored.means[measure.column])}"
+    return f"{job.cell.name}: {score}, {(time.monotonic() - job.started) / 60:.1f} min"
 
 
 @contextlib.contextmanager

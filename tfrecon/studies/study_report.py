@@ -12,7 +12,7 @@ import polars as pl
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.base.system import set_threads
 from tfrecon.reports import page
-from tfrecon.reports.comparison import Comparison, Scored, compare, read_report
+from tfrecon.reports.comparison import KEYS, Comparison, Scored, compare, read_report
 from tfrecon.reports.evaluation import data_config, evaluate_runs
 from tfrecon.reports.sentences import missing
 from tfrecon.reports.verdicts import ending
@@ -48,10 +48,10 @@ def collect(study: Study, folder: Path, failed: Mapping[str, str]) -> Comparison
             f"no cell of study {study.name!r} has a result in {str(folder)!r}, so there is nothing "
             "to report; " + (known[0] if known else "run it without --report-only")
         )
+    labels = {cell.group: cell.labels for cell in study.cells}
     return compare(
-        study.title, groups, metric=study.metric, axes=study.axes, labels=study.labels(),
-        missing=without,
-    )  # fmt: skip
+        study.title, groups, metric=study.metric, axes=study.axes, labels=labels, missing=without
+    )
 
 
 def write(study: Study, folder: Path, failed: Mapping[str, str]) -> str:
@@ -94,22 +94,14 @@ def verify(study: Study, folder: Path, name: str) -> str:
             f"cell {name!r} cannot be verified: its test images have changed since its evaluation "
             f"(fingerprint {before.facts['data']} then, {after.facts['data']} now)"
         )
-    keys, then, now = ["region", "metric", "image"], pl.col("value"), pl.col("now")
-    again = after.own_scores.select(*keys, now="value")
-    both = before.own_scores.join(again, on=keys, how="left", maintain_order="left")
-    gone = both.filter(now.is_null())["metric"].to_list()
+    both = _differences(before, after)
+    gone = both.filter(pl.col("now").is_null())["metric"].to_list()
     if gone:
         raise UserError(
             f"cell {name!r} cannot be verified: {gone[0]} can no longer be computed here; put the "
             "weights that it needs into $TFRECON_WEIGHTS"
         )
-    size = then.abs().fill_nan(None).mean().over("region", "metric").replace(0, 1)
-    off = pl.when(then.is_nan() & now.is_nan()).then(0).otherwise((now - then).abs() / size)
-    worst = (
-        both.with_columns(off=off.fill_nan(math.inf).fill_null(math.inf))
-        .sort("off")
-        .row(-1, named=True)
-    )
+    worst = both.sort("off").row(-1, named=True)
     if worst["off"] > TOLERANCE:
         raise UserError(
             f"cell {name!r} does not repeat: {worst['metric']} of {worst['image']!r} on the "
@@ -118,3 +110,15 @@ def verify(study: Study, folder: Path, name: str) -> str:
             f"{str(before.run.path / 'report' / 'evaluation.json')!r}"
         )
     return f"{name}: all {len(both)} scores repeat, within {worst['off']:.1e}"
+
+
+def _differences(before: Scored, after: Scored) -> pl.DataFrame:
+    """The scores before, `now` those after, and how far they are `off` in the column's mean size:
+    infinite where one of both is missing."""
+    then, now = pl.col("value"), pl.col("now")
+    both = before.own_scores.join(
+        after.own_scores.select(*KEYS, now="value"), on=KEYS, how="left", maintain_order="left"
+    )
+    size = then.abs().fill_nan(None).mean().over("region", "metric").replace(0, 1)
+    off = pl.when(then.is_nan() & now.is_nan()).then(0).otherwise((now - then).abs() / size)
+    return both.with_columns(off=off.fill_nan(math.inf).fill_null(math.inf))

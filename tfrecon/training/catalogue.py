@@ -34,7 +34,7 @@ def _models() -> Iterable[str]:
 
 def _metrics() -> Iterable[str]:
     from tfrecon.metrics.logged import METRICS
-    from tfrecon.metrics.lpips import available
+    from tfrecon.metrics.perceptual import available
 
     here = "which are here" if available("alex") else "not in $TFRECON_WEIGHTS or the cache now"
     yield from (f"{name}: {_first_sentence(metric)}" for name, metric in METRICS.items())
