@@ -28,7 +28,7 @@ def square(name: str) -> np.ndarray:
     side = min(photo.size)
     left, top = (photo.width - side) // 2, (photo.height - side) // 2
     photo = photo.crop((left, top, left + side, top + side)).resize((SIDE, SIDE))
-    return np.float32(photo) / 255
+    return np.asarray(photo, np.float32) / 255
 
 
 def main() -> None:

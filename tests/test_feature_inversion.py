@@ -29,7 +29,7 @@ from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.decoders.residual import residual
 from tfrecon.networks.fusion import FUSIONS
 from tfrecon.reports.evaluation import evaluate_runs
-from tfrecon.training import loop
+from tfrecon.training import loop, preparation
 from tfrecon.training.run import open_run
 
 SMALL = {"image_size": 32, "weights": None, "seed": 0}
@@ -256,7 +256,7 @@ def test_replicas_train_to_the_same_weights(tmp_path, monkeypatch):
     folder = fakes.photo_folder(tmp_path / "photos", 30)
     found = []
     for name, strategy in (("one", tf.distribute.get_strategy()), ("two", two_replicas())):
-        monkeypatch.setattr(loop, "distribution", lambda fit, chosen=strategy: chosen)
+        monkeypatch.setattr(preparation, "distribution", lambda fit, chosen=strategy: chosen)
         optimizer = {"name": "sgd"}
         run = loop.train(
             config(folder, batch_size=4, optimizer=optimizer, learning_rate=0.05), tmp_path / name
