@@ -124,6 +124,16 @@ def test_the_house_is_seen_in_one_look(capsys):
     assert files == {*VERBS, "__init__", "__main__"}, "the top level holds the doors alone"
 
 
+def test_the_readmes_picture_is_the_house():
+    """Its rows are the rooms from the highest level to the lowest, each on a row of its own."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    drawn = text.split("## How it is built")[1].split("```")[1]
+    rows = [row for line in drawn.splitlines() if (row := line.strip().split("/ ")[0]) in places()]
+    levels = [places()[row] for row in rows]
+    folders = {room for room in places() if (REPOSITORY / "tfrecon" / room).is_dir()}
+    assert set(rows) == folders and levels == sorted(levels, reverse=True)
+
+
 def test_no_two_files_have_one_name():
     paths = [path for _, path in modules("tfrecon") if path.name != "__init__.py"]
     stems = [path.stem for path in paths]
