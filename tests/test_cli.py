@@ -511,7 +511,7 @@ def test_what_becomes_of_an_exception(capsys, raised, code, said):
     def body(arguments):
         raise raised
 
-    assert cli.run(cli.Parser("it", "Does it."), body, []) == code
+    assert cli.run(lambda: cli.Parser("it", "Does it."), body, []) == code
     assert capsys.readouterr().err.startswith(said)
 
 
@@ -522,7 +522,7 @@ def test_our_own_mistakes_keep_their_traceback():
             raise mistake
 
         with pytest.raises(type(mistake)):
-            cli.run(cli.Parser("it", "Does it."), body, [])
+            cli.run(lambda: cli.Parser("it", "Does it."), body, [])
 
 
 def test_lists_say_what_there_is(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from fake_runs import contest_run, grey_and_same, read_csv
 
 from tfrecon.base.errors import UserError
+from tfrecon.metrics.measures import MEASURES
 from tfrecon.reports import baselines
 from tfrecon.reports.comparison import compare, read_report
 from tfrecon.reports.costs import from_csv
@@ -36,11 +37,32 @@ def test_what_was_written_is_read_and_compared(tmp_path):
     assert page.count('type="range"') == 6, "best, median and worst of each"
 
 
+def test_what_a_user_declared_of_a_metric_is_read_with_the_report(tmp_path, monkeypatch):
+    """Another process has not seen the function: by default it would take more for better."""
+    (tmp_path / "my_metrics.py").write_text(
+        "import tensorflow as tf\n"
+        "from tfrecon.metrics.measures import Measure\n"
+        "def blur(y_true, y_pred, masks=None):\n"
+        "    return tf.reduce_mean((y_true - y_pred) ** 2, axis=(1, 2, 3))\n"
+        "blur.measure = Measure('blur', 'Blur', 'less', '.3f')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    runs = grey_and_same(tmp_path)
+    report = evaluate_runs(runs, split="train", slow=False, metrics=["my_metrics.blur"])
+    for column in ("my_metrics.blur", "hole_my_metrics.blur"):
+        del MEASURES[column]
+    scored = {scores.run.name: [scores] for scores in read_report(report.path, runs)}
+    assert MEASURES["hole_my_metrics.blur"].head == "Hole Blur ↓"
+    ranked = compare("two", scored, metric="my_metrics.blur").results
+    assert [result.name for result in ranked] == ["grey", "same"], "less is better"
+    del MEASURES["my_metrics.blur"], MEASURES["hole_my_metrics.blur"]
+
+
 def test_a_damaged_report_is_named(tmp_path):
     run = contest_run(tmp_path, lambda x: x[..., :3])
     report = evaluate_runs([run], split="train", slow=False)
     (whole,) = read_report(report.path, [run])
-    assert len(images_of(whole.own_scores)) == 10 and whole.facts["split"] == "train"
+    assert len(images_of(whole.run_scores)) == 10 and whole.facts["split"] == "train"
     assert len(whole.facts["data"]) == 32 and whole.facts["code"].keys() == {"revision", "clean"}
     for name in ("evaluation.json", "per_image.csv", "summary.csv"):
         text = (report.path / name).read_text(encoding="utf-8")

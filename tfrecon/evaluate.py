@@ -113,7 +113,7 @@ def _compared(
     return write(comparison, folder, config, arguments.split, options)
 
 
-main = functools.partial(run, parser(), _evaluate)
+main = functools.partial(run, parser, _evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

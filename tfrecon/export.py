@@ -52,7 +52,7 @@ def _export(arguments: argparse.Namespace) -> None:
     print(f"    restored = {WITH_MASK if trained.has_mask else WITHOUT_MASK}")
 
 
-main = functools.partial(run, parser(), _export)
+main = functools.partial(run, parser, _export)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -172,7 +172,7 @@ def _taken(path: Path) -> bool:
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
-main = functools.partial(run, parser(), _body)
+main = functools.partial(run, parser, _body)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -75,7 +75,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     print(f"{written} photo{'s' * (written != 1)} restored to {arguments.output_dir}")
 
 
-main = functools.partial(run, parser(), _reconstruct)
+main = functools.partial(run, parser, _reconstruct)
 
 if __name__ == "__main__":
     sys.exit(main())

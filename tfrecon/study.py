@@ -102,7 +102,7 @@ def lines(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-main = functools.partial(run, parser(), _body)
+main = functools.partial(run, parser, _body)
 
 if __name__ == "__main__":
     sys.exit(main())

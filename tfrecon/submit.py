@@ -129,7 +129,7 @@ def _restored(
             progress.update(len(batch))
 
 
-main = functools.partial(run, parser(), _submit)
+main = functools.partial(run, parser, _submit)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -43,15 +43,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(
-    parser: Parser, body: Callable[[argparse.Namespace], None], argv: Sequence[str] | None = None
-) -> int:
-    """Parses `argv` (None: those of the process) and calls `body`; returns the exit code.
+    parser: Callable[[], Parser], body: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None = None,
+) -> int:  # fmt: skip
+    """Parses `argv` (None: those of the process) by the Parser that `parser` makes and calls
+    `body`; returns the exit code.
 
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
     without permission included), 130 for Ctrl-C.
     """
     try:
-        body(parser.parse_args(argv))
+        body(parser().parse_args(argv))
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except UserError as error:

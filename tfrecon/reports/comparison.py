@@ -47,14 +47,14 @@ class Scored:
     facts: Mapping[str, Any]
 
     @functools.cached_property
-    def own_scores(self) -> pl.DataFrame:
+    def run_scores(self) -> pl.DataFrame:
         """The rows of the run's method."""
         return self.scores.filter(method=self.method)
 
     @functools.cached_property
     def means(self) -> Mapping[str, float]:
         """Of the run's columns the means over the images that have a value."""
-        values = scores.arrays(self.own_scores)
+        values = scores.arrays(self.run_scores)
         return {column: scores.mean(of_column) for (_, column), of_column in values.items()}
 
 
@@ -156,6 +156,9 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
     try:
         about = json.loads((folder / run_facts.FILE).read_text(encoding="utf-8"))
         facts_by_method = about.pop("runs")
+        for declared in about.get("measures", []):  # of a user's metrics, which are not here
+            measure = Measure(**declared)
+            MEASURES[measure.column] = measure
         every = scores.read_scores(folder / "per_image.csv")
         for (method, column), values in scores.arrays(every).items():
             if (count := len(values)) != about["images"]:
@@ -202,11 +205,11 @@ def compare(
     columns = [name for name in every[0].means if all(name in scored.means for scored in every)]
     metric = metric or main_column(columns)
     _check_metric(metric, columns)
-    places = every[0].own_scores.select(KEYS)  # images and columns of all, in the first's order
+    places = every[0].run_scores.select(KEYS)  # images and columns of all, in the first's order
     for scored in every[1:]:
-        places = places.join(scored.own_scores, on=KEYS, how="semi", maintain_order="left")
+        places = places.join(scored.run_scores, on=KEYS, how="semi", maintain_order="left")
     frames = {
-        name: _mean(name, places, [scored.own_scores for scored in seeds])
+        name: _mean(name, places, [scored.run_scores for scored in seeds])
         for name, seeds in groups.items()
     }
     for scored in every:
@@ -252,7 +255,7 @@ def _mean(name: str, places: pl.DataFrame, frames: Sequence[pl.DataFrame]) -> pl
 def _check_same_images(first: Scored, other: Scored) -> None:
     """Raises UserError where two runs were not scored on the same pixels."""
     names = f"run {first.run.name!r} and run {other.run.name!r}"
-    mine, theirs = (scores.images_of(scored.own_scores) for scored in (first, other))
+    mine, theirs = (scores.images_of(scored.run_scores) for scored in (first, other))
     for ids, others, run in ((mine, theirs, other.run), (theirs, mine, first.run)):
         absent = sorted(set(ids) - set(others))
         if absent:

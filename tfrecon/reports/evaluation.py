@@ -17,7 +17,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
-from tfrecon.metrics.measures import MEASURES, Measure, main_column
+from tfrecon.metrics.measures import HOLE, MEASURES, Measure, main_column
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scores, scoring, summaries
 from tfrecon.reports.scores import Summary
@@ -139,12 +139,15 @@ def evaluate_runs(
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
     frame, paid = scoring.score(
         samples, config, {**trained, **untrained}, masked=masked, batch_size=batch_size,
-        path=folder / "per_image.csv", own_metrics=metrics,
+        path=folder / "per_image.csv", metric_paths=metrics,
     )  # fmt: skip
     summary = scores.summarise(frame)
     said = verdicts(summary, paid, names, list(untrained))
     report = Report(folder, frame, summary, said, [*FILES], names, list(untrained))
     about = run_facts.facts(split, config, samples, options, list(untrained))
+    about["measures"] = [
+        vars(MEASURES[column]) for name in metrics for column in (name, HOLE + name)
+    ]
     lines = _lines(runs, names, config, about)
     if classical.BIHARMONIC in untrained and jpeg:
         lines.append(BORDER_NOTE)

@@ -58,22 +58,23 @@ class _Timed:
 
 def score(
     samples: Sequence[Sample], config: DataConfig, contenders: Contenders,
-    *, masked: bool, batch_size: int, path: Path, own_metrics: Sequence[str] = (),
+    *, masked: bool, batch_size: int, path: Path, metric_paths: Sequence[str] = (),
 ) -> tuple[pl.DataFrame, dict[str, Cost]]:  # fmt: skip
     """The scores of the contenders on all samples, and what each contender costs.
 
-    All metrics score the image and, where there are masks, the holes; `own_metrics` are the dotted
+    All metrics score the image and, where there are masks, the holes; `metric_paths` are the dotted
     paths of a user's own. Writes a line an image and method to `path` as they come; the file takes
     its name at the end.
     """
-    metrics = _metrics(config.image_size, masked, own_metrics)
+    metrics = _metrics(config.image_size, masked, metric_paths)
     columns = [measure.column for measure in metrics]
     graph = _graph(metrics)
     timed = {name: _Timed(contender) for name, contender in contenders.items()}
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
     every, before = -(-len(samples) // MOST), 0
     truth: list[Any] = []
-    frames: list[pl.DataFrame] = []
+    every_id: list[str] = []
+    scored = {name: {column: [] for column in columns} for name in contenders}
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(scores.csv_text([["id", "method", *columns]]))
@@ -89,18 +90,21 @@ def score(
                     if features and seen:
                         method.features.append(features(tf.gather(output, seen)))
                     values = graph(batch["target"], output, batch.get("mask"))
-                    lists = {column: values[column].numpy().tolist() for column in columns}
-                    frames.append(scores.frame(name, ids, lists))
-                    lines = zip(ids, *lists.values(), strict=True)
+                    lists = [values[column].numpy().tolist() for column in columns]
+                    for column, new in zip(columns, lists, strict=True):
+                        scored[name][column] += new
+                    lines = zip(ids, *lists, strict=True)
                     file.write(scores.csv_text([id, name, *line] for id, *line in lines))
+                every_id += ids
                 before += len(ids)
                 bar.update(len(ids))
+    frames = [scores.frame(name, every_id, values) for name, values in scored.items()]
     return pl.concat(frames), {name: method.cost(truth) for name, method in timed.items()}
 
 
-def _metrics(size: int, masked: bool, own_metrics: Sequence[str]) -> dict[Measure, Metric]:
+def _metrics(size: int, masked: bool, metric_paths: Sequence[str]) -> dict[Measure, Metric]:
     """What is computed of images of `size` pixels, of their holes only where they are `masked`."""
-    metrics = {**metrics_at_hand(size), **ARTEFACTS, **users_metrics(own_metrics)}
+    metrics = {**metrics_at_hand(size), **ARTEFACTS, **users_metrics(metric_paths)}
     return {
         measure: metrics[measure.metric]
         for measure in MEASURES.values()

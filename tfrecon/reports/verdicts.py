@@ -41,7 +41,7 @@ def verdicts(
 
     lines = [line for name in names for line in against_all(summary, name, untrained)]
     if len(names) > 1:
-        order = sorted(names, key=lambda name: -score(name))
+        order = ranked(summary, names, column)
         shown = (f"{name} {measure.quantity(score(name))}" for name in order)
         lines.append(f"by PSNR: {', '.join(shown)}.")
     for name in names:

@@ -116,8 +116,8 @@ def _differences(before: Scored, after: Scored) -> pl.DataFrame:
     """The scores before, `now` those after, and how far they are `off` in the column's mean size:
     infinite where one of both is missing."""
     then, now = pl.col("value"), pl.col("now")
-    both = before.own_scores.join(
-        after.own_scores.select(*KEYS, now="value"), on=KEYS, how="left", maintain_order="left"
+    both = before.run_scores.join(
+        after.run_scores.select(*KEYS, now="value"), on=KEYS, how="left", maintain_order="left"
     )
     size = then.abs().fill_nan(None).mean().over("region", "metric").replace(0, 1)
     off = pl.when(then.is_nan() & now.is_nan()).then(0).otherwise((now - then).abs() / size)

@@ -12,6 +12,7 @@ import numpy as np
 from tfrecon.base import checkpoint, files
 from tfrecon.base.errors import UserError
 from tfrecon.base.system import peak_memory_gib
+from tfrecon.metrics.measures import MEASURES
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.ema import MovingAverage
 from tfrecon.training.progress import History
@@ -137,7 +138,8 @@ class Checkpoint(keras.callbacks.Callback):
 
 def higher_is_better(monitor: str) -> bool:
     """Whether a validation value is a quality, not a loss."""
-    return any(name in monitor for name in ("psnr", "ssim"))
+    name = monitor.removeprefix("val_")
+    return name in MEASURES and MEASURES[name].better == "more"
 
 
 def kept_variables(model: ReconstructionModel) -> list[Any]:
