@@ -18,11 +18,11 @@ from pathlib import Path
 from tfrecon.base.cli import Parser, run, start_tensorflow
 
 
-def main() -> int:
-    """Runs the cell; returns the exit code, as the verbs do."""
+def parser() -> Parser:
+    """The command's arguments."""
     command = Parser("studies.worker", "One cell of a study; see python -m tfrecon.study --help.")
     command.add_argument("path")
-    return run(command, _body, None)
+    return command
 
 
 def _body(arguments: argparse.Namespace) -> None:
@@ -59,4 +59,4 @@ def _end_with_the_study() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(parser, _body))
