@@ -7,7 +7,6 @@ warning, photos in two splits too: whoever overfits on purpose shares them all.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tfrecon.base import files
 from tfrecon.base.errors import UserError
 from tfrecon.base.images import finest_diagonal
 from tfrecon.data.sample import Sample
@@ -188,11 +188,10 @@ def _leaks(splits: Splits) -> list[str]:
             if path is not None:
                 by_size[path.stat().st_size, sample.region].append((split, sample, path))
     places: defaultdict[tuple[bytes, Any], dict[str, str]] = defaultdict(dict)
-    for (_, region), files in by_size.items():
-        if len({split for split, _, _ in files}) > 1:  # only equal sizes can be equal files
-            for split, sample, path in files:
-                digest = hashlib.blake2b(path.read_bytes()).digest()
-                places[digest, region].setdefault(split, sample.id)
+    for (_, region), alike in by_size.items():
+        if len({split for split, _, _ in alike}) > 1:  # only equal sizes can be equal files
+            for split, sample, path in alike:
+                places[files.digest(path), region].setdefault(split, sample.id)
     shared: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for where in places.values():
         for first, second in itertools.combinations(where, 2):

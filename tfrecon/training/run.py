@@ -68,8 +68,7 @@ class Run:
         """Writes config and facts."""
         # The configuration last: a folder that has it is a run.
         for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
-            with files.replacing(self.path / name) as temporary:
-                temporary.write_text(json.dumps(content, indent=2) + "\n")
+            files.write_json(self.path / name, content, indent=2)
 
     def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
         """The trained model in float32, with the best weights (their moving average where the run
