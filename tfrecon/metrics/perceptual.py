@@ -7,16 +7,15 @@ weights.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import keras
 import tensorflow as tf
 
 from tfrecon.backbones import BACKBONES, check_image_size, feature_taps
 from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.system import float32_policy
 from tfrecon.base.weights import WeightFile, find, local, read
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.pixel_errors import checked
@@ -93,7 +92,7 @@ class LpipsNetwork:
         trunk = _trunk(net)
         self._backbone, self._taps = trunk.backbone, trunk.taps
         self._heads = [tf.constant(head) for head in _heads(net)]
-        with _float32_policy():
+        with float32_policy():
             self._model = feature_taps(trunk.backbone, trunk.taps, weights="torchvision")
         for number, (head, tap) in enumerate(zip(self._heads, self._model.outputs, strict=True)):
             if head.shape != tap.shape[-1:]:
@@ -217,13 +216,3 @@ def _heads(net: str) -> list[Any]:
             f"net {net!r}"
         )
     return [arrays[name].reshape(-1) for name in names]
-
-
-@contextmanager
-def _float32_policy() -> Iterator[None]:
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)

@@ -82,9 +82,10 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         if not samples:
             raise UserError(f"no image of {name} can be read; replace the unreadable files")
     data = Data(train, val, pipeline.agreed_mask(train, extra, config.data), extra)
+    read_in_training = pipeline.stored_parts(data.all_train, config.data, training=True)
     findings = guards.inspect(
         {"train": data.all_train, "val": val, "test": test},
-        paired=config.data.check_pairs and pipeline.uses_inputs(data.all_train, config.data),
+        paired=config.data.check_pairs and "input" in read_in_training,
         least_side=config.data.crop_size or config.data.image_size,
         read=reader,
     )

@@ -7,7 +7,6 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +16,7 @@ import tensorflow as tf
 from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.system import processor
 from tfrecon.metrics.logged import keras_metric
 from tfrecon.models import build_model
 from tfrecon.models.base import ReconstructionModel
@@ -46,9 +46,7 @@ def fast_precision() -> str:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         fast = all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
     else:
-        processor = Path("/proc/cpuinfo")
-        flags = processor.read_text() if processor.is_file() else ""
-        fast = "avx512_bf16" in flags or "amx_bf16" in flags
+        fast = bool({"avx512_bf16", "amx_bf16"} & {*processor("flags").split()})
     return "bfloat16" if fast else "float32"
 
 

@@ -23,6 +23,7 @@ from tfrecon.base.config import (
 )
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
+from tfrecon.base.system import float32_policy
 from tfrecon.models import defaults, entry
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
@@ -76,8 +77,6 @@ class Run:
 
         Raises UserError when the run has no weights yet, for options that change what the weights
         belong to, and when the weights of a frozen part are not those of the training."""
-        import keras
-
         from tfrecon.models import build_model
 
         if not (self.path / BEST).is_file():
@@ -86,14 +85,9 @@ class Run:
                 f"python -m tfrecon.fit --run {self.name} --resume"
             )
         spec, size = self._with(options or {}), self.config.data.image_size
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("float32")
-        try:
-            model = build_model(
-                spec, image_size=size, mask=self.has_mask, seed=self.config.fit.seed
-            )
-        finally:
-            keras.config.set_dtype_policy(policy)
+        seed = self.config.fit.seed
+        with float32_policy():
+            model = build_model(spec, image_size=size, mask=self.has_mask, seed=seed)
         check_frozen(self, model.fingerprint)
         arrays, _ = checkpoint.load(self.path / BEST)
         checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
