@@ -231,29 +231,23 @@ def _shifts(
         if not train or not other:
             continue
         between = f"the photos of 'train' and {split!r}"
-        if not train["kinds"] & other["kinds"]:
-            warnings.append(
-                f"{between} are of different formats ({', '.join(sorted(train['kinds']))} against "
-                f"{', '.join(sorted(other['kinds']))}): JPEG hides noise that PNG keeps"
-            )
-        for name, mine, theirs in zip(("Y", "Cb", "Cr"), train["noise"], other["noise"],
-                                      strict=True):  # fmt: skip
-            high, low = max(mine, theirs), min(mine, theirs)
-            if high - low > NOISE_LEVEL and high > NOISE_RATIO * low:
-                warnings.append(
-                    f"the noise of {between} differs in {name}: {255 * mine:.1f} against "
-                    f"{255 * theirs:.1f} of 255"
-                )
-        if abs(train["brightness"] - other["brightness"]) > BRIGHTNESS:
-            warnings.append(
-                f"the brightness of {between} differs: {train['brightness']:.2f} against "
-                f"{other['brightness']:.2f}"
-            )
-        if not 0.5 <= train["side"] / other["side"] <= 2:
-            warnings.append(
-                f"the size of {between} differs: short sides of {train['side']:.0f} against "
-                f"{other['side']:.0f} pixels (medians)"
-            )
+        mine, theirs = (", ".join(sorted(facts["kinds"])) for facts in (train, other))
+        noise = list(zip(("Y", "Cb", "Cr"), train["noise"], other["noise"], strict=True))
+        differences: list[tuple[Any, str]] = [
+            (not train["kinds"] & other["kinds"],
+             f"{between} are of different formats ({mine} against {theirs}): JPEG hides noise that "
+             "PNG keeps"),
+            *((abs(a - b) > NOISE_LEVEL and max(a, b) > NOISE_RATIO * min(a, b),
+               f"the noise of {between} differs in {name}: {255 * a:.1f} against {255 * b:.1f} of "
+               "255") for name, a, b in noise),
+            (abs(train["brightness"] - other["brightness"]) > BRIGHTNESS,
+             f"the brightness of {between} differs: {train['brightness']:.2f} against "
+             f"{other['brightness']:.2f}"),
+            (not 0.5 <= train["side"] / other["side"] <= 2,
+             f"the size of {between} differs: short sides of {train['side']:.0f} against "
+             f"{other['side']:.0f} pixels (medians)"),
+        ]  # fmt: skip
+        warnings += [sentence for differs, sentence in differences if differs]
     return warnings
 
 
