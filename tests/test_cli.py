@@ -419,7 +419,7 @@ def test_a_run_folder_of_another_model(refuses, copied):
         ("config.json", b'{"model": "pix2pix", "fit": {"epoch": 3}}', "did you mean 'epochs'?"),
         ("run.json", b"[]", "holds a damaged run"),
         ("run.json", b"{}", "holds a damaged run"),
-        ("best.npz", b"PK", "is damaged"),
+        ("best.npz", b"PK", "is truncated or damaged"),
         ("best.npz", None, "has no weights yet"),
         ("run.json", None, "is no run: it has no run.json"),
     ],

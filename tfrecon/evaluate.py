@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base.cli import Parser, model_options, positive, run, start_tensorflow
+from tfrecon.base.cli import Parser, positive, run, section_options, start_tensorflow
 from tfrecon.base.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def parser() -> Parser:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
-    options = model_options(arguments.set)
+    options = section_options(arguments.set)
     runs = [open_run(path) for path in arguments.runs]
     if len(runs) > 1 and arguments.pairs:
         raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")

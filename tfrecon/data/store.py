@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from tfrecon.base import files, images
 from tfrecon.base.errors import UserError
+from tfrecon.data.boxes import drawn
 from tfrecon.data.disk_cache import kept
 from tfrecon.data.sample import Sample
 
@@ -94,11 +95,8 @@ class Store:
         """The parts of sample `index` (an int64 tensor), inside a tf.data map."""
 
         def pick(place: Any) -> list[np.ndarray[Any, Any]]:
-            number = int(place)
-            if self._planes is None:
-                planes = parts_of(self.samples[number], self.parts)
-            else:
-                planes = self._planes[number]
+            known = self._planes
+            planes = parts_of(self.samples[place], self.parts) if known is None else known[place]
             return [np.asarray(planes[part]) for part in self.parts]
 
         planes = tf.numpy_function(pick, [index], [tf.uint8] * len(self.parts), stateful=False)
@@ -174,13 +172,11 @@ def content_fingerprint(samples: Sequence[Sample]) -> str:
     """A hash over the ids, regions, boxes and file contents of samples, in order; the same wherever
     the files lie."""
     digest = hashlib.blake2b(digest_size=16)
-    contents: dict[Path, bytes] = {}  # several samples may be regions of one file
+    content = functools.cache(files.digest)  # several samples may be regions of one file
     for sample in samples:
         digest.update(repr((sample.id, sample.boxes, sample.region, sample.resize_input)).encode())
         for path in sample.files:
-            if path not in contents:
-                contents[path] = files.digest(path)
-            digest.update(contents[path])
+            digest.update(content(path))
     return digest.hexdigest()
 
 
@@ -203,10 +199,7 @@ def parts_of(sample: Sample, parts: Sequence[str], read: Read | None = None) -> 
             )
         whole["input"] = images.resized(whole["input"], height, width)
     if "mask" in parts:
-        mask = np.zeros((*next(iter(whole.values())).shape[:2], 1), np.uint8)
-        for top, left, high, wide in sample.boxes:
-            mask[top : top + high, left : left + wide] = 255
-        whole["mask"] = mask
+        whole["mask"] = drawn(sample.boxes, *next(iter(whole.values())).shape[:2])
     if sample.region is None:
         return whole
     top, left, high, wide = sample.region

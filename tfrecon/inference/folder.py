@@ -59,7 +59,7 @@ def restore_folder(
         raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
     if ensemble and restorer.is_ensemble:
         raise UserError(f"{restorer.title} is an ensemble already; leave out --ensemble")
-    photos = _images(input_dir, "input folder")
+    photos = photos_in(input_dir)
     _check_masks_given(restorer, masks)
     damage = {} if masks is None else _damage(photos, Path(masks), input_dir)
     mask_files = {path: place for path, place in damage.items() if isinstance(place, Path)}
@@ -81,13 +81,6 @@ def restore_folder(
     return len(samples)
 
 
-def _images(folder: Path, what: str) -> list[Path]:
-    """Image files of `folder`, sorted by stem."""
-    if not folder.is_dir():
-        raise UserError(f"{what} {str(folder)!r} does not exist or is no folder")
-    return photos_in(folder)
-
-
 def _check_masks_given(restorer: Export | Method, masks: PathLike | None) -> None:
     if restorer.has_mask and masks is None:
         raise UserError(
@@ -107,7 +100,7 @@ def _damage(
     damage: dict[Path, Path | tuple[Box, ...]]
     if masks.is_dir():
         what = f"mask image of its stem in {str(masks)!r}"
-        file_of = {path.stem: path for path in _images(masks, "mask folder")}
+        file_of = {path.stem: path for path in photos_in(masks)}
         damage = {path: file_of[path.stem] for path in photos if path.stem in file_of}
     else:
         what, boxes = f"row in {str(masks)!r}", read_boxes(masks)

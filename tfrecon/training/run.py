@@ -160,12 +160,10 @@ def complete(tables: Mapping[str, Any], source: str = "configuration") -> Config
     return from_tables(tables, source)
 
 
-SAME_SETTINGS_REMEDY = "go on with --run and --resume alone, or start another --run"
-
-
 def check_same_settings(
-    given: Mapping[str, Any], recorded: Run, remedy: str = SAME_SETTINGS_REMEDY
-) -> None:
+    given: Mapping[str, Any], recorded: Run,
+    remedy: str = "go on with --run and --resume alone, or start another --run",
+) -> None:  # fmt: skip
     """Raises UserError for the first setting in which a run that is to go on differs from what is
     given: a whole configuration, or, in tables that name no model, some settings of it. `remedy`
     ends the sentence.

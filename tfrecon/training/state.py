@@ -52,10 +52,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._running: dict[str, np.ndarray[Any, Any]] = {}
 
     def restore(self, model: ReconstructionModel) -> None:
-        """Puts the state back, if the run has one; else the run starts at step 0."""
+        """Puts the state of the run back."""
         path = self.path / STATE
-        if not path.is_file():
-            return
         arrays, note = checkpoint.load(path)
         checkpoint.assign(path, arrays, self._groups(model))
         self._running = {name: array for name, array in arrays.items() if "running/" in name}
