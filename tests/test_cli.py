@@ -433,7 +433,7 @@ def test_a_damaged_run_folder(refuses, copied, name, content, words):
 
 def test_a_damaged_state_is_not_trained_on(refuses, copied):
     (copied / "state.npz").write_bytes((copied / "state.npz").read_bytes()[:1000])
-    refuses(fit.main, RESUME, "state.npz", "is damaged")
+    refuses(fit.main, RESUME, "state.npz", "is truncated or damaged")
 
 
 def test_evaluate_refuses(refuses, copied):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -51,6 +50,8 @@ def digest(path: Path) -> bytes:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """One process at a time works in `folder`, which is made where it is missing; others wait."""
+    import fcntl  # which Windows has not
+
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:

@@ -35,7 +35,7 @@ def kept(
                 for array in record:
                     file.write(array.tobytes())
         files.write_json(index, {"shapes": shapes, "file": _facts(path, hashed)})
-    flat = np.memmap(path, dtype, "r")
+    flat = np.memmap(path, dtype, "r").view(np.ndarray)  # a view of a memmap is ten times as large
     mapped: list[list[Array]] = []
     end = 0
     for record in shapes:
