@@ -50,8 +50,9 @@ def opened(path: Path, what: str, remedy: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise UserError(f"{what} {str(path)!r} does not exist") from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
+        # Without NumPy's reason, which may advise to load pickles.
         raise UserError(
-            f"{what} {str(path)!r} is truncated or damaged ({error}); remove it and {remedy}"
+            f"{what} {str(path)!r} is truncated or damaged; remove it and {remedy}"
         ) from error
 
 
