@@ -84,7 +84,7 @@ def made_up(folder: Path, images: int = 40, taps: bool = True, seeds: int = 1) -
     own_scores |= {"mean colour": scores(random, -5, hardness), "blur": scores(random, 0, hardness)}
     frame = pl.concat(frames.frame(name, images_of_all, own) for name, own in own_scores.items())
     return Comparison(
-        "Which features keep the image?", "psnr", results, ["mean colour", "blur"], frame,
+        frame, "psnr", "Which features keep the image?", results, ["mean colour", "blur"],
         {"tap": list(TAPS), "decoder": list(DECODERS)},
         {"vit_base block3, fourier": "training stopped: the loss is not finite at step 812"},
     )  # fmt: skip

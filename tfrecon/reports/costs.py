@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfrecon.metrics.measures import EMPTY
-from tfrecon.reports.tables import Column, Field, Table
+from tfrecon.reports.tables import Column, Field
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,6 @@ QUANTITIES = (
 def present(costs: Costs) -> list[Quantity]:
     """The quantities that any method has."""
     return [q for q in QUANTITIES if any(q.cell(cost).text != EMPTY for cost in costs.values())]
-
-
-def table(costs: Costs) -> Table:
-    """A row for each method."""
-    quantities = present(costs)
-    rows = [[name, *(q.cell(cost) for q in quantities)] for name, cost in costs.items()]
-    return Table([Column(""), *(quantity.column() for quantity in quantities)], rows)
 
 
 def notes(costs: Costs) -> list[str]:

@@ -132,6 +132,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     from tfrecon.data import recipes
     from tfrecon.losses import LOSSES
     from tfrecon.models import check_model
+    from tfrecon.reports import run_facts
     from tfrecon.training.optimizers import build_optimizer
     from tfrecon.training.run import complete
 
@@ -148,26 +149,12 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
             recipes.find(whole.data.recipe.name)
             tested[cell.name] = whole
             places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
-    _check_same_images(tested)
+    settings = [(name, run_facts.image_settings(whole.data)) for name, whole in tested.items()]
+    run_facts.check_same_images("cell", settings, "give all cells the same", run_facts.SETTINGS)
     for cell, whole in places.values():
         with _of(cell):
             root = Path(whole.data.root) if whole.data.root else None
             recipes.samples(whole.data.recipe, root, "train")
-
-
-def _check_same_images(tested: Mapping[str, Config]) -> None:
-    from tfrecon.reports.run_facts import SETTINGS, first_difference, image_settings
-
-    settings = {name: image_settings(whole.data) for name, whole in tested.items()}
-    first = next(iter(settings))
-    for name in settings:
-        differing = first_difference(settings[first], settings[name], SETTINGS)
-        if differing:
-            key, then, now = differing
-            raise UserError(
-                f"cells {first!r} and {name!r} would be tested on different images: data.{key} "
-                f"is {then!r} and {now!r}; give all cells the same"
-            )
 
 
 def _check_metric(metric: object) -> None:
