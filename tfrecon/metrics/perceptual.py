@@ -7,8 +7,7 @@ weights.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -93,8 +92,12 @@ class LpipsNetwork:
         trunk = _trunk(net)
         self._backbone, self._taps = trunk.backbone, trunk.taps
         self._heads = [tf.constant(head) for head in _heads(net)]
-        with _float32_policy():
+        policy = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("float32")
+        try:
             self._model = feature_taps(trunk.backbone, trunk.taps, weights="torchvision")
+        finally:
+            keras.config.set_dtype_policy(policy)
         for number, (head, tap) in enumerate(zip(self._heads, self._model.outputs, strict=True)):
             if head.shape != tap.shape[-1:]:
                 raise UserError(
@@ -217,13 +220,3 @@ def _heads(net: str) -> list[Any]:
             f"net {net!r}"
         )
     return [arrays[name].reshape(-1) for name in names]
-
-
-@contextmanager
-def _float32_policy() -> Iterator[None]:
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)

@@ -184,9 +184,13 @@ def curves(comparison: Comparison, most: int = 8) -> str | None:
     return svg.drawn("curves", title, 3, paint, leading)
 
 
-def metric_axis(axes: Any, direction: str, measure: Measure) -> None:
-    """Labels the x or y axis that shows a metric; where less is better it runs backwards."""
+def metric_axis(axes: Any, direction: str, measure: Measure, x: str = "") -> None:
+    """Labels the x or y axis that shows a metric, and the `x` axis beside it, if it is named; where
+    less is better the metric's runs backwards."""
     axes.set(**{f"{direction}label": measure.region_label})
+    if x:
+        axes.set_xlabel(x)
+        axes.grid(axis="y")
     if measure.better == "less":
         (axes.xaxis if direction == "x" else axes.yaxis).set_inverted(True)
 

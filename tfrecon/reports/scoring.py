@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,31 +30,6 @@ from tfrecon.reports.costs import Cost
 Metric = Callable[..., Any]
 
 
-@dataclass
-class _Timed:
-    """A contender with the seconds an image of each of its batches."""
-
-    contender: Contender
-    seconds: list[float] = field(default_factory=list)
-    features: list[Any] = field(default_factory=list)
-
-    def __call__(self, batch: pipeline.Batch) -> Any:
-        if not self.seconds and self.contender.is_timed:
-            self.contender.apply(batch)  # traces the graph
-        started = time.perf_counter()
-        output = self.contender.apply(batch)
-        self.seconds.append((time.perf_counter() - started) / len(batch["id"]))
-        return tf.convert_to_tensor(output)
-
-    def cost(self, truth: Sequence[Any]) -> Cost:
-        """That of the contender, with its time and its KID to the features of the truth."""
-        distance = None
-        if self.features:
-            distance = kid(np.concatenate(truth), np.concatenate(self.features))
-        seconds = median(self.seconds) if self.contender.is_timed else None
-        return dataclasses.replace(self.contender.cost, seconds_per_image=seconds, kid=distance)
-
-
 def score(
     samples: Sequence[Sample], config: DataConfig, contenders: Contenders,
     *, masked: bool, batch_size: int, path: Path, metric_paths: Sequence[str] = (),
@@ -69,12 +43,13 @@ def score(
     metrics = _metrics(config.image_size, masked, metric_paths)
     columns = [measure.column for measure in metrics]
     graph = _graph(metrics)
-    timed = {name: _Timed(contender) for name, contender in contenders.items()}
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
-    every, before = -(-len(samples) // MOST), 0
+    every = -(-len(samples) // MOST)
     truth: list[Any] = []
-    every_id: list[str] = []
+    seen_of: dict[str, list[Any]] = {name: [] for name in contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     scored = {name: {column: [] for column in columns} for name in contenders}
+    every_id: list[str] = []
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(scores.csv_text([["id", "method", *columns]]))
@@ -82,13 +57,14 @@ def score(
             for batch in batches:
                 ids = [id.decode() for id in batch["id"].numpy()]
                 # Spread over the split, which is often sorted by class.
-                seen = [index for index in range(len(ids)) if not (before + index) % every]
+                seen = [n for n in range(len(ids)) if features and not (len(every_id) + n) % every]
                 if features and seen:
                     truth.append(features(tf.gather(batch["target"], seen)))
-                for name, method in timed.items():
-                    output = method(batch)
+                for name, contender in contenders.items():
+                    output, time_per_image = _timed(contender, batch, is_first=not every_id)
+                    seconds[name].append(time_per_image)
                     if features and seen:
-                        method.features.append(features(tf.gather(output, seen)))
+                        seen_of[name].append(features(tf.gather(output, seen)))
                     values = graph(batch["target"], output, batch.get("mask"))
                     lists = [values[column].numpy().tolist() for column in columns]
                     for column, new in zip(columns, lists, strict=True):
@@ -96,10 +72,26 @@ def score(
                     lines = zip(ids, *lists, strict=True)
                     file.write(scores.csv_text([id, name, *line] for id, *line in lines))
                 every_id += ids
-                before += len(ids)
                 bar.update(len(ids))
     frames = [scores.frame(name, every_id, values) for name, values in scored.items()]
-    return pl.concat(frames), {name: method.cost(truth) for name, method in timed.items()}
+    paid = {
+        name: dataclasses.replace(
+            contender.cost,
+            seconds_per_image=median(seconds[name]) if contender.is_timed else None,
+            kid=kid(np.concatenate(truth), np.concatenate(seen_of[name])) if truth else None,
+        )
+        for name, contender in contenders.items()
+    }
+    return pl.concat(frames), paid
+
+
+def _timed(contender: Contender, batch: pipeline.Batch, is_first: bool) -> tuple[Any, float]:
+    """What a contender makes of a batch, and the seconds that it took an image."""
+    if is_first and contender.is_timed:
+        contender.apply(batch)  # traces the graph
+    started = time.perf_counter()
+    output = contender.apply(batch)
+    return tf.convert_to_tensor(output), (time.perf_counter() - started) / len(batch["id"])
 
 
 def _metrics(size: int, masked: bool, metric_paths: Sequence[str]) -> dict[Measure, Metric]:
