@@ -98,19 +98,19 @@ def write_history(folder: Path, last: float) -> None:
     (folder / "history.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def made_up_pictures(comparison: Comparison, leading: int = 2, damaged: bool = False) -> list:
+def made_up_pictures(comparison: Comparison, leading: int = 2, damaged: bool = False) -> dict:
     rows, columns = np.mgrid[0:48, 0:64]
     original = np.stack([rows / 47, columns / 63, (rows // 8 + columns // 8) % 2], -1)
     blurred = (original + np.roll(original, 3, 0) + np.roll(original, 3, 1)) / 3
     hidden = original * ((rows - 24) ** 2 + (columns - 32) ** 2 > 150)[..., None]
-    return [
+    pictures = [
         Picture(
-            result.name, which, f"photo {place}.png", f"PSNR {25 - 5 * place:.2f} dB, SSIM 0.8123",
+            which, f"photo {place}.png", f"PSNR {25 - 5 * place:.2f} dB, SSIM 0.8123",
             original, blurred, hidden if damaged else None,
         )
-        for result in comparison.results[:leading]
         for place, which in enumerate(("best", "median", "worst"))
     ]  # fmt: skip
+    return {result.name: pictures for result in comparison.results[:leading]}
 
 
 def page_arguments(comparison: Comparison, damaged: bool = False) -> dict:

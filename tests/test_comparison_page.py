@@ -157,7 +157,7 @@ def test_what_is_not_there_is_not_drawn(tmp_path):
         alone,
         sentences=["One."],
         notes=[],
-        pictures=[],
+        pictures={},
         environment={},
     )
     sections = [own["id"] for tag, own in Elements(document).found if tag == "section"]

@@ -73,7 +73,9 @@ def seam(y_true: Any, y_pred: Any, masks: Any) -> Any:
     excess, count = 0.0, 0.0
     for axis in (1, 2):
         border = tf.abs(tf.experimental.numpy.diff(masks, axis=axis))
-        after, before = (tf.experimental.numpy.diff(images, axis=axis) for images in (y_pred, y_true))
+        after, before = (
+            tf.experimental.numpy.diff(images, axis=axis) for images in (y_pred, y_true)
+        )
         steps = tf.abs(after) - tf.abs(before)
         steps = tf.reduce_mean(steps, axis=-1, keepdims=True)
         excess += tf.reduce_sum(steps * border, axis=(1, 2, 3))

@@ -66,12 +66,6 @@ def available(net: Net) -> bool:
     return heads and any(local(name) for name in trunk.files)
 
 
-def fits(net: Net, size: int) -> bool:
-    """Whether square images of `size` pixels are large enough for the trunk of `net`."""
-    trunk = _trunk(net)
-    return size >= max(BACKBONES[trunk.backbone].taps[tap].smallest for tap in trunk.taps)
-
-
 @functools.cache
 def lpips_network(net: Net) -> LpipsNetwork:
     """The network of that name, built once in a process and then shared.
@@ -163,7 +157,9 @@ def lpips_metric(net: Net = "alex") -> Callable[..., Any]:
 
 def metrics_at_hand(size: int) -> dict[str, Callable[..., Any]]:
     """`METRICS`, and ``lpips_alex`` where it needs no download and images of `size` pixels do."""
-    if not available("alex") or not fits("alex", size):
+    trunk = _TRUNKS["alex"]
+    smallest = max(BACKBONES[trunk.backbone].taps[tap].smallest for tap in trunk.taps)
+    if not available("alex") or size < smallest:
         return dict(METRICS)
     return {**METRICS, "lpips_alex": lpips_metric("alex")}
 

@@ -84,6 +84,11 @@ class Result:
         """The methods without training that this result is held against."""
         return self.facts.get("baselines", [])
 
+    @property
+    def taps(self) -> Sequence[Mapping[str, Any]]:
+        """The taps that are inverted, as `run_facts.run_facts` describes them."""
+        return self.facts.get("taps", [])
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Board):
@@ -129,6 +134,8 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
         for (method, column), values in scores.arrays(every).items():
             if (count := len(values)) != about["images"]:
                 raise ValueError(f"{column} of {method} of {count} of {about['images']} images")
+            if column not in MEASURES:
+                raise ValueError(f"{column} is not described")
         paid: dict[str, dict[str, float]] = {}
         with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):

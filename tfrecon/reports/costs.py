@@ -47,13 +47,9 @@ class Quantity:
     note: str
     first: Literal["high", "low"] = "low"
 
-    def value(self, cost: Cost) -> float | None:
-        """The field of a cost."""
-        return vars(cost)[self.name]
-
     def cell(self, cost: Cost) -> Field:
         """The cell under the head."""
-        value = self.value(cost)
+        value = vars(cost)[self.name]
         text = EMPTY if value is None else self.show(value)
         return Field(text, value=None if text == EMPTY else float(text.replace(",", "")))
 
@@ -99,6 +95,8 @@ QUANTITIES = (
 )  # fmt: skip
 """In the order of the tables' columns."""
 
+NAMES = tuple(quantity.name for quantity in QUANTITIES)
+
 
 def present(costs: Costs) -> list[Quantity]:
     """The quantities that any method has."""
@@ -113,23 +111,23 @@ def notes(costs: Costs) -> list[str]:
 def csv_lines(costs: Costs) -> str:
     """Lines for ``summary.csv``: region ``method``, the number in place of the mean."""
     return "".join(
-        f'"{name}",method,{quantity.name},,{value:.10g},,,\n'
+        f'"{name}",method,{quantity},,{value:.10g},,,\n'
         for name, cost in costs.items()
-        for quantity in QUANTITIES
-        if (value := quantity.value(cost)) is not None
+        for quantity in NAMES
+        if (value := vars(cost)[quantity]) is not None
     )
 
 
 def from_csv(values: Mapping[str, float]) -> Cost:
     """The cost that `csv_lines` wrote, by the names in the file."""
-    known = {q.name: values[q.name] for q in QUANTITIES if q.name in values}
+    known = {name: values[name] for name in NAMES if name in values}
     return Cost(**{n: round(value) if n in COUNTED else value for n, value in known.items()})
 
 
 def average(costs: Sequence[Cost]) -> Cost:
     """The mean over seeds of what is measured; what is counted is that of the first."""
-    means: dict[str, Any] = {}
-    for quantity in QUANTITIES:
-        known = [value for cost in costs if (value := quantity.value(cost)) is not None]
-        means[quantity.name] = sum(known) / len(known) if known else None
-    return Cost(**{**means, **{name: vars(costs[0])[name] for name in COUNTED}})
+    means: dict[str, Any] = {name: vars(costs[0])[name] for name in COUNTED}
+    for name in set(NAMES) - means.keys():
+        known = [vars(cost)[name] for cost in costs if vars(cost)[name] is not None]
+        means[name] = sum(known) / len(known) if known else None
+    return Cost(**means)

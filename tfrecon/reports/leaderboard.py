@@ -43,14 +43,11 @@ def standings(comparison: Comparison) -> list[Line]:
     """Results and baselines, best on top."""
     results = {result.name: result for result in comparison.results}
     letters = group_letters(len(results), statistics.groups(comparison))
-    lines = {
-        name: Line(name, rank, shared, result)
-        for rank, ((name, result), shared) in enumerate(
-            zip(results.items(), letters, strict=True), 1
-        )
-    }
-    lines |= {name: Line(name) for name in comparison.baselines}
-    return [lines[name] for name in comparison.ranked(lines)]
+    places = dict(zip(results, enumerate(letters, 1), strict=True))
+    return [
+        Line(name, *places.get(name, (None, "")), results.get(name))
+        for name in comparison.ranked([*results, *comparison.baselines])
+    ]
 
 
 def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
@@ -214,7 +211,7 @@ def leaderboard_csv(comparison: Comparison) -> str:
             "seeds": len(result.runs) if result else None,
             "seed_std": result.seed_spread(comparison.metric) if result else None,
             **{f"{c.column}_{head}": vars(c)[name] for c in cells for head, name in parts.items()},
-            **{quantity.name: quantity.value(line.cost) for quantity in costs.QUANTITIES},
+            **{name: vars(line.cost)[name] for name in costs.NAMES},
         })  # fmt: skip
     return csv_text([list(rows[0]), *(row.values() for row in rows)])
 

@@ -52,7 +52,6 @@ class Picture:
     """One image of a result: `original`, `reconstruction` and, of restorations, `damaged` are
     (H,W,3) in [0,1]; `caption` tells the score."""
 
-    result: str
     which: Which
     id: str
     caption: str
@@ -160,7 +159,7 @@ def write_features(
 
 def leading_pictures(
     comparison: Comparison, config: DataConfig, split: str, options: Mapping[str, Any]
-) -> list[Picture]:
+) -> dict[str, list[Picture]]:
     """Best, median and worst image of each leading result, restored anew by its first run.
 
     Raises UserError where its weights or the images are not at hand."""
@@ -171,8 +170,9 @@ def leading_pictures(
         raise UserError("the images have changed since they were scored; evaluate the runs again")
     config = dataclasses.replace(config, cache="none")
     measure = comparison.measure
-    pictures: list[Picture] = []
+    pictures: dict[str, list[Picture]] = {}
     for result in comparison.results[:LEADING]:
+        of_result = pictures.setdefault(result.name, [])
         scores = comparison.by_image(result.name)
         picked = {which: ids[0] for which, ids in chosen(scores, measure, 1).items()}
         restore = on_batches(result.runs[0], restorer(result.runs[0].load_model(options)))
@@ -182,7 +182,7 @@ def leading_pictures(
             (batch, restored), caption = shown[id], f"{measure.name} {measure.quantity(scores[id])}"
             damaged = None if config.damage == IDENTITY else batch["input"].numpy()[0]
             target, restored = batch["target"].numpy()[0], np.asarray(restored)[0]
-            pictures.append(Picture(result.name, which, id, caption, target, restored, damaged))
+            of_result.append(Picture(which, id, caption, target, restored, damaged))
     return pictures
 
 

@@ -99,7 +99,7 @@ class Board:
         return MEASURES[self.metric]
 
     def values(self, method: str, column: str | None = None) -> Values:
-        """The scores of a method, one an image, in the column that ranks unless another is given."""
+        """One score an image, of the column that ranks unless another is given."""
         return self._arrays[method, column or self.metric]
 
     def by_image(self, method: str) -> dict[str, float]:

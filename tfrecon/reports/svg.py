@@ -54,8 +54,8 @@ def drawn(
     """The SVG of what `paint` draws on a Matplotlib Figure of WIDTH × `height` inches.
 
     `name` is part of all ids, so it differs between the figures of a page; `title` is what is read
-    out in place of the figure. `paint` returns what the names of `legend` stand for; they are listed
-    below all axes, in as many columns as fit and in inches of their own.
+    out in place of the figure. `paint` returns what the names of `legend` stand for; they are
+    listed below all axes, in as many columns as fit and in inches of their own.
     """
     import matplotlib
     from matplotlib.figure import Figure
