@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from fake_runs import contest_run, fake_run, grey_and_same, read_csv
 from fakes import animals_contest
-from made_up_comparison import made_up
+from made_up_comparison import frame, made_up
 from PIL import Image
 
 from tfrecon import evaluate
@@ -20,7 +20,7 @@ from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.reports import baselines, pictures, scoring
 from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
-from tfrecon.reports.scores import Board, bootstrap, frame, summarise, summary_csv
+from tfrecon.reports.scores import Board, bootstrap, summarise, summary_csv
 from tfrecon.reports.sentences import against_untrained
 from tfrecon.reports.summaries import summary_markdown, summary_text
 from tfrecon.reports.verdicts import rivals, screen, verdict

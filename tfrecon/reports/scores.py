@@ -116,16 +116,11 @@ class Board:
         return sorted(methods, key=lambda method: measure.badness(self.mean(method, column)))
 
 
-def frame(method: str, ids: Sequence[str], values: Mapping[str, Iterable[float]]) -> pl.DataFrame:
-    """The scores of one method: `values` gives each column's values in the order of `ids`."""
-    wide = pl.DataFrame({"id": ids, **values})
-    return _long(wide.insert_column(1, pl.lit(method).alias("method")))
-
-
-def _long(wide: pl.DataFrame) -> pl.DataFrame:
-    """A frame of scores from the columns id, method and a column of values for each metric."""
+def frame(head: Sequence[str], lines: Sequence[Sequence[object]]) -> pl.DataFrame:
+    """The scores in lines of id, method and a value for each further column that `head` names."""
     column = pl.col("column")
     in_holes = column.str.starts_with(HOLE)
+    wide = pl.DataFrame(lines, schema=[*head], orient="row")
     return wide.unpivot(index=["id", "method"], variable_name="column").select(
         pl.col("method"),
         pl.when(in_holes).then(pl.lit("holes")).otherwise(pl.lit("image")).alias("region"),
@@ -170,8 +165,7 @@ def read_scores(path: Path) -> pl.DataFrame:
         head, *lines = csv.reader(file, strict=True)
     if any(len(line) != len(head) for line in lines):
         raise ValueError("a line is cut off")
-    fields = [[text or "nan" for text in line] for line in lines]
-    return _long(pl.DataFrame(fields, schema=head, orient="row"))
+    return frame(head, [[text or "nan" for text in line] for line in lines])
 
 
 def mean(values: Values) -> float:

@@ -41,39 +41,36 @@ def score(
     its name at the end.
     """
     metrics = _metrics(config.image_size, masked, metric_paths)
-    columns = [measure.column for measure in metrics]
+    head = ["id", "method", *(measure.column for measure in metrics)]
     graph = _graph(metrics)
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
-    every = -(-len(samples) // MOST)
+    every, before = -(-len(samples) // MOST), 0
     truth: list[Any] = []
     seen_of: dict[str, list[Any]] = {name: [] for name in contenders}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    scored = {name: {column: [] for column in columns} for name in contenders}
-    every_id: list[str] = []
+    lines_of: dict[str, list[list[Any]]] = {name: [] for name in contenders}
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(scores.csv_text([["id", "method", *columns]]))
+        file.write(scores.csv_text([head]))
         with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
             for batch in batches:
                 ids = [id.decode() for id in batch["id"].numpy()]
                 # Spread over the split, which is often sorted by class.
-                seen = [n for n in range(len(ids)) if features and not (len(every_id) + n) % every]
+                seen = [n for n in range(len(ids)) if features and not (before + n) % every]
                 if features and seen:
                     truth.append(features(tf.gather(batch["target"], seen)))
                 for name, contender in contenders.items():
-                    output, time_per_image = _timed(contender, batch, is_first=not every_id)
+                    output, time_per_image = _timed(contender, batch, is_first=not before)
                     seconds[name].append(time_per_image)
                     if features and seen:
                         seen_of[name].append(features(tf.gather(output, seen)))
                     values = graph(batch["target"], output, batch.get("mask"))
-                    lists = [values[column].numpy().tolist() for column in columns]
-                    for column, new in zip(columns, lists, strict=True):
-                        scored[name][column] += new
-                    lines = zip(ids, *lists, strict=True)
-                    file.write(scores.csv_text([id, name, *line] for id, *line in lines))
-                every_id += ids
+                    lists = [values[column].numpy().tolist() for column in head[2:]]
+                    lines = [[id, name, *line] for id, *line in zip(ids, *lists, strict=True)]
+                    file.write(scores.csv_text(lines))
+                    lines_of[name] += lines
+                before += len(ids)
                 bar.update(len(ids))
-    frames = [scores.frame(name, every_id, values) for name, values in scored.items()]
     paid = {
         name: dataclasses.replace(
             contender.cost,
@@ -82,7 +79,7 @@ def score(
         )
         for name, contender in contenders.items()
     }
-    return pl.concat(frames), paid
+    return pl.concat(scores.frame(head, lines) for lines in lines_of.values()), paid
 
 
 def _timed(contender: Contender, batch: pipeline.Batch, is_first: bool) -> tuple[Any, float]:

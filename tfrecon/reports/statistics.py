@@ -204,13 +204,12 @@ def _standing(
 
     Means over all alone would favour a label that only exists where everything is easy."""
 
-    def gain(name: str) -> float:
-        return comparison.measure.gain(comparison.mean(name))
+    def badness(name: str) -> float:
+        return comparison.measure.badness(comparison.mean(name))
 
     cells = by_label[label]
     wins = 0
     for other, theirs in by_label.items():
         shared = [rest for rest in cells if rest in theirs and other != label]
-        wins += sum(gain(cells[rest]) - gain(theirs[rest]) for rest in shared) > 0
-    badness = [comparison.measure.badness(comparison.mean(name)) for name in cells.values()]
-    return wins, -sum(badness) / len(badness)
+        wins += sum(badness(theirs[rest]) - badness(cells[rest]) for rest in shared) > 0
+    return wins, -sum(map(badness, cells.values())) / len(cells)
