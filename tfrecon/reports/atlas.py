@@ -67,7 +67,7 @@ def values_per_pixel(comparison: Comparison) -> str | None:
     )
 
     def paint(figure: Any) -> list[Any]:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+        from matplotlib.ticker import LogLocator
 
         axes = figure.add_subplot()
         points: list[Any] = []
@@ -79,8 +79,8 @@ def values_per_pixel(comparison: Comparison) -> str | None:
             points += axes.plot(*zip(*pairs, strict=True), marker, color=colour, markersize=5)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}")
         points.append(axes.axvline(IMAGE_VALUES, color=svg.GREY, linestyle="--", linewidth=1))
         metric_axis(axes, "y", measure, "Values kept per pixel")
         return points
@@ -115,7 +115,3 @@ def _other_labels(results: Sequence[Result]) -> dict[str, tuple[str, ...]]:
         result.name: tuple(label for axis, label in result.labels.items() if axis in differing)
         for result in results
     }
-
-
-def _power_of_two(value: float, _: Any) -> str:
-    return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"

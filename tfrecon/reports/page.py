@@ -85,7 +85,7 @@ def page(
         leaderboard=leaderboard.leaderboard(comparison), alpha=statistics.ALPHA,
         tests=leaderboard.tests(comparison), ablations=leaderboard.ablations(comparison),
         ranks=plots.rank_diagram(comparison),
-        distributions=[plots.distributions(comparison, column) for column in leading],
+        distributions=[*filter(None, (plots.distributions(comparison, c) for c in leading))],
         cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(pairs),
         depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
         pictures=pictures, configs=configs, missing=comparison.missing, environment=environment,
@@ -98,9 +98,9 @@ def markdown(comparison: Comparison, sentences: Sequence[str]) -> str:
         "Leaderboard": [leaderboard.leaderboard(comparison)],
         "Paired tests": leaderboard.tests(comparison, most=None),
     }
-    by_axis = statistics.all_ablations(comparison)
-    for (axis, rows), table in zip(by_axis.items(), leaderboard.ablations(comparison), strict=True):
-        sections[f"{axis}, against {rows[0].second}"] = [table]
+    axes = statistics.all_ablations(comparison)
+    for axis, table in zip(axes, leaderboard.ablations(comparison), strict=True):
+        sections[f"{axis}, against {table.rows[0][0]}"] = [table]
     blocks = [f"# {escaped(comparison.title)}", *(f"- {escaped(said)}" for said in sentences)]
     for title, tables in sections.items():
         blocks += ["", f"## {escaped(title)}"] if tables else []

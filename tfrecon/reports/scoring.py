@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,13 +21,11 @@ from tfrecon.data.sample import Sample
 from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
 from tfrecon.metrics.logged import users_metrics
-from tfrecon.metrics.measures import MEASURES, Measure
+from tfrecon.metrics.measures import MEASURES
 from tfrecon.metrics.perceptual import metrics_at_hand
 from tfrecon.reports import scores
 from tfrecon.reports.contenders import Contender, Contenders
 from tfrecon.reports.costs import Cost
-
-Metric = Callable[..., Any]
 
 
 def score(
@@ -40,9 +38,8 @@ def score(
     paths of a user's own. Writes a line an image and method to `path` as they come; the file takes
     its name at the end.
     """
-    metrics = _metrics(config.image_size, masked, metric_paths)
-    head = ["id", "method", *(measure.column for measure in metrics)]
-    graph = _graph(metrics)
+    columns, graph = _graph(config.image_size, masked, metric_paths)
+    head = ["id", "method", *columns]
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
     every, before = -(-len(samples) // MOST), 0
     truth: list[Any] = []
@@ -65,7 +62,7 @@ def score(
                     if features and seen:
                         seen_of[name].append(features(tf.gather(output, seen)))
                     values = graph(batch["target"], output, batch.get("mask"))
-                    lists = [values[column].numpy().tolist() for column in head[2:]]
+                    lists = [values[column].numpy().tolist() for column in columns]
                     lines = [[id, name, *line] for id, *line in zip(ids, *lists, strict=True)]
                     file.write(scores.csv_text(lines))
                     lines_of[name] += lines
@@ -91,27 +88,22 @@ def _timed(contender: Contender, batch: pipeline.Batch, is_first: bool) -> tuple
     return tf.convert_to_tensor(output), (time.perf_counter() - started) / len(batch["id"])
 
 
-def _metrics(size: int, masked: bool, metric_paths: Sequence[str]) -> dict[Measure, Metric]:
-    """What is computed of images of `size` pixels, of their holes only where they are `masked`."""
+def _graph(
+    size: int, masked: bool, metric_paths: Sequence[str]
+) -> tuple[list[str], Callable[..., dict[str, Any]]]:
+    """The columns that are computed of images of `size` pixels, those of holes only where they are
+    `masked`; and a function that gives each of a batch, (B,): one graph, which computes shared
+    parts once."""
     metrics = {**metrics_at_hand(size), **ARTEFACTS, **users_metrics(metric_paths)}
-    return {
-        measure: metrics[measure.metric]
+    chosen = [
+        measure
         for measure in MEASURES.values()
         if measure.metric in metrics and (masked or measure.region == "image")
-    }
-
-
-def _graph(metrics: Mapping[Measure, Metric]) -> Callable[..., dict[str, Any]]:
-    """All metrics of a batch by column, (B,) each; in one graph, so that shared parts are computed
-    once."""
+    ]
 
     @tf.function(reduce_retracing=True)
     def graph(target: Any, output: Any, mask: Any) -> dict[str, Any]:
-        return {
-            measure.column: metric(target, output, mask)
-            if measure.region == "holes"
-            else metric(target, output)
-            for measure, metric in metrics.items()
-        }
+        regions = {"image": (target, output), "holes": (target, output, mask)}
+        return {m.column: metrics[m.metric](*regions[m.region]) for m in chosen}
 
-    return graph
+    return [measure.column for measure in chosen], graph

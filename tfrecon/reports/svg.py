@@ -111,8 +111,6 @@ def list_names(axes: Any, names: Sequence[str]) -> None:
 
 def log_axis(axes: Any, values: Sequence[float]) -> None:
     """A logarithmic x axis around positive `values`, with few ticks in SI prefixes."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
     low, high = min(values) / 1.6, max(values) * 1.3
     decades = math.log10(high / low)
     steps = (1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.2 else (1,)
@@ -122,9 +120,8 @@ def log_axis(axes: Any, values: Sequence[float]) -> None:
     shown = shown[:: -(-len(shown) // 4) or 1]
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(shown))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: scaled(value)))
+    axes.set_xticks(shown, [scaled(tick) for tick in shown])
+    axes.minorticks_off()
 
 
 def _within_page(svg: str, name: str, title: str) -> str:
