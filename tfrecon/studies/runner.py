@@ -78,18 +78,20 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
         tried = {pool.submit(_attempt, cell, folder, ended): cell for cell in waiting}
         try:
             while tried:
-                future = next(futures.as_completed(tried))
-                cell, (code, score, reason) = tried.pop(future), future.result()
-                if not reason:
-                    finished += 1
-                    print(f"{cell.name}: {score} [{finished}/{len(cells)}]", flush=True)
-                elif code != USER_MISTAKE and cell.name not in again:
-                    again.add(cell.name)
-                    tried[pool.submit(_attempt, cell, folder, ended)] = cell
-                    print(f"{cell.name}: {reason}; will be tried again", file=sys.stderr)
-                else:
-                    failed[cell.name] = reason
-                    print(f"{cell.name}: failed: {reason}", file=sys.stderr)
+                # With a limit: Polars lets an interrupt resume a wait, not end it.
+                done, _ = futures.wait(tried, POLL_SECONDS, futures.FIRST_COMPLETED)
+                for future in done:
+                    cell, (code, score, reason) = tried.pop(future), future.result()
+                    if not reason:
+                        finished += 1
+                        print(f"{cell.name}: {score} [{finished}/{len(cells)}]", flush=True)
+                    elif code != USER_MISTAKE and cell.name not in again:
+                        again.add(cell.name)
+                        tried[pool.submit(_attempt, cell, folder, ended)] = cell
+                        print(f"{cell.name}: {reason}; will be tried again", file=sys.stderr)
+                    else:
+                        failed[cell.name] = reason
+                        print(f"{cell.name}: failed: {reason}", file=sys.stderr)
         finally:  # a mistake or an interrupt ends the cells that still run
             ended.set()
             pool.shutdown(cancel_futures=True)
