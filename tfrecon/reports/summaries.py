@@ -33,14 +33,14 @@ def write(
     columns = {column for _, column in summary}
     notes = [note for names, note in NOTES.items() if columns & set(names)]
     notes += [CELL_NOTE, *costs.notes(paid)]
-    parts = {
-        "txt": (wrapped, [summary_text(summary), _table("", summary, [], paid).text()]),
-        "md": (bullets, [summary_markdown(summary, paid)]),
+    tables = summary_text(summary), _table("", summary, [], paid).text()
+    text = [wrapped(about), *tables, wrapped(verdicts), wrapped(notes)]
+    marked = [bullets(about), summary_markdown(summary, paid), bullets(verdicts), bullets(notes)]
+    contents = {
+        "csv": summary_csv(summary) + costs.csv_lines(paid),
+        "txt": "\n\n".join(filter(None, text)) + "\n",
+        "md": "\n\n".join(filter(None, marked)) + "\n",
     }
-    contents = {"csv": summary_csv(summary) + costs.csv_lines(paid)}
-    for ending, (lines, tables) in parts.items():
-        blocks = [lines(about), *tables, lines(verdicts), lines(notes)]
-        contents[ending] = "\n\n".join(block for block in blocks if block) + "\n"
     for ending, content in contents.items():
         with files.replacing(folder / f"summary.{ending}") as temporary:
             temporary.write_text(content, encoding="utf-8")
