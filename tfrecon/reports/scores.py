@@ -184,14 +184,13 @@ def summarise(scores: pl.DataFrame, seed: int = SEED) -> Summary:
     """The cells of every method and column."""
     by_place = arrays(scores)
     ends = bootstrap(np.stack([*by_place.values()], axis=1), seed)
-    return {
-        place: Cell(
-            *place, int((~np.isnan(values)).sum()), mean(values), deviation(values), low, high
+    cells: Summary = {}
+    for ((method, column), values), low, high in zip(by_place.items(), *ends, strict=True):
+        count = int((~np.isnan(values)).sum())
+        cells[method, column] = Cell(
+            method, column, count, mean(values), deviation(values), float(low), float(high)
         )
-        for (place, values), low, high in zip(
-            by_place.items(), *map(np.ndarray.tolist, ends), strict=True
-        )
-    }
+    return cells
 
 
 def bootstrap(
