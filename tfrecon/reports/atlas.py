@@ -98,13 +98,13 @@ def _by_backbone(results: Iterable[Result]) -> dict[str, list[Result]]:
 
 
 def _backbones(comparison: Comparison) -> dict[str, int]:
-    """The number of every backbone, which has the same looks in all figures."""
+    """The number of each backbone, so that it looks the same in all figures."""
     every = (tap["backbone"] for result in comparison.results for tap in result.taps)
     return {name: index for index, name in enumerate(sorted(set(every)))}
 
 
 def _other_labels(results: Sequence[Result]) -> dict[str, tuple[str, ...]]:
-    """Of each result the labels in which results on one and the same tap differ."""
+    """Each result's labels on those axes on which results of the same tap differ."""
     seen: dict[tuple[str, str, str], set[str]] = {}
     for result in results:
         tap = result.taps[0]

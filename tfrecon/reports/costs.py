@@ -13,7 +13,7 @@ from tfrecon.reports.tables import Column, Field
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one method; None where there is nothing to count.
+    """What one method costs; None where there is nothing to count.
 
     `seconds_per_image` is the median over the batches. `train_minutes` is wall time. `kid` is that
     of all restored images to the targets. `multiply_adds` are those of one image,

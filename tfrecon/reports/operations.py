@@ -31,7 +31,7 @@ def multiply_adds(model: Any, size: int, channels: int) -> int | None:
 
 
 def _count(graph: Any) -> int:
-    """Of the operations of a graph, and of the functions that they call."""
+    """The multiply-adds of a graph's operations and of the functions that they call."""
 
     def called(function: Any) -> int:
         return _count(graph._get_function(function.name).graph)

@@ -36,10 +36,11 @@ def check_same_images(
     what: str, settings: Sequence[tuple[str, Mapping[str, Any]]], remedy: str,
     names: Sequence[str] = DECIDING,
 ) -> None:  # fmt: skip
-    """Raises UserError, which ends with `remedy`, where one of `names` differs between the first of
-    the `settings`, or facts of evaluations, and others: then their scores are of other images.
+    """Raises UserError where the first of the `settings` differs from another in one of `names`, as
+    then the scores are of different images.
 
-    Each is named by what stands before it, a name of `what`."""
+    `settings` holds pairs: the name of a run or cell (`what` it is), and its `image_settings` or
+    the facts of its evaluation. `remedy` ends the sentence."""
     (first, expected), *others = settings
     for other, values in others:
         for name in names:

@@ -92,8 +92,8 @@ def _graph(
     size: int, masked: bool, metric_paths: Sequence[str]
 ) -> tuple[list[str], Callable[..., dict[str, Any]]]:
     """The columns that are computed of images of `size` pixels, those of holes only where they are
-    `masked`; and a function that gives each of a batch, (B,): one graph, which computes shared
-    parts once."""
+    `masked`, and the function that computes them for a batch, (B,) each. It is one graph, which
+    computes shared parts once."""
     metrics = {**metrics_at_hand(size), **ARTEFACTS, **users_metrics(metric_paths)}
     chosen = [
         measure
