@@ -99,8 +99,8 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
 
 
 def _attempt(cell: Cell, folder: Path, ended: threading.Event) -> tuple[int, str, str]:
-    """Trains a cell in a process, which is killed when the study has `ended`. Returns the exit code,
-    the score with the time, and the reason why there is none; one of both texts is empty."""
+    """Trains a cell in a process, which is killed when the study has `ended`. Returns the exit
+    code, the score with the time, and the reason why there is none; one of both texts is empty."""
     print(f"{cell.name}: begun", flush=True)
     started, log = time.monotonic(), folder / OUTPUT / f"{cell.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
