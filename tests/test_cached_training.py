@@ -6,7 +6,7 @@ import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_training import interrupted, state
+from test_training import assert_equal_states, interrupted, state
 
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import UserError
@@ -84,8 +84,7 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, sq
     whole = loop.train(config, tmp_path / "whole")
     interrupted(monkeypatch, config, tmp_path / "stopped", 4)
     resumed = loop.train(config, tmp_path / "stopped", resume=True)
-    for name, array in state(whole)[0].items():
-        np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
+    assert_equal_states(resumed, whole)
     for name in ("history.csv", "best.npz"):
         assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
 
