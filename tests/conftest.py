@@ -19,6 +19,9 @@ _CPU = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(_CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
 # The networks are so small that threads cost more than they gain, the more so beside other tests.
 tf.config.threading.set_intra_op_parallelism_threads(1)
+# The million objects of TensorFlow's modules are not searched for garbage again and again.
+gc.freeze()
+gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +36,7 @@ def _no_graphs_of_other_files():
     """What a file of tests built is let go at its end, so that a process stays small."""
     yield
     perceptual.lpips_network.cache_clear()
-    keras.backend.clear_session()
-    gc.collect()
+    keras.backend.clear_session()  # collects garbage as well
 
 
 @pytest.fixture
