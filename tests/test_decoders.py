@@ -240,7 +240,7 @@ def test_attention_says_which_heads_fit():
 def test_options_out_of_range_are_one_sentence(builder, options):
     (option, value), name = next(iter(options.items())), builder.__name__
     least = 0 if option == "depth" else 1
-    sentence = f"^option '{option}' of decoder '{name}' must be {least} or more, not {value}$"
+    sentence = f"^option '{option}' of '{name}' must be {least} or more, not {value}$"
     with pytest.raises(UserError, match=sentence):
         builder(channels=4, doublings=1, **options)
     if option != "width" or builder is not attention:

@@ -31,7 +31,7 @@ def test_any_number_of_sources(name, channels):
 
 @every_fusion
 def test_no_channels_are_one_sentence(name):
-    with pytest.raises(UserError, match=f"'width' of fusion '{name}' must be 1 or more, not 0"):
+    with pytest.raises(UserError, match=f"'width' of '{name}' must be 1 or more, not 0"):
         FUSIONS[name](channels=CHANNELS, width=0)
 
 

@@ -244,7 +244,7 @@ def test_bad_options_of_pix2pix():
         ({"image_size": 100}, "must be a multiple of 8"),
         ({"dropout": 1.0}, r"must lie in \[0, 1\)"),
         ({"mask": False, "fill": "mean"}, "no masks to fill"),
-        ({"base_filters": 0}, "at least 1"),
+        ({"base_filters": 0}, "must be 1 or more"),
     ]:
         with pytest.raises(UserError, match=text):
             pix2pix(**options)

@@ -151,8 +151,8 @@ def test_bernoulli_likelihood():
 @pytest.mark.parametrize(("options", "words"), [
     ({"image_size": 100}, "must be a multiple of 8"),
     ({"beta": 0.0}, "greater than 0"),
-    ({"latent": 0}, "model.latent"),
-    ({"draw": -1}, "model.draw"),
+    ({"latent": 0}, "'latent' of 'skip_vae' must be 1 or more"),
+    ({"draw": -1}, "'draw' of 'skip_vae' must be 0 or more"),
 ])  # fmt: skip
 def test_options_out_of_range(options, words):
     with pytest.raises(UserError, match=words):

@@ -3,9 +3,12 @@ enough for a CPU."""
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import keras
 
-from tfrecon.base.errors import UserError, at_least
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Above, Positive, checked
 from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.ranges import ToSigned
@@ -20,11 +23,12 @@ REDUCTION = 1 << STAGES
 """Pixels a side for one position of the latent."""
 
 
+@checked
 def autoencoder(
-    *, image_size: int = 128, mask: bool = False, latent_channels: int = 4, width: int = 32,
-    depth: int = 2, beta: float = 1e-5, discriminator_filters: int = 32,
-    adversarial_loss: str = "hinge", adversarial_weight: float = 0.01,
-    reconstruction_weight: float = 1.0, seed: int | None = None,
+    *, image_size: int = 128, mask: bool = False, latent_channels: Positive = 4,
+    width: Positive = 32, depth: Positive = 2, beta: Annotated[float, Above(0)] = 1e-5,
+    discriminator_filters: Positive = 32, adversarial_loss: Literal["bce", "hinge"] = "hinge",
+    adversarial_weight: float = 0.01, reconstruction_weight: float = 1.0, seed: int | None = None,
 ) -> Autoencoder:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to itself, through a latent of one position for 8×8 pixels.
 
@@ -53,11 +57,7 @@ def autoencoder(
             f"autoencoder cannot take data.image_size = {image_size}; make it a multiple of "
             f"{REDUCTION}"
         )
-    for name, value in (("latent_channels", latent_channels), ("width", width), ("depth", depth)):
-        at_least(f"model.{name}", value, 1)
-    if not beta > 0:
-        raise UserError(f"model.beta must be greater than 0, not {beta}")
-    check_adversarial(adversarial_loss, adversarial_weight, reconstruction_weight)
+    check_adversarial(adversarial_weight, reconstruction_weight)
     seeds = [None if seed is None else seed + more for more in range(3)]
     x = keras.Input((None, None, 3), name="x", dtype="float32")
     encoder = encoder_network(latent_channels, width, depth, seeds[0])
@@ -68,8 +68,8 @@ def autoencoder(
         channels=0, base_filters=discriminator_filters, seed=seeds[2]
     )
     return Autoencoder(
-        network, discriminator, reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight), adversarial_loss=adversarial_loss,
+        network, discriminator, reconstruction_weight=reconstruction_weight,
+        adversarial_weight=adversarial_weight, adversarial_loss=adversarial_loss,
         size_multiple=REDUCTION, name="autoencoder", autocast=False,
     )  # fmt: skip
 

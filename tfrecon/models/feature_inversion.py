@@ -7,19 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.base.errors import UserError, at_least
-from tfrecon.base.registry import Spec, build, check
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Above, Natural, Spec, build, check, checked
 from tfrecon.layers.refine import refine
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
 from tfrecon.models.base import refuse_masks
-from tfrecon.models.extractor import parse_sources
-from tfrecon.models.features import FrozenFeatures, check_size, extractor_of
+from tfrecon.models.features import Extractor, FrozenFeatures, check_size, parse_sources
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
@@ -28,12 +27,13 @@ CONTEXT = dict.fromkeys(("channels", "doublings", "seed"))
 """What decoders and fusions are told by the model, not by the user."""
 
 
+@checked
 def feature_inversion(
     *, image_size: int = 224, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, decoder: str | dict[str, Any] = "residual",
-    fusion: str | dict[str, Any] = "concat", refine_steps: int = 0, refine_rate: float = 0.005,
-    seed: int | None = None,
+    fusion: str | dict[str, Any] = "concat", refine_steps: Natural = 0,
+    refine_rate: Annotated[float, Above(0)] = 0.005, seed: int | None = None,
 ) -> FeatureInversion:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape.
 
@@ -53,29 +53,18 @@ def feature_inversion(
     Raises:
         UserError: masks, unknown names, taps that do not divide the image, options out of range.
     """
+    options = dict(locals())
     refuse_masks("feature_inversion", mask)
-    check_feature_inversion({
-        "backbone": backbone, "taps": taps, "weights": weights, "sources": sources,
-        "decoder": decoder, "fusion": fusion, "refine_steps": refine_steps,
-        "refine_rate": refine_rate,
-    })  # fmt: skip
-    return FeatureInversion({
-        "sources": [source.to_dict() for source in parse_sources(backbone, taps, weights, sources)],
-        "decoder": _part(decoder, "decoder").to_dict(), "fusion": _part(fusion, "fusion").to_dict(),
-        "image_size": image_size, "refine_steps": refine_steps, "refine_rate": refine_rate,
-        "seed": seed or 0,
-    }, name="feature_inversion")  # fmt: skip
+    check_feature_inversion(options)
+    return FeatureInversion({**options, "seed": seed or 0}, name="feature_inversion")
 
 
 def check_feature_inversion(options: Mapping[str, Any]) -> None:
     """Raises UserError for whatever is wrong with all options of `feature_inversion` and can be
     seen before anything is built or read."""
-    parse_sources(*(options[key] for key in ("backbone", "taps", "weights", "sources")))
+    parse_sources(options)
     check(_part(options["decoder"], "decoder"), DECODERS, "decoder", CONTEXT)
     check(_part(options["fusion"], "fusion"), FUSIONS, "fusion", CONTEXT)
-    at_least("model.refine_steps", options["refine_steps"], 0)
-    if options["refine_rate"] <= 0:
-        raise UserError(f"model.refine_rate must be greater than 0, not {options['refine_rate']}")
 
 
 def _part(value: Any, kind: str) -> Spec:
@@ -94,7 +83,7 @@ class FeatureInversion(FrozenFeatures, Supervised):
         super().__init__(**kwargs)
         self.options, image_size, seed = options, options["image_size"], options["seed"]
         self.refine_steps = options["refine_steps"]
-        channels = self.read_from(extractor_of(options))
+        channels = self.read_from(Extractor(options))
         self.fuse, fused = None, channels[0]
         if len(channels) > 1:
             fusion = _part(options["fusion"], "fusion")

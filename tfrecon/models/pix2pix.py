@@ -7,11 +7,12 @@ unchanged, and the holes may be filled before the generator sees them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Between, Positive, checked
 from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.normalization import Inference
 from tfrecon.layers.ranges import FromSigned, MeanFill, Residual, ToSigned
@@ -21,10 +22,12 @@ from tfrecon.networks.patch_discriminator import patch_discriminator
 from tfrecon.networks.unet import unet
 
 
+@checked
 def pix2pix(
-    *, image_size: int = 256, mask: bool = True, base_filters: int = 64,
-    discriminator_filters: int = 64, normalization: Literal["batch", "instance", "none"] = "batch",
-    inference: Inference = "moving", dropout: float = 0.5, dropout_at_inference: bool = False,
+    *, image_size: int = 256, mask: bool = True, base_filters: Positive = 64,
+    discriminator_filters: Positive = 64,
+    normalization: Literal["batch", "instance", "none"] = "batch", inference: Inference = "moving",
+    dropout: Annotated[float, Between(0, 1, "[)")] = 0.5, dropout_at_inference: bool = False,
     fill: Literal["none", "mean", "harmonic"] = "none", residual: bool = False,
     composite: bool = True, reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0,
     seed: int | None = None,
@@ -52,10 +55,6 @@ def pix2pix(
         UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth = halvings("pix2pix", image_size)
-    if not 0 <= dropout < 1:
-        raise UserError(f"option 'dropout' of model 'pix2pix' must lie in [0, 1), not {dropout}")
-    if base_filters < 1 or discriminator_filters < 1:
-        raise UserError("the numbers of filters of model 'pix2pix' must be at least 1")
     if fill != "none" and not mask:
         raise UserError(
             f"option 'fill' of model 'pix2pix' is {fill!r}, but this data has no masks to fill; "
@@ -73,8 +72,8 @@ def pix2pix(
     )  # fmt: skip
     return AdversarialModel(
         _generator(network, mask, fill, residual, composite), discriminator,
-        reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight), size_multiple=2**depth, name="pix2pix",
+        reconstruction_weight=reconstruction_weight, adversarial_weight=adversarial_weight,
+        size_multiple=2**depth, name="pix2pix",
     )  # fmt: skip
 
 

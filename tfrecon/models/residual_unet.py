@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import keras
 
-from tfrecon.base.errors import at_least
+from tfrecon.base.registry import Positive, checked
 from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.models.supervised import Restorer, corrector
 from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
 
+@checked
 def residual_unet(
-    *, image_size: int = 256, mask: bool = False, width: int = 48, depth: int = 1,
+    *, image_size: int = 256, mask: bool = False, width: Positive = 48, depth: Positive = 1,
     composite: bool = True, seed: int | None = None,
 ) -> Restorer:  # fmt: skip
     """The default restorer: (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
@@ -36,8 +37,6 @@ def residual_unet(
     Raises:
         UserError: an option out of range.
     """
-    at_least("model.width", width, 1)
-    at_least("model.depth", depth, 1)
     start = seeded(seed)
     widths = [width * factor for factor in (1, 2, 4, 4)]
     inputs = keras.Input((None, None, 3 + mask), name="image")

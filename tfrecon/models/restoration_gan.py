@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.base.errors import at_least
+from tfrecon.base.registry import Positive, checked
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import FromSigned, ToSigned
 from tfrecon.models.adversarial import AdversarialModel
@@ -20,10 +20,11 @@ GRID = 4
 """The discriminator's last map is averaged to so many positions a side: any training size fits."""
 
 
+@checked
 def restoration_gan(
-    *, image_size: int = 256, mask: bool = False, base_filters: int = 64,
-    discriminator_filters: int = 64, composite: bool = True, reconstruction_weight: float = 100.0,
-    adversarial_weight: float = 1.0, seed: int | None = None,
+    *, image_size: int = 256, mask: bool = False, base_filters: Positive = 64,
+    discriminator_filters: Positive = 64, composite: bool = True,
+    reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0, seed: int | None = None,
 ) -> AdversarialModel:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 
@@ -45,8 +46,6 @@ def restoration_gan(
         UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth, channels = halvings("restoration_gan", image_size), 3 + mask
-    at_least("model.base_filters", base_filters, 1)
-    at_least("model.discriminator_filters", discriminator_filters, 1)
     network = unet(channels=channels, depth=depth, base_filters=base_filters, dropout=0, seed=seed)
     x = keras.Input((None, None, channels), name="x")
     restored = FromSigned(name="from_signed")(network(ToSigned(name="to_signed")(x)))
@@ -56,9 +55,8 @@ def restoration_gan(
     )  # fmt: skip
     return AdversarialModel(
         composed(x, restored, composite), discriminator,
-        reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight), size_multiple=2**depth,
-        name="restoration_gan",
+        reconstruction_weight=reconstruction_weight, adversarial_weight=adversarial_weight,
+        size_multiple=2**depth, name="restoration_gan",
     )  # fmt: skip
 
 

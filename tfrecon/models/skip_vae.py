@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import layers
 
-from tfrecon.base.errors import UserError, at_least
+from tfrecon.base.registry import Above, AtLeast, Natural, Positive, checked
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.normalization import normalization
 from tfrecon.models.base import composed, halvings
@@ -18,9 +18,11 @@ MULTIPLES = (1, 2, 2, 4, 4, 8, 8, 8)
 """Filters of the eight encoder stages, in units of `base_filters`."""
 
 
+@checked
 def skip_vae(
-    *, image_size: int = 256, mask: bool = False, base_filters: int = 64, latent: int = 64,
-    beta: float = 1.0, draw: int = 0, composite: bool = True, seed: int | None = None,
+    *, image_size: int = 256, mask: bool = False, base_filters: Annotated[int, AtLeast(2)] = 64,
+    latent: Positive = 64, beta: Annotated[float, Above(0)] = 1.0, draw: Natural = 0,
+    composite: bool = True, seed: int | None = None,
 ) -> SkipVAE:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 
@@ -41,11 +43,6 @@ def skip_vae(
         UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth = halvings("skip_vae", image_size)
-    at_least("model.base_filters", base_filters, 2)
-    at_least("model.latent", latent, 1)
-    at_least("model.draw", draw, 0)
-    if not beta > 0:
-        raise UserError(f"model.beta must be greater than 0, not {beta}")
     x = keras.Input((None, None, 3 + mask), name="x", dtype="float32")
     restored = skip_vae_network(
         channels=3 + mask, depth=depth, base_filters=base_filters, latent=latent, beta=beta,

@@ -19,13 +19,9 @@ class RidgeOptions:
     penalty: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises UserError for values out of range."""
-        if self.kernel_size is not None and (self.kernel_size < 1 or self.kernel_size % 2 == 0):
-            raise UserError(
-                f"a decoder's kernel_size must be odd and positive, not {self.kernel_size}"
-            )
-        if self.penalty is not None and self.penalty <= 0:
-            raise UserError(f"a decoder's penalty must be greater than 0, not {self.penalty}")
+        """Raises UserError for an even size."""
+        if self.kernel_size is not None and self.kernel_size % 2 == 0:
+            raise UserError(f"a decoder's kernel_size must be odd, not {self.kernel_size}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ def features(channels: int, doublings: int, pooling: int) -> tuple[Any, Any, int
 
     Raises UserError unless `pooling` is a power of two.
     """
-    if pooling < 1 or pooling & (pooling - 1):
+    if pooling & (pooling - 1):
         raise UserError(f"a decoder's pooling must be 1, 2, 4, … and not {pooling}")
     x = inputs = keras.Input((None, None, channels), name="features")
     if pooling > 1:
