@@ -12,7 +12,7 @@ from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import export_model
 from tfrecon.layers.gaussian_latent import GaussianLatent, kl_divergence
 from tfrecon.losses import mixture
-from tfrecon.losses.pixelwise import bernoulli
+from tfrecon.losses.mixed import bernoulli
 from tfrecon.models.skip_vae import skip_vae
 
 SMALL = {"base_filters": 8, "latent": 8, "image_size": 32, "seed": 0}

@@ -18,13 +18,12 @@ from tfrecon.backbones.backbone import (
     torch_names,
 )
 from tfrecon.backbones.classics import CLASSICS
-from tfrecon.backbones.pvt import PVTS
 from tfrecon.backbones.resnet import RESNETS
-from tfrecon.backbones.vit import VITS
+from tfrecon.backbones.transformers import TRANSFORMERS
 from tfrecon.base import weights as files
 from tfrecon.base.errors import UserError, did_you_mean, unknown
 
-BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **VITS, **PVTS}
+BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **TRANSFORMERS}
 
 DEFAULT = "default"
 """The first weight set that a backbone lists."""

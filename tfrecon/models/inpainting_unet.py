@@ -150,11 +150,6 @@ class HoleContext(keras.layers.Layer):
         rows, columns = tf.broadcast_to(rows, shape), tf.broadcast_to(columns, shape)
         return ops.concatenate([small, share, small - mean, rows, columns], axis=-1)
 
-    def compute_output_shape(self, filled_shape: Any, masks_shape: Any) -> Any:
-        """Nine channels on the small grid."""
-        side = [None if size is None else size // self.factor for size in filled_shape[1:3]]
-        return (filled_shape[0], *side, 9)
-
 
 def inpainting_unet_network(width: int, depth: int, seed: int | None) -> keras.Model:
     """(B,h,w,9) of `HoleContext` to a correction (B,h,w,3), float32, near zero at the start; h and

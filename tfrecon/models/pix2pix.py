@@ -82,14 +82,11 @@ def _generator(
 ) -> keras.Model:
     """The network between the image contract on both sides."""
     x = keras.Input((None, None, 4 if mask else 3), name="x")
-    damaged: Any = x[..., :3]
+    seen: Any = x[..., :3]
     masks: Any = x[..., 3:] if mask else None
-    if fill == "harmonic":
-        seen = HarmonicFill(name="fill")(damaged, masks)
-    elif fill == "mean":
-        seen = MeanFill(name="fill")(damaged, masks)
-    else:
-        seen = damaged
+    if fill != "none":
+        layer = {"mean": MeanFill, "harmonic": HarmonicFill}[fill]
+        seen = layer(name="fill")(seen, masks)
     stacked = keras.layers.Concatenate(name="seen")([seen, masks]) if mask else seen
     signed = network(ToSigned(name="to_signed")(stacked))
     if residual:
