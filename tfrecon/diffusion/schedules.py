@@ -111,11 +111,8 @@ def flow() -> Schedule:
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "linear": linear,
-    "scaled_linear": scaled_linear,
-    "cosine": cosine,
-    "flow": flow,
-}
+    "linear": linear, "scaled_linear": scaled_linear, "cosine": cosine, "flow": flow,
+}  # fmt: skip
 
 
 def _preserving(alpha: Callable[[Any], Any], sigma: Callable[[Any], Any]) -> Schedule:

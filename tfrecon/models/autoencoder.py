@@ -11,7 +11,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Above, Positive, checked
 from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.gaussian_latent import GaussianLatent
-from tfrecon.layers.ranges import ToSigned
+from tfrecon.layers.ranges import to_signed
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded
@@ -97,7 +97,7 @@ def encoder_network(latent_channels: int, width: int, depth: int, seed: int | No
     """
     start = seeded(seed)
     images = keras.Input((None, None, 3), name="images", dtype="float32")
-    x = SpaceToDepth(2, name="squares")(ToSigned(name="signed")(images))
+    x = SpaceToDepth(2, name="squares")(to_signed("signed")(images))
     x = convolution(x, width, 3, start, "enter")
     for stage in range(STAGES):
         if stage:

@@ -15,7 +15,7 @@ from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.normalization import normalization
-from tfrecon.layers.ranges import FromSigned
+from tfrecon.layers.ranges import from_signed
 from tfrecon.layers.seeds import NoiseChannels
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
@@ -117,4 +117,4 @@ def feature_generator(
         x = layers.ReLU(name=f"up{stage}_act")(x)
     x = convolution(x, filters, 3, start, "smooth", scale=2.0, activation="relu")
     x = convolution(x, 3, 3, start, "head", scale=0.1, activation="tanh", dtype="float32")
-    return keras.Model(inputs, FromSigned(name="image")(x), name="feature_generator")
+    return keras.Model(inputs, from_signed("image")(x), name="feature_generator")

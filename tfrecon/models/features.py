@@ -89,7 +89,8 @@ class Extractor:
             (name, weights): feature_taps(name, taps, weights, options["seed"])
             for (name, weights), taps in self._order.items()
         }
-        self.taps = [BACKBONES[s.backbone].taps[tap] for s in self.sources for tap in s.taps]
+        self.places = [(s.backbone, s.weights, tap) for s in self.sources for tap in s.taps]
+        self.taps = [BACKBONES[name].taps[tap] for name, _, tap in self.places]
         self.halvings = [round(math.log2(tap.stride or image_size)) for tap in self.taps]
         self.doublings = min(self.halvings)
         strides = [2**n for n, tap in zip(self.halvings, self.taps, strict=True) if tap.stride]
@@ -111,11 +112,8 @@ class Extractor:
             answers |= {(*key, tap): features for tap, features in zip(taps, maps, strict=True)}
         several = len({source.backbone for source in self.sources}) < len(self.backbones)
         return {
-            f"{s.backbone} {tap}" + (f" ({s.weights})" if several else ""): answers[
-                s.backbone, s.weights, tap
-            ]
-            for s in self.sources
-            for tap in s.taps
+            f"{name} {tap}" + (f" ({weights})" if several else ""): answers[name, weights, tap]
+            for name, weights, tap in self.places
         }
 
     def __call__(self, images: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Between, Positive, checked
 from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.normalization import Inference
-from tfrecon.layers.ranges import FromSigned, MeanFill, Residual, ToSigned
+from tfrecon.layers.ranges import MeanFill, Residual, from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import composed, halvings
 from tfrecon.networks.patch_discriminator import patch_discriminator
@@ -88,9 +88,9 @@ def _generator(
         layer = {"mean": MeanFill, "harmonic": HarmonicFill}[fill]
         seen = layer(name="fill")(seen, masks)
     stacked = keras.layers.Concatenate(name="seen")([seen, masks]) if mask else seen
-    signed = network(ToSigned(name="to_signed")(stacked))
+    signed = network(to_signed("to_signed")(stacked))
     if residual:
         restored = Residual(name="residual")(seen, signed)
     else:
-        restored = FromSigned(name="from_signed")(signed)
+        restored = from_signed("from_signed")(signed)
     return composed(x, restored, composite)

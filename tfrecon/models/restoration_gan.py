@@ -10,7 +10,7 @@ from keras import layers
 
 from tfrecon.base.registry import Positive, checked
 from tfrecon.layers.normalization import normalization
-from tfrecon.layers.ranges import FromSigned, ToSigned
+from tfrecon.layers.ranges import from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import composed, halvings
 from tfrecon.networks.blocks import seeded
@@ -48,7 +48,7 @@ def restoration_gan(
     depth, channels = halvings("restoration_gan", image_size), 3 + mask
     network = unet(channels=channels, depth=depth, base_filters=base_filters, dropout=0, seed=seed)
     x = keras.Input((None, None, channels), name="x")
-    restored = FromSigned(name="from_signed")(network(ToSigned(name="to_signed")(x)))
+    restored = from_signed("from_signed")(network(to_signed("to_signed")(x)))
     discriminator = dense_discriminator(
         channels=channels, base_filters=discriminator_filters,
         seed=None if seed is None else seed + 1,
@@ -70,7 +70,7 @@ def dense_discriminator(*, channels: int, base_filters: int, seed: int | None) -
     start = seeded(seed)
     given = keras.Input((None, None, channels), name="given")
     candidate = keras.Input((None, None, 3), name="candidate")
-    x: Any = ToSigned(name="signed")(layers.Concatenate(name="pair")([given, candidate]))
+    x: Any = to_signed("signed")(layers.Concatenate(name="pair")([given, candidate]))
     for number in range(4):
         x = layers.Conv2D(
             base_filters << number, 4, 2, "same", use_bias=not number,

@@ -8,14 +8,14 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from tfrecon.backbones.backbone import assign, torch_names
 from tfrecon.base import weights
 from tfrecon.base.errors import UserError
 from tfrecon.layers.attention import Attention
 from tfrecon.layers.film import TimeEmbedding
-from tfrecon.layers.ranges import FromSigned, ToSigned
+from tfrecon.layers.ranges import from_signed, to_signed
 from tfrecon.networks.denoiser import denoiser_inputs
 
 FILE = "diffusion_pytorch_model.safetensors"
@@ -131,7 +131,7 @@ def encoder(
 ) -> keras.Model:
     """Images (B,H,W,3) in [0,1] to mean and log-variance of the latent, (B,H/8,W/8,8) packed."""
     images = keras.Input((None, None, 3), name="images", dtype="float32")
-    x = _convolution(ToSigned(name="signed")(images), widths[0], "encoder.conv_in")
+    x = _convolution(to_signed("signed")(images), widths[0], "encoder.conv_in")
     for stage, width in enumerate(widths):
         name = f"encoder.down_blocks.{stage}"
         for block in range(blocks):
@@ -163,7 +163,7 @@ def decoder(
             x = _convolution(x, width, f"{name}.upsamplers.0.conv")
     x = _activated(x, "decoder.conv_norm_out", "decoder.act", groups, 1e-6)
     x = _convolution(x, 3, "decoder.conv_out", dtype="float32")
-    return keras.Model(latent, FromSigned(name="image")(x), name="sd1_decoder")
+    return keras.Model(latent, from_signed("image")(x), name="sd1_decoder")
 
 
 def _middle(x: Any, name: str, groups: int) -> Any:
@@ -202,7 +202,8 @@ def _transformer(x: Any, text: Any, name: str, heads: int, groups: int) -> Any:
         y = layers.Add(name=f"{block}.add{number}")([y, mixed])
     normed = _layer_norm(y, f"{block}.norm3")
     value = layers.Dense(8 * width, name=f"{block}.ff.net.0.proj")(normed)
-    gated = Geglu(name=f"{block}.geglu")(value)
+    # GEGLU (Shazeer 2020): the first half times GELU of the second.
+    gated = value[..., : 4 * width] * ops.gelu(value[..., 4 * width :], approximate=False)
     y = layers.Add(name=f"{block}.add3")([y, layers.Dense(width, name=f"{block}.ff.net.2")(gated)])
     y = layers.Conv2D(width, 1, name=f"{name}.proj_out")(y)
     return layers.Add(name=f"{name}.add")([x, y])
@@ -217,16 +218,6 @@ def _attend(x: Any, other: Any, name: str, heads: int, bias: bool = False) -> An
     packed = layers.Concatenate(name=f"{name}.packed")([k, v])
     mixed = Attention(heads, name=f"{name}.attention")(q, packed)
     return layers.Dense(width, name=f"{name}.to_out.0")(mixed)
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class Geglu(layers.Layer):
-    """(…,2C) to (…,C): the first half times GELU of the second (Shazeer 2020)."""
-
-    def call(self, x: Any) -> Any:
-        """See above."""
-        half = x.shape[-1] // 2
-        return x[..., :half] * keras.ops.gelu(x[..., half:], approximate=False)
 
 
 def _convolution(x: Any, filters: int, name: str, **options: Any) -> Any:

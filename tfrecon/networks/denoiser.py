@@ -70,9 +70,9 @@ def denoiser(
 def denoiser_inputs(channels: int, condition_channels: int, global_channels: int) -> list[Any]:
     """What every denoiser is called with: noisy image, condition, time and, perhaps, vector."""
     maps = {"noisy": channels, "condition": condition_channels}
-    shapes: dict[str, Any] = {name: (None, None, count) for name, count in maps.items()}
-    shapes |= {"t": (), "vector": (global_channels,)} if global_channels else {"t": ()}
-    return [keras.Input(shape, name=name) for name, shape in shapes.items()]
+    inputs = [keras.Input((None, None, count), name=name) for name, count in maps.items()]
+    vector = [keras.Input((global_channels,), name="vector")] if global_channels else []
+    return [*inputs, keras.Input((), name="t"), *vector]
 
 
 def _block(x: Any, embedding: Any, start: Start, name: str) -> Any:

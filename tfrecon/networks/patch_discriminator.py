@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from tfrecon.layers.normalization import normalization
-from tfrecon.layers.ranges import ToSigned
+from tfrecon.layers.ranges import to_signed
 from tfrecon.layers.spectral import SpectralConv2D
 from tfrecon.networks.blocks import seed_numbers
 
@@ -39,7 +39,7 @@ def patch_discriminator(
     if channels:
         inputs = [keras.Input((None, None, channels), name="given"), candidate]
         x = layers.Concatenate(name="pair")(inputs)
-    x = ToSigned(name="signed")(x)
+    x = to_signed("signed")(x)
     for stage in range(4):
         multiple, stride = 1 << stage, 2 if stage < strided else 1
         kind = "none" if stage == 0 else norm

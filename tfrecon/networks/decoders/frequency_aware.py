@@ -68,7 +68,7 @@ def _channel_attention(x: Any, start: Start) -> Any:
 
 def _place_attention(x: Any, start: Start) -> Any:
     """A weight for each position from the mean and the largest of its channels."""
-    summary = ChannelSummary(name="place_summary")(x)
+    summary = ops.concatenate([ops.mean(x, -1, keepdims=True), ops.max(x, -1, keepdims=True)], -1)
     weights = convolution(summary, 1, 7, start, "place_weights", activation="sigmoid")
     return layers.Multiply(name="place_attention")([x, weights])
 
@@ -93,13 +93,3 @@ def _refinement(x: Any, start: Start) -> Any:
     merged = layers.Concatenate(name="refine")(scales)
     correction = convolution(merged, filters, 1, start, "refine_merge", scale=BLOCK_SCALE)
     return layers.Add(name="refined")([x, correction])
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class ChannelSummary(layers.Layer):
-    """Mean and maximum over the channels of each position."""
-
-    def call(self, x: Any) -> Any:
-        """(B,h,w,C) to (B,h,w,2)."""
-        summary = [ops.mean(x, -1, keepdims=True), ops.max(x, -1, keepdims=True)]
-        return ops.concatenate(summary, -1)

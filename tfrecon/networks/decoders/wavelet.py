@@ -9,14 +9,7 @@ from keras import layers
 
 from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.haar import InverseHaar
-from tfrecon.networks.blocks import (
-    convolution,
-    doubled,
-    grey,
-    grid_widths,
-    residual_block,
-    seeded,
-)
+from tfrecon.networks.blocks import convolution, doubled, grey, grid_widths, residual_block, seeded
 from tfrecon.networks.decoders.decoder import Decoder, features
 
 
