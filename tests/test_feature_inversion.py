@@ -20,7 +20,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import export_run
 from tfrecon.layers import ridge as module
-from tfrecon.layers.enlarge import align
+from tfrecon.layers.grids import align
 from tfrecon.layers.ridge import MAX_UNKNOWNS, Ridge, Sums
 from tfrecon.models import build_model
 from tfrecon.models import check_model as check_options

@@ -26,7 +26,7 @@ from tfrecon.models import check_model as check_options
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.models.pix2pix import pix2pix
 from tfrecon.models.supervised import wrapped
-from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.networks.gan import patch_discriminator
 from tfrecon.training import loop
 from tfrecon.training.optimizers import FusedAdam, RunSchedule
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tfrecon.base.errors import UserError
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
+from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.models.nafnet import nafnet, nafnet_network
 from tfrecon.models.residual_unet import residual_unet
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from tfrecon.backbones.backbone import (
     Backbone,
-    Preprocess,
     assign,
     check_orientation,
     check_same_network,
@@ -70,8 +69,7 @@ def feature_taps(
     source = backbone.weights.get(chosen or "", next(iter(backbone.weights.values())))
     about = source.preprocessing
     images = keras.Input((None, None, 3), name="images")
-    x = Preprocess(about.mean, about.std, about.scale, about.order, name="preprocess")(images)
-    graph = backbone.graph(x)
+    graph = backbone.graph(about(images))
     model = keras.Model(images, [graph[tap] for tap in taps], name=name)
     if chosen is None:
         randomise(model, seed)

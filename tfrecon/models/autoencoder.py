@@ -9,13 +9,13 @@ import keras
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Above, Positive, checked
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.gaussian_latent import GaussianLatent
+from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.layers.ranges import to_signed
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded
-from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.networks.gan import patch_discriminator
 
 ACTIVATION = "leaky_relu"
 STAGES = 3
@@ -33,7 +33,8 @@ def autoencoder(
     """The image (B,H,W,3) in [0,1] to itself, through a latent of one position for 8×8 pixels.
 
     Its scores bound those of a diffusion in its latents. Reconstruction (``l1`` and ``lpips`` as
-    published) + β·KL + the adversarial term of a PatchGAN on the image alone.
+    published) + β·KL + the adversarial term of a PatchGAN on the image alone. Raises UserError for
+    masks, a size that is no multiple of 8 and an option out of range.
 
     Args:
         image_size: side of the validation images in pixels, a multiple of 8.
@@ -43,13 +44,9 @@ def autoencoder(
         depth: residual blocks of each grid, on both ways.
         beta: weight of the KL term, in the units of `tfrecon.layers.gaussian_latent`.
         discriminator_filters: filters of the PatchGAN's first stage.
-        adversarial_loss: ``bce`` or ``hinge``.
-        adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
-        reconstruction_weight: weight of the reconstruction loss.
+        adversarial_loss, adversarial_weight, reconstruction_weight: as of
+            `tfrecon.models.feature_gan.feature_gan`.
         seed: of the initial weights and of the latent noise.
-
-    Raises:
-        UserError: masks, a size that is no multiple of 8, an option out of range.
     """
     refuse_masks("autoencoder", mask)
     if image_size % REDUCTION:

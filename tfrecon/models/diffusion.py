@@ -36,7 +36,8 @@ def diffusion(
     """The image (B,H,W,3, or 4 with a mask) in [0,1] to a sample (B,H,W,3) in [0,1].
 
     With a backbone the sample is one of images with such features, without one a restoration of
-    the given photo.
+    the given photo. Raises UserError for unknown names, sizes that do not fit, options out of range
+    and a schedule that does not end in noise.
 
     Args:
         image_size, backbone, weights, sources, seed: as of
@@ -60,10 +61,6 @@ def diffusion(
         steps: of the sampler.
         guidance: weight w of classifier-free guidance (Ho and Salimans 2022); 1 is none.
         draw: which of the possible samples: the seed of the noise that sampling starts from.
-
-    Raises:
-        UserError: unknown names, sizes that do not fit, options out of range, a schedule that does
-            not end in noise.
     """
     options = dict(locals())
     check_diffusion(options)

@@ -21,7 +21,7 @@ from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.features import Extractor, FrozenFeatures, check_size
 from tfrecon.networks.blocks import convolution, seeded
-from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.networks.gan import patch_discriminator
 
 NARROWEST = 32
 """Channels that no grid of the generator goes below."""
@@ -37,7 +37,8 @@ def feature_gan(
     adversarial_weight: float = 1.0, reconstruction_weight: float = 100.0, r1_weight: float = 0.0,
     seed: int | None = None,
 ) -> FeatureGan:  # fmt: skip
-    """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape.
+    """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape. Raises
+    UserError for masks, unknown names, taps that do not divide the image and options out of range.
 
     Args:
         image_size, mask, backbone, taps, weights, sources, seed: as of
@@ -51,9 +52,6 @@ def feature_gan(
         adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
         reconstruction_weight: weight of the reconstruction loss (0 as published).
         r1_weight: weight γ of the R1 penalty on the discriminator.
-
-    Raises:
-        UserError: masks, unknown names, taps that do not divide the image, options out of range.
     """
     options = dict(locals())
     refuse_masks("feature_gan", mask)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfrecon.backbones import BACKBONES, DEFAULT, check_image_size, check_taps, feature_taps
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, check_options
-from tfrecon.layers.enlarge import align
+from tfrecon.layers.grids import align
 from tfrecon.layers.ridge import Ridge, Standardise, Sums
 from tfrecon.models.base import FromOptions
 

@@ -14,8 +14,7 @@ from keras import ops
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Natural, Positive, checked
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
-from tfrecon.layers.enlarge import Enlarge
+from tfrecon.layers.grids import DepthToSpace, Enlarge, SpaceToDepth
 from tfrecon.layers.harmonic_fill import HarmonicFill, halve_known
 from tfrecon.layers.ranges import Residual
 from tfrecon.models.base import composed
@@ -72,6 +71,7 @@ def inpainting_unet(
     train_halvings: Natural = 1, width: Positive = 32, depth: Positive = 1, seed: int | None = None,
 ) -> Restorer:  # fmt: skip
     """Photo and mask (B,H,W,4) to the filled photo (B,H,W,3), all in [0,1]; known pixels stay.
+    Raises UserError for data without masks and for an option out of range.
 
     Args:
         image_size: side of the validation images, a multiple of 8·`reduction`.
@@ -81,9 +81,6 @@ def inpainting_unet(
         width: channels of the finest of its three grids, doubled on each coarser one.
         depth: multiplies the numbers of residual blocks.
         seed: of the initial weights.
-
-    Raises:
-        UserError: data without masks, an option out of range.
     """
     if not mask:
         raise UserError(

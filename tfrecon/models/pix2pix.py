@@ -18,8 +18,7 @@ from tfrecon.layers.normalization import Inference
 from tfrecon.layers.ranges import MeanFill, Residual, from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import composed, halvings
-from tfrecon.networks.patch_discriminator import patch_discriminator
-from tfrecon.networks.unet import unet
+from tfrecon.networks.gan import patch_discriminator, unet
 
 
 @checked
@@ -32,7 +31,8 @@ def pix2pix(
     composite: bool = True, reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0,
     seed: int | None = None,
 ) -> AdversarialModel:  # fmt: skip
-    """pix2pix for damaged photos: (B,H,W,4 with a mask, else 3) to (B,H,W,3), all in [0,1].
+    """pix2pix for damaged photos: (B,H,W,4 with a mask, else 3) to (B,H,W,3), all in [0,1]. Raises
+    UserError for an image size that cannot be halved three times, and an option out of range.
 
     Args:
         image_size: side of the training images in pixels; sets the U-Net's depth (8 for 256).
@@ -50,9 +50,6 @@ def pix2pix(
         reconstruction_weight: λ of the paper, 100.
         adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
         seed: of the initial weights and of dropout.
-
-    Raises:
-        UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth = halvings("pix2pix", image_size)
     if fill != "none" and not mask:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 
 from tfrecon.base.registry import Positive, checked
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
+from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.models.supervised import Restorer, corrector
 from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
@@ -24,7 +24,8 @@ def residual_unet(
     four times faster a step than NAFNet and better after equal minutes (benchmarks/RESULTS.md).
     Squares of 2×2 pixels become channels, as full resolution costs most and gains least; then come
     grids of 1, 2, 4 and 4 times `width` channels with `depth` times 1, 1, 2 and 2 blocks (Lim et
-    al. 2017) on the way down and `depth` on each on the way up.
+    al. 2017) on the way down and `depth` on each on the way up. Raises UserError for an option out
+    of range.
 
     Args:
         image_size: side of the validation images, a multiple of 16.
@@ -33,9 +34,6 @@ def residual_unet(
         depth: multiplies the numbers of residual blocks.
         composite: known pixels pass through unchanged, where there is a mask.
         seed: of the initial weights.
-
-    Raises:
-        UserError: an option out of range.
     """
     start = seeded(seed)
     widths = [width * factor for factor in (1, 2, 4, 4)]

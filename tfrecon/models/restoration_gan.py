@@ -14,7 +14,7 @@ from tfrecon.layers.ranges import from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import composed, halvings
 from tfrecon.networks.blocks import seeded
-from tfrecon.networks.unet import unet
+from tfrecon.networks.gan import unet
 
 GRID = 4
 """The discriminator's last map is averaged to so many positions a side: any training size fits."""
@@ -30,20 +30,14 @@ def restoration_gan(
 
     The generator goes 8 stages down to a vector of 8·`base_filters` for 256 pixels and 8 up with
     concatenations; the discriminator gives one logit for (damaged, candidate), where that of
-    pix2pix gives one for each patch.
+    pix2pix gives one for each patch. Raises UserError as `tfrecon.models.pix2pix.pix2pix`.
 
     Args:
-        image_size: side of the training images in pixels; sets the depth (8 for 256).
-        mask: whether the input's last channel is a mask, 1 = damaged.
+        image_size, mask, composite, adversarial_weight: as of `tfrecon.models.pix2pix.pix2pix`.
         base_filters: filters of the generator's first stage (64 as published).
         discriminator_filters: filters of the discriminator's first stage (64 as published).
-        composite: known pixels pass through unchanged, where there is a mask.
         reconstruction_weight: weight of the reconstruction loss (100 as published, with ``l1``).
-        adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
         seed: of the initial weights.
-
-    Raises:
-        UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth, channels = halvings("restoration_gan", image_size), 3 + mask
     network = unet(channels=channels, depth=depth, base_filters=base_filters, dropout=0, seed=seed)

@@ -27,20 +27,16 @@ def skip_vae(
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 
     Minimises the reconstruction loss of the configuration (``l2``, or ``bernoulli``) + β·KL; see
-    `tfrecon.layers.gaussian_latent` for the units of β. At inference the latent is its mean.
+    `tfrecon.layers.gaussian_latent` for the units of β. At inference the latent is its mean. Raises
+    UserError as `tfrecon.models.pix2pix.pix2pix`.
 
     Args:
-        image_size: side of the training images in pixels; sets the depth (8 for 256).
-        mask: whether the input's last channel is a mask, 1 = damaged.
+        image_size, mask, composite: as of `tfrecon.models.pix2pix.pix2pix`.
         base_filters: filters of the first stage (64 as published).
         latent: latent values a position of the coarsest grid, one position for 256 pixels.
         beta: weight of the KL term.
         draw: at inference 0 takes the latent's mean, a number above 0 one sample for each number.
-        composite: known pixels pass through unchanged, where there is a mask.
         seed: of the initial weights and of the latent noise.
-
-    Raises:
-        UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth = halvings("skip_vae", image_size)
     x = keras.Input((None, None, 3 + mask), name="x", dtype="float32")

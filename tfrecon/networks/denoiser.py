@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.film import Film, TimeEmbedding
+from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.networks.blocks import Start, convolution, seeded
 
 GRIDS = 3

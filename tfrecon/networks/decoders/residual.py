@@ -8,9 +8,9 @@ import keras
 from keras import layers
 
 from tfrecon.base.registry import Above, Positive, checked
-from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.grids import DepthToSpace
 from tfrecon.networks.blocks import convolution, grid_widths, residual_blocks, seeded
-from tfrecon.networks.decoders.decoder import Decoder, RidgeOptions, features
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
 @checked
@@ -24,7 +24,7 @@ def linear(
     the ridge's λ, relative to features of unit variance; None chooses it on images held out.
     Nothing is drawn, so `seed` means nothing.
     """
-    return Decoder(None, RidgeOptions(kernel_size, penalty))
+    return Decoder(None, ridge=True, kernel_size=kernel_size, penalty=penalty)
 
 
 @checked
@@ -66,4 +66,4 @@ def residual(
     x = layers.Activation("linear", dtype="float32", name="float32")(x)
     x = DepthToSpace(factor, dtype="float32", name="pixels")(x)
     network = keras.Model(inputs, x, name="residual")
-    return Decoder(network, RidgeOptions(kernel_size, penalty), pooling)
+    return Decoder(network, pooling, True, kernel_size, penalty)

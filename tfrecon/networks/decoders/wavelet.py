@@ -9,7 +9,7 @@ from keras import layers
 
 from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.haar import InverseHaar
-from tfrecon.networks.blocks import convolution, doubled, grey, grid_widths, residual_block, seeded
+from tfrecon.networks.blocks import GREY, convolution, doubled, grid_widths, residual_block, seeded
 from tfrecon.networks.decoders.decoder import Decoder, features
 
 
@@ -42,7 +42,7 @@ def wavelet(
             x = residual_block(x, start, f"level{level}_block{block}")
         if image is None:
             image = convolution(
-                x, 3, 3, start, "low", scale=0.01, bias_initializer=grey(), dtype="float32"
+                x, 3, 3, start, "low", scale=0.01, bias_initializer=GREY, dtype="float32"
             )
         details = convolution(x, 9, 3, start, f"details{level}", scale=0.01, dtype="float32")
         # The orthonormal LL of a cell is twice its mean; the images of all grids are in [0,1].
