@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.base.cli import model_options
+from tfrecon.base.cli import section_options
 from tfrecon.data import pipeline, recipes
 from tfrecon.inference.restorer import restorer
 from tfrecon.metrics.kid import kid, kid_at_hand, kid_features
@@ -46,7 +46,7 @@ def main() -> int:
             for split in ("train", arguments.split)
         }  # fmt: skip
         truth = images[arguments.split]
-        restore = restorer(run.load_model(model_options(arguments.set)))
+        restore = restorer(run.load_model(section_options(arguments.set)))
         metrics = {name: metrics_at_hand(data.image_size)[name] for name in SHOWN}
         answers = {
             "own features": in_batches(restore, truth),

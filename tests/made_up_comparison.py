@@ -25,6 +25,14 @@ TAPS = {
 DECODERS = ("plain", "residual", "attention")
 
 
+def frame(method: str, ids: list[str], values: dict) -> pl.DataFrame:
+    """The scores of one method: each column's values in the order of `ids`."""
+    lines = [
+        [id, method, *map(float, line)] for id, *line in zip(ids, *values.values(), strict=True)
+    ]
+    return frames.frame(["id", "method", *values], lines)
+
+
 def scores(random: np.random.Generator, quality: float, hardness: np.ndarray) -> dict:
     psnr = 20 + quality - hardness + random.normal(0, 0.25, len(hardness))
     return {
@@ -82,9 +90,9 @@ def made_up(folder: Path, images: int = 40, taps: bool = True, seeds: int = 1) -
             results.append(Result(name, runs, labels, seed_means, cost, facts))
     results.sort(key=lambda result: -own_scores[result.name]["psnr"].mean())
     own_scores |= {"mean colour": scores(random, -5, hardness), "blur": scores(random, 0, hardness)}
-    frame = pl.concat(frames.frame(name, images_of_all, own) for name, own in own_scores.items())
+    every = pl.concat(frame(name, images_of_all, own) for name, own in own_scores.items())
     return Comparison(
-        "Which features keep the image?", "psnr", results, ["mean colour", "blur"], frame,
+        every, "psnr", "Which features keep the image?", results, ["mean colour", "blur"],
         {"tap": list(TAPS), "decoder": list(DECODERS)},
         {"vit_base block3, fourier": "training stopped: the loss is not finite at step 812"},
     )  # fmt: skip
@@ -98,19 +106,19 @@ def write_history(folder: Path, last: float) -> None:
     (folder / "history.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def made_up_pictures(comparison: Comparison, leading: int = 2, damaged: bool = False) -> list:
+def made_up_pictures(comparison: Comparison, leading: int = 2, damaged: bool = False) -> dict:
     rows, columns = np.mgrid[0:48, 0:64]
     original = np.stack([rows / 47, columns / 63, (rows // 8 + columns // 8) % 2], -1)
     blurred = (original + np.roll(original, 3, 0) + np.roll(original, 3, 1)) / 3
     hidden = original * ((rows - 24) ** 2 + (columns - 32) ** 2 > 150)[..., None]
-    return [
+    pictures = [
         Picture(
-            result.name, which, f"photo {place}.png", f"PSNR {25 - 5 * place:.2f} dB, SSIM 0.8123",
+            which, f"photo {place}.png", f"PSNR {25 - 5 * place:.2f} dB, SSIM 0.8123",
             original, blurred, hidden if damaged else None,
         )
-        for result in comparison.results[:leading]
         for place, which in enumerate(("best", "median", "worst"))
     ]  # fmt: skip
+    return {result.name: pictures for result in comparison.results[:leading]}
 
 
 def page_arguments(comparison: Comparison, damaged: bool = False) -> dict:
@@ -136,7 +144,7 @@ def shifted(by, noise=0.05, seed=0):
 def scored(name, values, column="psnr", facts=None, ids=None, seed=0):
     config = from_tables({"model": "pix2pix", "fit": {"seed": seed}})
     ids = ids or [f"image {i}" for i in range(len(values))]
-    own = frames.frame(name, ids, {column: values})
+    own = frame(name, ids, {column: values})
     cost = Cost(5, 0.1, 2.0 + seed, None, 7, 1.0)
     run = Run(Path(name), config, {"mask": False})
     return Scored(run, name, own, cost, facts or {"data": "x"})

@@ -6,7 +6,7 @@ import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_training import interrupted, state
+from test_training import assert_equal_states, interrupted, state
 
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import UserError
@@ -75,7 +75,7 @@ def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, mo
     apart = sum(np.abs(mine[name] - theirs[name]).sum() for name in names)
     # float16 has 11 bits: 0.001 seen, and 0.035 where batches of two are normalised.
     assert moved > 0 and apart < (0.01 if model is INVERSION else 0.1) * moved
-    assert list((tmp_path / "cache" / "features").glob("*/index.json"))
+    assert list((tmp_path / "cache" / "features").glob("*/features.json"))
 
 
 @pytest.mark.slow
@@ -84,8 +84,7 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, sq
     whole = loop.train(config, tmp_path / "whole")
     interrupted(monkeypatch, config, tmp_path / "stopped", 4)
     resumed = loop.train(config, tmp_path / "stopped", resume=True)
-    for name, array in state(whole)[0].items():
-        np.testing.assert_array_equal(state(resumed)[0][name], array, err_msg=name)
+    assert_equal_states(resumed, whole)
     for name in ("history.csv", "best.npz"):
         assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
 

@@ -419,7 +419,7 @@ def test_a_run_folder_of_another_model(refuses, copied):
         ("config.json", b'{"model": "pix2pix", "fit": {"epoch": 3}}', "did you mean 'epochs'?"),
         ("run.json", b"[]", "holds a damaged run"),
         ("run.json", b"{}", "holds a damaged run"),
-        ("best.npz", b"PK", "is damaged"),
+        ("best.npz", b"PK", "is truncated or damaged"),
         ("best.npz", None, "has no weights yet"),
         ("run.json", None, "is no run: it has no run.json"),
     ],
@@ -433,7 +433,7 @@ def test_a_damaged_run_folder(refuses, copied, name, content, words):
 
 def test_a_damaged_state_is_not_trained_on(refuses, copied):
     (copied / "state.npz").write_bytes((copied / "state.npz").read_bytes()[:1000])
-    refuses(fit.main, RESUME, "state.npz", "is damaged")
+    refuses(fit.main, RESUME, "state.npz", "is truncated or damaged")
 
 
 def test_evaluate_refuses(refuses, copied):

@@ -14,7 +14,7 @@ import markupsafe
 import numpy as np
 import polars as pl
 import pytest
-from made_up_comparison import made_up, page_arguments
+from made_up_comparison import frame, made_up, page_arguments
 
 from tfrecon.base.config import from_tables
 from tfrecon.metrics.measures import MEASURES
@@ -157,7 +157,7 @@ def test_what_is_not_there_is_not_drawn(tmp_path):
         alone,
         sentences=["One."],
         notes=[],
-        pictures=[],
+        pictures={},
         environment={},
     )
     sections = [own["id"] for tag, own in Elements(document).found if tag == "section"]
@@ -286,7 +286,7 @@ def test_seeds_and_restorations_are_shown(tmp_path):
 def test_interval_of_the_leaderboard_is_that_of_the_reports(comparison):
     result = comparison.results[3]
     values = comparison.values(result.name, "psnr")
-    alone = scores.summarise(scores.frame("m", comparison.ids, {"psnr": values}))["m", "psnr"]
+    alone = scores.summarise(frame("m", comparison.ids, {"psnr": values}))["m", "psnr"]
     cell = comparison.summary[result.name, "psnr"]
     assert (cell.mean, cell.std, cell.low, cell.high) == pytest.approx(
         (alone.mean, alone.std, alone.low, alone.high)

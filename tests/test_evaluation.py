@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from fake_runs import contest_run, fake_run, grey_and_same, read_csv
 from fakes import animals_contest
-from made_up_comparison import made_up
+from made_up_comparison import frame, made_up
 from PIL import Image
 
 from tfrecon import evaluate
@@ -20,9 +20,10 @@ from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.reports import baselines, pictures, scoring
 from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
-from tfrecon.reports.scores import bootstrap, frame, summarise, summary_csv
+from tfrecon.reports.scores import Board, bootstrap, summarise, summary_csv
+from tfrecon.reports.sentences import against_untrained
 from tfrecon.reports.summaries import summary_markdown, summary_text
-from tfrecon.reports.verdicts import against_all, rivals, screen, verdict
+from tfrecon.reports.verdicts import rivals, screen, verdict
 from tfrecon.studies import study_report
 
 WHOLE = [column for column, measure in MEASURES.items() if measure.region == "image"]
@@ -85,16 +86,21 @@ def test_summary_of_one_image_has_no_spread():
 
 def test_verdicts_name_what_the_model_does_not_beat():
     scores = [rows("net", [0.02, 0.04]), rows("dark", [0.3, 0.5]), rows("fill", [0.01, 0.02])]
-    summary = summarise(pl.concat(scores))
-    first, second = against_all(summary, "net", ["dark", "fill"])
-    assert first == "net is NO better than the fill on whole-image MSE: 0.0300 against 0.0150."
-    assert "fill on whole-image PSNR" in second
-    assert against_all(summary, "net", ["dark"]) == [
-        "net is better than each of: dark; on whole-image MSE and PSNR."
+    board = Board(pl.concat(scores), "psnr")
+
+    def said(*others, column="mse"):
+        return against_untrained(board, {"net": others}, column)
+
+    assert said("dark", "fill") == [
+        "By MSE NO better than methods without training: net 0.0300 (fill 0.0150); 1 of 1 results."
     ]
-    equal = summarise(pl.concat([rows("net", [0.1]), rows("dark", [0.1])]))
-    assert len(against_all(equal, "net", ["dark"])) == 2
-    assert against_all(summary, "net", []) == []
+    assert "(fill 18.49 dB)" in said("dark", "fill", column="psnr")[0]
+    assert said("dark") == [
+        "By MSE every result is better than each method without training that it is held against."
+    ]
+    equal = Board(pl.concat([rows("net", [0.1]), rows("dark", [0.1])]), "psnr")
+    assert "NO better" in against_untrained(equal, {"net": ["dark"]}, "mse")[0]
+    assert said() == []
 
 
 def test_text_is_aligned_and_fits_a_terminal():
@@ -201,7 +207,9 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
     mine = report.summary["pix2pix", "hole_mse"]
     scores = [float(by_key[id, "pix2pix"]["hole_mse"]) for id in ids]
     assert mine.n == len(ids) and mine.mean == pytest.approx(np.mean(scores), rel=1e-5)
-    assert any("NO better than the harmonic fill on hole MSE" in line for line in report.verdicts)
+    (by_mse,) = [line for line in report.verdicts if line.startswith("By Hole MSE ")]
+    assert "NO better than methods without training: pix2pix 0." in by_mse
+    assert "harmonic fill 0." in by_mse
     assert (report.path / "summary.txt").read_text(encoding="utf-8").strip() == report.text
     assert "| pix2pix |" in (report.path / "summary.md").read_text(encoding="utf-8")
     for name in ("best", "median", "worst"):
@@ -237,7 +245,9 @@ def test_unmasked_data_has_no_hole_columns_and_no_fills(tmp_path):
     assert methods_of(report) == ["pix2pix", *names]
     assert {column for _, column in report.summary} == {*AT_HAND} - {*HOLES}
     assert report.verdicts == [
-        f"pix2pix is better than each of: {', '.join(names)}; on whole-image MSE and PSNR."
+        f"By {metric} every result is better than each method without training that it is held "
+        "against."
+        for metric in ("MSE", "PSNR")
     ]
     quick = evaluate_runs([run], split="train", slow=False)
     assert {*methods_of(report)} - {*methods_of(quick)} == {"non-local means"}
@@ -309,14 +319,13 @@ def test_a_screen_of_many_methods_keeps_the_ones_that_decide():
         frame(name, ["1", "2"], {column: [value, value + 1] for column in columns})
         for name, value in zip([*names, "do nothing", "fill"], [*values, -70.0, -60.0], strict=True)
     ]
-    scores = pl.concat(every)
-    summary = summarise(scores)
-    sentence = verdict(scores, summary, names[0], ["do nothing", "fill"], "hole_psnr")
+    board = Board(pl.concat(every), "hole_psnr")
+    sentence = verdict(board, names[0], ["do nothing", "fill"])
     assert "better than do nothing: +170.00 dB [+170.00, +170.00]; better than fill" in sentence
-    wanted = [names[0], *rivals(summary, ["do nothing", "fill"], "hole_psnr")]
+    wanted = [names[0], *rivals(board, ["do nothing", "fill"])]
     long = ["A sentence that is very long, " * 30, sentence]
     for sentences in ([sentence], long):
-        said = screen(sentences, summary, wanted, "hole_psnr", ["the report", "and more"])
+        said = screen(board, sentences, wanted, ["the report", "and more"])
         fits(said)
         assert "\ndo nothing " in said and "\nfill " in said and "more in the report" in said
         assert "a_run_with" in said and said.endswith("the report\nand more")
@@ -351,7 +360,7 @@ def test_runs_that_cannot_be_compared_are_errors(tmp_path):
     data = {"recipe": "animals_inpainting", "root": root}
     one = fake_run(tmp_path, lambda x: x[..., :3], name="one", **data)
     small = fake_run(tmp_path, lambda x: x[..., :3], name="small", **data, image_size=32)
-    with pytest.raises(UserError, match=r"'small' has data\.image_size = 32 and 'one' has 64"):
+    with pytest.raises(UserError, match=r"'small' are scored .* in image_size: 64 and 32"):
         evaluate_runs([one, small], split="train")
     other = fake_run(
         tmp_path, lambda x: x[..., :3], name="other", load_size=96, val_size=64, **data

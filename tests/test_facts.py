@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfrecon import fit, study
-from tfrecon.base import facts, plugins
+from tfrecon.base import facts
 from tfrecon.base.errors import UserError
 from tfrecon.data import recipes
 from tfrecon.data.sample import Sample
@@ -169,12 +169,12 @@ def test_a_dotted_path_leads_to_a_module_or_to_what_it_holds(here, monkeypatch):
     write(here / "my_parts/unet.py", "def unet(): ...\n")
     write(here / "my_parts/cats.py", RECIPE)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert plugins.imported("my_parts.cats", "recipe").SPLITS[0] == "train"
-    assert callable(plugins.imported("my_parts.unet", "model")), "not the module of that name"
+    assert facts.imported("my_parts.cats", "recipe").SPLITS[0] == "train"
+    assert callable(facts.imported("my_parts.unet", "model")), "not the module of that name"
     assert sys.path[-1] == str(here), "the working folder is looked in last"
     for path in ("my_parts.dogs", "no_parts.unet", "my_parts.unet.unet.x"):
         with pytest.raises(UserError, match=r"model .* cannot be imported .*check the dotted path"):
-            plugins.imported(path, "model")
+            facts.imported(path, "model")
     for path in (".unet", "my_parts.", "my parts.unet", "a..b"):
         with pytest.raises(UserError, match=r"is no dotted path, such as my_package.my_model"):
-            plugins.imported(path, "model")
+            facts.imported(path, "model")

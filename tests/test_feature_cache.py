@@ -15,7 +15,7 @@ from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data import feature_cache, pipeline
 from tfrecon.data.damage import IDENTITY
-from tfrecon.data.feature_cache import FeatureCache
+from tfrecon.data.feature_cache import CONTENT, INDEX, FeatureCache
 from tfrecon.data.sample import Sample
 from tfrecon.models.feature_inversion import feature_inversion
 
@@ -73,13 +73,11 @@ def assert_equal(mine, theirs):
 # --- what is kept
 
 
-@pytest.mark.parametrize("shard_bytes", [2**28, 3 * ENTRY, 1])
-def test_entries_are_the_photos_and_their_mirror_images(samples, monkeypatch, shard_bytes):
-    monkeypatch.setattr(feature_cache, "SHARD_BYTES", shard_bytes)
+def test_entries_are_the_photos_and_their_mirror_images(samples, monkeypatch):
     monkeypatch.setattr(feature_cache, "AT_A_TIME", 2)  # the last one alone
     cache, _ = opened(samples)
     assert len(cache) == 10
-    assert len(list(cache.folder.glob("*.npy"))) == {2**28: 1, 3 * ENTRY: 4, 1: 10}[shard_bytes]
+    assert (cache.folder / CONTENT).stat().st_size == 10 * ENTRY
     for number, sample in enumerate(samples):
         photo = images.read(sample.target) / np.float32(255)
         for mirrored, x in enumerate((photo, photo[:, ::-1])):
@@ -157,36 +155,35 @@ def test_the_key_of_a_model_follows_weights_taps_and_seed():
 
 
 def no_index(folder):
-    (folder / "index.json").unlink()
+    (folder / INDEX).unlink()
 
 
 def half_an_index(folder):
-    path = folder / "index.json"
+    path = folder / INDEX
     path.write_text(path.read_text()[:20])
 
 
 def truncated(folder):
-    path = next(folder.glob("*.npy"))
+    path = folder / CONTENT
     os.truncate(path, path.stat().st_size - 1)
 
 
 def another_byte(folder):
-    path = next(folder.glob("*.npy"))
+    path = folder / CONTENT
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
 
 
-def no_shard(folder):
-    next(folder.glob("*.npy")).unlink()
+def no_content(folder):
+    (folder / CONTENT).unlink()
 
 
-@pytest.mark.parametrize("damage", [no_index, half_an_index, truncated, another_byte, no_shard])
-def test_a_damaged_cache_is_computed_anew(samples, monkeypatch, damage):
-    monkeypatch.setattr(feature_cache, "SHARD_BYTES", 3 * ENTRY)
+@pytest.mark.parametrize("damage", [no_index, half_an_index, truncated, another_byte, no_content])
+def test_a_damaged_cache_is_computed_anew(samples, damage):
     expected = content(opened(samples)[0])
     folder = opened(samples)[0].folder
-    (folder / ".shard-00000.npy.x.part").write_bytes(b"of a killed process")
+    (folder / f".{CONTENT}.x.part").write_bytes(b"of a killed process")
     damage(folder)
     cache, calls = opened(samples)
     assert calls == 3
@@ -196,7 +193,6 @@ def test_a_damaged_cache_is_computed_anew(samples, monkeypatch, damage):
 
 
 def test_a_run_killed_while_it_writes_leaves_nothing_to_read(samples, monkeypatch):
-    monkeypatch.setattr(feature_cache, "SHARD_BYTES", ENTRY)
     monkeypatch.setattr(feature_cache, "AT_A_TIME", 1)
     calls = []
 
@@ -208,7 +204,7 @@ def test_a_run_killed_while_it_writes_leaves_nothing_to_read(samples, monkeypatc
 
     with pytest.raises(KeyboardInterrupt):
         FeatureCache(samples, settings(samples), dies, "weights and taps")
-    assert list(Path(settings(samples).cache_dir).rglob("shard*"))
+    assert not list(Path(settings(samples).cache_dir).rglob("*features.*"))
     cache, calls = opened(samples)
     assert calls == 11 and len(cache) == 10
 
@@ -235,11 +231,11 @@ def test_the_least_recently_used_keys_make_room(samples):
     folders = {}
     for time, name in enumerate(("a", "b")):
         folders[name] = opened(samples, name, **limit)[0].folder
-        os.utime(folders[name] / "index.json", (time, time))
+        os.utime(folders[name] / INDEX, (time, time))
     old = opened(samples, "a", **limit)[0]  # used again, after b
     opened(samples, "c", **limit)
     assert folders["a"].is_dir() and not folders["b"].exists()
-    os.utime(folders["a"] / "index.json", (5, 5))
+    os.utime(folders["a"] / INDEX, (5, 5))
     before = content(old)
     opened(samples, "d", **limit)
     assert not folders["a"].exists() and len(keys(samples)) == 2

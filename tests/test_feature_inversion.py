@@ -80,8 +80,9 @@ def test_every_decoder_gives_images_of_any_size(decoder):
 ])  # fmt: skip
 def test_taps_with_a_ragged_grid_reach_the_image(backbone, tap, size):
     model = feature_inversion(
-        image_size=size, weights=None, seed=0, backbone=backbone, taps=[tap], decoder="linear"
-    )
+        image_size=size, weights=None, seed=0, backbone=backbone, taps=[tap],
+        decoder={"name": "linear", "kernel_size": 1},
+    )  # fmt: skip
     x = photos(2, size)
     model.adapt([x], 2)
     assert model(x).shape == x.shape
@@ -303,12 +304,12 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
 
 def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, trained):
     run = trained
-    differences = export_run(run, tmp_path / "export", {"refine_steps": 20})
+    differences = export_run(run, tmp_path / "export", {"refine_steps": 5})
     assert max(difference.restore for difference in differences) < 1e-5
     x = photos(2)[:, :19, :30]
     restored = open_export(tmp_path / "export").restore(x)
     np.testing.assert_allclose(
-        restored, restorer(run.load_model({"refine_steps": 20}))(x), atol=1e-5
+        restored, restorer(run.load_model({"refine_steps": 5}))(x), atol=1e-5
     )
     assert np.abs(restored - restorer(run.load_model())(x)).max() > 1e-4
 
@@ -390,7 +391,8 @@ def test_two_sources_of_one_backbone_run_it_once():
 
 
 def test_crops_whose_features_are_mostly_border_are_pointed_out(tmp_path, folder, capsys):
-    tables = config(folder, {"taps": ["block2"]}, steps=1).to_dict()
+    decoder = {"name": "residual", "width": 4, "depth": 1, "kernel_size": 1}
+    tables = config(folder, {"taps": ["block2"], "decoder": decoder}, steps=1).to_dict()
     loop.train(from_tables(tables), tmp_path / "small")
     assert "has 4×4 positions" in capsys.readouterr().err
     tables["data"] |= {"crop_size": 32}

@@ -106,7 +106,7 @@ def test_cells_of_other_test_images_are_refused_before_anything_is_trained(tmp_p
     )
     text = text.replace("[64]", "[64, 128]").replace('"folder"', '"demo"')
     study = study_of(tmp_path, text)
-    with pytest.raises(UserError, match=r"'pix2pix-64' and 'pix2pix-128' would be tested on diff"):
+    with pytest.raises(UserError, match=r"'pix2pix-64' and cell 'pix2pix-128' are scored on im"):
         check_cells(study.cells, "x")
 
 

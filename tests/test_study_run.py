@@ -183,6 +183,25 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
 
 
 @pytest.mark.slow
+def test_an_interrupt_ends_a_study_and_its_cells(here):
+    text = (here / "own.toml").read_text()
+    (here / "own.toml").write_text(text.replace("steps = 40", "minutes = 9"))
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        command(here), cwd=here, env=environment, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not list(here.glob("checkpoints/own/*/config.json")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and b"stopped by Ctrl-C" in said
+    assert not processes_in(here)
+
+
+@pytest.mark.slow
 def test_a_failing_cell_does_not_stop_the_others(here):
     text = BAD.replace('"folder"', '"folder"\nroot = "photos"')
     (here / "own.toml").write_text(text)

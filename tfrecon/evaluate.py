@@ -6,15 +6,9 @@ import argparse
 import functools
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tfrecon.base.cli import Parser, model_options, positive, run, start_tensorflow
+from tfrecon.base.cli import Parser, positive, run, section_options, start_tensorflow
 from tfrecon.base.errors import UserError
-
-if TYPE_CHECKING:
-    from tfrecon.training.run import Run
 
 
 def parser() -> Parser:
@@ -74,12 +68,14 @@ def parser() -> Parser:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
-    options = model_options(arguments.set)
+    options = section_options(arguments.set)
     runs = [open_run(path) for path in arguments.runs]
     if len(runs) > 1 and arguments.pairs:
         raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")
     start_tensorflow()
-    from tfrecon.reports.evaluation import evaluate_runs
+    from tfrecon.reports.comparison import compare, read_report
+    from tfrecon.reports.evaluation import data_config, evaluate_runs
+    from tfrecon.reports.page import write
 
     report = evaluate_runs(
         runs, split=arguments.split, data=arguments.data, root=arguments.root,
@@ -90,27 +86,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     first: list[str] = []
     if len(runs) > 1:
-        first = _compared(runs, report.path, arguments, options)[:1]
+        title = "Comparison of " + ", ".join(run.name for run in runs)
+        scored = zip(report.names, read_report(report.path, runs), strict=True)
+        comparison = compare(title, {name: [of_run] for name, of_run in scored})
+        config = data_config(runs[0], arguments.data, arguments.root)
+        first = write(comparison, report.path, config, arguments.split, options)[:1]
         report.files.insert(0, "report.html")
     shown = [name for name in report.files if name not in ("median.png", "worst.png")]
     where = [f"the full report: {report.path}", *textwrap.wrap(f"({', '.join(shown)}, …)", 100)]
     print(report.screen(where, first))
-
-
-def _compared(
-    runs: Sequence[Run], folder: Path, arguments: argparse.Namespace, options: Mapping[str, Any]
-) -> list[str]:
-    """Writes the page that compares `runs`, scored in `folder`; returns its sentences."""
-    from tfrecon.reports.comparison import compare, read_report
-    from tfrecon.reports.contenders import row_names
-    from tfrecon.reports.evaluation import data_config
-    from tfrecon.reports.page import write
-
-    title = "Comparison of " + ", ".join(run.name for run in runs)
-    scored = zip(row_names(runs), read_report(folder, runs), strict=True)
-    comparison = compare(title, {name: [run_scores] for name, run_scores in scored})
-    config = data_config(runs[0], arguments.data, arguments.root)
-    return write(comparison, folder, config, arguments.split, options)
 
 
 main = functools.partial(run, parser, _evaluate)

@@ -6,7 +6,7 @@ import argparse
 import functools
 import sys
 
-from tfrecon.base.cli import Parser, model_options, run, start_tensorflow
+from tfrecon.base.cli import Parser, run, section_options, start_tensorflow
 
 WITH_MASK = 'model.serve(image, mask)["restored"]  # uint8 (B,H,W,3), (B,H,W,1) nonzero = damaged'
 WITHOUT_MASK = 'model.serve(image)["restored"]  # uint8 (B,H,W,3)'
@@ -35,7 +35,7 @@ def parser() -> Parser:
 def _export(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
-    options = model_options(arguments.set)
+    options = section_options(arguments.set)
     trained = open_run(arguments.run)
     start_tensorflow()
     from tfrecon.inference.saved_model import default_path, export_run

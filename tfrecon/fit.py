@@ -126,20 +126,15 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     from tfrecon.base.config import LENGTHS, merged, parse_set, read_toml, with_settings
 
     given = read_toml(facts.configuration(arguments.config)) if arguments.config else {}
-    flags: dict[str, Any] = {"data": {}, "fit": {}}
-    if arguments.model:
-        flags["model"] = arguments.model
-    if arguments.data:
-        flags["data"]["recipe"] = arguments.data
-    if arguments.root:
-        flags["data"]["root"] = arguments.root
-    if arguments.strategy:
-        flags["fit"]["strategy"] = arguments.strategy
+    data = {"recipe": arguments.data, "root": arguments.root}
+    flags = {
+        "model": arguments.model,
+        "data": {key: value for key, value in data.items() if value},
+        "fit": {"strategy": arguments.strategy} if arguments.strategy else {},
+    }
     over = merged(flags, parse_set(arguments.set))
-    for name in LENGTHS:
-        value = getattr(arguments, name)
-        if value is not None:
-            over["fit"] = {**over["fit"], name: value}
+    lengths = {name: getattr(arguments, name) for name in LENGTHS}
+    over["fit"] |= {name: value for name, value in lengths.items() if value is not None}
     return with_settings(given, {key: value for key, value in over.items() if value})
 
 

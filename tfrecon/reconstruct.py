@@ -35,10 +35,7 @@ def parser() -> Parser:
         help="an option of the method, e.g. method.steps=500",
     )  # fmt: skip
     options.add_argument(
-        "--tile",
-        type=int,
-        default=512,
-        help="photos with a longer side are restored in tiles (512)",
+        "--tile", type=int, default=512, help="photos of a longer side are restored in tiles (512)"
     )
     options.add_argument(
         "--overlap", type=int, default=64, help="pixels that tiles share and are blended in (64)"

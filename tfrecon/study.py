@@ -5,15 +5,10 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import UserError
-
-if TYPE_CHECKING:
-    from tfrecon.studies.matrix import Cell
 
 RUNS = Path("checkpoints")
 
@@ -68,7 +63,11 @@ def _body(arguments: argparse.Namespace) -> None:
     study = read_study(path, over)
     cells = study.only(arguments.only)
     if arguments.list:
-        return print("\n".join(lines(cells)))
+        width = max(len(cell.name) for cell in cells)
+        for cell in cells:
+            labels = (f"{axis}={label}" for axis, label in cell.labels.items())
+            print(f"{cell.name:{width}}  {' '.join(labels)}")
+        return
     start_tensorflow()
     import tensorflow as tf
 
@@ -90,16 +89,6 @@ def _body(arguments: argparse.Namespace) -> None:
             f"{len(failed)} of {len(cells)} cells failed, for the reasons above: "
             f"{', '.join(failed)}; the same command tries them again"
         )
-
-
-def lines(cells: Sequence[Cell]) -> list[str]:
-    """A line for each cell: its name and its labels by axis."""
-    width = max(len(cell.name) for cell in cells)
-    return [
-        f"{cell.name:{width}}  "
-        + " ".join(f"{axis}={label}" for axis, label in cell.labels.items())
-        for cell in cells
-    ]
 
 
 main = functools.partial(run, parser, _body)

@@ -1,4 +1,4 @@
-"""Named arrays and a JSON note in one file, written whole or not at all."""
+"""Named arrays and a JSON note in one ``.npz`` file, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tfrecon.base import files
 from tfrecon.base.errors import UserError
 
 NOTE = "note.json"
+_CHECKPOINT = "checkpoint", "train again"
 
 
 def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any]) -> None:
@@ -33,28 +34,31 @@ def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any
 
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """The arrays and the note of a file. Raises UserError for a missing or damaged one."""
-    with _opened(path) as archive:
+    with opened(path, *_CHECKPOINT) as archive:
         arrays = {name: archive[name] for name in archive.files}
         return arrays, json.loads(arrays.pop(NOTE).tobytes())
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, what: str, remedy: str) -> Iterator[Any]:
+    """An ``.npz`` file without pickles. Raises UserError, which calls it a `what` and ends with a
+    `remedy`, for a missing file and one that turns out to be damaged."""
     try:
         # Opened here: np.load leaves a file open that turns out to be damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             yield archive
     except FileNotFoundError:
-        raise UserError(f"checkpoint {str(path)!r} does not exist") from None
+        raise UserError(f"{what} {str(path)!r} does not exist") from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
+        # Without NumPy's reason, which may advise to load pickles.
         raise UserError(
-            f"checkpoint {str(path)!r} is damaged; remove it and train again"
+            f"{what} {str(path)!r} is truncated or damaged; remove it and {remedy}"
         ) from error
 
 
 def load_note(path: Path) -> dict[str, Any]:
     """The note alone, without reading the arrays; raises what `load` raises."""
-    with _opened(path) as archive:
+    with opened(path, *_CHECKPOINT) as archive:
         return json.loads(archive[NOTE].tobytes())
 
 

@@ -87,14 +87,10 @@ def positive(text: str) -> int:
     return value
 
 
-def model_options(assignments: Sequence[str]) -> dict[str, Any]:
-    """The options of ``--set model.KEY=VALUE`` texts. Raises UserError for any other section."""
-    return section_options(
-        assignments, "model", "a trained run, except for options that matter at inference"
-    )
-
-
-def section_options(assignments: Sequence[str], section: str, what: str) -> dict[str, Any]:
+def section_options(
+    assignments: Sequence[str], section: str = "model",
+    what: str = "a trained run, except for options that matter at inference",
+) -> dict[str, Any]:  # fmt: skip
     """The options of ``--set SECTION.KEY=VALUE`` texts. Raises UserError for any other section,
     saying that it has no effect on `what`."""
     from tfrecon.base.config import parse_set

@@ -124,11 +124,7 @@ class Config:
 
     def to_dict(self) -> Table:
         """JSON-ready tables that `from_tables` reads back."""
-        return {
-            "model": self.model.to_dict(),
-            "data": _section_to_dict(self.data),
-            "fit": _section_to_dict(self.fit),
-        }
+        return dataclasses.asdict(self, dict_factory=_table)
 
 
 def from_tables(tables: Mapping[str, Any], source: str = "configuration") -> Config:
@@ -240,7 +236,9 @@ def parse_set(assignments: Sequence[str]) -> Table:
 
 def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
     hints = typing.get_type_hints(kind, include_extras=True)
-    defaults = _section_to_dict(kind())  # options without a name are those of the default
+    defaults = dataclasses.asdict(
+        kind(), dict_factory=_table
+    )  # options without a name are those of the default
     values: Table = {}
     for key, value in table.items():
         if key not in hints:
@@ -261,15 +259,11 @@ def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) 
     return kind(**values)
 
 
-def _section_to_dict(section: Any) -> Table:
-    def plain(value: Any) -> Any:
-        if isinstance(value, Spec):
-            return value.to_dict()
-        if isinstance(value, list):
-            return [plain(item) for item in cast(list[Any], value)]
-        return value
-
-    return {item.name: plain(getattr(section, item.name)) for item in dataclasses.fields(section)}
+def _table(fields: list[tuple[str, Any]]) -> Table:
+    """The table of a dataclass; that of a Spec holds its options beside its name."""
+    table = dict(fields)
+    options = table.pop("options", {})
+    return {**table, **options}
 
 
 def _check(config: Config) -> None:

@@ -5,14 +5,17 @@ In a checkout they are folders of the repository, in an installed wheel they are
 
 A user's own recipe is a file ``data_pipelines/NAME.py`` in the working folder, a user's own key
 format a file ``kaggle_submission/NAME.py``; each is used by its NAME. A file named like one that
-ships is left alone: the one that ships is used, and a line on stderr says so.
+ships is left alone: the one that ships is used, and a line on stderr says so. All other code of a
+user (models, losses, metrics, …) is named by its dotted path, which `imported` follows.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +23,6 @@ from types import ModuleType
 from typing import Any
 
 from tfrecon.base.errors import UserError, unknown
-from tfrecon.base.plugins import imported
 
 CONFIGS, RECIPES, COMPETITIONS = "configs", "data_pipelines", "kaggle_submission"
 """The folders of what ships."""
@@ -102,6 +104,27 @@ def module(kind: str, name: str, needs: Sequence[str]) -> Any:
         if not hasattr(loaded, attribute):
             raise UserError(f"{what} {name!r} has no {attribute!r}; it needs {' and '.join(needs)}")
     return loaded
+
+
+def imported(dotted: str, kind: str) -> Any:
+    """What the path names: an attribute of a module (``my_models.my_unet``), or else a module.
+
+    The working folder is looked in last, for what is not installed. Raises UserError, which calls
+    it a `kind`, for a path that leads nowhere.
+    """
+    if not all(part.isidentifier() for part in dotted.split(".")):
+        raise UserError(f"{kind} {dotted!r} is no dotted path, such as my_package.my_{kind}")
+    if not {"", os.getcwd()} & {*sys.path}:
+        sys.path.append(os.getcwd())  # a console script does not look into the working folder
+    home, _, name = dotted.rpartition(".")
+    try:
+        module = importlib.import_module(home)
+        # A package may hold a builder and a module of one name; the builder is meant.
+        return getattr(module, name) if hasattr(module, name) else importlib.import_module(dotted)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{kind} {dotted!r} cannot be imported ({error}); check the dotted path"
+        ) from error
 
 
 def _modules(place: Path) -> dict[str, Path]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -30,6 +33,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any, indent: int | None = None) -> None:
+    """Writes `content` as JSON, with an end of line, by `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+
+
+def digest(path: Path) -> bytes:
+    """The BLAKE2b hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time works in `folder`, which is made where it is missing; others wait."""
+    import fcntl  # which Windows has not
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run that works on {str(folder)!r}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, Union, cast
 
 from tfrecon.base.errors import UserError, did_you_mean, unknown
-from tfrecon.base.plugins import imported
+from tfrecon.base.facts import imported
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 

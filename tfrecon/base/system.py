@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def machine() -> dict[str, Any]:
         "keras": keras.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": processor("model name") or platform.processor() or platform.machine(),
         "devices": [device.device_type for device in tf.config.list_logical_devices()],
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
@@ -87,9 +87,22 @@ def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _processor() -> str:
-    names = _values(Path("/proc/cpuinfo"), "model name")
-    return names[0] if names else platform.processor() or platform.machine()
+def processor(about: str) -> str:
+    """What the system says of its first processor (``"model name"``, ``"flags"``), or nothing."""
+    return next(iter(_values(Path("/proc/cpuinfo"), about)), "")
+
+
+@contextlib.contextmanager
+def float32_policy() -> Iterator[None]:
+    """Layers made in the block compute in float32, whatever Keras's dtype policy is."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def _values(path: Path, name: str) -> list[str]:

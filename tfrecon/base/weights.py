@@ -15,12 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
 
-from tfrecon.base import torch_file
+from tfrecon.base import checkpoint, torch_file
 from tfrecon.base.errors import UserError
 from tfrecon.base.files import replacing
 from tfrecon.base.torch_file import Arrays
@@ -99,11 +98,8 @@ def read(path: Path) -> Arrays:
 
 
 def _read_npz(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise _damaged(path, error) from error
+    with checkpoint.opened(path, "weight file", "fetch it again") as archive:
+        return {name: archive[name] for name in archive.files}
 
 
 def _read_safetensors(path: Path) -> Arrays:
@@ -113,7 +109,10 @@ def _read_safetensors(path: Path) -> Arrays:
     try:
         arrays = load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise UserError(
+            f"weight file {str(path)!r} is truncated or damaged ({error}); remove it and fetch it "
+            "again"
+        ) from error
     # Half and bfloat16 become float32, as everywhere.
     kept = ("i", "u", "b")
     return {k: v if v.dtype.kind in kept else v.astype(np.float32) for k, v in arrays.items()}
@@ -125,12 +124,6 @@ _READERS = {
     ".pth": torch_file.read,
     ".pt": torch_file.read,
 }
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"weight file {str(path)!r} is truncated or damaged ({error}); remove it and fetch it again"
-    )
 
 
 class _StatedHash(urllib.request.HTTPRedirectHandler):

@@ -1,7 +1,8 @@
 """Augmentation steps that change target, input and mask of a sample alike.
 
-A step is a function ``step(parts, seed) -> parts``. `parts` are (H,W,C) tensors of equal H and W by
-name, uint8 or float32 (images from 0 to 255); a step keeps the range of their values.
+A step is a function ``step(parts, seed) -> parts``, here with its options bound by
+`functools.partial`. `parts` are (H,W,C) tensors of equal H and W by name, uint8 or float32 (images
+from 0 to 255); a step keeps the range of their values.
 """
 
 from __future__ import annotations
@@ -19,89 +20,68 @@ SLIGHT = 1.25
 interpolation reads every pixel up to a reduction of 2, and up to this one looks much the same."""
 
 
-def random_window(size: int, load_size: int, zoom: float = 1.0) -> Step:
+def random_window(
+    parts: Parts, seed: Any, *, size: int, load_size: int, zoom: float = 1.0
+) -> Parts:
     """A random square, which `resize` then brings to `size` pixels; all places are equally likely.
 
     It shows what resizing the short side to `load_size` and then cropping `size` pixels would show.
     With `zoom` below 1 its side is multiplied by a uniform factor from `zoom` to 1. Cutting before
     resizing means that only the shown part is flipped and resized.
     """
-
-    def step(parts: Parts, seed: Any) -> Parts:
-        height, width = _extent(parts)
-        short = tf.minimum(height, width)
-        side = tf.maximum(1, (2 * short * size + load_size) // (2 * load_size))  # rounded
-        if zoom < 1:
-            key = tf.random.experimental.stateless_fold_in(seed, 1)
-            share = tf.random.stateless_uniform([], key, zoom, 1.0)
-            side = tf.maximum(1, tf.cast(tf.round(share * tf.cast(side, tf.float32)), tf.int32))
-        room = tf.cast(tf.stack([height - side + 1, width - side + 1]), tf.float32)
-        place = tf.random.stateless_uniform([2], seed) * room
-        top, left = tf.unstack(tf.cast(tf.floor(place), tf.int32))
-        return _crop(parts, top, left, side)
-
-    return step
+    height, width = _extent(parts)
+    short = tf.minimum(height, width)
+    side = tf.maximum(1, (2 * short * size + load_size) // (2 * load_size))  # rounded
+    if zoom < 1:
+        key = tf.random.experimental.stateless_fold_in(seed, 1)
+        share = tf.random.stateless_uniform([], key, zoom, 1.0)
+        side = tf.maximum(1, tf.cast(tf.round(share * tf.cast(side, tf.float32)), tf.int32))
+    room = tf.cast(tf.stack([height - side + 1, width - side + 1]), tf.float32)
+    place = tf.random.stateless_uniform([2], seed) * room
+    top, left = tf.unstack(tf.cast(tf.floor(place), tf.int32))
+    return _crop(parts, top, left, side)
 
 
-def resize(size: int, method: str = "bilinear") -> Step:
+def resize(parts: Parts, seed: Any, *, size: int, method: str = "bilinear") -> Parts:
     """Resizes a square to `size` pixels, with antialiasing for more than a SLIGHT reduction."""
-
-    def step(parts: Parts, seed: Any) -> Parts:
-        side, _ = _extent(parts)
-        strong = tf.cast(side, tf.float32) > SLIGHT * size
-        return _resize(parts, tf.constant([size, size]), strong, method)
-
-    return step
+    side, _ = _extent(parts)
+    strong = tf.cast(side, tf.float32) > SLIGHT * size
+    return _resize(parts, tf.constant([size, size]), strong, method)
 
 
-def resize_short_side(size: int, method: str = "bilinear") -> Step:
+def resize_short_side(parts: Parts, seed: Any, *, size: int, method: str = "bilinear") -> Parts:
     """Resizes the short side to `size` pixels, keeping the aspect ratio, with antialiasing for any
     reduction. An image that has the size already keeps its values."""
-
-    def step(parts: Parts, seed: Any) -> Parts:
-        height, width = _extent(parts)
-        short = tf.minimum(height, width)
-        # Whole numbers, rounded up: a float ratio could make the long side a pixel too short.
-        new = tf.stack([-(-height * size // short), -(-width * size // short)])
-        return _resize(parts, new, short > size, method)
-
-    return step
+    height, width = _extent(parts)
+    short = tf.minimum(height, width)
+    # Whole numbers, rounded up: a float ratio could make the long side a pixel too short.
+    new = tf.stack([-(-height * size // short), -(-width * size // short)])
+    return _resize(parts, new, short > size, method)
 
 
-def centre_crop(size: int) -> Step:
+def centre_crop(parts: Parts, seed: Any, *, size: int) -> Parts:
     """Crops the square of `size` pixels in the middle."""
-
-    def step(parts: Parts, seed: Any) -> Parts:
-        height, width = _extent(parts)
-        return _crop(parts, (height - size) // 2, (width - size) // 2, size)
-
-    return step
+    height, width = _extent(parts)
+    return _crop(parts, (height - size) // 2, (width - size) // 2, size)
 
 
-def random_flip() -> Step:
+def random_flip(parts: Parts, seed: Any) -> Parts:
     """Mirrors left to right with probability one half."""
 
-    def step(parts: Parts, seed: Any) -> Parts:
-        def flipped() -> Parts:
-            return {name: tf.reverse(part, [1]) for name, part in parts.items()}
+    def flipped() -> Parts:
+        return {name: tf.reverse(part, [1]) for name, part in parts.items()}
 
-        return tf.cond(tf.random.stateless_uniform([], seed) < 0.5, flipped, lambda: dict(parts))
-
-    return step
+    return tf.cond(tf.random.stateless_uniform([], seed) < 0.5, flipped, lambda: dict(parts))
 
 
-def color_jitter(strength: float) -> Step:
+def color_jitter(parts: Parts, seed: Any, *, strength: float) -> Parts:
     """Multiplies each colour channel by a uniform factor within 1 ± `strength`, equal in input and
     target, and clips at 255; the mask stays."""
-
-    def step(parts: Parts, seed: Any) -> Parts:
-        factors = tf.random.stateless_uniform([3], seed, 1 - strength, 1 + strength)
-        return {
-            name: part if name == "mask" else tf.minimum(tf.cast(part, tf.float32) * factors, 255.0)
-            for name, part in parts.items()
-        }
-
-    return step
+    factors = tf.random.stateless_uniform([3], seed, 1 - strength, 1 + strength)
+    return {
+        name: part if name == "mask" else tf.minimum(tf.cast(part, tf.float32) * factors, 255.0)
+        for name, part in parts.items()
+    }
 
 
 def _extent(parts: Parts) -> Any:

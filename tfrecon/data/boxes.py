@@ -6,6 +6,9 @@ import csv
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Box
@@ -62,6 +65,14 @@ def outside(boxes: Iterable[Box], height: int, width: int) -> Box | None:
         if not inside or min(tall, wide) < 1:
             return top, left, tall, wide
     return None
+
+
+def drawn(boxes: Iterable[Box], height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(height,width,1) with 255 inside the boxes and 0 elsewhere."""
+    mask = np.zeros((height, width, 1), np.uint8)
+    for top, left, tall, wide in boxes:
+        mask[top : top + tall, left : left + wide] = 255
+    return mask
 
 
 def describe(box: Box) -> str:

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.data.boxes import describe, outside
+from tfrecon.data.boxes import describe, drawn, outside
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Read
 
@@ -119,7 +118,5 @@ def _nothing_known(sample: Sample, height: int, width: int) -> bool:
     top, left, high, wide = sample.region or (0, 0, height, width)
     if sum(box[2] * box[3] for box in sample.boxes) < high * wide:
         return False
-    mask = np.zeros((height, width), bool)
-    for row, column, rows, columns in sample.boxes:
-        mask[row : row + rows, column : column + columns] = True
+    mask = drawn(sample.boxes, height, width)
     return bool(mask[top : top + high, left : left + wide].all())

@@ -7,7 +7,6 @@ warning, photos in two splits too: whoever overfits on purpose shares them all.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tfrecon.base import files
 from tfrecon.base.errors import UserError
 from tfrecon.base.images import finest_diagonal
 from tfrecon.data.sample import Sample
@@ -188,11 +188,10 @@ def _leaks(splits: Splits) -> list[str]:
             if path is not None:
                 by_size[path.stat().st_size, sample.region].append((split, sample, path))
     places: defaultdict[tuple[bytes, Any], dict[str, str]] = defaultdict(dict)
-    for (_, region), files in by_size.items():
-        if len({split for split, _, _ in files}) > 1:  # only equal sizes can be equal files
-            for split, sample, path in files:
-                digest = hashlib.blake2b(path.read_bytes()).digest()
-                places[digest, region].setdefault(split, sample.id)
+    for (_, region), alike in by_size.items():
+        if len({split for split, _, _ in alike}) > 1:  # only equal sizes can be equal files
+            for split, sample, path in alike:
+                places[files.digest(path), region].setdefault(split, sample.id)
     shared: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for where in places.values():
         for first, second in itertools.combinations(where, 2):
@@ -232,29 +231,23 @@ def _shifts(
         if not train or not other:
             continue
         between = f"the photos of 'train' and {split!r}"
-        if not train["kinds"] & other["kinds"]:
-            warnings.append(
-                f"{between} are of different formats ({', '.join(sorted(train['kinds']))} against "
-                f"{', '.join(sorted(other['kinds']))}): JPEG hides noise that PNG keeps"
-            )
-        for name, mine, theirs in zip(("Y", "Cb", "Cr"), train["noise"], other["noise"],
-                                      strict=True):  # fmt: skip
-            high, low = max(mine, theirs), min(mine, theirs)
-            if high - low > NOISE_LEVEL and high > NOISE_RATIO * low:
-                warnings.append(
-                    f"the noise of {between} differs in {name}: {255 * mine:.1f} against "
-                    f"{255 * theirs:.1f} of 255"
-                )
-        if abs(train["brightness"] - other["brightness"]) > BRIGHTNESS:
-            warnings.append(
-                f"the brightness of {between} differs: {train['brightness']:.2f} against "
-                f"{other['brightness']:.2f}"
-            )
-        if not 0.5 <= train["side"] / other["side"] <= 2:
-            warnings.append(
-                f"the size of {between} differs: short sides of {train['side']:.0f} against "
-                f"{other['side']:.0f} pixels (medians)"
-            )
+        mine, theirs = (", ".join(sorted(facts["kinds"])) for facts in (train, other))
+        noise = list(zip(("Y", "Cb", "Cr"), train["noise"], other["noise"], strict=True))
+        differences: list[tuple[Any, str]] = [
+            (not train["kinds"] & other["kinds"],
+             f"{between} are of different formats ({mine} against {theirs}): JPEG hides noise that "
+             "PNG keeps"),
+            *((abs(a - b) > NOISE_LEVEL and max(a, b) > NOISE_RATIO * min(a, b),
+               f"the noise of {between} differs in {name}: {255 * a:.1f} against {255 * b:.1f} of "
+               "255") for name, a, b in noise),
+            (abs(train["brightness"] - other["brightness"]) > BRIGHTNESS,
+             f"the brightness of {between} differs: {train['brightness']:.2f} against "
+             f"{other['brightness']:.2f}"),
+            (not 0.5 <= train["side"] / other["side"] <= 2,
+             f"the size of {between} differs: short sides of {train['side']:.0f} against "
+             f"{other['side']:.0f} pixels (medians)"),
+        ]  # fmt: skip
+        warnings += [sentence for differs, sentence in differences if differs]
     return warnings
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,12 @@ def dataset(
                 sample["mask"] = mask
         return {"id": ids[index], **sample}
 
-    order = _order(sources, config, seed, start_step * batch_size, training)
+    counts, position = [len(source) for source in sources], start_step * batch_size
+    if len(counts) == 1:
+        order = sample_order(counts[0], seed, position, training)
+    else:
+        weights = [1.0, *(weight for _, _, weight in extras(config))]
+        order = mixed_order(counts, weights, seed, position)
     loaded = order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return loaded.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
 
@@ -124,19 +130,13 @@ def has_mask(samples: Sequence[Sample], config: DataConfig, training: bool = Fal
     return draw(tf.zeros([_side(config, training)] * 2 + [3]), [0, 0])[1] is not None
 
 
-def uses_inputs(samples: Sequence[Sample], config: DataConfig) -> bool:
-    """Whether training looks at the damaged files of these samples."""
-    return _drawn_damage(samples, config, training=True) is None
-
-
 def agreed_mask(
     samples: Sequence[Sample], extra: Sequence[Sequence[Sample]], config: DataConfig
 ) -> bool:
     """`has_mask` of training with the photos of all recipes and of validation with the main one's.
 
-    Raises UserError where they differ, and what `check_sources` raises.
+    Raises UserError where they differ.
     """
-    check_sources(samples, extra, config)
     mask = has_mask(samples, config)
     together = [sample for source in (samples, *extra) for sample in source]
     if has_mask(together, config, training=True) != mask:
@@ -238,27 +238,19 @@ def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
     size, method = config.image_size, config.resize
     if not training:
         short = config.val_size or size
-        return [augment.resize_short_side(short, method), augment.centre_crop(size)]
+        resize = partial(augment.resize_short_side, size=short, method=method)
+        return [resize, partial(augment.centre_crop, size=size)]
     load_size = config.load_size or round(size * 286 / 256)
     size = config.crop_size or size
-    flip = [augment.random_flip()] if config.flip else []
-    window = augment.random_window(size, load_size, config.zoom)
-    jitter = [augment.color_jitter(config.color_jitter)] if config.color_jitter else []
-    return [window, *flip, augment.resize(size, method), *jitter]
-
-
-def _order(
-    sources: Sequence[Sequence[Sample]],
-    config: DataConfig,
-    seed: int,
-    position: int,
-    training: bool,
-) -> tf.data.Dataset:
-    counts = [len(source) for source in sources]
-    if len(counts) == 1:
-        return sample_order(counts[0], seed, position, training)
-    weights = [1.0, *(weight for _, _, weight in extras(config))]
-    return mixed_order(counts, weights, seed, position)
+    steps: list[augment.Step] = [
+        partial(augment.random_window, size=size, load_size=load_size, zoom=config.zoom)
+    ]
+    if config.flip:
+        steps.append(augment.random_flip)
+    steps.append(partial(augment.resize, size=size, method=method))
+    if config.color_jitter:
+        steps.append(partial(augment.color_jitter, strength=config.color_jitter))
+    return steps
 
 
 def sample_order(count: int, seed: int, position: int, training: bool) -> tf.data.Dataset:

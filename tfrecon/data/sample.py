@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,6 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
 
 def check_unique(samples: Sequence[Sample]) -> None:
     """Raises UserError when two samples share an id."""
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise UserError(f"two samples share the id {sample.id!r}; ids must be unique")
-        seen.add(sample.id)
+    for name, times in Counter(sample.id for sample in samples).items():
+        if times > 1:
+            raise UserError(f"two samples share the id {name!r}; ids must be unique")

@@ -6,8 +6,6 @@ import contextlib
 import functools
 import hashlib
 import itertools
-import json
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +19,8 @@ from tqdm import tqdm
 
 from tfrecon.base import files, images
 from tfrecon.base.errors import UserError
+from tfrecon.data.boxes import drawn
+from tfrecon.data.disk_cache import kept
 from tfrecon.data.sample import Sample
 
 MEMORY_SHARE = 0.5
@@ -38,9 +38,6 @@ Read = Callable[[Path], np.ndarray[Any, Any]]
 
 Wanted = tuple[Sample, Sequence[str]]
 """A sample and the names of the parts that are wanted of it."""
-
-LAYOUT = "parts one after the other"
-"""Of a file of the disk cache; another layout has another name, so that an old file is not read."""
 
 
 class Reader:
@@ -90,17 +87,16 @@ class Store:
             check_memory(wanted)
             self._planes = list(decode(wanted))
         elif cache == "disk":
-            self._planes = self._on_disk(Path(folder))
+            path = Path(folder) / f"{fingerprint(self.parts, self.samples)}.u8"
+            records = kept(path, self._decoded, np.uint8)
+            self._planes = [dict(zip(self.parts, planes, strict=True)) for planes in records]
 
     def load(self, index: Any) -> Parts:
         """The parts of sample `index` (an int64 tensor), inside a tf.data map."""
 
         def pick(place: Any) -> list[np.ndarray[Any, Any]]:
-            number = int(place)
-            if self._planes is None:
-                planes = parts_of(self.samples[number], self.parts)
-            else:
-                planes = self._planes[number]
+            known = self._planes
+            planes = parts_of(self.samples[place], self.parts) if known is None else known[place]
             return [np.asarray(planes[part]) for part in self.parts]
 
         planes = tf.numpy_function(pick, [index], [tf.uint8] * len(self.parts), stateful=False)
@@ -109,33 +105,9 @@ class Store:
             for part, plane in zip(self.parts, planes, strict=True)
         }
 
-    def _on_disk(self, folder: Path) -> Sequence[Parts]:
-        path = folder / f"{fingerprint((LAYOUT, self.parts), self.samples)}.u8"
-        index = path.with_suffix(".json")
-        depth = sum(channels(part) for part in self.parts)
-        sizes = _read_sizes(path, index, depth)
-        if sizes is None:
-            sizes = []
-            with files.replacing(path) as temporary, temporary.open("wb") as file:
-                for planes in decode([(sample, self.parts) for sample in self.samples]):
-                    sizes.append(planes[self.parts[0]].shape[:2])
-                    for part in self.parts:
-                        file.write(planes[part].tobytes())
-            # The index comes last: pixels without an index are never read.
-            with files.replacing(index) as temporary:
-                temporary.write_text(json.dumps(sizes))
-        flat = np.memmap(path, dtype=np.uint8, mode="r")
-        mapped: list[Parts] = []
-        start = 0
-        for size in sizes:
-            planes: Parts = {}
-            for part in self.parts:
-                shape = (*size, channels(part))
-                end = start + math.prod(shape)
-                planes[part] = flat[start:end].reshape(shape)
-                start = end
-            mapped.append(planes)
-        return mapped
+    def _decoded(self) -> Iterator[list[np.ndarray[Any, Any]]]:
+        for planes in decode([(sample, self.parts) for sample in self.samples]):
+            yield [planes[part] for part in self.parts]
 
 
 def decode(wanted: Sequence[Wanted], reader: Reader | None = None) -> Iterator[Parts]:
@@ -200,14 +172,11 @@ def content_fingerprint(samples: Sequence[Sample]) -> str:
     """A hash over the ids, regions, boxes and file contents of samples, in order; the same wherever
     the files lie."""
     digest = hashlib.blake2b(digest_size=16)
-    contents: dict[Path, bytes] = {}  # several samples may be regions of one file
+    content = functools.cache(files.digest)  # several samples may be regions of one file
     for sample in samples:
         digest.update(repr((sample.id, sample.boxes, sample.region, sample.resize_input)).encode())
         for path in sample.files:
-            if path not in contents:
-                with path.open("rb") as file:
-                    contents[path] = hashlib.file_digest(file, "blake2b").digest()
-            digest.update(contents[path])
+            digest.update(content(path))
     return digest.hexdigest()
 
 
@@ -230,22 +199,9 @@ def parts_of(sample: Sample, parts: Sequence[str], read: Read | None = None) -> 
             )
         whole["input"] = images.resized(whole["input"], height, width)
     if "mask" in parts:
-        mask = np.zeros((*next(iter(whole.values())).shape[:2], 1), np.uint8)
-        for top, left, high, wide in sample.boxes:
-            mask[top : top + high, left : left + wide] = 255
-        whole["mask"] = mask
+        whole["mask"] = drawn(sample.boxes, *next(iter(whole.values())).shape[:2])
     if sample.region is None:
         return whole
     top, left, high, wide = sample.region
     # Copies, which do not keep the whole photo alive.
     return {part: whole[part][top : top + high, left : left + wide].copy() for part in parts}
-
-
-def _read_sizes(pixels: Path, index: Path, depth: int) -> list[tuple[int, int]] | None:
-    """Height and width of each sample in a finished disk cache, None where there is none."""
-    if not (pixels.is_file() and index.is_file()):
-        return None
-    sizes = [(height, width) for height, width in json.loads(index.read_text())]
-    # A machine that went down may have kept the names and lost the end of the pixels.
-    whole = pixels.stat().st_size == sum(height * width * depth for height, width in sizes)
-    return sizes if whole else None

@@ -6,11 +6,11 @@ TensorFlow Datasets is an optional extra: it is imported here only, inside the f
 from __future__ import annotations
 
 import importlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.files import replacing_folder
 
 
 def write_split(
@@ -37,16 +37,12 @@ def write_split(
         ),
         read_config=tfds.ReadConfig(interleave_cycle_length=1),  # one shard after the other
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        whole, number = Path(temporary) / folder.name, 0
+    number = 0
+    with replacing_folder(folder) as place:
         for number, example in enumerate(tfds.as_numpy(examples), start=1):
-            place = whole
-            if label:
-                place = whole / builder.info.features[label].int2str(int(example[label]))
-            place.mkdir(parents=True, exist_ok=True)
-            (place / f"tfds_{split}_{number:05}{ending}").write_bytes(example[image])
-        whole.replace(folder)
+            name = builder.info.features[label].int2str(int(example[label])) if label else ""
+            (place / name).mkdir(exist_ok=True)
+            (place / name / f"tfds_{split}_{number:05}{ending}").write_bytes(example[image])
     print(f"wrote {number} images to {folder}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from tfrecon.base.errors import UserError
 from tfrecon.data.boxes import read_boxes
 from tfrecon.data.check import readable
 from tfrecon.data.photos import photos as photos_in
-from tfrecon.data.sample import Sample
+from tfrecon.data.sample import Box, Sample
+from tfrecon.data.store import parts_of
 from tfrecon.inference.methods import Method
 from tfrecon.inference.restorer import Export, restore_tiled, self_ensemble
 
@@ -58,38 +59,26 @@ def restore_folder(
         raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
     if ensemble and restorer.is_ensemble:
         raise UserError(f"{restorer.title} is an ensemble already; leave out --ensemble")
-    photos = _images(input_dir, "input folder")
+    photos = photos_in(input_dir)
     _check_masks_given(restorer, masks)
-    mask_files: dict[str, Path] = {}
-    if masks is None:
-        samples = [Sample(path.name, path) for path in photos.values()]
-    elif Path(masks).is_dir():
-        mask_files = _mask_files(photos, Path(masks), input_dir)
-        samples = [Sample(path.name, path) for path in photos.values()]
-    else:
-        samples = _with_boxes(photos.values(), masks)
+    damage = {} if masks is None else _damage(photos, Path(masks), input_dir)
+    mask_files = {path: place for path, place in damage.items() if isinstance(place, Path)}
     _check_outputs(photos, mask_files.values(), output_dir)
+    boxes = {path: place for path, place in damage.items() if not isinstance(place, Path)}
+    samples = [Sample(path.name, path, boxes=boxes.get(path, ())) for path in photos]
     samples = readable(samples, skip_unreadable)
     for sample in samples:
-        if mask_files:
-            _check_mask(mask_files[Path(sample.id).stem], sample)
+        if path := mask_files.get(sample.files[0]):
+            _check_mask(path, sample)
     restore = self_ensemble(restorer.restore) if ensemble else restorer.restore
     for sample in tqdm(samples, "restoring", unit="photo"):
-        stem = Path(sample.id).stem
-        x = images.to_float(images.read(sample.files[0]))
-        if restorer.has_mask:
-            mask = _read_mask(mask_files[stem]) if mask_files else _draw_mask(sample, x.shape)
-            x = np.concatenate((x, mask), axis=-1)
-        restored = restore_tiled(restore, x[None], tile, overlap)[0]
-        images.write(output_dir / f"{stem}.png", restored)
+        path = sample.files[0]
+        parts = [images.to_float(part) for part in parts_of(sample, sample.parts).values()]
+        if path in mask_files:
+            parts.append(_read_mask(mask_files[path]))
+        restored = restore_tiled(restore, np.concatenate(parts, axis=-1)[None], tile, overlap)[0]
+        images.write(output_dir / f"{path.stem}.png", restored)
     return len(samples)
-
-
-def _images(folder: Path, what: str) -> dict[str, Path]:
-    """Image files of `folder` by stem, sorted by it."""
-    if not folder.is_dir():
-        raise UserError(f"{what} {str(folder)!r} does not exist or is no folder")
-    return {path.stem: path for path in photos_in(folder)}
 
 
 def _check_masks_given(restorer: Export | Method, masks: PathLike | None) -> None:
@@ -102,40 +91,33 @@ def _check_masks_given(restorer: Export | Method, masks: PathLike | None) -> Non
         raise UserError(f"{restorer.title} takes no masks; leave out --masks")
 
 
-def _with_boxes(photos: Iterable[Path], table: PathLike) -> list[Sample]:
-    boxes = read_boxes(table)
-    photos = list(photos)
-    _check_none_missing(
-        [path for path in photos if path.name not in boxes], f"row in {str(table)!r}"
-    )
-    return [Sample(path.name, path, boxes=boxes[path.name]) for path in photos]
-
-
-def _mask_files(photos: Mapping[str, Path], folder: Path, input_dir: Path) -> dict[str, Path]:
-    if folder.resolve() == input_dir.resolve():
+def _damage(
+    photos: Sequence[Path], masks: Path, input_dir: Path
+) -> Mapping[Path, Path | tuple[Box, ...]]:
+    """The mask image of each photo, or its boxes in a table."""
+    if masks.resolve() == input_dir.resolve():
         raise UserError("--masks is the input folder itself; keep the mask images in their own")
-    masks = _images(folder, "mask folder")
-    _check_none_missing(
-        [path for stem, path in photos.items() if stem not in masks],
-        f"mask image of its stem in {str(folder)!r}",
-    )
-    return {stem: masks[stem] for stem in photos}
-
-
-def _check_none_missing(missing: list[Path], what: str) -> None:
+    damage: dict[Path, Path | tuple[Box, ...]]
+    if masks.is_dir():
+        what = f"mask image of its stem in {str(masks)!r}"
+        file_of = {path.stem: path for path in photos_in(masks)}
+        damage = {path: file_of[path.stem] for path in photos if path.stem in file_of}
+    else:
+        what, boxes = f"row in {str(masks)!r}", read_boxes(masks)
+        damage = {path: boxes[path.name] for path in photos if path.name in boxes}
+    missing = [path for path in photos if path not in damage]
     if missing:
         more = f" (one of {len(missing)} such photos)" if len(missing) > 1 else ""
         raise UserError(f"photo {str(missing[0])!r} has no {what}{more}; add it or move the photo")
+    return damage
 
 
-def _check_outputs(
-    photos: Mapping[str, Path], mask_files: Iterable[Path], output_dir: Path
-) -> None:
+def _check_outputs(photos: Sequence[Path], mask_files: Iterable[Path], output_dir: Path) -> None:
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"output folder {str(output_dir)!r} is a file; choose another place")
-    inputs = {path.resolve() for path in (*photos.values(), *mask_files)}
-    for stem in photos:
-        output = output_dir / f"{stem}.png"
+    inputs = {path.resolve() for path in (*photos, *mask_files)}
+    for path in photos:
+        output = output_dir / f"{path.stem}.png"
         if output.resolve() in inputs:
             raise UserError(
                 f"{str(output)!r} is an input and would be replaced; choose another OUTPUT_DIR"
@@ -157,10 +139,3 @@ def _check_mask(file: Path, sample: Sample) -> None:
 
 def _read_mask(file: Path) -> np.ndarray:
     return (images.read(file).max(axis=-1, keepdims=True) >= WHITE).astype(np.float32)
-
-
-def _draw_mask(sample: Sample, shape: tuple[int, ...]) -> np.ndarray:
-    mask = np.zeros((*shape[:2], 1), np.float32)
-    for top, left, height, width in sample.boxes:
-        mask[top : top + height, left : left + width] = 1
-    return mask

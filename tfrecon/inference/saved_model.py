@@ -14,7 +14,7 @@ import functools
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,9 @@ def export_model(
         },
     }
     with replacing_folder(path) as temporary:
-        module = _Exported(model, has_mask, ensemble)
+        module, signatures = _exported(model, has_mask, ensemble)
         try:
-            tf.saved_model.save(module, str(temporary), signatures=module.signatures())
+            tf.saved_model.save(module, str(temporary), signatures=signatures)
         except tf.errors.OpError as error:
             raise UserError(f"export {str(path)!r} cannot be written ({error.message})") from error
         _write_record(temporary, record)
@@ -165,29 +165,15 @@ def _check(difference: Difference) -> None:
     )
 
 
-class _Exported(tf.Module):
-    """The signatures, and the variables that they use: one copy, without the Keras model."""
+def _exported(
+    model: ReconstructionModel, has_mask: bool, ensemble: bool
+) -> tuple[tf.Module, dict[str, Any]]:
+    """The signatures, and a module of the variables that they use: one copy, no Keras model."""
+    step: Any = functools.partial(restore_any_size, model)
+    step = self_ensemble(step) if ensemble else step
+    floats, seeds = _inputs(tf.float32, has_mask), tf.TensorSpec((), tf.int32, "seed")
 
-    def __init__(self, model: ReconstructionModel, has_mask: bool, ensemble: bool) -> None:
-        super().__init__()
-        step = functools.partial(restore_any_size, model)
-        step = self_ensemble(step) if ensemble else step
-        self.restore, self.serve = _functions(step, has_mask)
-        self.sample = None
-        if model.makes_samples and not ensemble:
-            self.sample = _sample(model, has_mask)
-        # Only what the graph reads is saved: no discriminator, no optimizer.
-        self.weights = list(self.restore.get_concrete_function().graph.variables)
-
-    def signatures(self) -> dict[str, Any]:
-        always = {"serve": self.serve, "serving_default": self.serve, "restore": self.restore}
-        return always | ({"sample": self.sample} if self.sample else {})
-
-
-def _functions(step: Callable[[Any], Any], has_mask: bool) -> tuple[Any, Any]:
-    """The signatures ``restore`` and ``serve``, of image and, where there is one, mask."""
-
-    @tf.function(input_signature=_inputs(tf.float32, has_mask))
+    @tf.function(input_signature=floats)
     def restore(image: tf.Tensor, mask: Any = None) -> dict[str, tf.Tensor]:
         return {"restored": step(_joined(image, mask))}
 
@@ -197,19 +183,20 @@ def _functions(step: Callable[[Any], Any], has_mask: bool) -> tuple[Any, Any]:
         restored = restore(images.to_float_tensor(image), *masks)["restored"]
         return {"restored": images.to_uint8_tensor(restored)}
 
-    return restore, serve
-
-
-def _sample(model: ReconstructionModel, has_mask: bool) -> Any:
-    """The signature ``sample``, of seed, image and, where there is one, mask."""
-    seeds = tf.TensorSpec((), tf.int32, "seed")
-
-    @tf.function(input_signature=[seeds, *_inputs(tf.float32, has_mask)])
+    @tf.function(input_signature=[seeds, *floats])
     def sample(seed: tf.Tensor, image: tf.Tensor, mask: Any = None) -> dict[str, tf.Tensor]:
         x = _joined(image, mask)
         return {"restored": restore_any_size(model, x, lambda x: model.sample(x, seed))}
 
-    return sample
+    signatures = {"serve": serve, "restore": restore}
+    if model.makes_samples and not ensemble:
+        signatures["sample"] = sample
+    module = tf.Module()
+    for name, signature in signatures.items():
+        setattr(module, name, signature)
+    # Only what the graph reads is saved: no discriminator, no optimizer.
+    module.weights = list(restore.get_concrete_function().graph.variables)
+    return module, signatures | {"serving_default": serve}
 
 
 def _inputs(dtype: tf.DType, has_mask: bool) -> list[tf.TensorSpec]:

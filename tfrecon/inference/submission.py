@@ -126,9 +126,8 @@ def _check(
             published = stack.enter_context(_opened(Path(other), competition, other))
         for sample in samples:
             ids = competition.ids(sample)
-            part = _Part(name, first, sample, ids, list(itertools.islice(file, len(ids))))
-            if not part.plainly_right():
-                part.raise_first_mistake(competition)
+            lines = list(itertools.islice(file, len(ids)))
+            _Part(name, first, sample, ids, lines).raise_first_mistake(competition)
             if published is not None:
                 lines = list(itertools.islice(published, len(ids)))
                 _Part(other, first, sample, ids, lines).raise_difference(path, name, competition)
@@ -153,18 +152,22 @@ class _Part:
     ids: pl.Series
     lines: list[bytes]
 
-    def plainly_right(self) -> bool:
+    def plainly_right(self, value: pl.DataType) -> bool:
         """A fast check, False for CSV that is right but unusual, too: then each line is read."""
-        frame = self._parsed(pl.Float64())
+        schema: dict[str, pl.DataType] = {"id": pl.String(), "value": value}
+        try:
+            frame = pl.read_csv(b"".join(self.lines), has_header=False, schema=schema)
+        except pl.exceptions.PolarsError:
+            return False
+        values = frame["value"]
         # Polars orders NaN above every number, and an absent value gives null.
-        return (
-            frame is not None
-            and frame["id"].equals(self.ids)
-            and frame["value"].is_between(0, 1).fill_null(False).all()
-        )
+        in_range = not value.is_numeric() or values.is_between(0, 1).fill_null(False).all()
+        return in_range and frame["id"].equals(self.ids)
 
     def raise_first_mistake(self, competition: Competition) -> None:
         """Raises UserError for the first line that is wrong; returns when none is."""
+        if self.plainly_right(pl.Float64()):
+            return
         for offset, wanted in enumerate(self.ids.to_list()):
             if offset == len(self.lines):
                 raise UserError(
@@ -190,28 +193,20 @@ class _Part:
 
     def raise_difference(self, checked: Path, mine: str, competition: Competition) -> None:
         """Raises UserError for the first id of this file that differs from that in `mine`."""
-        frame = self._parsed(pl.String())
-        if frame is not None and frame["id"].equals(self.ids):
+        if self.plainly_right(pl.String()):
             return
         pairs = itertools.zip_longest(self.ids.to_list(), self._slowly_read_ids())
         for offset, (wanted, theirs) in enumerate(pairs):
             if wanted == theirs:
                 continue
+            there = f"{self.name} has {theirs!r} there"
             if theirs is None:
                 there = f"{self.name} ends before it"
             elif _sum_of_ids(checked) == _sum_of_ids(Path(self.name)):
-                there = f"{self.name} has {theirs!r} there; both hold the same ids in another order"
+                there += "; both hold the same ids in another order"
             else:
-                reason = self._reason(offset, theirs, competition)
-                there = f"{self.name} has {theirs!r} there{reason}"
+                there += self._reason(offset, theirs, competition)
             raise UserError(f"line {self.first + offset} of {mine} has id {wanted!r}, but {there}")
-
-    def _parsed(self, value: pl.DataType) -> pl.DataFrame | None:
-        schema: dict[str, pl.DataType] = {"id": pl.String(), "value": value}
-        try:
-            return pl.read_csv(b"".join(self.lines), has_header=False, schema=schema)
-        except pl.exceptions.PolarsError:
-            return None
 
     def _slowly_read_ids(self) -> list[str]:
         return [(_fields(line) or [""])[0] for line in self.lines]

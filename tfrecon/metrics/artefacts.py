@@ -72,19 +72,15 @@ def seam(y_true: Any, y_pred: Any, masks: Any) -> Any:
     y_true, y_pred, masks = checked(y_true, y_pred, masks)
     excess, count = 0.0, 0.0
     for axis in (1, 2):
-        border = tf.abs(_steps(masks, axis))
-        steps = tf.abs(_steps(y_pred, axis)) - tf.abs(_steps(y_true, axis))
+        border = tf.abs(tf.experimental.numpy.diff(masks, axis=axis))
+        after, before = (
+            tf.experimental.numpy.diff(images, axis=axis) for images in (y_pred, y_true)
+        )
+        steps = tf.abs(after) - tf.abs(before)
         steps = tf.reduce_mean(steps, axis=-1, keepdims=True)
         excess += tf.reduce_sum(steps * border, axis=(1, 2, 3))
         count += tf.reduce_sum(border, axis=(1, 2, 3))
     return tf.where(count > 0, excess / tf.maximum(count, 1.0), float("nan"))
-
-
-def _steps(images: Any, axis: int) -> Any:
-    """Each pixel's right or lower neighbour less itself."""
-    if axis == 1:
-        return images[:, 1:] - images[:, :-1]
-    return images[:, :, 1:] - images[:, :, :-1]
 
 
 ARTEFACTS = {

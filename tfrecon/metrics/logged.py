@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrecon.base.errors import unknown
 from tfrecon.base.registry import entry
-from tfrecon.metrics.measures import HOLE, MEASURES
+from tfrecon.metrics.measures import HOLE, MEASURES, Measure
 from tfrecon.metrics.pixel_errors import mae, mse, nrmse, psnr
 from tfrecon.metrics.structural import ssim, ssim_uniform7
 
@@ -38,11 +38,11 @@ def users_metrics(names: Iterable[str]) -> dict[str, Callable[..., Any]]:
     that leads to nothing that can be called.
     """
     metrics = {name: entry(name, METRICS, "metric") for name in names}
-    for name, metric in metrics.items():
-        for column in () if name in METRICS else (name, HOLE + name):
-            shown = getattr(metric, "measure", MEASURES[column])
-            region = MEASURES[column].region
-            MEASURES[column] = dataclasses.replace(shown, metric=name, region=region)
+    for name in [name for name in metrics if name not in METRICS]:
+        default = Measure(name, name.rpartition(".")[2], "more", "#.4g")
+        shown = getattr(metrics[name], "measure", default)
+        MEASURES[name] = dataclasses.replace(shown, metric=name, region="image")
+        MEASURES[HOLE + name] = dataclasses.replace(shown, metric=name, region="holes")
     return metrics
 
 

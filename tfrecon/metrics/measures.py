@@ -113,20 +113,12 @@ NOT_ON: dict[Region, tuple[str, ...]] = {"image": ("seam",), "holes": ("mse255",
 """The metrics that a region does not have."""
 
 
-class _Measures(dict[str, Measure]):
-    def __missing__(self, column: str) -> Measure:
-        """Of a user's metric of which nothing is said: its name for a label, more is better."""
-        metric = column.removeprefix(HOLE)
-        region: Region = "image" if metric == column else "holes"
-        return Measure(metric, metric.rpartition(".")[2], "more", "#.4g", region=region)
-
-
-MEASURES = _Measures(
-    (measure.column, measure)
+MEASURES = {
+    measure.column: measure
     for region, absent in NOT_ON.items()
     for measure in (dataclasses.replace(known, region=region) for known in KNOWN)
     if measure.metric not in absent
-)
+}
 """By column, in the order in which tables show them."""
 
 NOTES = {

@@ -7,16 +7,15 @@ weights.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import keras
 import tensorflow as tf
 
 from tfrecon.backbones import BACKBONES, check_image_size, feature_taps
 from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.system import float32_policy
 from tfrecon.base.weights import WeightFile, find, local, read
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.pixel_errors import checked
@@ -67,12 +66,6 @@ def available(net: Net) -> bool:
     return heads and any(local(name) for name in trunk.files)
 
 
-def fits(net: Net, size: int) -> bool:
-    """Whether square images of `size` pixels are large enough for the trunk of `net`."""
-    trunk = _trunk(net)
-    return size >= max(BACKBONES[trunk.backbone].taps[tap].smallest for tap in trunk.taps)
-
-
 @functools.cache
 def lpips_network(net: Net) -> LpipsNetwork:
     """The network of that name, built once in a process and then shared.
@@ -93,7 +86,7 @@ class LpipsNetwork:
         trunk = _trunk(net)
         self._backbone, self._taps = trunk.backbone, trunk.taps
         self._heads = [tf.constant(head) for head in _heads(net)]
-        with _float32_policy():
+        with float32_policy():
             self._model = feature_taps(trunk.backbone, trunk.taps, weights="torchvision")
         for number, (head, tap) in enumerate(zip(self._heads, self._model.outputs, strict=True)):
             if head.shape != tap.shape[-1:]:
@@ -114,10 +107,11 @@ class LpipsNetwork:
             for f, g, head in zip(truth, prediction, self._heads, strict=True)
         ]
 
-    def distance(self, y_true: Any, y_pred: Any) -> Any:
-        """LPIPS (eq. 1) of each image pair, (B,); 0 for equal images. Otherwise as the maps."""
+    def distance(self, y_true: Any, y_pred: Any, masks: Any = None) -> Any:
+        """LPIPS (eq. 1) of each image pair, (B,), over masks (B,H,W,1) unless None; 0 for equal
+        images. Otherwise as the maps."""
         maps = self.distance_maps(y_true, y_pred)
-        return tf.add_n([tf.reduce_mean(distances, axis=(1, 2)) for distances in maps])
+        return tf.add_n([_mean(distances, masks) for distances in maps])
 
     def _features(self, images: Any) -> list[Any]:
         images = tf.cast(images, tf.float32)
@@ -150,17 +144,16 @@ def lpips_metric(net: Net = "alex") -> Callable[..., Any]:
         y_true, y_pred, masks = checked(y_true, y_pred, masks)
         check_range(y_true, "the truth")
         check_range(y_pred, "the prediction")
-        if masks is None:
-            return network.distance(y_true, y_pred)
-        maps = network.distance_maps(y_true, y_pred)
-        return tf.add_n([_mean_over_holes(distances, masks) for distances in maps])
+        return network.distance(y_true, y_pred, masks)
 
     return lpips
 
 
 def metrics_at_hand(size: int) -> dict[str, Callable[..., Any]]:
     """`METRICS`, and ``lpips_alex`` where it needs no download and images of `size` pixels do."""
-    if not available("alex") or not fits("alex", size):
+    trunk = _TRUNKS["alex"]
+    smallest = max(BACKBONES[trunk.backbone].taps[tap].smallest for tap in trunk.taps)
+    if not available("alex") or size < smallest:
         return dict(METRICS)
     return {**METRICS, "lpips_alex": lpips_metric("alex")}
 
@@ -178,8 +171,10 @@ def check_range(images: Any, what: str) -> None:
         )
 
 
-def _mean_over_holes(distances: Any, masks: Any) -> Any:
-    """Mean of (B,h,w) weighted by the masks (B,H,W,1) at its size, NaN where they are 0; (B,)."""
+def _mean(distances: Any, masks: Any) -> Any:
+    """Mean of (B,h,w), weighted by masks (B,H,W,1) at its size, NaN where they are 0; (B,)."""
+    if masks is None:
+        return tf.reduce_mean(distances, axis=(1, 2))
     weights = tf.image.resize(masks, tf.shape(distances)[1:3], method="area")[..., 0]
     total = tf.reduce_sum(weights, axis=(1, 2))
     inside = tf.reduce_sum(distances * weights, axis=(1, 2))
@@ -217,13 +212,3 @@ def _heads(net: str) -> list[Any]:
             f"net {net!r}"
         )
     return [arrays[name].reshape(-1) for name in names]
-
-
-@contextmanager
-def _float32_policy() -> Iterator[None]:
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import plugins, registry
+from tfrecon.base import facts, registry
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.base.registry import Spec
 
@@ -179,7 +179,7 @@ def check_model(spec: Spec) -> None:
     if check:
         parameters = inspect.signature(build).parameters.items()
         whole = {key: parameter.default for key, parameter in parameters if key not in CONTEXT}
-        plugins.imported(check, "check")({**whole, **options})
+        facts.imported(check, "check")({**whole, **options})
 
 
 def build_model(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tfrecon.metrics.measures import Measure
 from tfrecon.reports import svg
 from tfrecon.reports.comparison import Comparison, Result
 from tfrecon.reports.plots import metric_axis
@@ -18,16 +17,15 @@ IMAGE_VALUES = 3
 def depth(comparison: Comparison) -> str | None:
     """The metric against the depth of the one tap that is inverted: a line a backbone through the
     best result at each tap, and a marker for each combination of the other labels."""
-    results = [result for result in comparison.results if len(_taps(result)) == 1]
+    results = [result for result in comparison.results if len(result.taps) == 1]
     if not results:
         return None
     measure, others = comparison.measure, _other_labels(results)
     by_backbone = _by_backbone(results)
-    best = results[0]
+    tap = results[0].taps[0]
     title = (
         f"{measure.region_label} of {len(results)} inversions of one tap by its depth: best "
-        f"{measure.number(comparison.mean(best.name))} at {_taps(best)[0]['tap']} of "
-        f"{_taps(best)[0]['backbone']}."
+        f"{measure.number(comparison.mean(results[0].name))} at {tap['tap']} of {tap['backbone']}."
     )
     kinds = list(dict.fromkeys(others.values()))
     shown = kinds[: len(svg.MARKERS)] if len(kinds) > 1 else []
@@ -41,13 +39,13 @@ def depth(comparison: Comparison) -> str | None:
             colour, line = svg.look(_backbones(comparison)[name])
             front: dict[float, float] = {}
             for result in inversions:
-                place, value = float(_taps(result)[0]["position"]), comparison.mean(result.name)
+                place, value = float(result.taps[0]["position"]), comparison.mean(result.name)
                 front[place] = min((front.get(place, math.nan), value), key=measure.badness)
                 marker = svg.MARKERS[kinds.index(others[result.name]) % len(svg.MARKERS)]
                 axes.plot(place, value, marker, color=colour, markersize=5, alpha=0.8)
             lines += axes.plot(*zip(*sorted(front.items()), strict=True), line, color=colour)
         axes.set_xlim(-0.03, 1.03)
-        _labelled(axes, "Depth of the tap (0 first, 1 last of its backbone)", measure)
+        metric_axis(axes, "y", measure, "Depth of the tap (0 first, 1 last of its backbone)")
         markers = zip(svg.MARKERS, shown, strict=False)
         looks = {"color": svg.GREY, "linestyle": "none"}
         return [*lines, *(Line2D([], [], marker=marker, **looks) for marker, _ in markers)]
@@ -69,7 +67,7 @@ def values_per_pixel(comparison: Comparison) -> str | None:
     )
 
     def paint(figure: Any) -> list[Any]:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+        from matplotlib.ticker import LogLocator
 
         axes = figure.add_subplot()
         points: list[Any] = []
@@ -81,45 +79,35 @@ def values_per_pixel(comparison: Comparison) -> str | None:
             points += axes.plot(*zip(*pairs, strict=True), marker, color=colour, markersize=5)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(_power_of_two))
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}" if x >= 1 else f"1/{1 / x:g}")
         points.append(axes.axvline(IMAGE_VALUES, color=svg.GREY, linestyle="--", linewidth=1))
-        _labelled(axes, "Values kept per pixel", measure)
+        metric_axis(axes, "y", measure, "Values kept per pixel")
         return points
 
     return svg.drawn("values-per-pixel", title, 2.9, paint, [*by_backbone, "the image itself"])
-
-
-def _labelled(axes: Any, x: str, measure: Measure) -> None:
-    axes.set_xlabel(x)
-    axes.grid(axis="y")
-    metric_axis(axes, "y", measure)
-
-
-def _taps(result: Result) -> list[dict[str, Any]]:
-    return list(result.facts.get("taps") or [])
 
 
 def _by_backbone(results: Iterable[Result]) -> dict[str, list[Result]]:
     """The inversions of each backbone; those of more than one are called several."""
     groups: dict[str, list[Result]] = {}
     for result in results:
-        sources = {tap["backbone"] for tap in _taps(result)}
+        sources = {tap["backbone"] for tap in result.taps}
         groups.setdefault(sources.pop() if len(sources) == 1 else "several", []).append(result)
     return groups
 
 
 def _backbones(comparison: Comparison) -> dict[str, int]:
-    """The number of every backbone, which has the same looks in all figures."""
-    every = (tap["backbone"] for result in comparison.results for tap in _taps(result))
+    """The number of each backbone, so that it looks the same in all figures."""
+    every = (tap["backbone"] for result in comparison.results for tap in result.taps)
     return {name: index for index, name in enumerate(sorted(set(every)))}
 
 
 def _other_labels(results: Sequence[Result]) -> dict[str, tuple[str, ...]]:
-    """Of each result the labels in which results on one and the same tap differ."""
+    """Each result's labels on those axes on which results of the same tap differ."""
     seen: dict[tuple[str, str, str], set[str]] = {}
     for result in results:
-        tap = _taps(result)[0]
+        tap = result.taps[0]
         for axis, label in result.labels.items():
             seen.setdefault((tap["backbone"], tap["tap"], axis), set()).add(label)
     differing = {axis for (_, _, axis), labels in seen.items() if len(labels) > 1}
@@ -127,7 +115,3 @@ def _other_labels(results: Sequence[Result]) -> dict[str, tuple[str, ...]]:
         result.name: tuple(label for axis, label in result.labels.items() if axis in differing)
         for result in results
     }
-
-
-def _power_of_two(value: float, _: Any) -> str:
-    return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"

@@ -5,20 +5,18 @@ from __future__ import annotations
 import csv
 import functools
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import costs, run_facts, scores
 from tfrecon.reports.costs import Cost
-from tfrecon.reports.scores import Summary, Values
+from tfrecon.reports.scores import Board
 from tfrecon.training.run import Run
 
 REPORT = "report"
@@ -28,8 +26,12 @@ KEYS = ("region", "metric", "image")
 DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a damaged report raises."""
 
-LISTED = 10
-"""Most ids that a message lists."""
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """The first `most` of `names` in running text, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 @dataclass(frozen=True)
@@ -75,17 +77,21 @@ class Result:
 
     def seed_spread(self, column: str) -> float:
         """Standard deviation of the seeds' means; NaN for one seed."""
-        means = [of_seed[column] for of_seed in self.seed_means]
-        return float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
+        return scores.deviation([of_seed[column] for of_seed in self.seed_means])
 
     @property
     def baselines(self) -> Sequence[str]:
         """The methods without training that this result is held against."""
         return self.facts.get("baselines", [])
 
+    @property
+    def taps(self) -> Sequence[Mapping[str, Any]]:
+        """The taps that are inverted, as `run_facts.run_facts` describes them."""
+        return self.facts.get("taps", [])
+
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Board):
     """Results, best first by the mean of the column `metric`.
 
     `scores`: those of each result, under its name and averaged over its seeds, and of the
@@ -95,46 +101,11 @@ class Comparison:
     """
 
     title: str
-    metric: str
     results: Sequence[Result]
     baselines: Sequence[str]
-    scores: pl.DataFrame
     axes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, list[str]])
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     dropped: Sequence[str] = ()
-
-    @functools.cached_property
-    def columns(self) -> list[str]:
-        """Names of the columns that all results have."""
-        first = self.results[0].name
-        return [column for name, column in self._arrays if name == first]
-
-    @functools.cached_property
-    def ids(self) -> list[str]:
-        """The images, in the order of `values`."""
-        return scores.images_of(self.scores)
-
-    @functools.cached_property
-    def summary(self) -> Summary:
-        """Mean, spread and interval of each result and baseline."""
-        return scores.summarise(self.scores)
-
-    @functools.cached_property
-    def _arrays(self) -> Mapping[tuple[str, str], Values]:
-        return scores.arrays(self.scores)
-
-    def values(self, method: str, column: str) -> Values:
-        """The scores of a result or baseline, one an image."""
-        return self._arrays[method, column]
-
-    def mean(self, method: str, column: str | None = None) -> float:
-        """Over the images that have a value, of the column that ranks unless another is given."""
-        return scores.mean(self.values(method, column or self.metric))
-
-    @property
-    def measure(self) -> Measure:
-        """What is known of the column that ranks."""
-        return MEASURES[self.metric]
 
 
 def has_report(run: Run) -> bool:
@@ -163,6 +134,8 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
         for (method, column), values in scores.arrays(every).items():
             if (count := len(values)) != about["images"]:
                 raise ValueError(f"{column} of {method} of {count} of {about['images']} images")
+            if column not in MEASURES:
+                raise ValueError(f"{column} is not described")
         paid: dict[str, dict[str, float]] = {}
         with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):
@@ -200,14 +173,14 @@ def compare(
     every = [scored for seeds in groups.values() for scored in seeds]
     if not every:
         raise UserError("there is no finished run to compare; train some first")
-    for scored in every[1:]:
-        _check_same_images(every[0], scored)
-    columns = [name for name in every[0].means if all(name in scored.means for scored in every)]
+    first, *others = every
+    places = first.run_scores.select(KEYS)  # images and columns of all, in the first's order
+    for scored in others:
+        _check_same_images(first, scored)
+        places = places.join(scored.run_scores, on=KEYS, how="semi", maintain_order="left")
+    columns = [name for name in first.means if all(name in scored.means for scored in every)]
     metric = metric or main_column(columns)
     _check_metric(metric, columns)
-    places = every[0].run_scores.select(KEYS)  # images and columns of all, in the first's order
-    for scored in every[1:]:
-        places = places.join(scored.run_scores, on=KEYS, how="semi", maintain_order="left")
     frames = {
         name: _mean(name, places, [scored.run_scores for scored in seeds])
         for name, seeds in groups.items()
@@ -217,15 +190,14 @@ def compare(
             placed = _mean(method, places, [scored.scores.filter(method=method)])
             if not placed["value"].null_count():
                 frames[method] = placed
-    baselines = [name for name in frames if name not in groups]
-    results = [_result(name, seeds, (labels or {}).get(name, {})) for name, seeds in groups.items()]
-    dropped = {column for scored in every for column in scored.means} - {*columns}
-    comparison = Comparison(
-        title, metric, results, baselines, pl.concat(frames.values()), axes or {}, missing or {},
-        sorted(dropped),
+    board = Board(pl.concat(frames.values()), metric)
+    labels = labels or {}
+    results = [_result(name, groups[name], labels.get(name, {})) for name in board.ranked(groups)]
+    return Comparison(
+        board.scores, metric, title, results, [name for name in frames if name not in groups],
+        axes or {}, missing or {},
+        sorted({column for scored in every for column in scored.means} - {*columns}),
     )  # fmt: skip
-    results.sort(key=lambda result: MEASURES[metric].badness(comparison.mean(result.name)))
-    return comparison
 
 
 def _result(name: str, seeds: Sequence[Scored], labels: Mapping[str, str]) -> Result:
@@ -254,21 +226,14 @@ def _mean(name: str, places: pl.DataFrame, frames: Sequence[pl.DataFrame]) -> pl
 
 def _check_same_images(first: Scored, other: Scored) -> None:
     """Raises UserError where two runs were not scored on the same pixels."""
-    names = f"run {first.run.name!r} and run {other.run.name!r}"
     mine, theirs = (scores.images_of(scored.run_scores) for scored in (first, other))
     for ids, others, run in ((mine, theirs, other.run), (theirs, mine, first.run)):
-        absent = sorted(set(ids) - set(others))
+        absent = sorted({*ids} - {*others})
         if absent:
-            more = f" and {len(absent) - LISTED} more" if len(absent) > LISTED else ""
             raise UserError(
-                f"{names} were evaluated on different images, so they cannot be compared image by "
-                f"image: {run.name!r} lacks {', '.join(map(repr, absent[:LISTED]))}{more}; "
-                "evaluate both on the same split"
+                f"run {first.run.name!r} and run {other.run.name!r} were evaluated on different "
+                f"images, so they cannot be compared image by image: {run.name!r} lacks "
+                f"{listed(map(repr, absent), 10)}; evaluate both on the same split"
             )
-    differing = run_facts.first_difference(first.facts, other.facts)
-    if differing:
-        key, then, now = differing
-        raise UserError(
-            f"{names} were evaluated on images that differ in {key}: {then!r} and {now!r}; "
-            "evaluate both on the same data"
-        )
+    facts = [(scored.run.name, scored.facts) for scored in (first, other)]
+    run_facts.check_same_images("run", facts, "evaluate both on the same data")

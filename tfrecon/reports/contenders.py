@@ -154,29 +154,27 @@ def _bound(run: Run, model: Any) -> Contender:
     return Contender(apply, is_timed=False)
 
 
+def _of(restore: Callable[..., Any], *parts: str) -> Contender:
+    """A function of some parts of a batch, which are arrays."""
+    return Contender(lambda batch: restore(*(batch[part].numpy() for part in parts)))
+
+
 def of_baselines(*, masked: bool, jpeg: bool, slow: bool) -> Contenders:
     """The damaged input, then fills where there are masks and denoisers where there are none;
     `SLOW` ones on demand."""
-
-    def filled(fill: baselines.Fill) -> Contender:
-        return Contender(lambda batch: fill(batch["input"].numpy(), batch["mask"].numpy()))
-
-    def denoised(denoise: baselines.Denoiser) -> Contender:
-        return Contender(lambda batch: denoise(batch["input"].numpy()))
-
     rows = {baselines.DAMAGED: Contender(lambda batch: batch["input"], is_timed=False)}
     if masked:
-        rows |= {name: filled(fill) for name, fill in baselines.fills(jpeg=jpeg).items()}
+        fills = baselines.fills(jpeg=jpeg)
+        rows |= {name: _of(fill, "input", "mask") for name, fill in fills.items()}
     else:
-        rows |= {name: denoised(denoise) for name, denoise in baselines.DENOISERS.items()}
+        rows |= {name: _of(denoise, "input") for name, denoise in baselines.DENOISERS.items()}
     return {name: row for name, row in rows.items() if slow or name not in SLOW}
 
 
 def of_reductions(factor: int) -> Contenders:
     """What little of the image itself would do, for models that see the whole of it."""
-
-    def small(batch: pipeline.Batch) -> Any:
-        return baselines.thumbnail(batch["target"].numpy(), factor)
-
-    rows = {"mean colour": Contender(lambda batch: baselines.mean_colour(batch["target"].numpy()))}
-    return rows | ({f"thumbnail 1/{factor}": Contender(small)} if factor > 1 else {})
+    rows = {"mean colour": _of(baselines.mean_colour, "target")}
+    if factor > 1:
+        small = functools.partial(baselines.thumbnail, factor=factor)
+        rows[f"thumbnail 1/{factor}"] = _of(small, "target")
+    return rows

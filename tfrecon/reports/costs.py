@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfrecon.metrics.measures import EMPTY
-from tfrecon.reports.tables import Column, Field, Table
+from tfrecon.reports.tables import Column, Field
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one method; None where there is nothing to count.
+    """What one method costs; None where there is nothing to count.
 
     `seconds_per_image` is the median over the batches. `train_minutes` is wall time. `kid` is that
     of all restored images to the targets. `multiply_adds` are those of one image,
@@ -47,13 +47,9 @@ class Quantity:
     note: str
     first: Literal["high", "low"] = "low"
 
-    def value(self, cost: Cost) -> float | None:
-        """The field of a cost."""
-        return vars(cost)[self.name]
-
     def cell(self, cost: Cost) -> Field:
         """The cell under the head."""
-        value = self.value(cost)
+        value = vars(cost)[self.name]
         text = EMPTY if value is None else self.show(value)
         return Field(text, value=None if text == EMPTY else float(text.replace(",", "")))
 
@@ -99,17 +95,12 @@ QUANTITIES = (
 )  # fmt: skip
 """In the order of the tables' columns."""
 
+NAMES = tuple(quantity.name for quantity in QUANTITIES)
+
 
 def present(costs: Costs) -> list[Quantity]:
     """The quantities that any method has."""
     return [q for q in QUANTITIES if any(q.cell(cost).text != EMPTY for cost in costs.values())]
-
-
-def table(costs: Costs) -> Table:
-    """A row for each method."""
-    quantities = present(costs)
-    rows = [[name, *(q.cell(cost) for q in quantities)] for name, cost in costs.items()]
-    return Table([Column(""), *(quantity.column() for quantity in quantities)], rows)
 
 
 def notes(costs: Costs) -> list[str]:
@@ -120,23 +111,23 @@ def notes(costs: Costs) -> list[str]:
 def csv_lines(costs: Costs) -> str:
     """Lines for ``summary.csv``: region ``method``, the number in place of the mean."""
     return "".join(
-        f'"{name}",method,{quantity.name},,{value:.10g},,,\n'
+        f'"{name}",method,{quantity},,{value:.10g},,,\n'
         for name, cost in costs.items()
-        for quantity in QUANTITIES
-        if (value := quantity.value(cost)) is not None
+        for quantity in NAMES
+        if (value := vars(cost)[quantity]) is not None
     )
 
 
 def from_csv(values: Mapping[str, float]) -> Cost:
     """The cost that `csv_lines` wrote, by the names in the file."""
-    known = {q.name: values[q.name] for q in QUANTITIES if q.name in values}
+    known = {name: values[name] for name in NAMES if name in values}
     return Cost(**{n: round(value) if n in COUNTED else value for n, value in known.items()})
 
 
 def average(costs: Sequence[Cost]) -> Cost:
     """The mean over seeds of what is measured; what is counted is that of the first."""
-    means: dict[str, Any] = {}
-    for quantity in QUANTITIES:
-        known = [value for cost in costs if (value := quantity.value(cost)) is not None]
-        means[quantity.name] = sum(known) / len(known) if known else None
-    return Cost(**{**means, **{name: vars(costs[0])[name] for name in COUNTED}})
+    means: dict[str, Any] = {name: vars(costs[0])[name] for name in COUNTED}
+    for name in set(NAMES) - means.keys():
+        known = [vars(cost)[name] for cost in costs if vars(cost)[name] is not None]
+        means[name] = sum(known) / len(known) if known else None
+    return Cost(**means)

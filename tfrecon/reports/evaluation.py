@@ -9,18 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
-from tfrecon.metrics.measures import HOLE, MEASURES, Measure, main_column
+from tfrecon.metrics.measures import HOLE, MEASURES
 from tfrecon.reports import baselines as classical
-from tfrecon.reports import contenders, pictures, run_facts, scores, scoring, summaries
-from tfrecon.reports.scores import Summary
+from tfrecon.reports import contenders, pictures, run_facts, scoring, summaries
+from tfrecon.reports.scores import Board
 from tfrecon.reports.verdicts import ending, verdicts
 from tfrecon.training.run import Run
 
@@ -41,43 +39,29 @@ NO_LPIPS = (
 )
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, eq=False)
+class Report(Board):
     """Where the report lies, the numbers behind it, and the `files` that were written.
 
-    `names` are the rows of the runs, `untrained` those of the methods without training.
+    `names` are the rows of the runs, `untrained` those of the methods without training. `metric`
+    is the one that matters most: PSNR, of the holes where there are any.
     """
 
     path: Path
-    scores: pl.DataFrame
-    summary: Summary
     verdicts: list[str]
     files: list[str]
     names: list[str]
     untrained: list[str]
 
     @property
-    def measure(self) -> Measure:
-        """The metric that matters most: PSNR, of the holes where there are any."""
-        return MEASURES[main_column(column for _, column in self.summary)]
-
-    @property
     def text(self) -> str:
         """All of the report as text, of at most 80 columns."""
         return (self.path / "summary.txt").read_text(encoding="utf-8").rstrip("\n")
 
-    def by_image(self, method: str) -> dict[str, float]:
-        """A method's scores in `measure` by the images' ids."""
-        values = scores.arrays(self.scores)[method, self.measure.column].tolist()
-        return dict(zip(scores.images_of(self.scores), values, strict=True))
-
     def screen(self, where: Sequence[str], first: Sequence[str] = ()) -> str:
         """What a verb prints: the sentences of `first`, the best run against the methods without
         training, the metrics that matter, and `where` the report lies."""
-        column = self.measure.column
-        return ending(
-            self.scores, self.summary, self.names, self.untrained, column, where, before=first
-        )
+        return ending(self, self.names, self.untrained, where, before=first)
 
 
 def evaluate_runs(
@@ -124,6 +108,7 @@ def evaluate_runs(
         folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
     samples = check.readable(_samples(runs, config, split)[:limit], skip_unreadable)
     masked = pipeline.has_mask(samples, config)
+    jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     models = [run.load_model(options) for run in runs]
     trained: contenders.Contenders = {}
     for run, row, model in zip(runs, names, models, strict=True):
@@ -131,7 +116,6 @@ def evaluate_runs(
             run, row, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
             tile=tile,
         )  # fmt: skip
-    jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     untrained: contenders.Contenders = {}
     if baselines and config.damage == IDENTITY:
         untrained = contenders.of_reductions(models[0].tap_stride)
@@ -141,38 +125,33 @@ def evaluate_runs(
         samples, config, {**trained, **untrained}, masked=masked, batch_size=batch_size,
         path=folder / "per_image.csv", metric_paths=metrics,
     )  # fmt: skip
-    summary = scores.summarise(frame)
-    said = verdicts(summary, paid, names, list(untrained))
-    report = Report(folder, frame, summary, said, [*FILES], names, list(untrained))
-    about = run_facts.facts(split, config, samples, options, list(untrained))
-    about["measures"] = [
-        vars(MEASURES[column]) for name in metrics for column in (name, HOLE + name)
-    ]
-    lines = _lines(runs, names, config, about)
-    if classical.BIHARMONIC in untrained and jpeg:
-        lines.append(BORDER_NOTE)
+    board = Board(frame, "hole_psnr" if masked else "psnr")
+    said = verdicts(board, paid, names, [*untrained])
+    about = run_facts.facts(split, config, samples, options, [*untrained])
+    about["measures"] = [vars(MEASURES[prefix + name]) for name in metrics for prefix in ("", HOLE)]
+    notes = _notes(runs, names, config, about)
+    if jpeg and classical.BIHARMONIC in untrained:
+        notes.append(BORDER_NOTE)
     if options:
-        lines.append(", ".join(f"{name} = {value}" for name, value in options.items()))
-    if (names[0], "lpips_alex") not in summary:
-        lines.append(NO_LPIPS)
-    summaries.write(folder, summary, paid, lines, said)
+        notes.append(", ".join(f"{name} = {value}" for name, value in options.items()))
+    if "lpips_alex" not in board.columns:
+        notes.append(NO_LPIPS)
+    summaries.write(folder, board.summary, paid, notes, said)
     restore = {name: trained[name].apply for name in names}
-    scored = report.by_image(names[0])
-    pictures.write_grids(folder, samples, config, restore, report.measure, scored)
-    if pairs:
-        report.files.append("pairs/")
-        pictures.write_pairs(folder / "pairs", samples, config, restore[names[0]], pairs)
+    files = [*FILES, *pictures.write(folder, samples, config, board, restore, pairs)]
     if models[0].extractor and len(runs) == 1:
-        report.files.append("features.png")
-        maps = models[0].extractor.maps
-        pictures.write_features(folder / "features.png", samples, config, maps)
+        files.append("features.png")
+        pictures.write_features(folder / files[-1], samples, config, models[0].extractor.maps)
     # Last: a report that has it is whole.
     of_runs = map(run_facts.run_facts, runs, models)
     run_facts.write(folder, about, dict(zip(names, of_runs, strict=True)))
-    return report
+    return Report(
+        frame, board.metric, path=folder, verdicts=said, files=files, names=names,
+        untrained=[*untrained],
+    )  # fmt: skip
 
 
-def _lines(
+def _notes(
     runs: Sequence[Run], names: Sequence[str], config: DataConfig, about: Mapping[str, Any]
 ) -> list[str]:
     """What was evaluated, and what was seen in the runs' data before they were trained."""
@@ -189,19 +168,14 @@ def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | Non
 
     Raises UserError where the runs' own differ in what decides the images."""
     configs = [data_config(run, data, root) for run in runs]
-    first = run_facts.image_settings(configs[0])
+    settings = [run_facts.image_settings(config) for config in configs]
     # Photos in another folder may be damaged differently.
     free = ("damage",) if data is None and root is not None else ()
-    names = [name for name in run_facts.SETTINGS if name not in free]
-    for run, config in zip(runs, configs, strict=True):
-        differing = run_facts.first_difference(run_facts.image_settings(config), first, names)
-        if differing:
-            key, value, expected = differing
-            raise UserError(
-                f"run {run.name!r} has data.{key} = {value!r} and {runs[0].name!r} has "
-                f"{expected!r}: their scores are of different images; evaluate them apart, or "
-                "name one data set with --data and --root"
-            )
+    run_facts.check_same_images(
+        "run", [*zip((run.name for run in runs), settings, strict=True)],
+        "evaluate them apart, or name one data set with --data and --root",
+        [name for name in run_facts.SETTINGS if name not in free],
+    )  # fmt: skip
     return configs[0]
 
 

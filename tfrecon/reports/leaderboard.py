@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tfrecon.metrics.measures import EMPTY, MEASURES, leading_columns
 from tfrecon.reports import costs, statistics
 from tfrecon.reports.comparison import Comparison, Result
-from tfrecon.reports.costs import NOTHING, Cost, Quantity
+from tfrecon.reports.costs import NOTHING, Cost
 from tfrecon.reports.scores import LEVEL, csv_text
 from tfrecon.reports.sentences import p_value
 from tfrecon.reports.statistics import Difference
@@ -41,13 +41,13 @@ class Line:
 
 def standings(comparison: Comparison) -> list[Line]:
     """Results and baselines, best on top."""
-    letters = group_letters(len(comparison.results), statistics.groups(comparison))
-    lines = [
-        Line(result.name, rank, shared, result)
-        for rank, (result, shared) in enumerate(zip(comparison.results, letters, strict=True), 1)
+    results = {result.name: result for result in comparison.results}
+    letters = group_letters(len(results), statistics.groups(comparison))
+    places = dict(zip(results, enumerate(letters, 1), strict=True))
+    return [
+        Line(name, *places.get(name, (None, "")), results.get(name))
+        for name in comparison.ranked([*results, *comparison.baselines])
     ]
-    lines += map(Line, comparison.baselines)
-    return sorted(lines, key=lambda line: comparison.measure.badness(comparison.mean(line.name)))
 
 
 def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
@@ -66,112 +66,110 @@ def group_letters(count: int, bars: Sequence[tuple[int, int]]) -> list[str]:
     return [" ".join(shared) for shared in letters]
 
 
-Shown = tuple[Column, Callable[[Line], object]]
-"""A column of the leaderboard and what it shows of a line."""
-
-
 def leaderboard(comparison: Comparison) -> Table:
     """The sortable leaderboard, baselines in grey at their place."""
-    lines = standings(comparison)
+    lines, summary = standings(comparison), comparison.summary
     leading = leading_columns(comparison.columns, comparison.metric)
     others = [column for column in comparison.columns if column not in leading]
     quantities = costs.present({line.name: line.cost for line in lines if line.result})
-    shown: list[Shown] = [
-        (Column("", "low"), lambda line: Field(str(line.rank or ""), value=line.rank)),
-        (Column("Result"), lambda line: line.name),
-        (Column("Group"), lambda line: line.groups),
-        *(_scores(comparison, column, QUALITY) for column in leading),
-        *_seeds(comparison),
-        *(_paid(quantity) for quantity in quantities),
-        *(_scores(comparison, column, OTHERS) for column in others),
-    ]
+    ranked = [result.name for result in comparison.results]
+    best = {column: comparison.ranked(ranked, column)[0] for column in comparison.columns}
+    has_seeds = any(len(result.runs) > 1 for result in comparison.results)
+
+    def scores(line: Line, columns: Sequence[str]) -> list[Field]:
+        return [
+            summary[line.name, column].field(
+                strong=line.result is not None
+                and comparison.mean(line.name, column) == comparison.mean(best[column], column)
+            )
+            for column in columns
+        ]
+
+    rows = [
+        [
+            Field(str(line.rank or ""), value=line.rank), line.name, line.groups,
+            *scores(line, leading), *([_seeds(comparison, line)] if has_seeds else []),
+            *(quantity.cell(line.cost) for quantity in quantities), *scores(line, others),
+        ]
+        for line in lines
+    ]  # fmt: skip
+    columns = [
+        Column("", "low"), Column("Result"), Column("Group"), *_heads(leading, QUALITY),
+        *([Column("Seeds", "high", QUALITY)] if has_seeds else []),
+        *(quantity.column(COST) for quantity in quantities), *_heads(others, OTHERS),
+    ]  # fmt: skip
     caption = (
         f"Mean over the images and, in brackets, its {LEVEL:.0%} interval. Results that share a "
         "letter cannot be told apart; grey rows are methods without training."
     )
-    rows = [[cell(line) for _, cell in shown] for line in lines]
     grey = frozenset(place for place, line in enumerate(lines) if line.result is None)
-    columns = [column for column, _ in shown]
     return Table(columns, rows, caption, grey, stacked=True, sortable=True)
 
 
-def _scores(comparison: Comparison, column: str, group: str) -> Shown:
-    """The means of a metric, the best of the results standing out."""
-    summary, measure = comparison.summary, MEASURES[column]
-    best = min(measure.badness(summary[r.name, column].mean) for r in comparison.results)
-
-    def cell(line: Line) -> Field:
-        score = summary[line.name, column]
-        leads = line.result is not None and measure.badness(score.mean) == best
-        sorted_by = abs(score.mean) if measure.better == "zero" else score.mean
-        return Field(measure.number(score.mean), score.interval, _known(sorted_by), leads)
-
-    first = "high" if measure.better == "more" else "low"
-    return Column(measure.head, first, group, group == OTHERS), cell
+def _heads(columns: Sequence[str], group: str) -> list[Column]:
+    measures = (MEASURES[column] for column in columns)
+    return [
+        Column(measure.head, "high" if measure.better == "more" else "low", group, group == OTHERS)
+        for measure in measures
+    ]
 
 
-def _seeds(comparison: Comparison) -> list[Shown]:
-    """How many seeds a result has and how its mean varies over them; nothing where all have one."""
-
-    def cell(line: Line) -> Field:
-        if line.result is None:
-            return Field(EMPTY)
-        count = len(line.result.runs)
-        spread = comparison.measure.number(line.result.seed_spread(comparison.metric))
-        text = f"{count} (±{spread.removeprefix('+')})" if count > 1 else str(count)
-        return Field(text, value=count)
-
-    has_seeds = any(len(result.runs) > 1 for result in comparison.results)
-    return [(Column("Seeds", "high", QUALITY), cell)] if has_seeds else []
-
-
-def _paid(quantity: Quantity) -> Shown:
-    return quantity.column(COST), lambda line: quantity.cell(line.cost)
+def _seeds(comparison: Comparison, line: Line) -> Field:
+    """How many seeds a result has and how its mean varies over them."""
+    if line.result is None:
+        return Field(EMPTY)
+    count = len(line.result.runs)
+    spread = comparison.measure.number(line.result.seed_spread(comparison.metric))
+    text = f"{count} (±{spread.removeprefix('+')})" if count > 1 else str(count)
+    return Field(text, value=count)
 
 
 def tests(comparison: Comparison, most: int | None = MOST_PAIRS) -> list[Table]:
     """Tests of the metric that ranks: of neighbours in rank, and of the winner against each, `most`
     rows of each; none without any."""
-    label = comparison.measure.region_label
-    heads = [*_test_columns(label), Column("Images", "high"), Column("Told apart")]
-    tested = statistics.pairs(comparison, comparison.metric)
-    by_names = {(pair.first, pair.second): pair for pair in tested}
+    columns = [
+        Column("Better"), Column("Worse"), *_test_columns(comparison.measure.region_label),
+        Column("Images", "high"), Column("Told apart"),
+    ]  # fmt: skip
     first, *others = (result.name for result in comparison.results)
     wanted = {
-        "Neighbours in rank: Wilcoxon's signed-rank test over images.": itertools.pairwise(
-            [first, *others]
-        ),
-        f"{first} against each of the others.": ((first, other) for other in others[1:]),
+        "Neighbours in rank: Wilcoxon's signed-rank test over images.": [
+            *itertools.pairwise([first, *others])
+        ],
+        f"{first} against each of the others.": [(first, other) for other in others[1:]],
     }
     tables: list[Table] = []
     for caption, names in wanted.items():
-        chosen = [by_names[two] for two in names if two in by_names]
-        if most and len(chosen) > most:
-            caption += f" The first {most} of {len(chosen)}."
+        if most and len(names) > most:
+            caption += f" The first {most} of {len(names)}."
         rows = [
-            [pair.first, pair.second, *_test(pair), str(pair.n), "yes" if pair.is_real else "no"]
-            for pair in chosen[:most]
+            [pair.first, pair.second, *_test(pair), pair.n, "yes" if pair.is_real else "no"]
+            for pair in (statistics.between(comparison, *two) for two in names[:most])
         ]
-        if rows:
-            tables.append(Table([Column("Better"), Column("Worse"), *heads], rows, caption))
+        tables += [Table(columns, rows, caption)] if rows else []
     return tables
 
 
 def ablations(comparison: Comparison) -> list[Table]:
     """One table an axis, the reference as its first row."""
     tables: list[Table] = []
-    for axis, tested in statistics.all_ablations(comparison).items():
-        title, reference = axis[:1].upper() + axis[1:], tested[0].second
-        columns = [
-            Column(title), *_test_columns(tested[0].measure.region_label), Column("Cells", "high"),
-        ]  # fmt: skip
-        rows: list[list[object]] = [[reference, "reference", "", "", ""]]
-        rows += [[row.first, *_test(row), str(row.cells)] for row in tested]
+    for axis, rows in statistics.all_ablations(comparison).items():
+        title, reference = axis[:1].upper() + axis[1:], rows[0].second
+        heads = _test_columns(comparison.measure.region_label)
         caption = (
             f"{title}: each label less {reference}, over images averaged across the pairs of cells "
             "that agree in all else."
         )
-        tables.append(Table(columns, rows, caption))
+        tables.append(
+            Table(
+                [Column(title), *heads, Column("Cells", "high")],
+                [
+                    [reference, "reference", "", "", ""],
+                    *([r.first, *_test(r), r.cells] for r in rows),
+                ],
+                caption,
+            )
+        )
     return tables
 
 
@@ -185,8 +183,9 @@ def _test(test: Difference) -> list[Field]:
     """Difference with its interval, corrected p-value, rank-biserial correlation."""
     interval = test.measure.interval(test.low, test.high, signed=True)
     difference = test.measure.number(test.difference, signed=True)
+    value = None if math.isnan(test.difference) else test.difference
     return [
-        Field(difference, interval, _known(test.difference)), Field(p_value(test.corrected)),
+        Field(difference, interval, value), Field(p_value(test.corrected)),
         Field(f"{test.effect:+.2f}".replace("-", "−")),
     ]  # fmt: skip
 
@@ -212,7 +211,7 @@ def leaderboard_csv(comparison: Comparison) -> str:
             "seeds": len(result.runs) if result else None,
             "seed_std": result.seed_spread(comparison.metric) if result else None,
             **{f"{c.column}_{head}": vars(c)[name] for c in cells for head, name in parts.items()},
-            **{quantity.name: quantity.value(line.cost) for quantity in costs.QUANTITIES},
+            **{name: vars(line.cost)[name] for name in costs.NAMES},
         })  # fmt: skip
     return csv_text([list(rows[0]), *(row.values() for row in rows)])
 
@@ -234,7 +233,3 @@ def ablations_csv(comparison: Comparison) -> str:
 def _csv(fields: Mapping[str, str], tested: Iterable[Difference]) -> str:
     rows = ([vars(test)[name] for name in fields.values()] for test in tested)
     return csv_text([list(fields), *rows])
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -26,16 +26,12 @@ def multiply_adds(model: Any, size: int, channels: int) -> int | None:
 
     try:
         return _count(answer.get_concrete_function(specification).graph)
-    except (_Unknown, KeyError, TypeError, ValueError, tf.errors.InvalidArgumentError):
+    except (KeyError, TypeError, ValueError, tf.errors.InvalidArgumentError):
         return None
 
 
-class _Unknown(Exception):
-    """Something that the number depends on is known at run time only."""
-
-
 def _count(graph: Any) -> int:
-    """Of the operations of a graph, and of the functions that they call."""
+    """The multiply-adds of a graph's operations and of the functions that they call."""
 
     def called(function: Any) -> int:
         return _count(graph._get_function(function.name).graph)
@@ -50,7 +46,7 @@ def _count(graph: Any) -> int:
         elif kind == "While":
             rounds = tf.get_static_value(operation.inputs[1])  # the most that it goes
             if rounds is None or rounds < 0:
-                raise _Unknown
+                raise ValueError("known at run time only")
             count += int(rounds) * called(attribute("body"))
         elif kind == "If":
             count += max(called(attribute(name)) for name in ("then_branch", "else_branch"))
@@ -63,7 +59,7 @@ def _count(graph: Any) -> int:
 
 def _volume(shape: Shape) -> int:
     if None in shape:
-        raise _Unknown
+        raise ValueError("known at run time only")
     return math.prod(side or 0 for side in shape)
 
 
@@ -77,7 +73,7 @@ def _einsum(operation: Any, inputs: list[Shape], output: Shape) -> int:
     sizes: dict[str, int | None] = {}
     for term, shape in zip(terms, inputs, strict=True):
         if "." in term or len(term) != len(shape):
-            raise _Unknown
+            raise ValueError("known at run time only")
         sizes |= dict(zip(term, shape, strict=True))
     return _volume(tuple(sizes.values()))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import io
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ def write(
     try:
         pictures = leading_pictures(comparison, config, split, options or {})
     except (UserError, OSError) as error:
-        pictures = []
+        pictures = {}
         notes.append(f"Pictures are left out: {error}.")
     contents = (
         page(
@@ -67,7 +66,7 @@ def write(
 
 def page(
     comparison: Comparison, *, sentences: Sequence[str], notes: Sequence[str],
-    pictures: Sequence[Picture], environment: Mapping[str, str],
+    pictures: Mapping[str, Sequence[Picture]], environment: Mapping[str, str],
 ) -> str:  # fmt: skip
     """The HTML document. Sections without content are left out. `environment`: name → version or
     fact."""
@@ -86,7 +85,7 @@ def page(
         leaderboard=leaderboard.leaderboard(comparison), alpha=statistics.ALPHA,
         tests=leaderboard.tests(comparison), ablations=leaderboard.ablations(comparison),
         ranks=plots.rank_diagram(comparison),
-        distributions=[plots.distributions(comparison, column) for column in leading],
+        distributions=[*filter(None, (plots.distributions(comparison, c) for c in leading))],
         cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(pairs),
         depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
         pictures=pictures, configs=configs, missing=comparison.missing, environment=environment,
@@ -99,9 +98,9 @@ def markdown(comparison: Comparison, sentences: Sequence[str]) -> str:
         "Leaderboard": [leaderboard.leaderboard(comparison)],
         "Paired tests": leaderboard.tests(comparison, most=None),
     }
-    by_axis = statistics.all_ablations(comparison)
-    for (axis, rows), table in zip(by_axis.items(), leaderboard.ablations(comparison), strict=True):
-        sections[f"{axis}, against {rows[0].second}"] = [table]
+    axes = statistics.all_ablations(comparison)
+    for axis, table in zip(axes, leaderboard.ablations(comparison), strict=True):
+        sections[f"{axis}, against {table.rows[0][0]}"] = [table]
     blocks = [f"# {escaped(comparison.title)}", *(f"- {escaped(said)}" for said in sentences)]
     for title, tables in sections.items():
         blocks += ["", f"## {escaped(title)}"] if tables else []
@@ -115,7 +114,7 @@ def _template() -> Any:
 
     loader = jinja2.PackageLoader("tfrecon.reports", "")
     place = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    place.filters |= {"data_uri": _data_uri, "svg_title": svg.title, "by_result": _by_result}
+    place.filters |= {"data_uri": _data_uri, "svg_title": svg.title}
     place.policies["json.dumps_kwargs"] = {"default": str}
     return place.get_template("page.html.j2")
 
@@ -125,12 +124,6 @@ def _data_uri(image: Any) -> str:
     file = io.BytesIO()
     Image.fromarray(images.to_uint8(image)).save(file, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _by_result(pictures: Sequence[Picture]) -> list[tuple[str, list[Picture]]]:
-    """The pictures of each result, in the order given."""
-    groups = itertools.groupby(pictures, key=lambda picture: picture.result)
-    return [(name, list(group)) for name, group in groups]
 
 
 def _without_places(config: dict[str, Any]) -> dict[str, Any]:
@@ -156,17 +149,13 @@ def environment(comparison: Comparison) -> dict[str, str]:
     threads = different([machine.get(name, "?") for name in THREADS] for machine in of_machines)
     photos = different((run.facts.get("data") or {}).get("train", "not recorded") for run in runs)
     used = different(run.facts.get("machine", {}).get("intra_op_threads", "?") for run in runs)
-    trained, evaluated = (
-        different(_code(facts.get("code") or {}) for facts in some)
-        for some in ([run.facts for run in runs], every)
-    )
     shown = {
         "data": f"{facts.get('recipe', {}).get('name')}, split {facts.get('split')!r}, "
         f"{facts.get('images')} images, {facts.get('image_size')} pixels a side",
         "data fingerprint": f"{facts.get('data')} (hash over ids and file contents)",
         "seeds": ", ".join(map(str, sorted({run.config.fit.seed for run in runs}))),
-        "trained by code": "; ".join(trained),
-        "evaluated by code": "; ".join(evaluated),
+        "trained by code": "; ".join(different(_code(run.facts) for run in runs)),
+        "evaluated by code": "; ".join(different(map(_code, every))),
         "date of evaluation": str(facts.get("date")),
         **{name: str(of_machines[0][name]) for name in VERSIONS if name in of_machines[0]},
         "threads of a training": ", ".join(used),
@@ -176,7 +165,8 @@ def environment(comparison: Comparison) -> dict[str, str]:
     return shown | {f"caution: {k}": CAUTIONS[k] for k, values in seen.items() if len(values) > 1}
 
 
-def _code(code: Mapping[str, Any]) -> str:
+def _code(facts: Mapping[str, Any]) -> str:
+    code = facts.get("code") or {}
     if not code.get("revision"):
         return "of no known git revision"
     states = {True: "clean", False: "with uncommitted changes"}

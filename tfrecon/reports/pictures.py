@@ -25,6 +25,7 @@ from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import Measure
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.contenders import on_batches
+from tfrecon.reports.scores import Board
 
 SHOWN = 4
 """Images in each grid of pictures."""
@@ -51,7 +52,6 @@ class Picture:
     """One image of a result: `original`, `reconstruction` and, of restorations, `damaged` are
     (H,W,3) in [0,1]; `caption` tells the score."""
 
-    result: str
     which: Which
     id: str
     caption: str
@@ -60,35 +60,34 @@ class Picture:
     damaged: Any = None
 
 
-def ranked(scores: Mapping[str, float], measure: Measure) -> list[str]:
-    """Ids, best first, without those that have no score; all where none has a score."""
+def chosen(scores: Mapping[str, float], measure: Measure, count: int) -> dict[Which, list[str]]:
+    """Ids of so many of the best, the middle and the worst of `scores`; the worst begins its list.
+    Images without a score are left out, unless none has one."""
     known = [id for id, score in scores.items() if not math.isnan(score)]
-    return sorted(known or scores, key=lambda id: measure.badness(scores[id]))
-
-
-def chosen(ranking: Sequence[str], count: int) -> dict[Which, list[str]]:
-    """So many of the best, the middle and the worst of a ranking; the worst begins its list."""
+    ranking = sorted(known or scores, key=lambda id: measure.badness(scores[id]))
     middle = max(0, len(ranking) // 2 - count // 2)
     return {
-        "best": [*ranking[:count]],
-        "median": [*ranking[middle : middle + count]],
-        "worst": [*ranking[::-1][:count]],
+        "best": ranking[:count],
+        "median": ranking[middle : middle + count],
+        "worst": ranking[::-1][:count],
     }
 
 
-def write_grids(
-    folder: Path, samples: Sequence[Sample], config: DataConfig, methods: Mapping[str, Restore],
-    measure: Measure, scores: Mapping[str, float],
-) -> None:  # fmt: skip
-    """best.png, median.png and worst.png by the first method's `scores`, by id, of a `measure` in
-    dB. Several methods stand side by side.
+def write(
+    folder: Path, samples: Sequence[Sample], config: DataConfig, board: Board,
+    methods: Mapping[str, Restore], pairs: int,
+) -> list[str]:  # fmt: skip
+    """best.png, median.png and worst.png by the scores of the first method, in dB; several methods
+    stand side by side. Of the first `pairs` images the first method's ``original_ID.png`` and
+    ``reconstruction_ID.png`` besides, in a folder; returns its name if there is one.
 
     Which images they show is known last, so these few are read again instead of keeping all.
     """
     first, *others = methods
+    scores, measure = board.by_image(first), board.measure
     what = f"{'hole ' if measure.region == 'holes' else ''}{measure.title}"
-    ranking = ranked(scores, measure)
-    for which, ids in chosen(ranking, SHOWN).items():
+    count = sum(not math.isnan(score) for score in scores.values()) or len(scores)
+    for which, ids in chosen(scores, measure, SHOWN).items():
         rows: dict[str, Row] = {}
         names: list[str] = []
         for id, batch, restored in _restored(samples, ids, config, [*methods.values()]):
@@ -97,9 +96,15 @@ def write_grids(
                 label += f", SSIM {float(METRICS['ssim'](batch['target'], restored[0])[0]):.4f}"
             shown = _columns(config, batch, dict(zip(methods, restored, strict=True)))
             names, rows[id] = list(shown), (label, [*shown.values()])
-        of_first = f" of {first}" if others else ""
-        title = f"{which} by {what}{of_first}, of {len(ranking)} images"
+        title = f"{which} by {what}{f' of {first}' if others else ''}, of {count} images"
         images.write(folder / f"{which}.png", grid(title, names, [rows[id] for id in ids]))
+    if not pairs:
+        return []
+    file_of = file_names([sample.id for sample in samples[:pairs]])
+    for id, batch, (restored,) in _restored(samples, [*file_of], config, [methods[first]]):
+        for name, shown in (("original", batch["target"]), ("reconstruction", restored)):
+            images.write(folder / "pairs" / f"{name}_{file_of[id]}.png", np.asarray(shown[0]))
+    return ["pairs/"]
 
 
 def _columns(
@@ -116,17 +121,6 @@ def _columns(
     if inverted:
         return {"original": target, **shown}
     return {"input": batch["input"][0], **shown, "target": target}
-
-
-def write_pairs(
-    folder: Path, samples: Sequence[Sample], config: DataConfig, restore: Restore, count: int
-) -> None:
-    """``original_ID.png`` and ``reconstruction_ID.png`` of the first `count` images."""
-    ids = [sample.id for sample in samples[:count]]
-    names = file_names(ids)
-    for id, batch, (restored,) in _restored(samples, ids, config, [restore]):
-        images.write(folder / f"original_{names[id]}.png", np.asarray(batch["target"][0]))
-        images.write(folder / f"reconstruction_{names[id]}.png", np.asarray(restored[0]))
 
 
 def file_names(ids: Sequence[str]) -> dict[str, str]:
@@ -165,7 +159,7 @@ def write_features(
 
 def leading_pictures(
     comparison: Comparison, config: DataConfig, split: str, options: Mapping[str, Any]
-) -> list[Picture]:
+) -> dict[str, list[Picture]]:
     """Best, median and worst image of each leading result, restored anew by its first run.
 
     Raises UserError where its weights or the images are not at hand."""
@@ -176,11 +170,11 @@ def leading_pictures(
         raise UserError("the images have changed since they were scored; evaluate the runs again")
     config = dataclasses.replace(config, cache="none")
     measure = comparison.measure
-    pictures: list[Picture] = []
+    pictures: dict[str, list[Picture]] = {}
     for result in comparison.results[:LEADING]:
-        values = comparison.values(result.name, comparison.metric).tolist()
-        scores = dict(zip(comparison.ids, values, strict=True))
-        picked = {which: ids[0] for which, ids in chosen(ranked(scores, measure), 1).items()}
+        of_result = pictures.setdefault(result.name, [])
+        scores = comparison.by_image(result.name)
+        picked = {which: ids[0] for which, ids in chosen(scores, measure, 1).items()}
         restore = on_batches(result.runs[0], restorer(result.runs[0].load_model(options)))
         triples = _restored(evaluated, [*picked.values()], config, [restore])
         shown = {id: (batch, restored) for id, batch, (restored,) in triples}
@@ -188,7 +182,7 @@ def leading_pictures(
             (batch, restored), caption = shown[id], f"{measure.name} {measure.quantity(scores[id])}"
             damaged = None if config.damage == IDENTITY else batch["input"].numpy()[0]
             target, restored = batch["target"].numpy()[0], np.asarray(restored)[0]
-            pictures.append(Picture(result.name, which, id, caption, target, restored, damaged))
+            of_result.append(Picture(which, id, caption, target, restored, damaged))
     return pictures
 
 

@@ -58,23 +58,22 @@ def rank_diagram(comparison: Comparison) -> str:
     return svg.drawn("rank", title, 0.8 + svg.ROW * len(cells), paint)
 
 
-def distributions(comparison: Comparison, column: str, most: int = 40) -> str:
+def distributions(comparison: Comparison, column: str, most: int = 40) -> str | None:
     """Quartiles, median and the middle 90% of the images of each of the leading `most` results
     and, grey, of the baselines."""
-    measure = MEASURES[column]
+    measure, count = MEASURES[column], len(comparison.results)
     colours = {result.name: svg.PALETTE[0] for result in comparison.results[:most]}
     colours |= dict.fromkeys(comparison.baselines, svg.GREY)
-    scored = {name: comparison.values(name, column) for name in colours}
+    scored = {name: comparison.values(name, column) for name in comparison.ranked(colours, column)}
     rows = [(name, values[~np.isnan(values)], colours[name]) for name, values in scored.items()]
     rows = [row for row in rows if len(row[1])]
-    rows.sort(key=lambda row: measure.badness(float(row[1].mean())))
-    medians = [float(np.median(values)) for _, values, _ in rows]
-    whole = len(comparison.results)
-    of = f" of the {most} leading of {whole} results" if whole > most else ""
-    title = f"{measure.region_label} of each image, by method{of}" + (
-        f": medians from {measure.number(min(medians))} to {measure.number(max(medians))}."
-        if medians
-        else "."
+    if not rows:
+        return None
+    medians = sorted(float(np.median(values)) for _, values, _ in rows)
+    of = f" of the {most} leading of {count} results" if count > most else ""
+    title = (
+        f"{measure.region_label} of each image, by method{of}: medians from "
+        f"{measure.number(medians[0])} to {measure.number(medians[-1])}."
     )
     with_points = sum(len(values) for _, values, _ in rows) <= MOST_POINTS
 
@@ -150,43 +149,42 @@ def curves(comparison: Comparison, most: int = 8) -> str | None:
     """What the runs monitored in validation against steps: the leading `most` results in colours,
     the others grey; of several seeds the first. Runs that monitored another value are left out."""
     monitor = comparison.results[0].runs[0].config.fit.monitor
-    every = [_history(result.runs[0], monitor) for result in comparison.results]
-    histories = [
-        (place, comparison.results[place].name, steps, values)
-        for place, (steps, values) in enumerate(every)
-        if len(steps)
-    ]
+    names = [result.name for result in comparison.results]
+    every = enumerate(_history(result.runs[0], monitor) for result in comparison.results)
+    histories = {place: history for place, history in every if len(history[0])}
     if not histories:
         return None
+    leading = [place for place in histories if place < most]
     metric = monitor.removeprefix("val_")
-    leading = [name for place, name, _, _ in histories if place < most]
     what = f"Validation {MEASURES[metric].label if metric in MEASURES else metric}"
-    last = max(float(steps[-1]) for _, _, steps, _ in histories)
+    last = max(float(steps[-1]) for steps, _ in histories.values())
     title = f"{what} of {len(histories)} results against steps, up to {svg.scaled(last)} steps."
 
     def paint(figure: Any) -> list[Any]:
-        from matplotlib.ticker import FuncFormatter
-
         axes = figure.add_subplot()
-        lines: dict[str, Any] = {}
-        for place, name, steps, values in reversed(histories):
+        lines: dict[int, Any] = {}
+        for place, (steps, values) in reversed(histories.items()):
             marker, (colour, style) = "." if len(steps) == 1 else "", svg.look(place)
             looks = {"color": colour, "ls": style, "linewidth": 1.5}
             if place >= most:
                 looks = {"color": svg.GREY, "linewidth": 0.6, "alpha": 0.7}
-            (lines[name],) = axes.plot(steps, values, marker=marker, **looks)
+            (lines[place],) = axes.plot(steps, values, marker=marker, **looks)
         axes.set_xlabel("Steps")
         axes.set_ylabel(what)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: svg.scaled(value)))
+        axes.xaxis.set_major_formatter(lambda value, _: svg.scaled(value))
         axes.grid(axis="y")
-        return [lines[name] for name in leading]
+        return [lines[place] for place in leading]
 
-    return svg.drawn("curves", title, 3, paint, leading)
+    return svg.drawn("curves", title, 3, paint, [names[place] for place in leading])
 
 
-def metric_axis(axes: Any, direction: str, measure: Measure) -> None:
-    """Labels the x or y axis that shows a metric; where less is better it runs backwards."""
+def metric_axis(axes: Any, direction: str, measure: Measure, x: str = "") -> None:
+    """Labels the x or y axis that shows a metric, and the `x` axis beside it, if it is named; where
+    less is better the metric's runs backwards."""
     axes.set(**{f"{direction}label": measure.region_label})
+    if x:
+        axes.set_xlabel(x)
+        axes.grid(axis="y")
     if measure.better == "less":
         (axes.xaxis if direction == "x" else axes.yaxis).set_inverted(True)
 

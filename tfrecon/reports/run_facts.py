@@ -11,6 +11,7 @@ from typing import Any
 from tfrecon.backbones import BACKBONES
 from tfrecon.base import checkpoint, files
 from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import UserError
 from tfrecon.base.system import machine, revision
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import content_fingerprint
@@ -31,13 +32,23 @@ def image_settings(config: DataConfig) -> dict[str, Any]:
     return {**settings, "val_size": config.val_size or config.image_size}
 
 
-def first_difference(
-    first: Mapping[str, Any], second: Mapping[str, Any], names: Sequence[str] = DECIDING
-) -> tuple[str, Any, Any] | None:
-    """The first of `names` that differs between two evaluations or two `image_settings`, with both
-    values; None where both are of the same images."""
-    values = ((name, first.get(name), second.get(name)) for name in names)
-    return next((difference for difference in values if difference[1] != difference[2]), None)
+def check_same_images(
+    what: str, settings: Sequence[tuple[str, Mapping[str, Any]]], remedy: str,
+    names: Sequence[str] = DECIDING,
+) -> None:  # fmt: skip
+    """Raises UserError where the first of the `settings` differs from another in one of `names`, as
+    then the scores are of different images.
+
+    `settings` holds pairs: the name of a run or cell (`what` it is), and its `image_settings` or
+    the facts of its evaluation. `remedy` ends the sentence."""
+    (first, expected), *others = settings
+    for other, values in others:
+        for name in names:
+            if values.get(name) != expected.get(name):
+                raise UserError(
+                    f"{what} {first!r} and {what} {other!r} are scored on images that differ in "
+                    f"{name}: {expected.get(name)!r} and {values.get(name)!r}; {remedy}"
+                )
 
 
 def facts(

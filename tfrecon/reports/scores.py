@@ -7,6 +7,7 @@ id) and `value`. A missing value is NaN, and no average counts it.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tfrecon.metrics.measures import HOLE, MEASURES, Measure
+from tfrecon.reports.tables import Field
 
 RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
 
@@ -52,21 +54,73 @@ class Cell:
         """``[20.1, 20.3]``."""
         return self.measure.interval(self.low, self.high)
 
+    def field(self, *, std: bool = False, strong: bool = False) -> Field:
+        """The mean, with ± the deviation on demand, as all tables show it: the interval as note."""
+        text = self.measure.number(self.mean)
+        if std:
+            text += f" ± {self.measure.number(self.std).removeprefix('+')}"
+        value = abs(self.mean) if self.measure.better == "zero" else self.mean
+        return Field(text, self.interval, None if math.isnan(value) else value, strong)
+
 
 Summary = dict[tuple[str, str], Cell]
 """Cells by method and column, in the order of the scores."""
 
 
-def frame(method: str, ids: Sequence[str], values: Mapping[str, Iterable[float]]) -> pl.DataFrame:
-    """The scores of one method: `values` gives each column's values in the order of `ids`."""
-    wide = pl.DataFrame({"id": ids, **values})
-    return _long(wide.insert_column(1, pl.lit(method).alias("method")))
+@dataclass(frozen=True, eq=False)
+class Board:
+    """The scores of methods on the same images, and `metric`, the column that ranks them."""
+
+    scores: pl.DataFrame
+    metric: str
+
+    @functools.cached_property
+    def summary(self) -> Summary:
+        """Mean, spread and interval of each method and column."""
+        return summarise(self.scores)
+
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """The images, in the order of `values`."""
+        return images_of(self.scores)
+
+    @functools.cached_property
+    def columns(self) -> list[str]:
+        """Names of the columns, which all methods have."""
+        return list(dict.fromkeys(column for _, column in self._arrays))
+
+    @functools.cached_property
+    def _arrays(self) -> Mapping[tuple[str, str], Values]:
+        return arrays(self.scores)
+
+    @property
+    def measure(self) -> Measure:
+        """What is known of the column that ranks."""
+        return MEASURES[self.metric]
+
+    def values(self, method: str, column: str | None = None) -> Values:
+        """One score an image, of the column that ranks unless another is given."""
+        return self._arrays[method, column or self.metric]
+
+    def by_image(self, method: str) -> dict[str, float]:
+        """The scores of a method in the column that ranks, by the images' ids."""
+        return dict(zip(self.ids, self.values(method).tolist(), strict=True))
+
+    def mean(self, method: str, column: str | None = None) -> float:
+        """The mean of `values` over the images that have one."""
+        return mean(self.values(method, column))
+
+    def ranked(self, methods: Iterable[str], column: str | None = None) -> list[str]:
+        """Methods, the best mean first."""
+        measure = MEASURES[column or self.metric]
+        return sorted(methods, key=lambda method: measure.badness(self.mean(method, column)))
 
 
-def _long(wide: pl.DataFrame) -> pl.DataFrame:
-    """A frame of scores from the columns id, method and a column of values for each metric."""
+def frame(head: Sequence[str], lines: Sequence[Sequence[object]]) -> pl.DataFrame:
+    """The scores in lines of id, method and a value for each further column that `head` names."""
     column = pl.col("column")
     in_holes = column.str.starts_with(HOLE)
+    wide = pl.DataFrame(lines, schema=[*head], orient="row")
     return wide.unpivot(index=["id", "method"], variable_name="column").select(
         pl.col("method"),
         pl.when(in_holes).then(pl.lit("holes")).otherwise(pl.lit("image")).alias("region"),
@@ -111,8 +165,7 @@ def read_scores(path: Path) -> pl.DataFrame:
         head, *lines = csv.reader(file, strict=True)
     if any(len(line) != len(head) for line in lines):
         raise ValueError("a line is cut off")
-    fields = [[text or "nan" for text in line] for line in lines]
-    return _long(pl.DataFrame(fields, schema=head, orient="row"))
+    return frame(head, [[text or "nan" for text in line] for line in lines])
 
 
 def mean(values: Values) -> float:
@@ -121,21 +174,22 @@ def mean(values: Values) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
+def deviation(values: Sequence[float] | Values) -> float:
+    """Standard deviation of the sample of what is not NaN; NaN for fewer than two values."""
+    known = np.asarray(values)[~np.isnan(values)]
+    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
+
+
 def summarise(scores: pl.DataFrame, seed: int = SEED) -> Summary:
     """The cells of every method and column."""
     by_place = arrays(scores)
+    ends = bootstrap(np.stack([*by_place.values()], axis=1), seed)
     cells: Summary = {}
-    for method in dict.fromkeys(method for method, _ in by_place):
-        by_column = {
-            column: values for (name, column), values in by_place.items() if name == method
-        }
-        ends = bootstrap(np.stack([*by_column.values()], axis=1), seed)
-        for (column, values), low, high in zip(by_column.items(), *ends, strict=True):
-            known = values[~np.isnan(values)]
-            std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
-            cells[method, column] = Cell(
-                method, column, len(known), mean(values), std, float(low), float(high)
-            )
+    for ((method, column), values), low, high in zip(by_place.items(), *ends, strict=True):
+        count = int((~np.isnan(values)).sum())
+        cells[method, column] = Cell(
+            method, column, count, mean(values), deviation(values), float(low), float(high)
+        )
     return cells
 
 
@@ -162,20 +216,6 @@ def bootstrap(
         tail = (1 - level) / 2
         ends[:, index] = np.nanquantile(means[:, index], (tail, 1 - tail))
     return ends[0], ends[1]
-
-
-def methods_of(summary: Summary) -> list[str]:
-    """Names of the methods in the order of the scores."""
-    return list(dict.fromkeys(method for method, _ in summary))
-
-
-def regions_of(summary: Summary) -> list[tuple[str, list[str]]]:
-    """The title and the columns of each region that there is, holes first."""
-    regions: dict[str, list[str]] = {"Holes only": [], "Whole image": []}
-    for column in dict.fromkeys(column for _, column in summary):
-        title = "Holes only" if MEASURES[column].region == "holes" else "Whole image"
-        regions[title].append(column)
-    return [(title, columns) for title, columns in regions.items() if columns]
 
 
 def summary_csv(summary: Summary) -> str:

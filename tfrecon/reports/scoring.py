@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,38 +21,11 @@ from tfrecon.data.sample import Sample
 from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.kid import LEAST, MOST, kid, kid_at_hand, kid_features
 from tfrecon.metrics.logged import users_metrics
-from tfrecon.metrics.measures import MEASURES, Measure
+from tfrecon.metrics.measures import MEASURES
 from tfrecon.metrics.perceptual import metrics_at_hand
 from tfrecon.reports import scores
 from tfrecon.reports.contenders import Contender, Contenders
 from tfrecon.reports.costs import Cost
-
-Metric = Callable[..., Any]
-
-
-@dataclass
-class _Timed:
-    """A contender with the seconds an image of each of its batches."""
-
-    contender: Contender
-    seconds: list[float] = field(default_factory=list)
-    features: list[Any] = field(default_factory=list)
-
-    def __call__(self, batch: pipeline.Batch) -> Any:
-        if not self.seconds and self.contender.is_timed:
-            self.contender.apply(batch)  # traces the graph
-        started = time.perf_counter()
-        output = self.contender.apply(batch)
-        self.seconds.append((time.perf_counter() - started) / len(batch["id"]))
-        return tf.convert_to_tensor(output)
-
-    def cost(self, truth: Sequence[Any]) -> Cost:
-        """That of the contender, with its time and its KID to the features of the truth."""
-        distance = None
-        if self.features:
-            distance = kid(np.concatenate(truth), np.concatenate(self.features))
-        seconds = median(self.seconds) if self.contender.is_timed else None
-        return dataclasses.replace(self.contender.cost, seconds_per_image=seconds, kid=distance)
 
 
 def score(
@@ -66,63 +38,72 @@ def score(
     paths of a user's own. Writes a line an image and method to `path` as they come; the file takes
     its name at the end.
     """
-    metrics = _metrics(config.image_size, masked, metric_paths)
-    columns = [measure.column for measure in metrics]
-    graph = _graph(metrics)
-    timed = {name: _Timed(contender) for name, contender in contenders.items()}
+    columns, graph = _graph(config.image_size, masked, metric_paths)
+    head = ["id", "method", *columns]
     features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
     every, before = -(-len(samples) // MOST), 0
     truth: list[Any] = []
-    every_id: list[str] = []
-    scored = {name: {column: [] for column in columns} for name in contenders}
+    seen_of: dict[str, list[Any]] = {name: [] for name in contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    lines_of: dict[str, list[list[Any]]] = {name: [] for name in contenders}
     batches = pipeline.dataset(samples, config, batch_size=batch_size)
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(scores.csv_text([["id", "method", *columns]]))
+        file.write(scores.csv_text([head]))
         with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
             for batch in batches:
                 ids = [id.decode() for id in batch["id"].numpy()]
                 # Spread over the split, which is often sorted by class.
-                seen = [index for index in range(len(ids)) if not (before + index) % every]
+                seen = [n for n in range(len(ids)) if features and not (before + n) % every]
                 if features and seen:
                     truth.append(features(tf.gather(batch["target"], seen)))
-                for name, method in timed.items():
-                    output = method(batch)
+                for name, contender in contenders.items():
+                    output, time_per_image = _timed(contender, batch, is_first=not before)
+                    seconds[name].append(time_per_image)
                     if features and seen:
-                        method.features.append(features(tf.gather(output, seen)))
+                        seen_of[name].append(features(tf.gather(output, seen)))
                     values = graph(batch["target"], output, batch.get("mask"))
                     lists = [values[column].numpy().tolist() for column in columns]
-                    for column, new in zip(columns, lists, strict=True):
-                        scored[name][column] += new
-                    lines = zip(ids, *lists, strict=True)
-                    file.write(scores.csv_text([id, name, *line] for id, *line in lines))
-                every_id += ids
+                    lines = [[id, name, *line] for id, *line in zip(ids, *lists, strict=True)]
+                    file.write(scores.csv_text(lines))
+                    lines_of[name] += lines
                 before += len(ids)
                 bar.update(len(ids))
-    frames = [scores.frame(name, every_id, values) for name, values in scored.items()]
-    return pl.concat(frames), {name: method.cost(truth) for name, method in timed.items()}
+    paid = {
+        name: dataclasses.replace(
+            contender.cost,
+            seconds_per_image=median(seconds[name]) if contender.is_timed else None,
+            kid=kid(np.concatenate(truth), np.concatenate(seen_of[name])) if truth else None,
+        )
+        for name, contender in contenders.items()
+    }
+    return pl.concat(scores.frame(head, lines) for lines in lines_of.values()), paid
 
 
-def _metrics(size: int, masked: bool, metric_paths: Sequence[str]) -> dict[Measure, Metric]:
-    """What is computed of images of `size` pixels, of their holes only where they are `masked`."""
+def _timed(contender: Contender, batch: pipeline.Batch, is_first: bool) -> tuple[Any, float]:
+    """What a contender makes of a batch, and the seconds that it took an image."""
+    if is_first and contender.is_timed:
+        contender.apply(batch)  # traces the graph
+    started = time.perf_counter()
+    output = contender.apply(batch)
+    return tf.convert_to_tensor(output), (time.perf_counter() - started) / len(batch["id"])
+
+
+def _graph(
+    size: int, masked: bool, metric_paths: Sequence[str]
+) -> tuple[list[str], Callable[..., dict[str, Any]]]:
+    """The columns that are computed of images of `size` pixels, those of holes only where they are
+    `masked`, and the function that computes them for a batch, (B,) each. It is one graph, which
+    computes shared parts once."""
     metrics = {**metrics_at_hand(size), **ARTEFACTS, **users_metrics(metric_paths)}
-    return {
-        measure: metrics[measure.metric]
+    chosen = [
+        measure
         for measure in MEASURES.values()
         if measure.metric in metrics and (masked or measure.region == "image")
-    }
-
-
-def _graph(metrics: Mapping[Measure, Metric]) -> Callable[..., dict[str, Any]]:
-    """All metrics of a batch by column, (B,) each; in one graph, so that shared parts are computed
-    once."""
+    ]
 
     @tf.function(reduce_retracing=True)
     def graph(target: Any, output: Any, mask: Any) -> dict[str, Any]:
-        return {
-            measure.column: metric(target, output, mask)
-            if measure.region == "holes"
-            else metric(target, output)
-            for measure, metric in metrics.items()
-        }
+        regions = {"image": (target, output), "holes": (target, output, mask)}
+        return {m.column: metrics[m.metric](*regions[m.region]) for m in chosen}
 
-    return graph
+    return [measure.column for measure in chosen], graph

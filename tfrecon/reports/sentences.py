@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfrecon.metrics.measures import MEASURES
 from tfrecon.reports import statistics
-from tfrecon.reports.comparison import Comparison, Result
-from tfrecon.reports.statistics import ALPHA, Difference
-
-LISTED = 5
-"""Most names that a sentence lists."""
+from tfrecon.reports.comparison import Comparison, listed
+from tfrecon.reports.scores import Board
+from tfrecon.reports.statistics import ALPHA, Difference, between
 
 
 def sentences(comparison: Comparison) -> list[str]:
     """What won, by how much, whether it is real, what each axis does, what it costs, and what to be
     careful of."""
     by_axis = statistics.all_ablations(comparison)
-    lines = [winner(comparison), *_tied(comparison)]
-    lines += [_axis(comparison, axis, rows) for axis, rows in by_axis.items()]
-    lines += [nothing_done(comparison), *_cheaper(comparison), *_cautions(comparison)]
-    return [line for line in lines if line]
+    shared = comparison.baselines
+    rivals = {r.name: [name for name in r.baselines if name in shared] for r in comparison.results}
+    return [
+        winner(comparison),
+        *_tied(comparison),
+        *(_axis(comparison, axis, rows) for axis, rows in by_axis.items()),
+        *against_untrained(comparison, rivals, comparison.metric),
+        *_cheaper(comparison),
+        *_cautions(comparison),
+    ]
 
 
 def p_value(value: float) -> str:
@@ -39,9 +44,8 @@ def winner(comparison: Comparison) -> str:
     if len(comparison.results) == 1:
         return f"{best.name} is the only result: {measure.name} {measure.quantity(score)}."
     second = comparison.results[1]
-    pair = _pair(comparison, best, second)
-    difference = measure.quantity(measure.gain(pair.difference))
-    low, high = sorted(measure.gain(end) for end in (pair.low, pair.high))
+    pair = between(comparison, best.name, second.name)
+    difference, low, high = map(measure.quantity, pair.gain)
     p = p_value(pair.corrected)
     p = f"p {p}" if p.startswith("<") else f"p = {p}"
     if not pair.is_real:
@@ -56,20 +60,17 @@ def winner(comparison: Comparison) -> str:
     return (
         f"Of {len(comparison.results)} results on {len(comparison.ids)} images {best.name} has the "
         f"best {measure.name}, {measure.quantity(score)}, {difference} better than the next, "
-        f"{second.name} (95% interval {measure.quantity(low)} to {measure.quantity(high)}); "
+        f"{second.name} (95% interval {low} to {high}); "
         f"{verdict}."
     )
 
 
 def _tied(comparison: Comparison) -> list[str]:
-    best = comparison.results[0]
-    others = comparison.results[1:]
-    tied = [other.name for other in others if not _pair(comparison, best, other).is_real]
-    return (
-        []
-        if not tied
-        else [f"Not to be told apart from {best.name} at p < {ALPHA:g}: {_listed(tied)}."]
-    )
+    best, *others = (result.name for result in comparison.results)
+    tied = [name for name in others if not between(comparison, best, name).is_real]
+    if not tied:
+        return []
+    return [f"Not to be told apart from {best} at p < {ALPHA:g}: {listed(tied)}."]
 
 
 def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
@@ -81,9 +82,8 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
     tested = {reference, *(row.first for row in rows)}
 
     def shown(some: Sequence[Difference]) -> str:
-        return _listed(
-            [f"{row.first} {measure.quantity(row.difference, signed=True)}" for row in some]
-        )
+        names = (f"{row.first} {measure.quantity(row.difference, signed=True)}" for row in some)
+        return listed(names)
 
     first = f"On {axis}, {reference} is best with all else equal"
     if better:
@@ -92,43 +92,38 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
         ("", first),
         ("worse: ", shown(worse)),
         ("better: ", shown(better)),
-        ("not to be told apart from it: ", _listed([r.first for r in rows if not r.is_real])),
+        ("not to be told apart from it: ", listed(r.first for r in rows if not r.is_real)),
         (
             "not compared, as no result agrees with it in all else: ",
-            _listed([label for label in comparison.axes[axis] if label not in tested]),
+            listed(label for label in comparison.axes[axis] if label not in tested),
         ),
     ]
     return "; ".join(head + names for head, names in parts if names) + "."
 
 
-def nothing_done(comparison: Comparison) -> str:
-    """Whether each result is better than everything that needs no training; empty where nothing
-    can tell."""
-    measure = comparison.measure
-    means = {name: comparison.mean(name) for name in comparison.baselines}
-    held = 0
-    worse: list[str] = []
-    for result in comparison.results:
-        rivals = [name for name in result.baselines if not math.isnan(means.get(name, math.nan))]
-        if not rivals:
-            continue
-        held += 1
-        best = max(rivals, key=lambda name: measure.gain(means[name]))
-        score = comparison.mean(result.name)
-        if not measure.gain(score - means[best]) > 0:
-            against = measure.quantity(means[best])
-            worse.append(f"{result.name} ({measure.quantity(score)}, {best} {against})")
-    if not held:
-        return ""
-    if not worse:
-        return (
-            f"By {measure.name} every result is better than each method without training that it "
-            "is held against."
+def against_untrained(board: Board, rivals: Mapping[str, Sequence[str]], column: str) -> list[str]:
+    """Which results are not better by the mean of a column than which of their `rivals`, methods
+    that need no training; nothing where no rival has a value."""
+    measure = MEASURES[column]
+
+    def shown(name: str) -> str:
+        return f"{name} {measure.quantity(board.mean(name, column))}"
+
+    held, worse = 0, list[str]()
+    for name, others in rivals.items():
+        badness = {o: measure.badness(board.mean(o, column)) for o in (name, *others)}
+        known = [other for other in others if badness[other] < math.inf]
+        held += bool(known)
+        ahead = [other for other in known if badness[name] >= badness[other]]
+        if ahead:
+            worse.append(f"{shown(name)} ({', '.join(map(shown, board.ranked(ahead, column)))})")
+    verdict = "every result is better than each method without training that it is held against"
+    if worse:
+        verdict = (
+            f"NO better than methods without training: {listed(worse)}; {len(worse)} of {held} "
+            "results"
         )
-    return (
-        f"By {measure.name} NO better than the best method without training: {_listed(worse)}; "
-        f"{len(worse)} of {held} results."
-    )
+    return [f"By {measure.name} {verdict}."] if held else []
 
 
 def _cheaper(comparison: Comparison) -> list[str]:
@@ -140,7 +135,8 @@ def _cheaper(comparison: Comparison) -> list[str]:
     counts = {
         other.name: other.cost.multiply_adds
         for other in comparison.results[1:]
-        if other.cost.multiply_adds is not None and not _pair(comparison, best, other).is_real
+        if other.cost.multiply_adds is not None
+        and not between(comparison, best.name, other.name).is_real
     }
     least = min(counts, key=lambda name: counts[name], default=None)
     if least is None or counts[least] >= most:
@@ -174,32 +170,20 @@ def _cautions(comparison: Comparison) -> list[str]:
 
 def missing(comparison: Comparison) -> list[str]:
     """Which cells have no result; nothing where all have."""
-    names = list(comparison.missing)
-    return [f"Without a result: {_listed(names)} ({len(names)})."] if names else []
+    names = comparison.missing
+    return [f"Without a result: {listed(names)} ({len(names)})."] if names else []
 
 
 def _images(comparison: Comparison) -> int:
     """The images that have a value of the metric."""
-    values = comparison.values(comparison.results[0].name, comparison.metric)
-    return int((~np.isnan(values)).sum())
-
-
-def _too_few(comparison: Comparison) -> bool:
-    """Whether even a difference of one sign on every image could not pass the corrected test."""
-    tests = _tests(comparison)
-    return tests > 0 and 2.0 ** (1 - _images(comparison)) * tests >= ALPHA
+    return int((~np.isnan(comparison.values(comparison.results[0].name))).sum())
 
 
 def _tests(comparison: Comparison) -> int:
     return len(statistics.pairs(comparison, comparison.metric))
 
 
-def _pair(comparison: Comparison, first: Result, second: Result) -> Difference:
-    tested, names = statistics.pairs(comparison, comparison.metric), {first.name, second.name}
-    return next(pair for pair in tested if {pair.first, pair.second} == names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - LISTED
-    shown = ", ".join(names[:LISTED])
-    return f"{shown} and {rest} more" if rest > 0 else shown
+def _too_few(comparison: Comparison) -> bool:
+    """Whether even a difference of one sign on every image could not pass the corrected test."""
+    tests = _tests(comparison)
+    return tests > 0 and 2.0 ** (1 - _images(comparison)) * tests >= ALPHA

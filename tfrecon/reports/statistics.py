@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from tfrecon.metrics.measures import MEASURES, Measure
 from tfrecon.reports.comparison import Comparison
@@ -59,23 +60,34 @@ class Difference:
         """Whether the corrected test tells the two apart."""
         return self.corrected < ALPHA
 
+    @property
+    def gain(self) -> tuple[float, float, float]:
+        """How much better the first is than the second, and the ends of the interval of that."""
+        low, high = sorted(self.measure.gain(end) for end in (self.low, self.high))
+        return self.measure.gain(self.difference), low, high
+
 
 @functools.lru_cache(maxsize=64)  # every table, figure and sentence asks for the same tests
 def pairs(comparison: Comparison, column: str) -> list[Difference]:
     """Every pair of results on a column, ordered by the mean of that column."""
-    means = {result.name: comparison.mean(result.name, column) for result in comparison.results}
-    order = sorted(means, key=lambda name: MEASURES[column].badness(means[name]))
+    order = comparison.ranked((result.name for result in comparison.results), column)
     values = {name: comparison.values(name, column) for name in order}
     sides = {two: (values[two[0]], values[two[1]]) for two in itertools.combinations(order, 2)}
-    return _tested(column, sides)
+    return tested(column, sides)
+
+
+def between(comparison: Comparison, first: str, second: str) -> Difference:
+    """The test of two results, by the metric that ranks."""
+    every = pairs(comparison, comparison.metric)
+    return next(pair for pair in every if {pair.first, pair.second} == {first, second})
 
 
 def groups(comparison: Comparison) -> list[tuple[int, int]]:
     """First and last place of each longest run of neighbours in rank, by the metric that ranks, of
     which no two can be told apart; runs of one are left out."""
     order = [result.name for result in comparison.results]
-    tested = pairs(comparison, comparison.metric)
-    return groups_of(order, {frozenset((p.first, p.second)): p.is_real for p in tested})
+    every = pairs(comparison, comparison.metric)
+    return groups_of(order, {frozenset((p.first, p.second)): p.is_real for p in every})
 
 
 def groups_of(order: Sequence[str], real: Mapping[frozenset[str], bool]) -> list[tuple[int, int]]:
@@ -95,7 +107,7 @@ def groups_of(order: Sequence[str], real: Mapping[frozenset[str], bool]) -> list
 def all_ablations(comparison: Comparison) -> dict[str, list[Difference]]:
     """The `ablations` of each axis that has any."""
     by_axis = {axis: ablations(comparison, axis) for axis in comparison.axes}
-    return {axis: tested for axis, tested in by_axis.items() if tested}
+    return {axis: rows for axis, rows in by_axis.items() if rows}
 
 
 @functools.lru_cache(maxsize=64)
@@ -109,10 +121,9 @@ def ablations(comparison: Comparison, axis: str) -> list[Difference]:
     reference = max(by_label, key=lambda label: _standing(comparison, label, by_label))
     best = by_label.pop(reference)
     shared = {label: [rest for rest in cells if rest in best] for label, cells in by_label.items()}
-    column = comparison.metric
 
     def average(cells: Mapping[Rest, str], rests: Sequence[Rest]) -> Values:
-        return np.mean([comparison.values(cells[rest], column) for rest in rests], axis=0)
+        return np.mean([comparison.values(cells[rest]) for rest in rests], axis=0)
 
     sides = {
         (label, reference): (average(by_label[label], rests), average(best, rests))
@@ -121,19 +132,15 @@ def ablations(comparison: Comparison, axis: str) -> list[Difference]:
     }
     return [
         dataclasses.replace(test, axis=axis, cells=len(shared[test.first]))
-        for test in _tested(column, sides)
+        for test in tested(comparison.metric, sides)
     ]
 
 
 def wilcoxon(differences: Values) -> float:
     """The two-sided p-value of paired differences (N,), zeros left out (Wilcoxon 1945), SciPy's:
     exact for few values without ties, else the normal approximation. 1 where there is none."""
-    from scipy import stats
-
-    known = differences[~np.isnan(differences) & (differences != 0)]
-    if not len(known):
-        return 1.0
-    return float(stats.wilcoxon(known).pvalue)
+    some = _differing(differences)
+    return float(stats.wilcoxon(some).pvalue) if len(some) else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -147,18 +154,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def rank_biserial(differences: Values) -> float:
     """Matched-pairs rank-biserial correlation of differences (N,), zeros left out (Kerby 2014):
     1 where all are positive, -1 where all are negative, 0 where there is none."""
-    from scipy import stats
-
-    known = differences[~np.isnan(differences) & (differences != 0)]
-    if not len(known):
-        return 0.0
-    ranks = stats.rankdata(np.abs(known))
-    return float((ranks * np.sign(known)).sum() / ranks.sum())
+    some = _differing(differences)
+    ranks = stats.rankdata(np.abs(some))
+    return float((ranks * np.sign(some)).sum() / max(1, ranks.sum()))
 
 
-def _tested(
-    column: str, sides: Mapping[tuple[str, str], tuple[Values, Values]]
-) -> list[Difference]:
+def _differing(differences: Values) -> Values:
+    return differences[~np.isnan(differences) & (differences != 0)]
+
+
+def tested(column: str, sides: Mapping[tuple[str, str], tuple[Values, Values]]) -> list[Difference]:
     """The tests of pairs of values, by the names of both sides; p-values corrected together."""
     if not sides:
         return []
@@ -199,13 +204,12 @@ def _standing(
 
     Means over all alone would favour a label that only exists where everything is easy."""
 
-    def gain(name: str) -> float:
-        return comparison.measure.gain(comparison.mean(name))
+    def badness(name: str) -> float:
+        return comparison.measure.badness(comparison.mean(name))
 
     cells = by_label[label]
     wins = 0
     for other, theirs in by_label.items():
         shared = [rest for rest in cells if rest in theirs and other != label]
-        wins += sum(gain(cells[rest]) - gain(theirs[rest]) for rest in shared) > 0
-    badness = [comparison.measure.badness(comparison.mean(name)) for name in cells.values()]
-    return wins, -sum(badness) / len(badness)
+        wins += sum(badness(theirs[rest]) - badness(cells[rest]) for rest in shared) > 0
+    return wins, -sum(map(badness, cells.values())) / len(cells)

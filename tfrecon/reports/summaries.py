@@ -9,8 +9,8 @@ from pathlib import Path
 from tfrecon.base import files
 from tfrecon.metrics.measures import MEASURES, NOTES
 from tfrecon.reports import costs
-from tfrecon.reports.scores import LEVEL, RESAMPLES, Summary, methods_of, regions_of, summary_csv
-from tfrecon.reports.tables import Column, Field, Table
+from tfrecon.reports.scores import LEVEL, RESAMPLES, Summary, summary_csv
+from tfrecon.reports.tables import Column, Table
 
 CELL_NOTE = (
     f"A cell holds mean ± standard deviation over the images and, in brackets, the "
@@ -33,14 +33,14 @@ def write(
     columns = {column for _, column in summary}
     notes = [note for names, note in NOTES.items() if columns & set(names)]
     notes += [CELL_NOTE, *costs.notes(paid)]
-    parts = {
-        "txt": (wrapped, [summary_text(summary), costs.table(paid).text()]),
-        "md": (bullets, [summary_markdown(summary, paid)]),
+    tables = summary_text(summary), _table("", summary, [], paid).text()
+    text = [wrapped(about), *tables, wrapped(verdicts), wrapped(notes)]
+    marked = [bullets(about), summary_markdown(summary, paid), bullets(verdicts), bullets(notes)]
+    contents = {
+        "csv": summary_csv(summary) + costs.csv_lines(paid),
+        "txt": "\n\n".join(filter(None, text)) + "\n",
+        "md": "\n\n".join(filter(None, marked)) + "\n",
     }
-    contents = {"csv": summary_csv(summary) + costs.csv_lines(paid)}
-    for ending, (lines, tables) in parts.items():
-        blocks = [lines(about), *tables, lines(verdicts), lines(notes)]
-        contents[ending] = "\n\n".join(block for block in blocks if block) + "\n"
     for ending, content in contents.items():
         with files.replacing(folder / f"summary.{ending}") as temporary:
             temporary.write_text(content, encoding="utf-8")
@@ -48,51 +48,49 @@ def write(
 
 def summary_text(summary: Summary) -> str:
     """Tables of at most 80 columns for a terminal, holes first where there are any."""
-    methods = methods_of(summary)
-    width = 3 if max(map(len, methods)) <= 17 else 2
+    width = 3 if all(len(method) <= 17 for method, _ in summary) else 2
     blocks: list[str] = []
-    for title, columns in regions_of(summary):
-        blocks.append(f"{title}, {_counts(summary, columns)}")
+    for title, count, columns in _regions(summary):
+        blocks.append(f"{title}, {count}")
         for start in range(0, len(columns), width):
-            part = columns[start : start + width]
-            rows = [[method, *_cells(summary, method, part)] for method in methods]
-            blocks.append(Table([Column(""), *_heads(part)], rows, stacked=True).text())
+            blocks.append(_table("", summary, columns[start : start + width], {}).text())
     return "\n\n".join(blocks)
 
 
 def summary_markdown(summary: Summary, paid: costs.Costs) -> str:
     """One table a region, the costs before the scores."""
-    quantities = costs.present(paid)
     blocks: list[str] = []
-    for title, columns in regions_of(summary):
-        rows = [
-            [
-                method,
-                *(quantity.cell(paid.get(method, costs.NOTHING)) for quantity in quantities),
-                *_cells(summary, method, columns),
-            ]
-            for method in methods_of(summary)
-        ]
-        heads = [Column("method"), *(q.column() for q in quantities), *_heads(columns)]
-        blocks += [f"**{title}**, {_counts(summary, columns)}", Table(heads, rows).markdown("<br>")]
+    for title, count, columns in _regions(summary):
+        table = _table("method", summary, columns, paid)
+        blocks += [f"**{title}**, {count}", table.markdown("<br>")]
     return "\n\n".join(blocks)
 
 
-def _heads(columns: Sequence[str]) -> list[Column]:
-    return [Column(f"{MEASURES[column].label} {MEASURES[column].arrow}") for column in columns]
-
-
-def _cells(summary: Summary, method: str, columns: Sequence[str]) -> list[Field]:
-    """Mean ± standard deviation, with the interval as the note."""
-    cells = [summary[method, column] for column in columns]
-    return [
-        Field(
-            f"{c.measure.number(c.mean)} ± {c.measure.number(c.std).removeprefix('+')}", c.interval
-        )
-        for c in cells
+def _table(head: str, summary: Summary, columns: Sequence[str], paid: costs.Costs) -> Table:
+    """A row for each method, under `head`: its costs, then its scores in `columns`."""
+    quantities = costs.present(paid)
+    rows = [
+        [
+            method,
+            *(quantity.cell(paid.get(method, costs.NOTHING)) for quantity in quantities),
+            *(summary[method, column].field(std=True) for column in columns),
+        ]
+        for method in dict.fromkeys(method for method, _ in summary)
     ]
+    measures = [MEASURES[column] for column in columns]
+    heads = [Column(head), *(quantity.column() for quantity in quantities)]
+    heads += [Column(f"{measure.label} {measure.arrow}") for measure in measures]
+    return Table(heads, rows, stacked=True)
 
 
-def _counts(summary: Summary, columns: Sequence[str]) -> str:
-    counts = sorted({cell.n for cell in summary.values() if cell.column in columns})
-    return f"n = {counts[0]}" if len(counts) == 1 else f"n = {counts[0]} to {counts[-1]} by metric"
+def _regions(summary: Summary) -> list[tuple[str, str, list[str]]]:
+    """Title, number of images and columns of each region that there is, holes first."""
+    regions: list[tuple[str, str, list[str]]] = []
+    for region, title in (("holes", "Holes only"), ("image", "Whole image")):
+        cells = [cell for cell in summary.values() if cell.measure.region == region]
+        counts = sorted({cell.n for cell in cells})
+        if cells:
+            several = f" to {counts[-1]} by metric" if len(counts) > 1 else ""
+            columns = list(dict.fromkeys(cell.column for cell in cells))
+            regions.append((title, f"n = {counts[0]}{several}", columns))
+    return regions

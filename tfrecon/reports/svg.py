@@ -53,9 +53,9 @@ def drawn(
 ) -> str:  # fmt: skip
     """The SVG of what `paint` draws on a Matplotlib Figure of WIDTH × `height` inches.
 
-    `name` begins all ids, so it differs between the figures of a page; `title` is what is read out
-    in place of the figure. `paint` returns what the names of `legend` stand for; they are listed
-    below all axes, in as many columns as fit and in inches of their own.
+    `name` is part of all ids, so it differs between the figures of a page; `title` is what is read
+    out in place of the figure. `paint` returns what the names of `legend` stand for; they are
+    listed below all axes, in as many columns as fit and in inches of their own.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -111,8 +111,6 @@ def list_names(axes: Any, names: Sequence[str]) -> None:
 
 def log_axis(axes: Any, values: Sequence[float]) -> None:
     """A logarithmic x axis around positive `values`, with few ticks in SI prefixes."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
     low, high = min(values) / 1.6, max(values) * 1.3
     decades = math.log10(high / low)
     steps = (1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.2 else (1,)
@@ -122,29 +120,21 @@ def log_axis(axes: Any, values: Sequence[float]) -> None:
     shown = shown[:: -(-len(shown) // 4) or 1]
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(shown))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: scaled(value)))
+    axes.set_xticks(shown, [scaled(tick) for tick in shown])
+    axes.minorticks_off()
 
 
 def _within_page(svg: str, name: str, title: str) -> str:
-    """Without prologue, size and style rules, which would reach the whole page; with ids that begin
-    with `name`, and a title."""
-    prefix = re.sub(r"[^A-Za-z0-9_-]", "-", name)
+    """Without prologue, size, style rules, which would reach the whole page, and the ids of groups,
+    which several figures share: those that are left are hashes with `name` in them."""
     body = svg[svg.index(">", svg.index("<svg")) + 1 :]
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
-    # Only within tags: a quoted text of the figure may look like an attribute.
-    body = re.sub(r"<[^>]+>", lambda tag: _renamed(tag[0], prefix), body)
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace(INK, "currentColor")
     box = re.search(r'viewBox="[^"]*"', svg)
+    label = re.sub(r"[^A-Za-z0-9_-]", "-", name) + "-title"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'{box[0] if box else ""} width="100%" role="img" aria-labelledby="{prefix}-title" '
+        f'{box[0] if box else ""} width="100%" role="img" aria-labelledby="{label}" '
         f'stroke-linejoin="round" stroke-linecap="butt">'
-        f'<title id="{prefix}-title">{html.escape(title)}</title>{body.strip()}'
+        f'<title id="{label}">{html.escape(title)}</title>{body.strip()}'
     )
-
-
-def _renamed(tag: str, prefix: str) -> str:
-    tag = re.sub(r'\bid="', f'id="{prefix}-', tag)
-    tag = re.sub(r'href="#', f'href="#{prefix}-', tag)
-    return re.sub(r"url\(#", f"url(#{prefix}-", tag).replace(INK, "currentColor")

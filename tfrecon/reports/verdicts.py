@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import polars as pl
 
-from tfrecon.metrics.measures import HOLE, MEASURES, leading_columns, main_column
+from tfrecon.metrics.measures import HOLE, MEASURES, leading_columns
 from tfrecon.reports import contenders, svg
-from tfrecon.reports.costs import Cost, Costs
-from tfrecon.reports.scores import Summary, arrays, bootstrap, mean, methods_of
+from tfrecon.reports.costs import Costs
+from tfrecon.reports.scores import Board, deviation
+from tfrecon.reports.sentences import against_untrained
+from tfrecon.reports.statistics import tested
 from tfrecon.reports.tables import Column, Table
 
 WIDTH, HEIGHT = 100, 25
@@ -26,34 +26,35 @@ NAME = 16
 
 
 def verdicts(
-    summary: Summary, paid: Costs, names: Sequence[str], untrained: Sequence[str]
+    board: Board, paid: Costs, names: Sequence[str], untrained: Sequence[str]
 ) -> list[str]:
     """Each run against what needs no training, the order of the runs, what ensembles and averages
     gain, and what bounds a diffusion."""
-    column = main_column(column for _, column in summary)
-    measure = MEASURES[column]
-
-    def score(method: str) -> float:
-        return summary[method, column].mean
+    measure = board.measure
+    prefix = HOLE if measure.region == "holes" else ""
 
     def gain(before: str, after: str) -> str:
-        return measure.quantity(score(after) - score(before), signed=True)
+        return measure.quantity(board.mean(after) - board.mean(before), signed=True)
 
-    lines = [line for name in names for line in against_all(summary, name, untrained)]
+    rivals = dict.fromkeys(names, untrained)
+    lines = [
+        line
+        for metric in ("mse", "psnr")
+        for line in against_untrained(board, rivals, prefix + metric)
+    ]
     if len(names) > 1:
-        order = ranked(summary, names, column)
-        shown = (f"{name} {measure.quantity(score(name))}" for name in order)
+        shown = (f"{name} {measure.quantity(board.mean(name))}" for name in board.ranked(names))
         lines.append(f"by PSNR: {', '.join(shown)}.")
     for name in names:
         lines += _variants(paid, name, gain)
         draws = [method for method in paid if method.startswith(name + contenders.DRAW)]
         if draws:
-            lines.append(_spread(summary, name, draws, column))
+            lines.append(_spread(board, name, draws))
         bound = name + contenders.BOUND
         if bound in paid:
             lines.append(
-                f"{bound}: the truth through it, {measure.quantity(score(bound))}, as a sample "
-                "with its latents would have."
+                f"{bound}: the truth through it, {measure.quantity(board.mean(bound))}, as a "
+                "sample with its latents would have."
             )
     return lines
 
@@ -63,7 +64,11 @@ def _variants(paid: Costs, name: str, gain: Callable[[str, str], str]) -> list[s
     lines: list[str] = []
     for variant in (name + contenders.ENSEMBLE, name + contenders.TILES):
         if variant in paid:
-            time = _time(paid[name], paid[variant])
+            first, second = (paid[method].seconds_per_image for method in (name, variant))
+            time = "no measured time"
+            if first and second:
+                milliseconds = f"{1000 * second:.3g} ms an image"
+                time = f"{second / first:.1f} times the time ({milliseconds})"
             lines.append(f"{variant}: {gain(name, variant)} for {time}.")
     raw, last = name + contenders.RAW, name + contenders.LAST
     if raw in paid:
@@ -72,97 +77,57 @@ def _variants(paid: Costs, name: str, gain: Callable[[str, str], str]) -> list[s
     return lines
 
 
-def against_all(summary: Summary, model: str, others: Sequence[str]) -> list[str]:
-    """Sentences on MSE and PSNR, of the holes where there are any: one for each method that the
-    model does not beat, or one that it beats them all."""
-    prefix = HOLE if any(column.startswith(HOLE) for _, column in summary) else ""
-    region = "hole" if prefix else "whole-image"
-    lines: list[str] = []
-    for metric in ("mse", "psnr"):
-        measure = MEASURES[prefix + metric]
-        score = summary[model, measure.column].mean
-        for method in others:
-            theirs = summary[method, measure.column].mean
-            if not measure.gain(score - theirs) > 0:
-                lines.append(
-                    f"{model} is NO better than the {method} on {region} {measure.label}: "
-                    f"{measure.number(score)} against {measure.number(theirs)}."
-                )
-    if others and not lines:
-        names = ", ".join(others)
-        lines.append(f"{model} is better than each of: {names}; on {region} MSE and PSNR.")
-    return lines
-
-
-def _time(before: Cost, after: Cost) -> str:
-    first, second = before.seconds_per_image, after.seconds_per_image
-    if not first or not second:
-        return "no measured time"
-    return f"{second / first:.1f} times the time ({1000 * second:.3g} ms an image)"
-
-
-def _spread(summary: Summary, name: str, draws: Sequence[str], column: str) -> str:
+def _spread(board: Board, name: str, draws: Sequence[str]) -> str:
     """Mean and standard deviation of the draws' means."""
     shown: list[str] = []
-    for measure in (MEASURES[name] for name in (column, "ssim", "lpips_alex")):
-        cells = [summary[draw, name] for draw, name in summary if name == measure.column]
-        means = [cell.mean for cell in cells if cell.method in draws]
-        if means:
-            deviation = float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
-            numbers = f"{measure.number(float(np.mean(means)))} ± {measure.number(deviation)}"
-            shown.append(f"{measure.label} {numbers}")
+    for column in (board.metric, "ssim", "lpips_alex"):
+        if column in board.columns:
+            measure, means = MEASURES[column], [board.mean(draw, column) for draw in draws]
+            numbers = measure.number(float(np.mean(means))), measure.number(deviation(means))
+            shown.append(f"{measure.label} {' ± '.join(numbers)}")
     return f"{name} over {len(draws)} draws: {', '.join(shown)}."
 
 
-def ranked(summary: Summary, methods: Sequence[str], column: str) -> list[str]:
-    """Methods, the best mean first."""
-    return sorted(methods, key=lambda name: MEASURES[column].badness(summary[name, column].mean))
-
-
-def rivals(summary: Summary, untrained: Sequence[str], column: str) -> list[str]:
+def rivals(board: Board, untrained: Sequence[str]) -> list[str]:
     """What a model must beat: the method that does nothing, which is the first of `untrained`, and
     the best of them."""
-    return list(dict.fromkeys([*untrained[:1], *ranked(summary, untrained, column)[:1]]))
+    return list(dict.fromkeys([*untrained[:1], *board.ranked(untrained)[:1]]))
 
 
-def verdict(
-    scores: pl.DataFrame, summary: Summary, model: str, untrained: Sequence[str], column: str
-) -> str:
+def verdict(board: Board, model: str, untrained: Sequence[str]) -> str:
     """One sentence: the model's mean with its interval, and the differences to its `rivals` with
     theirs, each over the same images."""
-    measure, cell = MEASURES[column], summary[model, column]
-    values = arrays(scores)
-    sentence = (
+    measure, cell = board.measure, board.summary[model, board.metric]
+    parts = [
         f"{model} has {measure.name} {measure.quantity(cell.mean)} {cell.interval} on {cell.n} "
         "images"
-    )
-    parts: list[str] = []
-    for name in rivals(summary, untrained, column):
-        gains = measure.gain(1.0) * (values[model, column] - values[name, column])
-        low, high = (float(end[0]) for end in bootstrap(gains[:, None]))
+    ]
+    sides = {
+        (model, name): (board.values(model), board.values(name))
+        for name in rivals(board, untrained)
+    }
+    for test in tested(board.metric, sides):
+        gain, low, high = test.gain
         way = "better than" if low > 0 else "WORSE than" if high < 0 else "not told apart from"
-        difference = measure.quantity(mean(gains), signed=True)
         interval = measure.interval(low, high, signed=True)
-        parts.append(f"{way} {name}: {difference} {interval}")
-    return "; ".join([sentence, *parts]) + ". In brackets: 95% intervals."
+        parts.append(f"{way} {test.second}: {measure.quantity(gain, signed=True)} {interval}")
+    return "; ".join(parts) + ". In brackets: 95% intervals."
 
 
 def ending(
-    scores: pl.DataFrame, summary: Summary, names: Sequence[str], untrained: Sequence[str],
-    column: str, where: Sequence[str], *, before: Sequence[str] = (), after: Sequence[str] = (),
+    board: Board, names: Sequence[str], untrained: Sequence[str], where: Sequence[str],
+    *, before: Sequence[str] = (), after: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """The screen of an evaluation or a comparison: the verdict on the best of `names`, between the
     sentences `before` and `after` it."""
-    best = ranked(summary, names, column)[0]
-    sentences = [*before, verdict(scores, summary, best, untrained, column), *after]
-    wanted = [best, *rivals(summary, untrained, column)]
-    return screen(sentences, summary, wanted, column, where)
+    best = board.ranked(names)[0]
+    sentences = [*before, verdict(board, best, untrained), *after]
+    return screen(board, sentences, [best, *rivals(board, untrained)], where)
 
 
 def screen(
-    sentences: Sequence[str], summary: Summary, wanted: Sequence[str], column: str,
-    where: Sequence[str],
-) -> str:  # fmt: skip
+    board: Board, sentences: Sequence[str], wanted: Sequence[str], where: Sequence[str]
+) -> str:
     """At most `HEIGHT` lines of `WIDTH` columns: sentences, the metrics that matter of as many
     methods as fit, best first and `wanted` ones in any case, and `where` the full report lies."""
     said = [
@@ -170,31 +135,26 @@ def screen(
         for sentence in sentences
         for line in textwrap.wrap(sentence, WIDTH, max_lines=SENTENCE_LINES, placeholder=" …")
     ]
-    methods = ranked(summary, methods_of(summary), column)
+    methods = board.ranked(dict.fromkeys(method for method, _ in board.summary))
     room = HEIGHT - len(said) - len(where) - 3  # two empty lines and the table's heads
     hidden = len(methods) - room + 1 if len(methods) > room else 0
     kept = [*wanted, *(name for name in methods if name not in wanted)][: len(methods) - hidden]
-    lines = _compact(summary, [name for name in methods if name in kept], column).text()
+    lines = _compact(board, [name for name in methods if name in kept]).text()
     if hidden:
         lines += f"\n… and {hidden} more in the report"
     return "\n".join([*said, "", lines, "", *where])
 
 
-def _compact(summary: Summary, methods: Sequence[str], first: str) -> Table:
+def _compact(board: Board, methods: Sequence[str]) -> Table:
     """Means and intervals of the leading metrics, as many as `WIDTH` has room for."""
-    columns = leading_columns((column for _, column in summary), first)
+    columns = leading_columns(board.columns, board.metric)
     while True:
         heads = [Column(MEASURES[column].head) for column in columns]
-        cells = [
-            [f"{cell.measure.number(cell.mean)} {cell.interval}" for cell in row]
-            for row in ([summary[name, column] for column in columns] for name in methods)
-        ]
-        numbers = Table(heads, cells).text().splitlines()
-        name_width = WIDTH - 2 - max(map(len, numbers))
-        if name_width >= NAME or len(columns) == 1:
+        cells = [[board.summary[name, column].field() for column in columns] for name in methods]
+        width = WIDTH - 2 - max(map(len, Table(heads, cells).text().splitlines()))
+        if width >= NAME or len(columns) == 1:
             break
         columns.pop()
-    names = [svg.shortened(name, max(NAME, min(svg.LONGEST, name_width))) for name in methods]
-    return Table(
-        [Column(""), *heads], [[name, *row] for name, row in zip(names, cells, strict=True)]
-    )
+    names = [svg.shortened(name, max(NAME, min(svg.LONGEST, width))) for name in methods]
+    rows = [[name, *row] for name, row in zip(names, cells, strict=True)]
+    return Table([Column(""), *heads], rows)

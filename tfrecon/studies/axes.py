@@ -50,9 +50,7 @@ def read_axes(path: Path, given: Any) -> dict[str, list[Value]]:
         )
     axes: dict[str, list[Value]] = {}
     for table in given:
-        for key in table:
-            if key not in AXIS_KEYS:
-                raise UserError(f"unknown key {key!r} of an axis{did_you_mean(key, AXIS_KEYS)}")
+        check_known(table, AXIS_KEYS, "unknown key {!r} of an axis")
         name, values = table.get("name"), table.get("values")
         if not isinstance(name, str) or not name or name in axes:
             raise UserError(f"each axis needs a name of its own, not {name!r}")
@@ -90,10 +88,8 @@ def _value(path: Path, axis: str, key: object, given: object) -> Value:
         for part in reversed(key.split(".")):
             put = {part: put}
         return Value(spec.name, put)
-    for section in spec.options:
-        if section not in (*SECTIONS, "base"):
-            near = did_you_mean(section, (*SECTIONS, "base"))
-            raise UserError(f"value {spec.name!r} of axis {axis!r} sets {section!r}{near}")
+    sets = f"value {spec.name!r} of axis {axis!r} sets {{!r}}"
+    check_known(spec.options, (*SECTIONS, "base"), sets)
     return Value(spec.name, with_base(path, dict(spec.options)))
 
 
@@ -104,20 +100,24 @@ def read_exclusions(given: Any, axes: Mapping[str, Sequence[Value]]) -> list[dic
         raise UserError(f"[[exclude]] must be tables of axis = labels, not {given!r}")
     rules: list[dict[str, list[str]]] = []
     for table in cast(list[Table], given):
+        check_known(table, axes, "[[exclude]] names axis {!r}")
         rule: dict[str, list[str]] = {}
         for axis, chosen in table.items():
-            if axis not in axes:
-                raise UserError(f"[[exclude]] names axis {axis!r}{did_you_mean(axis, axes)}")
             rule[axis] = cast(list[Any], chosen if isinstance(chosen, list) else [chosen])
             known = [value.label for value in axes[axis]]
-            for label in rule[axis]:
-                if label not in known:
-                    near = did_you_mean(str(label), known)
-                    raise UserError(f"[[exclude]] names {label!r} of axis {axis!r}{near}")
+            check_known(rule[axis], known, f"[[exclude]] names {{!r}} of axis {axis!r}")
         if not rule:
             raise UserError("an empty [[exclude]] would exclude everything; remove it")
         rules.append(rule)
     return rules
+
+
+def check_known(names: Iterable[object], known: Iterable[str], sentence: str) -> None:
+    """Raises UserError for the first of `names` that is not `known`: the `sentence`, which has a
+    place for it, and the nearest known name."""
+    for name in names:
+        if name not in known:
+            raise UserError(sentence.format(name) + did_you_mean(str(name), known))
 
 
 def repeated(names: Iterable[str]) -> tuple[int, str]:

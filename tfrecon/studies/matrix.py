@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tfrecon.base.config import Config, Table, from_tables, load_toml, merged, with_settings
-from tfrecon.base.errors import UserError, did_you_mean
+from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, check
 from tfrecon.metrics.measures import MEASURES
-from tfrecon.studies.axes import Value, is_list_of, read_axes, read_exclusions, repeated, with_base
+from tfrecon.studies.axes import (
+    Value,
+    check_known,
+    is_list_of,
+    read_axes,
+    read_exclusions,
+    repeated,
+    with_base,
+)
 
 KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
 OUTPUT = "output"
@@ -69,13 +77,13 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
     path = Path(path)
     tables = load_toml(path, "study")
     with _naming(f"{path}: ", str(path)):
-        for key in tables:
-            if key not in KEYS:
-                raise UserError(f"unknown key {key!r} of a study{did_you_mean(key, KEYS)}")
+        check_known(tables, KEYS, "unknown key {!r} of a study")
         base = with_base(path, tables)
         axes = read_axes(path, tables.get("axes"))
         exclude = read_exclusions(tables.get("exclude", []), axes)
-        _check_metric(tables.get("metric"))
+        known = [column for column, measure in MEASURES.items() if measure.can_rank]
+        metric = [tables["metric"]] if "metric" in tables else []
+        check_known(metric, known, "metric must be one that can rank, not {!r}")
         seeds = tables.get("seeds")
         if seeds is not None:
             _check_seeds(seeds, axes)
@@ -132,6 +140,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     from tfrecon.data import recipes
     from tfrecon.losses import LOSSES
     from tfrecon.models import check_model
+    from tfrecon.reports import run_facts
     from tfrecon.training.optimizers import build_optimizer
     from tfrecon.training.run import complete
 
@@ -148,33 +157,12 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
             recipes.find(whole.data.recipe.name)
             tested[cell.name] = whole
             places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
-    _check_same_images(tested)
+    settings = [(name, run_facts.image_settings(whole.data)) for name, whole in tested.items()]
+    run_facts.check_same_images("cell", settings, "give all cells the same", run_facts.SETTINGS)
     for cell, whole in places.values():
         with _of(cell):
             root = Path(whole.data.root) if whole.data.root else None
             recipes.samples(whole.data.recipe, root, "train")
-
-
-def _check_same_images(tested: Mapping[str, Config]) -> None:
-    from tfrecon.reports.run_facts import SETTINGS, first_difference, image_settings
-
-    settings = {name: image_settings(whole.data) for name, whole in tested.items()}
-    first = next(iter(settings))
-    for name in settings:
-        differing = first_difference(settings[first], settings[name], SETTINGS)
-        if differing:
-            key, then, now = differing
-            raise UserError(
-                f"cells {first!r} and {name!r} would be tested on different images: data.{key} "
-                f"is {then!r} and {now!r}; give all cells the same"
-            )
-
-
-def _check_metric(metric: object) -> None:
-    known = [column for column, measure in MEASURES.items() if measure.can_rank]
-    if metric is not None and metric not in known:
-        near = did_you_mean(str(metric), known)
-        raise UserError(f"metric must be one that can rank, not {metric!r}{near}")
 
 
 def _check_seeds(seeds: Any, axes: Mapping[str, Sequence[Value]]) -> None:

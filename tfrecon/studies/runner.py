@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent import futures
 from pathlib import Path
-from typing import IO, cast
 
 from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
@@ -34,17 +34,6 @@ INDIFFERENT = {
 
 POLL_SECONDS = 0.2
 USER_MISTAKE = 2
-
-
-@dataclass
-class _Running:
-    cell: Cell
-    process: subprocess.Popen[bytes]
-    cores: list[int]
-    started: float
-    log: Path
-    said_before: int
-    """Bytes of the log that earlier attempts wrote."""
 
 
 def result(cell: Cell, folder: Path) -> Scored | None:
@@ -75,50 +64,76 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
     cores = sorted(os.sched_getaffinity(0))
     if not 1 <= jobs <= len(cores):
         raise UserError(f"--jobs must lie between 1 and {len(cores)}, the cores here, not {jobs}")
-    free = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
+    shares = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
     failed: dict[str, str] = {}
-    again: set[str] = set()
-    running: list[_Running] = []
-    with _locked(folder), _ended_at_last(running):
+    ended = threading.Event()
+    with _locked(folder), futures.ThreadPoolExecutor(
+        # A process takes over the cores of the thread that starts it.
+        jobs, initializer=lambda: os.sched_setaffinity(0, shares.pop())
+    ) as pool:  # fmt: skip
         waiting = _unfinished(cells, folder, failed)
-
-        def finished() -> int:
-            return len(cells) - len(waiting) - len(running) - len(failed)
-
-        if finished():
-            print(f"{finished()} of {len(cells)} cells are finished already")
-        while waiting or running:
-            while waiting and free:
-                running.append(_start(waiting.pop(0), folder, free.pop(0)))
-                print(f"{running[-1].cell.name}: begun", flush=True)
-            time.sleep(POLL_SECONDS)
-            for ended in [job for job in running if job.process.poll() is not None]:
-                running.remove(ended)
-                free.append(ended.cores)
-                _close(ended)
-                name, reason = ended.cell.name, _failure(ended, folder)
-                if not reason:
-                    print(f"{_said(ended, folder)} [{finished()}/{len(cells)}]", flush=True)
-                elif ended.process.returncode != USER_MISTAKE and name not in again:
-                    again.add(name)
-                    waiting.append(ended.cell)
-                    print(f"{name}: {reason}; will be tried again", file=sys.stderr)
-                else:
-                    failed[name] = reason
-                    print(f"{name}: failed: {reason}", file=sys.stderr)
+        if finished := len(cells) - len(waiting) - len(failed):
+            print(f"{finished} of {len(cells)} cells are finished already")
+        again: set[str] = set()
+        tried = {pool.submit(_attempt, cell, folder, ended): cell for cell in waiting}
+        try:
+            while tried:
+                # With a limit: Polars lets an interrupt resume a wait, not end it.
+                done, _ = futures.wait(tried, POLL_SECONDS, futures.FIRST_COMPLETED)
+                for future in done:
+                    cell, (code, score, reason) = tried.pop(future), future.result()
+                    if not reason:
+                        finished += 1
+                        print(f"{cell.name}: {score} [{finished}/{len(cells)}]", flush=True)
+                    elif code != USER_MISTAKE and cell.name not in again:
+                        again.add(cell.name)
+                        tried[pool.submit(_attempt, cell, folder, ended)] = cell
+                        print(f"{cell.name}: {reason}; will be tried again", file=sys.stderr)
+                    else:
+                        failed[cell.name] = reason
+                        print(f"{cell.name}: failed: {reason}", file=sys.stderr)
+        finally:  # a mistake or an interrupt ends the cells that still run
+            ended.set()
+            pool.shutdown(cancel_futures=True)
     return failed
 
 
-@contextlib.contextmanager
-def _ended_at_last(running: Sequence[_Running]) -> Iterator[None]:
-    """Kills the cells that still run when a mistake or an interrupt ends the study."""
+def _attempt(cell: Cell, folder: Path, ended: threading.Event) -> tuple[int, str, str]:
+    """Trains a cell in a process, which is killed when the study has `ended`. Returns the exit
+    code, the score with the time, and the reason why there is none; one of both texts is empty."""
+    print(f"{cell.name}: begun", flush=True)
+    started, log = time.monotonic(), folder / OUTPUT / f"{cell.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # cells share a GPU
+    command = [sys.executable, "-m", "tfrecon.studies.worker", str(folder / cell.name)]
+    # Its input stays open as long as it runs: a cell ends when its study is gone.
+    with log.open("ab") as file, subprocess.Popen(
+        [*command, json.dumps(cell.tables)], env=environment, stdin=subprocess.PIPE, stdout=file,
+        stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        said_before = file.tell()
+        while (code := process.poll()) is None:
+            if ended.wait(POLL_SECONDS):
+                process.kill()
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return code, "", f"stopped by {name}{hint}; see {log}"
+    if code:
+        said = log.read_bytes()[said_before:].decode(errors="replace")
+        lines = [line for line in said.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("error: ")]
+        last = errors[-1].removeprefix("error: ") if errors else (lines or ["no output"])[-1]
+        return code, "", f"{' '.join(last.split())} (see {log})"
     try:
-        yield
-    finally:
-        for job in running:
-            job.process.kill()
-            job.process.wait()
-            _close(job)
+        scored = result(cell, folder)
+    except UserError as error:
+        return code, "", str(error)
+    if not scored:
+        return code, "", f"ended without a report; see {log}"
+    measure = MEASURES[main_column(scored.means)]
+    score = f"{measure.region_label} {measure.number(scored.means[measure.column])}"
+    return code, f"{score}, {(time.monotonic() - started) / 60:.1f} min", ""
 
 
 def _unfinished(cells: Sequence[Cell], folder: Path, failed: dict[str, str]) -> list[Cell]:
@@ -132,59 +147,6 @@ def _unfinished(cells: Sequence[Cell], folder: Path, failed: dict[str, str]) -> 
             failed[cell.name] = str(error)
             print(f"{cell.name}: {error}", file=sys.stderr)
     return waiting
-
-
-def _start(cell: Cell, folder: Path, cores: list[int]) -> _Running:
-    log = folder / OUTPUT / f"{cell.name}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    said_before = log.stat().st_size if log.exists() else 0
-    environment = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # cells share a GPU
-    command = [sys.executable, "-m", "tfrecon.studies.worker", str(folder / cell.name)]
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
-        )
-    # Before it starts a thread: threads take the cores of the one that starts them.
-    with contextlib.suppress(ProcessLookupError):
-        os.sched_setaffinity(process.pid, cores)
-    stdin = cast(IO[bytes], process.stdin)  # which stays open: the cell ends when it closes
-    with contextlib.suppress(BrokenPipeError):  # it has failed already, and says why
-        stdin.write(json.dumps(cell.tables).encode() + b"\n")
-        stdin.flush()
-    return _Running(cell, process, cores, time.monotonic(), log, said_before)
-
-
-def _close(job: _Running) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        cast(IO[bytes], job.process.stdin).close()
-
-
-def _failure(job: _Running, folder: Path) -> str | None:
-    """Why a process that has ended has no result; None where it has a result."""
-    code, log = job.process.returncode, job.log
-    said = log.read_bytes()[job.said_before :].decode(errors="replace")
-    lines = [line for line in said.splitlines() if line.strip()]
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
-        return f"stopped by {name}{hint}; see {log}"
-    if code:
-        errors = [line for line in lines if line.startswith("error: ")]
-        last = errors[-1].removeprefix("error: ") if errors else (lines or ["no output"])[-1]
-        return f"{' '.join(last.split())} (see {log})"
-    try:
-        return None if result(job.cell, folder) else f"ended without a report; see {log}"
-    except UserError as error:
-        return str(error)
-
-
-def _said(job: _Running, folder: Path) -> str:
-    """The score of a finished cell and how long it took."""
-    scored, score = result(job.cell, folder), "no result"
-    if scored:
-        measure = MEASURES[main_column(scored.means)]
-        score = f"{measure.region_label} {measure.number(scored.means[measure.column])}"
-    return f"{job.cell.name}: {score}, {(time.monotonic() - job.started) / 60:.1f} min"
 
 
 @contextlib.contextmanager

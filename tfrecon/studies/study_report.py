@@ -68,10 +68,8 @@ def told(comparison: Comparison, winner: str, folder: Path) -> str:
         f"all tests, costs and pictures: {folder / 'report.html'}",
         "the same tables lie beside it as CSV and Markdown",
     ]
-    return ending(
-        comparison.scores, comparison.summary, [best.name], best.baselines, comparison.metric,
-        where, before=[winner], after=missing(comparison),
-    )  # fmt: skip
+    after = missing(comparison)
+    return ending(comparison, [best.name], best.baselines, where, before=[winner], after=after)
 
 
 def verify(study: Study, folder: Path, name: str) -> str:

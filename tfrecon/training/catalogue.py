@@ -9,7 +9,6 @@ from typing import Any
 
 from tfrecon.base import facts
 from tfrecon.base.errors import unknown
-from tfrecon.base.plugins import imported
 
 
 def catalogue(kind: str) -> str:
@@ -60,7 +59,7 @@ def _listed(table: str, context: str = "") -> Callable[[], Iterable[str]]:
     """Lists the builders of a table, less the arguments of a context, both by their dotted path:
     importing them starts TensorFlow."""
     return lambda: _builders(
-        imported(table, "table"), imported(context, "context") if context else ()
+        facts.imported(table, "table"), facts.imported(context, "context") if context else ()
     )
 
 

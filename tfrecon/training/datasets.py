@@ -82,9 +82,10 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         if not samples:
             raise UserError(f"no image of {name} can be read; replace the unreadable files")
     data = Data(train, val, pipeline.agreed_mask(train, extra, config.data), extra)
+    read_in_training = pipeline.stored_parts(data.all_train, config.data, training=True)
     findings = guards.inspect(
         {"train": data.all_train, "val": val, "test": test},
-        paired=config.data.check_pairs and pipeline.uses_inputs(data.all_train, config.data),
+        paired=config.data.check_pairs and "input" in read_in_training,
         least_side=config.data.crop_size or config.data.image_size,
         read=reader,
     )
@@ -134,8 +135,7 @@ def validation_batches(config: Config, data: Data, replicas: int) -> tf.data.Dat
             "or train with --strategy none"
         )
     batch_size = min(config.fit.batch_size, usable)
-    config = dataclasses.replace(config, fit=dataclasses.replace(config.fit, batch_size=batch_size))
-    return _keras_dataset(config, data, data.val[:usable])
+    return _keras_dataset(config, data, data.val[:usable], batch_size)
 
 
 def training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data.Dataset:
@@ -143,18 +143,17 @@ def training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data
     weighs holes; x are the kept features where there are any, else images."""
     if data.features:
         return data.features.batches(config.fit.batch_size, config.fit.seed, start_step)
-    return _keras_dataset(
-        config, data, data.train, training=True, start_step=start_step, extra=data.extra
-    )
+    training = {"training": True, "start_step": start_step, "extra": data.extra}
+    return _keras_dataset(config, data, data.train, config.fit.batch_size, **training)
 
 
 def _keras_dataset(
-    config: Config, data: Data, samples: list[Sample], **options: Any
+    config: Config, data: Data, samples: list[Sample], batch_size: int, **options: Any
 ) -> tf.data.Dataset:
+    seed, decoded = config.fit.seed, data.decoded
     batches = pipeline.dataset(
-        samples, config.data, batch_size=config.fit.batch_size, seed=config.fit.seed,
-        decoded=data.decoded, **options,
-    )  # fmt: skip
+        samples, config.data, batch_size=batch_size, seed=seed, decoded=decoded, **options
+    )
     return pipeline.keras_dataset(batches, config.fit.hole_weight)
 
 

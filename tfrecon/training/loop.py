@@ -81,27 +81,18 @@ def train(
     if probe and model.trainable_variables:
         print(probe_text(config, data, model, strategy))
     length = _length(config, data, model, strategy, recorded)
-    facts = _facts(data, model, strategy)
-    run = Run(path, config, {"format": FORMAT, "precision": precision, **length, **facts})
+    facts = {
+        "format": FORMAT, "precision": precision, **length, **data.facts(), "code": revision(),
+        "frozen": model.fingerprint, "replicas": strategy.num_replicas_in_sync,
+        "machine": machine(),
+    }  # fmt: skip
+    run = Run(path, config, facts)
     compile_model(model, config.fit, length["steps"], strategy)
     files.remove_leftovers(path)
     if recorded and goes_on:
         _check_data(recorded, run)
     _fit(model, run, data, recorded if goes_on else None, adapting, callbacks)
     return run
-
-
-def _facts(
-    data: Data, model: ReconstructionModel, strategy: tf.distribute.Strategy
-) -> dict[str, Any]:
-    """What a run records of its data, frozen weights, code and machine."""
-    return {
-        **data.facts(),
-        "code": revision(),
-        "frozen": model.fingerprint,
-        "replicas": strategy.num_replicas_in_sync,
-        "machine": machine(),
-    }
 
 
 def _length(
@@ -146,16 +137,6 @@ def _check_data(recorded: Run, run: Run) -> None:
         )
 
 
-def _warn_of_changes(recorded: Run, run: Run) -> None:
-    """Warns where a run goes on on another machine than it began on."""
-    if different := changes(recorded.facts.get("machine", {}), run.facts["machine"]):
-        print(
-            "warning: the run goes on but will not end bit-identical to an uninterrupted one, "
-            f"because the machine has changed ({'; '.join(different)})",
-            file=sys.stderr,
-        )
-
-
 def _fit(
     model: ReconstructionModel, run: Run, data: Data, recorded: Run | None, seconds_before: float,
     callbacks: Sequence[keras.callbacks.Callback],
@@ -174,7 +155,12 @@ def _fit(
     state = Checkpoint(run, history, average, callbacks, seconds_before)
     if recorded:
         state.restore(model)
-        _warn_of_changes(recorded, run)
+        if different := changes(recorded.facts.get("machine", {}), run.facts["machine"]):
+            print(
+                "warning: the run goes on but will not end bit-identical to an uninterrupted one, "
+                f"because the machine has changed ({'; '.join(different)})",
+                file=sys.stderr,
+            )
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
     if state.stopped or state.step >= total > 0:
         return
@@ -195,7 +181,7 @@ def _fit(
                 shuffle=False,  # the pipeline shuffles
             )  # fmt: skip
     finally:
-        progress.close()
+        progress.bar.close()
     state.set_model(model)
     state.save()
 
@@ -232,11 +218,8 @@ def segments(step: int, total: int, per_epoch: int) -> Iterator[tuple[int, int, 
 
 def _stoppers(fit: FitConfig) -> list[keras.callbacks.Callback]:
     mode = "max" if higher_is_better(fit.monitor) else "min"
-    stoppers: list[keras.callbacks.Callback] = []
-    if patience := fit.early_stopping_patience:
-        stoppers.append(keras.callbacks.EarlyStopping(fit.monitor, patience=patience, mode=mode))
-    if patience := fit.reduce_on_plateau_patience:
-        factor = fit.reduce_on_plateau_factor
-        stopper = keras.callbacks.ReduceLROnPlateau(fit.monitor, factor, patience, mode=mode)
-        stoppers.append(stopper)
-    return stoppers
+    early, plateau = fit.early_stopping_patience, fit.reduce_on_plateau_patience
+    factor = fit.reduce_on_plateau_factor
+    stop = keras.callbacks.EarlyStopping(fit.monitor, patience=early, mode=mode)
+    reduce = keras.callbacks.ReduceLROnPlateau(fit.monitor, factor, plateau, mode=mode)
+    return [*([stop] if early else []), *([reduce] if plateau else [])]

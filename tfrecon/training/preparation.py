@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import dataclasses
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.system import processor
 from tfrecon.metrics.logged import keras_metric
 from tfrecon.models import build_model
 from tfrecon.models.base import ReconstructionModel
@@ -46,9 +47,7 @@ def fast_precision() -> str:
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         fast = all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
     else:
-        processor = Path("/proc/cpuinfo")
-        flags = processor.read_text() if processor.is_file() else ""
-        fast = "avx512_bf16" in flags or "amx_bf16" in flags
+        fast = bool({"avx512_bf16", "amx_bf16"} & {*processor("flags").split()})
     return "bfloat16" if fast else "float32"
 
 
@@ -174,21 +173,15 @@ class _Clock(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self.ends: list[float] = []
-        self._from: int | None = None
+        self.seconds_per_step = 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Notes the time."""
         self.ends.append(time.monotonic())
-        if self._from is None and self.ends[-1] - self.ends[0] >= WARM_UP_SECONDS:
-            self._from = batch
-        if self._from is not None and batch > self._from:
-            self.model.stop_training = self.ends[-1] - self.ends[self._from] >= CALIBRATION_SECONDS
-
-    @property
-    def per_step(self) -> float:
-        """Seconds."""
-        start = self._from or 0
-        return (self.ends[-1] - self.ends[start]) / (len(self.ends) - 1 - start)
+        start = bisect.bisect_left(self.ends, self.ends[0] + WARM_UP_SECONDS)
+        if start < batch:
+            seconds = self.ends[-1] - self.ends[start]
+            self.seconds_per_step = seconds / (batch - start)
+            self.model.stop_training = seconds >= CALIBRATION_SECONDS
 
 
 def measured_pace(
@@ -208,11 +201,11 @@ def measured_pace(
         started = time.monotonic()
         model.evaluate(validation, verbose=0)
         seconds = time.monotonic() - started
-    return {"seconds_per_step": clock.per_step, "seconds_per_validation": seconds}
+    return {"seconds_per_step": clock.seconds_per_step, "seconds_per_validation": seconds}
 
 
 def steps_in(minutes: float, pace: dict[str, float], steps_per_epoch: int) -> int:
-    """How many steps fit into `minutes` at a `measured_pace`, a validation after each epoch
-    included; at least one."""
+    """How many steps fit into `minutes` at a `measured_pace`, with a validation after each epoch;
+    at least one."""
     per_epoch = pace["seconds_per_step"] * steps_per_epoch + pace["seconds_per_validation"]
     return max(1, int(minutes * 60 / per_epoch * steps_per_epoch))

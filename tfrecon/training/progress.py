@@ -38,10 +38,6 @@ class Progress(keras.callbacks.Callback):
         values = "  ".join(f"{name} {value:.4g}" for name, value in (logs or {}).items())
         self.bar.write(f"epoch {epoch + 1}, step {self.bar.n}: {values}")
 
-    def close(self) -> None:
-        """Ends the bar, whichever way training ended."""
-        self.bar.close()
-
 
 class History(keras.callbacks.Callback):
     """``history.csv`` and TensorBoard scalars, one row an epoch; the rows are part of the state."""

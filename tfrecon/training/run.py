@@ -23,6 +23,7 @@ from tfrecon.base.config import (
 )
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
+from tfrecon.base.system import float32_policy
 from tfrecon.models import defaults, entry
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
@@ -68,8 +69,7 @@ class Run:
         """Writes config and facts."""
         # The configuration last: a folder that has it is a run.
         for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
-            with files.replacing(self.path / name) as temporary:
-                temporary.write_text(json.dumps(content, indent=2) + "\n")
+            files.write_json(self.path / name, content, indent=2)
 
     def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
         """The trained model in float32, with the best weights (their moving average where the run
@@ -77,8 +77,6 @@ class Run:
 
         Raises UserError when the run has no weights yet, for options that change what the weights
         belong to, and when the weights of a frozen part are not those of the training."""
-        import keras
-
         from tfrecon.models import build_model
 
         if not (self.path / BEST).is_file():
@@ -87,14 +85,9 @@ class Run:
                 f"python -m tfrecon.fit --run {self.name} --resume"
             )
         spec, size = self._with(options or {}), self.config.data.image_size
-        policy = keras.config.dtype_policy()
-        keras.config.set_dtype_policy("float32")
-        try:
-            model = build_model(
-                spec, image_size=size, mask=self.has_mask, seed=self.config.fit.seed
-            )
-        finally:
-            keras.config.set_dtype_policy(policy)
+        seed = self.config.fit.seed
+        with float32_policy():
+            model = build_model(spec, image_size=size, mask=self.has_mask, seed=seed)
         check_frozen(self, model.fingerprint)
         arrays, _ = checkpoint.load(self.path / BEST)
         checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
@@ -167,12 +160,10 @@ def complete(tables: Mapping[str, Any], source: str = "configuration") -> Config
     return from_tables(tables, source)
 
 
-SAME_SETTINGS_REMEDY = "go on with --run and --resume alone, or start another --run"
-
-
 def check_same_settings(
-    given: Mapping[str, Any], recorded: Run, remedy: str = SAME_SETTINGS_REMEDY
-) -> None:
+    given: Mapping[str, Any], recorded: Run,
+    remedy: str = "go on with --run and --resume alone, or start another --run",
+) -> None:  # fmt: skip
     """Raises UserError for the first setting in which a run that is to go on differs from what is
     given: a whole configuration, or, in tables that name no model, some settings of it. `remedy`
     ends the sentence.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -53,10 +52,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._running: dict[str, np.ndarray[Any, Any]] = {}
 
     def restore(self, model: ReconstructionModel) -> None:
-        """Puts the state back, if the run has one; else the run starts at step 0."""
+        """Puts the state of the run back."""
         path = self.path / STATE
-        if not path.is_file():
-            return
         arrays, note = checkpoint.load(path)
         checkpoint.assign(path, arrays, self._groups(model))
         self._running = {name: array for name, array in arrays.items() if "running/" in name}
@@ -115,11 +112,10 @@ class Checkpoint(keras.callbacks.Callback):
         groups = {**self._groups(self.model), **_running(self.model)}
         checkpoint.save(self.path / STATE, groups, note)
         self.saved_at = time.monotonic()
-        with files.replacing(self.path / TIME) as temporary:
-            seconds = self._before + self.saved_at - self._began
-            self._peak = max(self._peak, peak_memory_gib())
-            so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}
-            temporary.write_text(json.dumps(so_far) + "\n")
+        seconds = self._before + self.saved_at - self._began
+        self._peak = max(self._peak, peak_memory_gib())
+        so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}
+        files.write_json(self.path / TIME, so_far)
 
     def _count(self) -> list[dict[str, Any]]:
         return [

@@ -1,0 +1,59 @@
+"""Arrays that are computed once and kept on disk: one file of numbers, and an index beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecon.base import files
+
+Array = np.ndarray[Any, Any]
+
+
+def kept(
+    path: Path, compute: Callable[[], Iterable[Sequence[Array]]], dtype: Any, hashed: bool = False
+) -> list[list[Array]]:
+    """The records that ``compute()`` yields, mapped into memory; each is a few arrays of `dtype`.
+
+    They lie one after the other in the file `path`. Its index, the same name with ``.json``, is
+    written last and holds the shape of each array, the size of the file and, with `hashed`, its
+    hash: where it does not fit the file, everything is computed and written anew.
+    """
+    index = path.with_suffix(".json")
+    shapes = _shapes(path, index, hashed)
+    if shapes is None:
+        records, shapes = compute(), []
+        with files.replacing(path) as temporary, temporary.open("wb") as file:
+            for record in records:
+                shapes.append([array.shape for array in record])
+                for array in record:
+                    file.write(array.tobytes())
+        files.write_json(index, {"shapes": shapes, "file": _facts(path, hashed)})
+    flat = np.memmap(path, dtype, "r").view(np.ndarray)  # a view of a memmap is ten times as large
+    mapped: list[list[Array]] = []
+    end = 0
+    for record in shapes:
+        mapped.append([])
+        for shape in record:
+            start, end = end, end + math.prod(shape)
+            mapped[-1].append(flat[start:end].reshape(shape))
+    return mapped
+
+
+def _shapes(path: Path, index: Path, hashed: bool) -> list[list[Any]] | None:
+    """What the index says of a file that is whole; None where there is no such file."""
+    with contextlib.suppress(OSError, ValueError, KeyError):  # what cannot be read is damaged
+        known = json.loads(index.read_text())
+        if known["file"] == _facts(path, hashed):
+            return known["shapes"]
+    return None
+
+
+def _facts(path: Path, hashed: bool) -> list[Any]:
+    return [path.stat().st_size, *([files.digest(path).hex()] if hashed else [])]
