@@ -24,8 +24,6 @@ class AdversarialModel(ReconstructionModel):
     state is saved whole. With `adversarial_weight` 0 the discriminator is neither run nor trained.
     """
 
-    monitored = ("reconstruction",)  # the adversarial losses have no validation value
-
     def __init__(
         self, generator: keras.Model, discriminator: keras.Model, *,
         reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0,
@@ -141,6 +139,11 @@ class AdversarialModel(ReconstructionModel):
         left_out = {metric.name for metric in self.trackers} | {"loss"}
         others = [metric for metric in self.metrics if metric.name not in left_out]
         return results([self.trackers[0], *others])
+
+    @property
+    def monitored(self) -> list[str]:
+        """The adversarial losses have no validation value."""
+        return ["reconstruction"]
 
     @property
     def optimized_variables(self) -> list[Any]:

@@ -65,9 +65,9 @@ def diffusion(
     options = dict(locals())
     check_diffusion(options)
     sd1 = denoiser == "sd1"
-    schedule = Spec.parse(schedule or ("scaled_linear" if sd1 else "cosine"), "model.schedule")
+    spec = Spec.parse(schedule or ("scaled_linear" if sd1 else "cosine"), "model.schedule")
     options |= {
-        "patch": patch or (1 if autoencoder else 2), "schedule": schedule.to_dict(),
+        "patch": patch or (1 if autoencoder else 2), "schedule": spec.to_dict(),
         "prediction": prediction or ("noise" if sd1 else "velocity"), "seed": seed or 0,
     }  # fmt: skip
     if not _reads_features(options):
