@@ -164,11 +164,11 @@ def check_same_network(
     those of further blocks do. A file may lack arrays and may hold those of a classifier.
     """
     variables = torch_names(complete)
-    blocks = {_without_numbers(name) for name in variables}
+    blocks = {re.sub(r"\d+", "0", name) for name in variables}
     for name in arrays:
         if name in variables:
             _fitting(name, arrays, variables[name], source)
-        elif _without_numbers(name) in blocks:
+        elif re.sub(r"\d+", "0", name) in blocks:
             raise UserError(
                 f"{source} holds another network: it has an array {name!r}, which the named "
                 "backbone lacks; give the weights of the named backbone"
@@ -188,10 +188,6 @@ def _fitting(
             f"{actual}; give the weights of the named backbone"
         )
     return array
-
-
-def _without_numbers(name: str) -> str:
-    return re.sub(r"\d+", "0", name)
 
 
 def randomise(model: keras.Model, seed: int) -> None:

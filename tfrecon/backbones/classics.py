@@ -86,7 +86,10 @@ def squeezenet1_1_graph(x: Any) -> dict[str, Any]:
     x = taps["stem"] = conv(x, 64, 3, "features.0", stride=2)
     for number, (squeezed, expanded) in FIRES.items():
         if number in (2, 4, 6):
-            x = _pool_rounding_up(x)
+            # Keeps a last, incomplete window (torch's ``ceil_mode``). Zeros below and to the right
+            # are an exact padding: no input is negative, and where the last window is complete no
+            # window reaches them.
+            x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
         name = f"features.{_FIRE_PLACES[number]}"
         x = conv(x, squeezed, 1, f"{name}.squeeze")
         halves = [
@@ -95,15 +98,6 @@ def squeezenet1_1_graph(x: Any) -> dict[str, Any]:
         ]
         x = taps[f"fire{number}"] = layers.Concatenate(name=name)(halves)
     return taps
-
-
-def _pool_rounding_up(x: Any) -> Any:
-    """3×3 pooling of stride 2 that keeps a last, incomplete window (torch's ``ceil_mode``).
-
-    Padding with zeros below and to the right is exact: no input is negative, and where the last
-    window is complete no window reaches the padding.
-    """
-    return layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
 
 
 _FIRE_PLACED = {2: (4, 5, 55), 4: (8, 9, 27), 6: (16, 17, 13)}

@@ -111,8 +111,11 @@ def flow() -> Schedule:
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "linear": linear, "scaled_linear": scaled_linear, "cosine": cosine, "flow": flow,
-}  # fmt: skip
+    "linear": linear,
+    "scaled_linear": scaled_linear,
+    "cosine": cosine,
+    "flow": flow,
+}
 
 
 def _preserving(alpha: Callable[[Any], Any], sigma: Callable[[Any], Any]) -> Schedule:

@@ -133,10 +133,18 @@ def total_variation() -> ImageLoss:
 
 
 LOSSES = {
-    "l1": l1, "mae": l1, "l2": l2, "mse": l2, "charbonnier": charbonnier, "bernoulli": bernoulli,
-    "log_mse": log_mse, "ssim": ssim, "lpips": lpips, "focal_frequency": focal_frequency,
+    "l1": l1,
+    "mae": l1,
+    "l2": l2,
+    "mse": l2,
+    "charbonnier": charbonnier,
+    "bernoulli": bernoulli,
+    "log_mse": log_mse,
+    "ssim": ssim,
+    "lpips": lpips,
+    "focal_frequency": focal_frequency,
     "total_variation": total_variation,
-}  # fmt: skip
+}
 
 
 class Mixture(ImageLoss):

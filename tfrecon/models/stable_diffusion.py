@@ -197,10 +197,10 @@ def _transformer(x: Any, text: Any, name: str, heads: int, groups: int) -> Any:
     y = layers.Conv2D(width, 1, name=f"{name}.proj_in")(y)
     block = f"{name}.transformer_blocks.0"
     for number, other in (("1", None), ("2", text)):
-        normed = _layer_norm(y, f"{block}.norm{number}")
+        normed = layers.LayerNormalization(epsilon=1e-5, name=f"{block}.norm{number}")(y)
         mixed = _attend(normed, normed if other is None else other, f"{block}.attn{number}", heads)
         y = layers.Add(name=f"{block}.add{number}")([y, mixed])
-    normed = _layer_norm(y, f"{block}.norm3")
+    normed = layers.LayerNormalization(epsilon=1e-5, name=f"{block}.norm3")(y)
     value = layers.Dense(8 * width, name=f"{block}.ff.net.0.proj")(normed)
     # GEGLU (Shazeer 2020): the first half times GELU of the second.
     gated = value[..., : 4 * width] * ops.gelu(value[..., 4 * width :], approximate=False)
@@ -230,10 +230,6 @@ def _norm(x: Any, name: str, groups: int, epsilon: float) -> Any:
 
 def _activated(x: Any, norm: str, activation: str, groups: int, epsilon: float) -> Any:
     return layers.Activation("silu", name=activation)(_norm(x, norm, groups, epsilon))
-
-
-def _layer_norm(x: Any, name: str) -> Any:
-    return layers.LayerNormalization(epsilon=1e-5, name=name)(x)
 
 
 @keras.saving.register_keras_serializable("tfrecon")
