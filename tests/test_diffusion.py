@@ -116,9 +116,9 @@ def test_it_learns_to_use_its_condition():
 
 
 @pytest.mark.parametrize(("options", "words"), [
-    ({"steps": 0}, "model.steps must be 1 or more"),
-    ({"sampler": "euler"}, "unknown model.sampler 'euler'"),
-    ({"prediction": "v"}, "unknown model.prediction 'v'"),
+    ({"steps": 0}, "option 'steps' of 'diffusion' must be 1 or more"),
+    ({"sampler": "euler"}, "must be one of 'ddim', 'heun', not 'euler'"),
+    ({"prediction": "v"}, "must be one of 'velocity', 'noise' or nothing, not 'v'"),
     ({"schedule": {"name": "linear", "beta_max": 1.0}}, "does not end in noise"),
     ({"schedule": "cosin"}, "unknown schedule 'cosin'; did you mean"),
     ({**FEATURES, "mask": True}, "takes no masks"),

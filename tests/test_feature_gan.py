@@ -123,10 +123,10 @@ def test_the_discriminator_learns_from_the_images_alone():
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"mask": True}, "takes no masks"),
-    ({"adversarial_loss": "hinges"}, "unknown model.adversarial_loss 'hinges'; did you mean"),
+    ({"adversarial_loss": "hinges"}, "must be one of 'bce', 'hinge', not 'hinges'"),
     ({"adversarial_weight": 0, "reconstruction_weight": 0}, "nothing would be learned"),
     ({"draw": 1}, "model.noise_channels is 0"),
-    ({"width": 0}, "model.width must be 1 or more"),
+    ({"width": 0}, "'width' of 'feature_gan' must be 1 or more"),
     ({"image_size": 30}, "multiples of"),
 ])  # fmt: skip
 def test_what_is_refused(options, words):

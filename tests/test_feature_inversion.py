@@ -20,7 +20,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import export_run
 from tfrecon.layers import ridge as module
-from tfrecon.layers.enlarge import align
+from tfrecon.layers.grids import align
 from tfrecon.layers.ridge import MAX_UNKNOWNS, Ridge, Sums
 from tfrecon.models import build_model
 from tfrecon.models import check_model as check_options
@@ -327,9 +327,9 @@ def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, trained
         ({"decoder": {"widht": 3}}, "of decoder 'residual'; did you mean 'width'?"),
         ({"backbone": "alexnet"}, "backbone 'alexnet' needs at least one tap; it has conv1"),
         ({"taps": []}, "backbone 'vgg16' needs at least one tap"),
-        ({"refine_rate": 0.0}, "model.refine_rate must be greater than 0"),
+        ({"refine_rate": 0.0}, "'refine_rate' of model 'feature_inversion' must be greater"),
     ({"fusion": "concatt", **TWO_TAPS}, "unknown fusion 'concatt'; did you mean 'concat'?"),
-    ({"refine_steps": -1}, "model.refine_steps must be 0 or more"),
+    ({"refine_steps": -1}, "'refine_steps' of model 'feature_inversion' must be 0"),
     ({"sources": []}, "model.sources is empty"),
     ({"sources": [{"backbone": "vgg16"}]}, r"model.sources[0] must be a table with"),
     ({"sources": [{"backbone": "vgg16", "taps": ["block1"], "weight": "x"}]}, "did you mean 'weig"),
@@ -350,11 +350,11 @@ def test_wrong_options_are_refused_before_anything_is_built(options, text):
     ({"decoder": {"name": "residual", "width": 0}}, 32, "must be 1 or more, not 0"),
         ({"decoder": {"name": "residual", "pooling": 3}}, 32, "must be 1, 2, 4"),
         ({"decoder": {"pooling": 4}}, 36, "multiples of 8, e.g. 32 or 40"),
-        ({"decoder": {"penalty": 0.0}}, 32, "penalty must be greater than 0"),
+        ({"decoder": {"penalty": 0.0}}, 32, "of decoder 'residual' must be greater than 0"),
     ({"decoder": {"name": "linear", "kernel_size": 11}}, 32, "kernel_size must be at most 5"),
         ({"decoder": {"name": "linear", "kernel_size": 5}, "taps": ["block3"]}, 32,
          "more than the 4"),
-    ({"decoder": {"name": "linear", "kernel_size": 4}}, 32, "must be odd and positive, not 4"),
+    ({"decoder": {"name": "linear", "kernel_size": 4}}, 32, "must be odd, not 4"),
 ])  # fmt: skip
 def test_sizes_that_do_not_fit_are_refused(options, size, text):
     spec = Spec("feature_inversion", {"weights": "none", **options})

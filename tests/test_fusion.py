@@ -31,7 +31,7 @@ def test_any_number_of_sources(name, channels):
 
 @every_fusion
 def test_no_channels_are_one_sentence(name):
-    with pytest.raises(UserError, match=f"'width' of fusion '{name}' must be 1 or more, not 0"):
+    with pytest.raises(UserError, match=f"'width' of '{name}' must be 1 or more, not 0"):
         FUSIONS[name](channels=CHANNELS, width=0)
 
 
@@ -85,7 +85,8 @@ def test_concat_is_one_matrix():
 def test_attention_has_shares_of_each_image():
     fusion = FUSIONS["attention"](channels=CHANNELS, width=8, seed=0)
     sources = _sources()
-    shares = keras.Model(fusion.inputs, fusion.get_layer("shares").output)(sources).numpy()
+    scores = keras.Model(fusion.inputs, fusion.get_layer("scores").output)(sources)
+    shares = tf.nn.softmax(scores).numpy()
     np.testing.assert_allclose(shares.sum(1), 1, atol=1e-6)
     assert np.abs(shares[0] - shares[1]).max() > 1e-3
     expected = sum(

@@ -8,8 +8,14 @@ from exported_models import fixed, tiny
 
 from tfrecon.base.errors import UserError
 from tfrecon.inference.restorer import restore_any_size, restore_tiled, restorer
-from tfrecon.layers.padding import crop_to, pad_to_multiple, pad_to_size
-from tfrecon.layers.tiling import map_tiles, tile_starts, tile_weights
+from tfrecon.layers.tiling import (
+    crop_to,
+    map_tiles,
+    pad_to_multiple,
+    pad_to_size,
+    tile_starts,
+    tile_weights,
+)
 from tfrecon.models.supervised import wrapped
 
 

@@ -115,5 +115,5 @@ def test_bad_options():
         inpainting_unet(reduction=4, train_halvings=3)
     with pytest.raises(UserError, match="this data has no masks"):
         inpainting_unet(mask=False)
-    with pytest.raises(UserError, match=r"model\.width"):
+    with pytest.raises(UserError, match="'width' of 'inpainting_unet' must be 1 or more"):
         inpainting_unet(width=0)

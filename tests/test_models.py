@@ -26,7 +26,7 @@ from tfrecon.models import check_model as check_options
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.models.pix2pix import pix2pix
 from tfrecon.models.supervised import wrapped
-from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.networks.gan import patch_discriminator
 from tfrecon.training import loop
 from tfrecon.training.optimizers import FusedAdam, RunSchedule
 
@@ -244,7 +244,7 @@ def test_bad_options_of_pix2pix():
         ({"image_size": 100}, "must be a multiple of 8"),
         ({"dropout": 1.0}, r"must lie in \[0, 1\)"),
         ({"mask": False, "fill": "mean"}, "no masks to fill"),
-        ({"base_filters": 0}, "at least 1"),
+        ({"base_filters": 0}, "must be 1 or more"),
     ]:
         with pytest.raises(UserError, match=text):
             pix2pix(**options)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tfrecon.base.errors import UserError
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
+from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.models.nafnet import nafnet, nafnet_network
 from tfrecon.models.residual_unet import residual_unet
 
@@ -98,10 +98,11 @@ def test_bfloat16_keeps_the_input_exact():
 
 
 @pytest.mark.parametrize(("build", "words"), [
-    (lambda: residual_unet(width=0), "model.width"),
-    (lambda: residual_unet(depth=0), "model.depth"),
+    (lambda: residual_unet(width=0), "'width' of 'residual_unet' must be 1 or more"),
+    (lambda: residual_unet(depth=0), "'depth' of 'residual_unet' must be 1 or more"),
     (lambda: nafnet(encoder=[1, 1]), "equally many"),
-    (lambda: nafnet(middle=-1), "blocks"),
+    (lambda: nafnet(middle=-1), "'middle' of 'nafnet' must be 0 or more"),
+    (lambda: nafnet(decoder=[1, -1, 1]), "'decoder' of 'nafnet' must be 0 or more"),
 ])  # fmt: skip
 def test_options_out_of_range(build, words):
     with pytest.raises(UserError, match=words):

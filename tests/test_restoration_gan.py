@@ -35,7 +35,7 @@ def test_the_discriminator_judges_the_pair():
 
 @pytest.mark.parametrize(("options", "words"), [
     ({"image_size": 100}, "must be a multiple of 8"),
-    ({"base_filters": 0}, "model.base_filters"),
+    ({"base_filters": 0}, "'base_filters' of 'restoration_gan' must be 1 or more"),
 ])  # fmt: skip
 def test_options_out_of_range(options, words):
     with pytest.raises(UserError, match=words):

@@ -12,7 +12,7 @@ from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import export_model
 from tfrecon.layers.gaussian_latent import GaussianLatent, kl_divergence
 from tfrecon.losses import mixture
-from tfrecon.losses.pixelwise import bernoulli
+from tfrecon.losses.mixed import bernoulli
 from tfrecon.models.skip_vae import skip_vae
 
 SMALL = {"base_filters": 8, "latent": 8, "image_size": 32, "seed": 0}
@@ -151,8 +151,8 @@ def test_bernoulli_likelihood():
 @pytest.mark.parametrize(("options", "words"), [
     ({"image_size": 100}, "must be a multiple of 8"),
     ({"beta": 0.0}, "greater than 0"),
-    ({"latent": 0}, "model.latent"),
-    ({"draw": -1}, "model.draw"),
+    ({"latent": 0}, "'latent' of 'skip_vae' must be 1 or more"),
+    ({"draw": -1}, "'draw' of 'skip_vae' must be 0 or more"),
 ])  # fmt: skip
 def test_options_out_of_range(options, words):
     with pytest.raises(UserError, match=words):

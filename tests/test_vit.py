@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrecon.backbones import feature_taps
-from tfrecon.backbones.vit import PatchGrid, PositionEmbedding
+from tfrecon.backbones.transformers import PatchGrid, PositionEmbedding
 
 
 def positions(height, width, *, value=None, policy="float32"):

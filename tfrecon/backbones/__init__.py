@@ -10,7 +10,6 @@ import numpy as np
 
 from tfrecon.backbones.backbone import (
     Backbone,
-    Preprocess,
     assign,
     check_orientation,
     check_same_network,
@@ -18,13 +17,12 @@ from tfrecon.backbones.backbone import (
     torch_names,
 )
 from tfrecon.backbones.classics import CLASSICS
-from tfrecon.backbones.pvt import PVTS
 from tfrecon.backbones.resnet import RESNETS
-from tfrecon.backbones.vit import VITS
+from tfrecon.backbones.transformers import TRANSFORMERS
 from tfrecon.base import weights as files
 from tfrecon.base.errors import UserError, did_you_mean, unknown
 
-BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **VITS, **PVTS}
+BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **TRANSFORMERS}
 
 DEFAULT = "default"
 """The first weight set that a backbone lists."""
@@ -71,8 +69,7 @@ def feature_taps(
     source = backbone.weights.get(chosen or "", next(iter(backbone.weights.values())))
     about = source.preprocessing
     images = keras.Input((None, None, 3), name="images")
-    x = Preprocess(about.mean, about.std, about.scale, about.order, name="preprocess")(images)
-    graph = backbone.graph(x)
+    graph = backbone.graph(about(images))
     model = keras.Model(images, [graph[tap] for tap in taps], name=name)
     if chosen is None:
         randomise(model, seed)

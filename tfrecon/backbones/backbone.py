@@ -18,7 +18,6 @@ import numpy as np
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.weights import Arrays, read
-from tfrecon.layers.ranges import Float32Layer
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,13 @@ class Preprocessing:
     std: tuple[float, float, float]
     scale: float = 1.0
     order: Literal["rgb", "bgr"] = "rgb"
+
+    def __call__(self, images: Any) -> Any:
+        """A backbone's first layer: images (B,H,W,3) in [0,1] to float32 as the weights want."""
+        std = np.asarray(self.std, np.float32)
+        scale, offset = self.scale / std, -np.asarray(self.mean, np.float32) / std
+        x = images[..., ::-1] if self.order == "bgr" else images
+        return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocess")(x)
 
 
 IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -83,23 +89,6 @@ class Backbone:
     graph: Callable[[Any], dict[str, Any]]
     weights: Mapping[str, WeightSet]
     size_multiple: int = 1
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class Preprocess(Float32Layer):
-    """A backbone's first layer: what `Preprocessing` describes."""
-
-    def __init__(
-        self, mean: Any, std: Any, scale: float = 1.0, order: str = "rgb", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.mean, self.std, self.scale, self.order = mean, std, scale, order
-
-    def call(self, images: Any) -> Any:
-        """(B,H,W,3) in [0,1] to the range and channel order that the weights expect."""
-        x = images[..., ::-1] if self.order == "bgr" else images
-        shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
-        return x * (self.scale / np.asarray(self.std, np.float32)) - shift
 
 
 _SUFFIXES = {
@@ -175,11 +164,11 @@ def check_same_network(
     those of further blocks do. A file may lack arrays and may hold those of a classifier.
     """
     variables = torch_names(complete)
-    blocks = {_without_numbers(name) for name in variables}
+    blocks = {re.sub(r"\d+", "0", name) for name in variables}
     for name in arrays:
         if name in variables:
             _fitting(name, arrays, variables[name], source)
-        elif _without_numbers(name) in blocks:
+        elif re.sub(r"\d+", "0", name) in blocks:
             raise UserError(
                 f"{source} holds another network: it has an array {name!r}, which the named "
                 "backbone lacks; give the weights of the named backbone"
@@ -199,10 +188,6 @@ def _fitting(
             f"{actual}; give the weights of the named backbone"
         )
     return array
-
-
-def _without_numbers(name: str) -> str:
-    return re.sub(r"\d+", "0", name)
 
 
 def randomise(model: keras.Model, seed: int) -> None:

@@ -26,24 +26,16 @@ VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Filters and number of convolutions of each block."""
 
 
-def _vgg16_places_and_taps() -> tuple[dict[str, str], dict[str, Tap]]:
-    """Torchvision's name of each convolution, which counts convolutions, activations and poolings
-    in one list, and all taps."""
-    places: dict[str, str] = {}
-    taps: dict[str, Tap] = {}
-    index = 0
-    for block, (filters, depth) in enumerate(VGG16_BLOCKS, 1):
-        for number in range(1, depth + 1):
-            name = f"block{block}_conv{number}"
-            places[name] = f"features.{index}"
-            taps[name] = Tap(filters, 2 ** (block - 1), 2 ** (block - 1))
-            index += 2
-        taps[f"block{block}"] = Tap(filters, 2**block, 2**block)
-        index += 1
-    return places, taps
-
-
-VGG16_PLACES, VGG16_TAPS = _vgg16_places_and_taps()
+VGG16_PLACES: dict[str, str] = {}
+"""Torchvision's name of each convolution: it counts convolutions, activations and poolings in one
+list."""
+VGG16_TAPS: dict[str, Tap] = {}
+for _block, (_filters, _depth) in enumerate(VGG16_BLOCKS):
+    for _number in range(_depth):
+        _name, _stride = f"block{_block + 1}_conv{_number + 1}", 2**_block
+        VGG16_PLACES[_name] = f"features.{2 * len(VGG16_PLACES) + _block}"
+        VGG16_TAPS[_name] = Tap(_filters, _stride, _stride)
+    VGG16_TAPS[f"block{_block + 1}"] = Tap(_filters, 2 * _stride, 2 * _stride)
 
 
 def vgg16_graph(x: Any) -> dict[str, Any]:
@@ -94,7 +86,10 @@ def squeezenet1_1_graph(x: Any) -> dict[str, Any]:
     x = taps["stem"] = conv(x, 64, 3, "features.0", stride=2)
     for number, (squeezed, expanded) in FIRES.items():
         if number in (2, 4, 6):
-            x = _pool_rounding_up(x)
+            # Keeps a last, incomplete window (torch's ``ceil_mode``). Zeros below and to the right
+            # are an exact padding: no input is negative, and where the last window is complete no
+            # window reaches them.
+            x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
         name = f"features.{_FIRE_PLACES[number]}"
         x = conv(x, squeezed, 1, f"{name}.squeeze")
         halves = [
@@ -103,15 +98,6 @@ def squeezenet1_1_graph(x: Any) -> dict[str, Any]:
         ]
         x = taps[f"fire{number}"] = layers.Concatenate(name=name)(halves)
     return taps
-
-
-def _pool_rounding_up(x: Any) -> Any:
-    """3×3 pooling of stride 2 that keeps a last, incomplete window (torch's ``ceil_mode``).
-
-    Padding with zeros below and to the right is exact: no input is negative, and where the last
-    window is complete no window reaches the padding.
-    """
-    return layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(((0, 1), (0, 1)))(x))
 
 
 _FIRE_PLACED = {2: (4, 5, 55), 4: (8, 9, 27), 6: (16, 17, 13)}

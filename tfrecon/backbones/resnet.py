@@ -40,30 +40,27 @@ def _bottleneck(x: Any, width: int, stride: int, name: str) -> Any:
 
 
 def _graph(
-    depths: tuple[int, ...], block: Callable[..., Any], expansion: int
-) -> Callable[[Any], dict[str, Any]]:
-    def graph(x: Any) -> dict[str, Any]:
-        """Taps ``stem`` (before the pooling), ``layer1`` … ``layer4``, and ``avgpool``."""
-        taps: dict[str, Any] = {}
-        x = taps["stem"] = layers.ReLU()(_conv(x, 64, 7, "conv1", "bn1", stride=2))
-        # Zeros are an exact padding here, as no input of the pooling is negative.
-        x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
-        for stage, depth in enumerate(depths, 1):
-            width = 32 * 2**stage
-            for number in range(depth):
-                name = f"layer{stage}.{number}"
-                stride = 2 if stage > 1 and number == 0 else 1
-                shortcut = x
-                if x.shape[-1] != expansion * width:
-                    places = f"{name}.downsample.0", f"{name}.downsample.1"
-                    shortcut = _conv(x, expansion * width, 1, *places, stride)
-                x = layers.Add()([block(x, width, stride, name), shortcut])
-                x = layers.ReLU(name=name)(x)
-            taps[f"layer{stage}"] = x
-        taps["avgpool"] = layers.GlobalAveragePooling2D(keepdims=True, name="avgpool")(x)
-        return taps
-
-    return graph
+    x: Any, depths: tuple[int, ...], block: Callable[..., Any], expansion: int
+) -> dict[str, Any]:
+    """Taps ``stem`` (before the pooling), ``layer1`` … ``layer4``, and ``avgpool``."""
+    taps: dict[str, Any] = {}
+    x = taps["stem"] = layers.ReLU()(_conv(x, 64, 7, "conv1", "bn1", stride=2))
+    # Zeros are an exact padding here, as no input of the pooling is negative.
+    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))
+    for stage, depth in enumerate(depths, 1):
+        width = 32 * 2**stage
+        for number in range(depth):
+            name = f"layer{stage}.{number}"
+            stride = 2 if stage > 1 and number == 0 else 1
+            shortcut = x
+            if x.shape[-1] != expansion * width:
+                places = f"{name}.downsample.0", f"{name}.downsample.1"
+                shortcut = _conv(x, expansion * width, 1, *places, stride)
+            x = layers.Add()([block(x, width, stride, name), shortcut])
+            x = layers.ReLU(name=name)(x)
+        taps[f"layer{stage}"] = x
+    taps["avgpool"] = layers.GlobalAveragePooling2D(keepdims=True, name="avgpool")(x)
+    return taps
 
 
 def _taps(expansion: int) -> dict[str, Tap]:
@@ -72,49 +69,46 @@ def _taps(expansion: int) -> dict[str, Tap]:
     return {"stem": Tap(64, 2), **stages, "avgpool": Tap(widths[4], None)}
 
 
-def _keras_graph(builder: Callable[..., keras.Model], depths: tuple[int, ...]) -> Any:
-    def graph(x: Any) -> dict[str, Any]:
-        """The taps of `_graph`, of Keras Applications' network."""
-        network = builder(include_top=False, weights=None, input_tensor=x)
-        ends = {f"layer{stage}": f"conv{stage + 1}_block{depth}_out"
-                for stage, depth in enumerate(depths, 1)}  # fmt: skip
-        taps = {tap: network.get_layer(end).output for tap, end in ends.items()}
-        pool = layers.GlobalAveragePooling2D(keepdims=True, name="avgpool")
-        stem = network.get_layer("conv1_relu").output
-        return {"stem": stem, **taps, "avgpool": pool(taps["layer4"])}
-
-    return graph
+def _keras_graph(x: Any, builder: Callable[..., keras.Model], depths: tuple[int, ...]) -> Any:
+    """The taps of `_graph`, of Keras Applications' network."""
+    network = builder(include_top=False, weights=None, input_tensor=x)
+    ends = {"stem": "conv1_relu"}
+    ends |= {f"layer{n}": f"conv{n + 1}_block{depth}_out" for n, depth in enumerate(depths, 1)}
+    taps = {tap: network.get_layer(end).output for tap, end in ends.items()}
+    pool = layers.GlobalAveragePooling2D(keepdims=True, name="avgpool")
+    return {**taps, "avgpool": pool(taps["layer4"])}
 
 
-_TORCH = "ResNet-{}, the stride in the 3×3 convolution (torchvision, timm)"
-_KERAS = "ResNet-{}, the stride in the first 1×1 convolution (Keras Applications)"
-_50, _101 = (3, 4, 6, 3), (3, 4, 23, 3)
-"""Blocks in each stage; ResNet-34 has as many as ResNet-50."""
+DEPTHS = {34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+"""Blocks in each stage."""
 
 
-def _torch(about: str, graph: Any, expansion: int, timm_name: str, digits: str) -> Backbone:
-    file = torchvision_file(f"{timm_name.partition('.')[0]}-{digits}.pth")
-    weights = {"timm": timm(timm_name), "torchvision": published(file)}
-    return Backbone(about, _taps(expansion), graph, weights)
+def _torch(depth: int, timm_set: str, digits: str) -> Backbone:
+    block, expansion, variant = _bottleneck, 4, ", the stride in the 3×3 convolution"
+    if depth < 50:
+        block, expansion, variant = _basic, 1, ""
+    file = torchvision_file(f"resnet{depth}-{digits}.pth")
+    return Backbone(
+        f"ResNet-{depth}{variant} (torchvision, timm)",
+        _taps(expansion),
+        lambda x: _graph(x, DEPTHS[depth], block, expansion),
+        {"timm": timm(f"resnet{depth}.{timm_set}"), "torchvision": published(file)},
+    )
 
 
-def _applications(
-    about: str, builder: Callable[..., keras.Model], depths: tuple[int, ...]
-) -> Backbone:
-    weights = {"imagenet": keras_applications(builder)}
-    return Backbone(about, _taps(4), _keras_graph(builder, depths), weights)
+def _applications(depth: int, builder: Callable[..., keras.Model]) -> Backbone:
+    return Backbone(
+        f"ResNet-{depth}, the stride in the first 1×1 convolution (Keras Applications)",
+        _taps(4),
+        lambda x: _keras_graph(x, builder, DEPTHS[depth]),
+        {"imagenet": keras_applications(builder)},
+    )
 
 
 RESNETS = {
-    "resnet34": _torch(
-        "ResNet-34 (torchvision, timm)", _graph(_50, _basic, 1), 1, "resnet34.a1_in1k", "b627a593"
-    ),
-    "resnet50": _torch(
-        _TORCH.format(50), _graph(_50, _bottleneck, 4), 4, "resnet50.a1_in1k", "0676ba61"
-    ),
-    "resnet101": _torch(
-        _TORCH.format(101), _graph(_101, _bottleneck, 4), 4, "resnet101.a1h_in1k", "63fe2227"
-    ),
-    "resnet50_keras": _applications(_KERAS.format(50), keras.applications.ResNet50, _50),
-    "resnet101_keras": _applications(_KERAS.format(101), keras.applications.ResNet101, _101),
+    "resnet34": _torch(34, "a1_in1k", "b627a593"),
+    "resnet50": _torch(50, "a1_in1k", "0676ba61"),
+    "resnet101": _torch(101, "a1h_in1k", "63fe2227"),
+    "resnet50_keras": _applications(50, keras.applications.ResNet50),
+    "resnet101_keras": _applications(101, keras.applications.ResNet101),
 }

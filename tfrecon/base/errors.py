@@ -22,9 +22,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that no table holds."""
     return UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
-
-
-def at_least(what: str, value: float, least: float) -> None:
-    """Raises UserError for a `value` below `least`: ``WHAT must be 1 or more, not 0``."""
-    if not value >= least:
-        raise UserError(f"{what} must be {least} or more, not {value}")

@@ -65,6 +65,10 @@ def Above(low: float) -> Between:
     return Between(low, math.inf, "()")
 
 
+Natural = Annotated[int, AtLeast(0)]
+Positive = Annotated[int, AtLeast(1)]
+
+
 @dataclass(frozen=True)
 class Spec:
     """The name of a recipe, model, loss or metric, and the options given to its builder."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Above, AtLeast, checked
 
 T_MAX = 0.999
 """The time at which samplers begin. At t = 1 some schedules have α = 0, and the estimate of x_0
@@ -38,47 +39,49 @@ class Schedule:
 
     def noised(self, clean: Any, noise: Any, t: Any) -> Any:
         """x_t. In all methods t is (B,) or a number, and images are (B,…)."""
-        return _wide(self.alpha(t), clean) * clean + _wide(self.sigma(t), clean) * noise
+        return wide(self.alpha(t), clean) * clean + wide(self.sigma(t), clean) * noise
 
     def target(self, prediction: str, clean: Any, noise: Any, t: Any) -> Any:
         """What the denoiser learns to predict: ε, or v (Salimans and Ho 2022, appendix D)."""
         if prediction == "noise":
             return noise
         a, b = self.velocity(t)
-        return _wide(a, clean) * noise - _wide(b, clean) * clean
+        return wide(a, clean) * noise - wide(b, clean) * clean
 
     def estimates(self, prediction: str, answer: Any, noisy: Any, t: Any) -> tuple[Any, Any]:
         """x_0 and ε that follow from a denoiser's `answer` for x_t, `noisy`."""
-        alpha, sigma = _wide(self.alpha(t), noisy), _wide(self.sigma(t), noisy)
+        alpha, sigma = wide(self.alpha(t), noisy), wide(self.sigma(t), noisy)
         if prediction == "noise":
             return (noisy - sigma * answer) / alpha, answer
-        a, b = (_wide(part, noisy) for part in self.velocity(t))
+        a, b = (wide(part, noisy) for part in self.velocity(t))
         # From x = α·x_0 + σ·ε and v = a·ε - b·x_0.
         scale = a * alpha + b * sigma
         return (a * noisy - sigma * answer) / scale, (b * noisy + alpha * answer) / scale
 
 
-def linear(*, beta_min: float = 0.1, beta_max: float = 20.0) -> Schedule:
+Rate = Annotated[float, Above(0)]
+
+
+@checked
+def linear(*, beta_min: Rate = 0.1, beta_max: Rate = 20.0) -> Schedule:
     """α² = exp(-∫β), β(t) from `beta_min` to `beta_max` linearly, σ² = 1 - α²: Ho et al. 2020 in
     continuous time (Song et al. 2021, eq. 33). Raises UserError where it does not end in noise."""
-    if not 0 < beta_min <= beta_max:
-        raise UserError(
-            f"of schedule 'linear' 0 < beta_min ≤ beta_max must hold, not {beta_min} and {beta_max}"
-        )
 
     def log_alpha(t: Any) -> Any:
         return -0.5 * (beta_min * t + 0.5 * (beta_max - beta_min) * t * t)
 
+    if beta_min > beta_max:
+        raise UserError(f"schedule 'linear' needs beta_min ≤ beta_max, not {beta_min}, {beta_max}")
     return _ending_in_noise("linear", log_alpha, "raise beta_max, e.g. to 20")
 
 
-def scaled_linear(*, beta_min: float = 0.85, beta_max: float = 12.0) -> Schedule:
+@checked
+def scaled_linear(*, beta_min: Rate = 0.85, beta_max: Rate = 12.0) -> Schedule:
     """As `linear` with √β(t) from √`beta_min` to √`beta_max`: that of Stable Diffusion (Rombach et
     al. 2022, appendix), where 1000 steps go from 0.00085 to 0.012. Raises UserError as `linear`."""
-    if not 0 < beta_min < beta_max:
+    if beta_min >= beta_max:
         raise UserError(
-            "of schedule 'scaled_linear' 0 < beta_min < beta_max must hold, not "
-            f"{beta_min} and {beta_max}"
+            f"schedule 'scaled_linear' needs beta_min < beta_max, not {beta_min}, {beta_max}"
         )
     start, rise = math.sqrt(beta_min), math.sqrt(beta_max) - math.sqrt(beta_min)
 
@@ -88,11 +91,10 @@ def scaled_linear(*, beta_min: float = 0.85, beta_max: float = 12.0) -> Schedule
     return _ending_in_noise("scaled_linear", log_alpha, "raise beta_max, e.g. to 12")
 
 
-def cosine(*, offset: float = 0.0) -> Schedule:
+@checked
+def cosine(*, offset: Annotated[float, AtLeast(0.0)] = 0.0) -> Schedule:
     """α = cos(π/2·u), σ = sin(π/2·u), u = (t + s)/(1 + s) with s the `offset`, 0.008 in Nichol and
-    Dhariwal 2021 (eq. 17). Raises UserError for a negative offset."""
-    if offset < 0:
-        raise UserError(f"of schedule 'cosine' offset must be 0 or more, not {offset}")
+    Dhariwal 2021 (eq. 17)."""
 
     def angle(t: Any) -> Any:
         return 0.5 * math.pi * (t + offset) / (1 + offset)
@@ -136,8 +138,8 @@ def _ending_in_noise(name: str, log_alpha: Callable[[Any], Any], remedy: str) ->
     return schedule
 
 
-def _wide(values: Any, like: Any) -> Any:
-    """(B,) as (B,1,1,1), to multiply `like` (B,H,W,C); a scalar stays a scalar."""
+def wide(values: Any, like: Any) -> Any:
+    """(B,) as (B,1,1,1), float32, to multiply `like` (B,H,W,C); a scalar stays a scalar."""
     values = tf.convert_to_tensor(values, tf.float32)
     if values.shape.rank == 0:
         return values

@@ -18,9 +18,9 @@ from tqdm import tqdm
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Above, AtLeast, Between, check_type
-from tfrecon.layers.enlarge import Enlarge
+from tfrecon.layers.grids import Enlarge
 from tfrecon.layers.normalization import normalization
-from tfrecon.layers.padding import crop_to, pad_to_multiple
+from tfrecon.layers.tiling import crop_to, pad_to_multiple
 from tfrecon.networks.blocks import convolution, seeded
 from tfrecon.training.optimizers import FusedAdam
 

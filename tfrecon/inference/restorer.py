@@ -15,8 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError
-from tfrecon.layers.padding import crop_to, pad_to_multiple, pad_to_size
-from tfrecon.layers.tiling import map_tiles, tile_starts, tile_weights
+from tfrecon.layers.tiling import (
+    crop_to,
+    map_tiles,
+    pad_to_multiple,
+    pad_to_size,
+    tile_starts,
+    tile_weights,
+)
 
 if TYPE_CHECKING:
     from tfrecon.models.base import ReconstructionModel

@@ -34,10 +34,6 @@ class Attention(keras.layers.Layer):
     def _heads(self, x: Any, channels: int) -> Any:
         return ops.reshape(x, (ops.shape(x)[0], -1, self.heads, channels))
 
-    def compute_output_shape(self, queries_shape: Any, keys_values_shape: Any) -> Any:
-        """That of the queries."""
-        return queries_shape
-
 
 @keras.saving.register_keras_serializable("tfrecon")
 class WindowAttention(keras.layers.Layer):
@@ -81,10 +77,6 @@ class WindowAttention(keras.layers.Layer):
         x = tf.transpose(x, (0, 1, 3, 2, 4, 5))
         x = tf.reshape(x, (batch, rows * window, columns * window, channels))
         return x[:, self.shift : self.shift + height, self.shift : self.shift + width]
-
-    def compute_output_shape(self, shape: Any) -> Any:
-        """A third of the channels."""
-        return (*shape[:-1], shape[-1] // 3)
 
     def _bias(self, height: Any, width: Any) -> Any:
         """(m·n, heads, window², window²): each offset's bias, far below zero at padded keys."""

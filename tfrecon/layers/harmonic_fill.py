@@ -52,8 +52,9 @@ def harmonic_fill(images: Any, masks: Any, halvings: int = 0) -> Any:
     filled = tf.where(known > 0, values, NOTHING_KNOWN)
     while levels:
         values, known = levels.pop()
-        hole = 1 - known
-        filled = values + hole * _enlarge(filled, tf.shape(values))
+        hole, (height, width) = 1 - known, tf.unstack(tf.shape(values)[1:3])
+        larger = tf.image.resize(filled, 2 * tf.shape(filled)[1:3])[:, :height, :width]
+        filled = values + hole * larger
         size = len(levels) + halvings
         for _ in range((FULL_STEPS, HALF_STEPS)[size] if size < 2 else STEPS):
             filled = values + hole * _neighbours(filled)
@@ -95,11 +96,6 @@ def halve_known(values: Any, known: Any) -> tuple[Any, Any]:
     total = tf.nn.avg_pool2d(values, 2, 2, "SAME")
     count = tf.nn.avg_pool2d(known, 2, 2, "SAME")
     return tf.math.divide_no_nan(total, count), tf.cast(count > 0, tf.float32)
-
-
-def _enlarge(images: Any, shape: Any) -> Any:
-    """Twice the size, bilinear, cropped to the height and width of `shape`."""
-    return tf.image.resize(images, 2 * tf.shape(images)[1:3])[:, : shape[1], : shape[2]]
 
 
 def _neighbours(images: Any) -> Any:

@@ -15,22 +15,14 @@ class Float32Layer(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
 
-@keras.saving.register_keras_serializable("tfrecon")
-class ToSigned(keras.layers.Layer):
+def to_signed(name: str) -> keras.layers.Layer:
     """[0,1] to [-1,1]: the range inside a network with a tanh output."""
-
-    def call(self, images: Any) -> Any:
-        """(B,H,W,C) in [0,1] to the same shape in [-1,1]."""
-        return images * 2 - 1
+    return keras.layers.Rescaling(2.0, -1.0, name=name)
 
 
-@keras.saving.register_keras_serializable("tfrecon")
-class FromSigned(Float32Layer):
+def from_signed(name: str) -> keras.layers.Layer:
     """[-1,1] back to [0,1], float32."""
-
-    def call(self, images: Any) -> Any:
-        """(B,H,W,C) in [-1,1] to float32 in [0,1]."""
-        return (images + 1) / 2
+    return keras.layers.Rescaling(0.5, 0.5, dtype="float32", name=name)
 
 
 @keras.saving.register_keras_serializable("tfrecon")

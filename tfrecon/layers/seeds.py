@@ -52,7 +52,3 @@ class NoiseChannels(keras.layers.Layer):
         else:
             noise = tf.zeros(shape, x.dtype)
         return ops.concatenate([x, noise], axis=-1)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """`count` channels more."""
-        return (*input_shape[:-1], input_shape[-1] + self.count)

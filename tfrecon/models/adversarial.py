@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.errors import UserError
 from tfrecon.losses.adversarial_losses import ADVERSARIAL_LOSSES
 from tfrecon.metrics.logged import results
 from tfrecon.models.base import ReconstructionModel
@@ -175,10 +175,8 @@ class AdversarialModel(ReconstructionModel):
         return cls(**networks, **config)
 
 
-def check_adversarial(loss: str, adversarial_weight: float, reconstruction_weight: float) -> None:
-    """Raises UserError for an unknown loss, and for weights with which nothing is learned."""
-    if loss not in ADVERSARIAL_LOSSES:
-        raise unknown("model.adversarial_loss", loss, ADVERSARIAL_LOSSES)
+def check_adversarial(adversarial_weight: float, reconstruction_weight: float) -> None:
+    """Raises UserError for weights with which nothing is learned."""
     if not adversarial_weight and not reconstruction_weight:
         raise UserError(
             "model.adversarial_weight and model.reconstruction_weight are both 0: nothing would be "

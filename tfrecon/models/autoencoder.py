@@ -3,16 +3,19 @@ enough for a CPU."""
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import keras
 
-from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Above, Positive, checked
 from tfrecon.layers.gaussian_latent import GaussianLatent
-from tfrecon.layers.ranges import ToSigned
+from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
+from tfrecon.layers.ranges import to_signed
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded
-from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.networks.gan import patch_discriminator
 
 ACTIVATION = "leaky_relu"
 STAGES = 3
@@ -20,16 +23,18 @@ REDUCTION = 1 << STAGES
 """Pixels a side for one position of the latent."""
 
 
+@checked
 def autoencoder(
-    *, image_size: int = 128, mask: bool = False, latent_channels: int = 4, width: int = 32,
-    depth: int = 2, beta: float = 1e-5, discriminator_filters: int = 32,
-    adversarial_loss: str = "hinge", adversarial_weight: float = 0.01,
-    reconstruction_weight: float = 1.0, seed: int | None = None,
+    *, image_size: int = 128, mask: bool = False, latent_channels: Positive = 4,
+    width: Positive = 32, depth: Positive = 2, beta: Annotated[float, Above(0)] = 1e-5,
+    discriminator_filters: Positive = 32, adversarial_loss: Literal["bce", "hinge"] = "hinge",
+    adversarial_weight: float = 0.01, reconstruction_weight: float = 1.0, seed: int | None = None,
 ) -> Autoencoder:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to itself, through a latent of one position for 8×8 pixels.
 
     Its scores bound those of a diffusion in its latents. Reconstruction (``l1`` and ``lpips`` as
-    published) + β·KL + the adversarial term of a PatchGAN on the image alone.
+    published) + β·KL + the adversarial term of a PatchGAN on the image alone. Raises UserError for
+    masks, a size that is no multiple of 8 and an option out of range.
 
     Args:
         image_size: side of the validation images in pixels, a multiple of 8.
@@ -39,13 +44,9 @@ def autoencoder(
         depth: residual blocks of each grid, on both ways.
         beta: weight of the KL term, in the units of `tfrecon.layers.gaussian_latent`.
         discriminator_filters: filters of the PatchGAN's first stage.
-        adversarial_loss: ``bce`` or ``hinge``.
-        adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
-        reconstruction_weight: weight of the reconstruction loss.
+        adversarial_loss, adversarial_weight, reconstruction_weight: as of
+            `tfrecon.models.feature_gan.feature_gan`.
         seed: of the initial weights and of the latent noise.
-
-    Raises:
-        UserError: masks, a size that is no multiple of 8, an option out of range.
     """
     refuse_masks("autoencoder", mask)
     if image_size % REDUCTION:
@@ -53,11 +54,7 @@ def autoencoder(
             f"autoencoder cannot take data.image_size = {image_size}; make it a multiple of "
             f"{REDUCTION}"
         )
-    for name, value in (("latent_channels", latent_channels), ("width", width), ("depth", depth)):
-        at_least(f"model.{name}", value, 1)
-    if not beta > 0:
-        raise UserError(f"model.beta must be greater than 0, not {beta}")
-    check_adversarial(adversarial_loss, adversarial_weight, reconstruction_weight)
+    check_adversarial(adversarial_weight, reconstruction_weight)
     seeds = [None if seed is None else seed + more for more in range(3)]
     x = keras.Input((None, None, 3), name="x", dtype="float32")
     encoder = encoder_network(latent_channels, width, depth, seeds[0])
@@ -68,8 +65,8 @@ def autoencoder(
         channels=0, base_filters=discriminator_filters, seed=seeds[2]
     )
     return Autoencoder(
-        network, discriminator, reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight), adversarial_loss=adversarial_loss,
+        network, discriminator, reconstruction_weight=reconstruction_weight,
+        adversarial_weight=adversarial_weight, adversarial_loss=adversarial_loss,
         size_multiple=REDUCTION, name="autoencoder", autocast=False,
     )  # fmt: skip
 
@@ -97,7 +94,7 @@ def encoder_network(latent_channels: int, width: int, depth: int, seed: int | No
     """
     start = seeded(seed)
     images = keras.Input((None, None, 3), name="images", dtype="float32")
-    x = SpaceToDepth(2, name="squares")(ToSigned(name="signed")(images))
+    x = SpaceToDepth(2, name="squares")(to_signed("signed")(images))
     x = convolution(x, width, 3, start, "enter")
     for stage in range(STAGES):
         if stage:

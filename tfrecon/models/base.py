@@ -11,7 +11,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.layers.ranges import Composite
 
 if TYPE_CHECKING:
-    from tfrecon.models.extractor import Extractor
+    from tfrecon.models.features import Extractor
 
 SHALLOWEST, DEEPEST = 3, 8
 

@@ -1,7 +1,8 @@
-"""The model class of `tfrecon.models.diffusion`, conditioned on the photo itself."""
+"""The model classes of `tfrecon.models.diffusion`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ import tensorflow as tf
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, build
 from tfrecon.diffusion.samplers import SAMPLERS
-from tfrecon.diffusion.schedules import SCHEDULES, T_MAX
+from tfrecon.diffusion.schedules import SCHEDULES, T_MAX, wide
 from tfrecon.layers.seeds import Seeds
 from tfrecon.models import stable_diffusion as sd1
 from tfrecon.models.base import FromOptions
+from tfrecon.models.features import Extractor, FrozenFeatures, check_size
 from tfrecon.models.spaces import Latents, Space, StableDiffusionLatents
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.denoiser import GRIDS
@@ -34,24 +36,7 @@ class Diffusion(FromOptions, Supervised):
 
     def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.options = options
-        self._enter_space()
-        self._set_up(*self.condition_channels())
-        self.size_multiple = self.square * self.grid_multiple
-
-    @property
-    def has_mask(self) -> bool:
-        """Whether the input's last channel is a mask; never beside features."""
-        return self.options.get("mask", False)
-
-    def condition_channels(self) -> tuple[int, int]:
-        """Channels of the condition, as a map on the denoiser's grid and as a vector."""
-        return (self.space.channels + self.has_mask) * self.options["patch"] ** 2, 0
-
-    def _enter_space(self) -> None:
-        """Builds or loads the space that the diffusion takes place in."""
-        options = self.options
-        folder = options["autoencoder"]
+        self.options, self.has_mask, folder = options, options["mask"], options["autoencoder"]
         if folder == "sd1":
             self.space: Space = StableDiffusionLatents(options["sd1_weights"], options["seed"])
         else:
@@ -59,14 +44,12 @@ class Diffusion(FromOptions, Supervised):
         self.latent_statistics = self.space.statistics  # Keras keeps what is an attribute
         self.square = self.space.reduction * options["patch"]
         """Pixels a side for one position of the denoiser."""
-
-    def _set_up(self, condition: int, vector: int) -> None:
-        """Builds the denoiser for a condition of so many channels as a map and as a vector."""
-        options = self.options
+        condition, vector = self.condition_channels()
         self.schedule = build(Spec.parse(options["schedule"], "schedule"), SCHEDULES, "schedule")
         if options["denoiser"] == "sd1":
-            self.network = self._sd1(condition, vector)
+            self.network, multiple = self._sd1(condition, vector), sd1.UNET_MULTIPLE
         else:
+            multiple = 1 << (GRIDS - 1)
             self.network = unet_denoiser(
                 channels=self.space.channels, condition_channels=condition,
                 global_channels=vector, patch=options["patch"], width=options["width"],
@@ -74,6 +57,11 @@ class Diffusion(FromOptions, Supervised):
             )  # fmt: skip
         self.network.autocast = False
         self.random = Seeds(options["seed"])
+        self.size_multiple = self.square * multiple
+
+    def condition_channels(self) -> tuple[int, int]:
+        """Channels of the condition, as a map on the denoiser's grid and as a vector."""
+        return (self.space.channels + self.has_mask) * self.options["patch"] ** 2, 0
 
     def _sd1(self, condition: int, vector: int) -> keras.Model:
         if self.space.channels != sd1.LATENT_CHANNELS:
@@ -85,11 +73,6 @@ class Diffusion(FromOptions, Supervised):
         if self.options["sd1_weights"]:
             sd1.load_denoiser(network, self.options["sd1_weights"])
         return network
-
-    @property
-    def grid_multiple(self) -> int:
-        """The sides of the denoiser's grid must be multiples of this number of positions."""
-        return sd1.UNET_MULTIPLE if self.options["denoiser"] == "sd1" else 1 << (GRIDS - 1)
 
     def condition(self, x: Any) -> tuple[Any, ...]:
         """The denoiser's knowledge of the input: a map (B,h,w,C) on its grid and, in some models, a
@@ -119,8 +102,8 @@ class Diffusion(FromOptions, Supervised):
         t = T_MAX * keras.random.uniform((count,), seed=self.random)
         noise = keras.random.normal(tf.shape(clean), seed=self.random)
         left_out = self.options["condition_dropout"]
-        known = keras.random.uniform((count,), seed=self.random) >= left_out
-        condition = _where_known(self.condition(x), known)
+        known = tf.cast(keras.random.uniform((count,), seed=self.random) >= left_out, tf.float32)
+        condition = [part * tf.cast(wide(known, part), part.dtype) for part in self.condition(x)]
         with tf.GradientTape() as tape:
             loss = self.denoising_loss(clean, condition, t, noise, training=True)
         variables = self.network.trainable_variables
@@ -140,11 +123,7 @@ class Diffusion(FromOptions, Supervised):
             t = T_MAX * (part + share) / VALIDATION_TIMES
             loss += self.denoising_loss(clean, condition, t, noise, training=False)
         self._track(loss / VALIDATION_TIMES, y)
-        self.validating = True
-        try:
-            return self.compute_metrics(x, y, self(x, training=False))
-        finally:
-            self.validating = False
+        return keras.Model.compute_metrics(self, x, y, self(x, training=False))
 
     def _track(self, loss: Any, y: Any) -> None:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -222,9 +201,63 @@ class Diffusion(FromOptions, Supervised):
         return [*statistics, *self.network.weights]
 
 
-def _where_known(condition: Sequence[Any], known: Any) -> tuple[Any, ...]:
-    """The condition, set to zero in the images where `known` (B,) is False."""
-    return tuple(
-        part * tf.cast(tf.reshape(known, [-1] + [1] * (len(part.shape) - 1)), part.dtype)
-        for part in condition
-    )
+@keras.saving.register_keras_serializable("tfrecon")
+class FeatureDiffusion(FrozenFeatures, Diffusion):
+    """See `diffusion`; conditioned on frozen features."""
+
+    def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(options, **kwargs)
+        self.size_multiple = math.lcm(
+            self.extractor.size_multiple, 1 if all(self.pooled) else self.tap_stride,
+            self.size_multiple,
+        )  # fmt: skip
+        check_size(options["image_size"], self.size_multiple)
+
+    def condition_channels(self) -> tuple[int, int]:
+        """Those of the maps and of the pooled taps; the features are first read here."""
+        channels = self.read_from(Extractor(self.options))
+        if self.tap_stride < self.square:
+            raise UserError(
+                f"the finest tap has a position for {self.tap_stride} pixels a side and the "
+                f"denoiser one for {self.square}: its detail would be lost; lower model.patch or "
+                "choose a deeper tap"
+            )
+        self.pooled = [tap.stride is None for tap in self.extractor.taps]
+        vector = sum(n for n, pooled in zip(channels, self.pooled, strict=True) if pooled)
+        return max(1, sum(channels) - vector), vector
+
+    def raw_features(self, images: Any) -> list[Any]:
+        """The taps of images (B,H,W,3): maps on the finest grid, pooled ones (B,1,1,C)."""
+        return [
+            part[:, :1, :1] if pooled else part
+            for part, pooled in zip(self.extractor(images), self.pooled, strict=True)
+        ]
+
+    @property
+    def features_key(self) -> str:
+        """What `raw_features` depend on."""
+        return f"{super().features_key} {self.pooled}"
+
+    def condition(self, x: Any) -> tuple[Any, ...]:
+        """The standardised taps of images (B,H,W,3), or of what `raw_features` gave: the maps on
+        the denoiser's grid, and the vectors."""
+        parts = self.features(x)
+        maps = [part for part, pooled in zip(parts, self.pooled, strict=True) if not pooled]
+        vectors = [part[:, 0, 0] for part, pooled in zip(parts, self.pooled, strict=True) if pooled]
+        # Pooled taps alone are of images of one size, one position of the finest grid.
+        size = tf.shape((maps or parts)[0])
+        grid = size[1:3] * (self.tap_stride // self.square)
+        if maps:
+            known = tf.image.resize(tf.concat(maps, axis=-1), grid)
+        else:
+            known = tf.zeros(tf.concat([size[:1], grid, [1]], 0))
+        return (known, tf.concat(vectors, axis=-1)) if vectors else (known,)
+
+    def adapt(self, batches: Iterable[Any], images: int) -> None:
+        """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""
+        self.fit_statistics(self.space.watch(batches), images)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the weights of all that is frozen."""
+        return self.extractor.fingerprint + (self.space.fingerprint or "")

@@ -9,42 +9,41 @@ Conditioned on frozen features or on the damaged photo:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.base.errors import UserError, at_least, unknown
-from tfrecon.base.registry import Spec, build
-from tfrecon.diffusion.samplers import SAMPLERS
-from tfrecon.diffusion.schedules import PREDICTIONS, SCHEDULES
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import AtLeast, Between, Natural, Positive, Spec, build, checked
+from tfrecon.diffusion.schedules import SCHEDULES
 from tfrecon.models.base import refuse_masks
-from tfrecon.models.denoising import Diffusion
-from tfrecon.models.extractor import parse_sources
-from tfrecon.models.feature_diffusion import FeatureDiffusion
-
-DENOISERS = ("unet", "sd1")
+from tfrecon.models.denoising import Diffusion, FeatureDiffusion
+from tfrecon.models.features import parse_sources
 
 
+@checked
 def diffusion(
     *, image_size: int = 256, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, autoencoder: str | None = None,
-    denoiser: str = "unet", sd1_weights: str | None = None, patch: int | None = None,
-    width: int = 64, depth: int = 1, schedule: str | dict[str, Any] | None = None,
-    prediction: str | None = None, condition_dropout: float = 0.1, sampler: str = "ddim",
-    steps: int = 20, guidance: float = 1.0, draw: int = 0, seed: int | None = None,
+    denoiser: Literal["unet", "sd1"] = "unet", sd1_weights: str | None = None,
+    patch: Positive | None = None, width: Annotated[int, AtLeast(2)] = 64, depth: Positive = 1,
+    schedule: str | dict[str, Any] | None = None,
+    prediction: Literal["velocity", "noise"] | None = None,
+    condition_dropout: Annotated[float, Between(0, 1, "[)")] = 0.1,
+    sampler: Literal["ddim", "heun"] = "ddim", steps: Positive = 20,
+    guidance: Annotated[float, AtLeast(0.0)] = 1.0, draw: Natural = 0, seed: int | None = None,
 ) -> Diffusion:  # fmt: skip
     """The image (B,H,W,3, or 4 with a mask) in [0,1] to a sample (B,H,W,3) in [0,1].
 
     With a backbone the sample is one of images with such features, without one a restoration of
-    the given photo.
+    the given photo. Raises UserError for unknown names, sizes that do not fit, options out of range
+    and a schedule that does not end in noise.
 
     Args:
-        image_size: side of the validation images in pixels, which the taps must divide.
+        image_size, backbone, weights, sources, seed: as of
+            `tfrecon.models.feature_inversion.feature_inversion`.
         mask: whether the input's last channel is a mask, 1 = damaged; known pixels stay.
-        backbone: name of the frozen network (`tfrecon.backbones.BACKBONES`).
         taps: where it is read. Maps are concatenated to the noisy image, ``avgpool`` modulates.
-        weights: a weight set of the backbone, a file, or None for random weights.
-        sources: several of the three above, for an ensemble, instead of them.
         autoencoder: folder of a run of the model `autoencoder`, in whose latents the diffusion
             takes place, or ``sd1`` for Stable Diffusion's; None: in the pixels.
         denoiser: ``unet``, or ``sd1`` for that of Stable Diffusion 1.x (859.5 million parameters,
@@ -62,48 +61,30 @@ def diffusion(
         steps: of the sampler.
         guidance: weight w of classifier-free guidance (Ho and Salimans 2022); 1 is none.
         draw: which of the possible samples: the seed of the noise that sampling starts from.
-        seed: of the initial weights, random backbones included.
-
-    Raises:
-        UserError: unknown names, sizes that do not fit, options out of range, a schedule that does
-            not end in noise.
     """
-    if patch is None:
-        patch = 1 if autoencoder else 2
-    if schedule is None:
-        schedule = "scaled_linear" if denoiser == "sd1" else "cosine"
-    if prediction is None:
-        prediction = "noise" if denoiser == "sd1" else "velocity"
-    options = {
-        "autoencoder": autoencoder, "denoiser": denoiser, "sd1_weights": sd1_weights,
-        "patch": patch, "width": width, "depth": depth, "prediction": prediction,
-        "schedule": Spec.parse(schedule, "model.schedule").to_dict(),
-        "condition_dropout": condition_dropout, "sampler": sampler, "steps": steps,
-        "guidance": guidance, "draw": draw, "image_size": image_size, "seed": seed or 0,
+    options = dict(locals())
+    check_diffusion(options)
+    sd1 = denoiser == "sd1"
+    spec = Spec.parse(schedule or ("scaled_linear" if sd1 else "cosine"), "model.schedule")
+    options |= {
+        "patch": patch or (1 if autoencoder else 2), "schedule": spec.to_dict(),
+        "prediction": prediction or ("noise" if sd1 else "velocity"), "seed": seed or 0,
     }  # fmt: skip
-    check_diffusion({
-        **options, "backbone": backbone, "taps": taps, "weights": weights, "sources": sources,
-    })  # fmt: skip
-    if backbone is None and taps is None and sources is None:
-        return Diffusion({**options, "mask": mask}, name="diffusion")
+    if not _reads_features(options):
+        return Diffusion(options, name="diffusion")
     refuse_masks("diffusion", mask)
-    read = [source.to_dict() for source in parse_sources(backbone, taps, weights, sources)]
-    return FeatureDiffusion({**options, "sources": read}, name="diffusion")
+    return FeatureDiffusion(options, name="diffusion")
+
+
+def _reads_features(options: Mapping[str, Any]) -> bool:
+    return any(options[key] is not None for key in ("backbone", "taps", "sources"))
 
 
 def check_diffusion(options: Mapping[str, Any]) -> None:
     """Raises UserError for whatever is wrong with all options of `diffusion` and can be seen before
     anything is built or read."""
-    backbone, taps, sources = (options[key] for key in ("backbone", "taps", "sources"))
-    if not (backbone is None and taps is None and sources is None):
-        parse_sources(backbone, taps, options["weights"], sources)
-    for name, least in (("width", 2), ("depth", 1), ("steps", 1), ("guidance", 0), ("draw", 0)):
-        at_least(f"model.{name}", options[name], least)
-    for name, known in (
-        ("denoiser", DENOISERS), ("prediction", PREDICTIONS), ("sampler", SAMPLERS)
-    ):  # fmt: skip
-        if options[name] is not None and options[name] not in known:
-            raise unknown(f"model.{name}", options[name], known)
+    if _reads_features(options):
+        parse_sources(options)
     patch, dropout, guidance = (options[k] for k in ("patch", "condition_dropout", "guidance"))
     sd1 = options["denoiser"] == "sd1"
     if sd1 and (options["autoencoder"] is None or patch not in (None, 1)):
@@ -115,10 +96,8 @@ def check_diffusion(options: Mapping[str, Any]) -> None:
         raise UserError(
             "model.sd1_weights are for model.autoencoder=sd1 and model.denoiser=sd1; set one"
         )
-    if patch is not None and (patch < 1 or patch & (patch - 1)):
+    if patch is not None and patch & (patch - 1):
         raise UserError(f"model.patch must be 1, 2, 4, … and not {patch}")
-    if not 0 <= dropout < 1:
-        raise UserError(f"model.condition_dropout must lie in [0, 1), not {dropout}")
     if guidance != 1 and not dropout:
         raise UserError(
             f"model.guidance = {guidance} needs a denoiser that has also seen images without their "

@@ -5,45 +5,44 @@ image → frozen backbone → taps → standardised → generator → image → 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 from keras import layers
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.base.errors import UserError, at_least
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.normalization import normalization
-from tfrecon.layers.ranges import FromSigned
+from tfrecon.layers.ranges import from_signed
 from tfrecon.layers.seeds import NoiseChannels
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
-from tfrecon.models.extractor import parse_sources
-from tfrecon.models.features import FrozenFeatures, check_size, extractor_of
+from tfrecon.models.features import Extractor, FrozenFeatures, check_size
 from tfrecon.networks.blocks import convolution, seeded
-from tfrecon.networks.patch_discriminator import patch_discriminator
+from tfrecon.networks.gan import patch_discriminator
 
 NARROWEST = 32
 """Channels that no grid of the generator goes below."""
 
 
+@checked
 def feature_gan(
     *, image_size: int = 128, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
-    sources: list[dict[str, Any]] | None = None, width: int = 128, noise_channels: int = 0,
-    draw: int = 0, discriminator_filters: int = 64, spectral_norm: bool = False,
-    adversarial_loss: str = "bce", adversarial_weight: float = 1.0,
-    reconstruction_weight: float = 100.0, r1_weight: float = 0.0, seed: int | None = None,
+    sources: list[dict[str, Any]] | None = None, width: Positive = 128,
+    noise_channels: Natural = 0, draw: Natural = 0, discriminator_filters: Positive = 64,
+    spectral_norm: bool = False, adversarial_loss: Literal["bce", "hinge"] = "bce",
+    adversarial_weight: float = 1.0, reconstruction_weight: float = 100.0, r1_weight: float = 0.0,
+    seed: int | None = None,
 ) -> FeatureGan:  # fmt: skip
-    """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape.
+    """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape. Raises
+    UserError for masks, unknown names, taps that do not divide the image and options out of range.
 
     Args:
-        image_size: side of the images in pixels, which the taps must divide.
-        mask: must be False; an inversion sees whole images.
-        backbone: name of the frozen network (`tfrecon.backbones.BACKBONES`); None is vgg16.
-        taps: where it is read; None is block1 of vgg16. Several are aligned to the finest.
-        weights: a weight set of the backbone, a file, or None for random weights.
-        sources: several of the three above, for an ensemble, instead of them.
+        image_size, mask, backbone, taps, weights, sources, seed: as of
+            `tfrecon.models.feature_inversion.feature_inversion`.
         width: channels that the features are projected to (128 as published).
         noise_channels: channels of noise beside them (0, or 100 as published).
         draw: at inference, 0 for no noise, N for the N-th sample of it.
@@ -53,28 +52,13 @@ def feature_gan(
         adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
         reconstruction_weight: weight of the reconstruction loss (0 as published).
         r1_weight: weight γ of the R1 penalty on the discriminator.
-        seed: of the initial weights, random backbones included.
-
-    Raises:
-        UserError: masks, unknown names, taps that do not divide the image, options out of range.
     """
+    options = dict(locals())
     refuse_masks("feature_gan", mask)
-    for name, value, least in (
-        ("width", width, 1), ("noise_channels", noise_channels, 0), ("draw", draw, 0),
-        ("discriminator_filters", discriminator_filters, 1),
-    ):  # fmt: skip
-        at_least(f"model.{name}", value, least)
-    check_adversarial(adversarial_loss, adversarial_weight, reconstruction_weight)
+    check_adversarial(adversarial_weight, reconstruction_weight)
     if draw and not noise_channels:
         raise UserError("model.draw chooses noise and model.noise_channels is 0; set both")
-    return FeatureGan({
-        "sources": [source.to_dict() for source in parse_sources(backbone, taps, weights, sources)],
-        "image_size": image_size, "width": width, "noise_channels": noise_channels, "draw": draw,
-        "discriminator_filters": discriminator_filters, "spectral_norm": spectral_norm,
-        "adversarial_loss": adversarial_loss, "adversarial_weight": float(adversarial_weight),
-        "reconstruction_weight": float(reconstruction_weight), "r1_weight": float(r1_weight),
-        "seed": seed or 0,
-    }, name="feature_gan")  # fmt: skip
+    return FeatureGan({**options, "seed": seed or 0}, name="feature_gan")
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -82,7 +66,7 @@ class FeatureGan(FrozenFeatures, AdversarialModel):
     """See `feature_gan`. The discriminator sees the image alone: the input shows it the truth."""
 
     def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
-        extractor = extractor_of(options)
+        extractor = Extractor(options)
         generator = feature_generator(
             channels=sum(tap.channels for tap in extractor.taps), doublings=extractor.doublings,
             **{key: options[key] for key in ("width", "noise_channels", "draw", "seed")},
@@ -131,4 +115,4 @@ def feature_generator(
         x = layers.ReLU(name=f"up{stage}_act")(x)
     x = convolution(x, filters, 3, start, "smooth", scale=2.0, activation="relu")
     x = convolution(x, 3, 3, start, "head", scale=0.1, activation="tanh", dtype="float32")
-    return keras.Model(inputs, FromSigned(name="image")(x), name="feature_generator")
+    return keras.Model(inputs, from_signed("image")(x), name="feature_generator")

@@ -6,20 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
-from tfrecon.base.errors import UserError, at_least
-from tfrecon.base.registry import Spec, build, check
-from tfrecon.layers.refine import refine
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Above, Natural, Spec, build, check, checked
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
 from tfrecon.models.base import refuse_masks
-from tfrecon.models.extractor import parse_sources
-from tfrecon.models.features import FrozenFeatures, check_size, extractor_of
+from tfrecon.models.features import Extractor, FrozenFeatures, check_size, parse_sources
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
@@ -28,14 +26,16 @@ CONTEXT = dict.fromkeys(("channels", "doublings", "seed"))
 """What decoders and fusions are told by the model, not by the user."""
 
 
+@checked
 def feature_inversion(
     *, image_size: int = 224, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, decoder: str | dict[str, Any] = "residual",
-    fusion: str | dict[str, Any] = "concat", refine_steps: int = 0, refine_rate: float = 0.005,
-    seed: int | None = None,
+    fusion: str | dict[str, Any] = "concat", refine_steps: Natural = 0,
+    refine_rate: Annotated[float, Above(0)] = 0.005, seed: int | None = None,
 ) -> FeatureInversion:  # fmt: skip
-    """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape.
+    """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape. Raises
+    UserError for masks, unknown names, taps that do not divide the image and options out of range.
 
     Args:
         image_size: side of the validation images in pixels, which the taps must divide.
@@ -49,33 +49,19 @@ def feature_inversion(
         refine_steps: at inference, steps of gradient descent on the pixels towards the features.
         refine_rate: the largest change of a value in the first of those steps.
         seed: of the initial weights, random backbones included.
-
-    Raises:
-        UserError: masks, unknown names, taps that do not divide the image, options out of range.
     """
+    options = dict(locals())
     refuse_masks("feature_inversion", mask)
-    check_feature_inversion({
-        "backbone": backbone, "taps": taps, "weights": weights, "sources": sources,
-        "decoder": decoder, "fusion": fusion, "refine_steps": refine_steps,
-        "refine_rate": refine_rate,
-    })  # fmt: skip
-    return FeatureInversion({
-        "sources": [source.to_dict() for source in parse_sources(backbone, taps, weights, sources)],
-        "decoder": _part(decoder, "decoder").to_dict(), "fusion": _part(fusion, "fusion").to_dict(),
-        "image_size": image_size, "refine_steps": refine_steps, "refine_rate": refine_rate,
-        "seed": seed or 0,
-    }, name="feature_inversion")  # fmt: skip
+    check_feature_inversion(options)
+    return FeatureInversion({**options, "seed": seed or 0}, name="feature_inversion")
 
 
 def check_feature_inversion(options: Mapping[str, Any]) -> None:
     """Raises UserError for whatever is wrong with all options of `feature_inversion` and can be
     seen before anything is built or read."""
-    parse_sources(*(options[key] for key in ("backbone", "taps", "weights", "sources")))
+    parse_sources(options)
     check(_part(options["decoder"], "decoder"), DECODERS, "decoder", CONTEXT)
     check(_part(options["fusion"], "fusion"), FUSIONS, "fusion", CONTEXT)
-    at_least("model.refine_steps", options["refine_steps"], 0)
-    if options["refine_rate"] <= 0:
-        raise UserError(f"model.refine_rate must be greater than 0, not {options['refine_rate']}")
 
 
 def _part(value: Any, kind: str) -> Spec:
@@ -94,7 +80,7 @@ class FeatureInversion(FrozenFeatures, Supervised):
         super().__init__(**kwargs)
         self.options, image_size, seed = options, options["image_size"], options["seed"]
         self.refine_steps = options["refine_steps"]
-        channels = self.read_from(extractor_of(options))
+        channels = self.read_from(Extractor(options))
         self.fuse, fused = None, channels[0]
         if len(channels) > 1:
             fusion = _part(options["fusion"], "fusion")
@@ -105,15 +91,15 @@ class FeatureInversion(FrozenFeatures, Supervised):
         self.network, self.ridge = made.network, None
         self.size_multiple = max(self.extractor.size_multiple, self.tap_stride * made.pooling)
         check_size(image_size, self.size_multiple)
-        if made.ridge is not None:
+        if made.ridge:
             grid = image_size // self.tap_stride
-            size = made.ridge.kernel_size or fitting_kernel_size(sum(channels), grid)
+            size = made.kernel_size or fitting_kernel_size(sum(channels), grid)
             if size > grid:
                 raise UserError(
                     f"the decoder's kernel_size is {size}, more than the {grid} positions of the "
                     "tap; make it smaller"
                 )
-            self.ridge = Ridge(sum(channels), doublings, size, made.ridge.penalty, name="ridge")
+            self.ridge = Ridge(sum(channels), doublings, size, made.penalty, name="ridge")
             self.ridge.build((None, None, None, sum(channels)))
 
     def decode(self, features: Sequence[Any], training: bool = False) -> Any:
@@ -154,3 +140,35 @@ class FeatureInversion(FrozenFeatures, Supervised):
         """Statistics, linear part, fusion and decoder, in the order in which they were made."""
         frozen = {id(variable) for variable in self.frozen_variables}
         return [v for v in self.weights if id(v) not in frozen and v.dtype.startswith("float")]
+
+
+def refine(
+    image: Any, wanted: Sequence[Any], features: Callable[[Any], Sequence[Any]], steps: int,
+    rate: float,
+) -> Any:  # fmt: skip
+    """`image` (B,H,W,3) in [0,1] after `steps` steps of Adam on ‖features(image) - wanted‖²
+    (Mahendran & Vedaldi 2015, section 3).
+
+    `features` should be standardised: then each channel's error counts in units of its training
+    deviation. Adam (Kingma & Ba 2015) has β₁ = 0.9 and β₂ = 0.99; its step size starts at `rate`
+    and falls linearly to zero. Images of a batch do not influence each other.
+    """
+    wanted = [tf.stop_gradient(part) for part in wanted]
+
+    def step(number: Any, image: Any, first: Any, second: Any) -> tuple[Any, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            distance = sum(
+                tf.reduce_sum(tf.math.squared_difference(present, goal))
+                for present, goal in zip(features(image), wanted, strict=True)
+            )
+        gradient = tape.gradient(distance, image)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * tf.square(gradient)
+        time = tf.cast(number + 1, tf.float32)
+        direction = first / (1 - 0.9**time) / (tf.sqrt(second / (1 - 0.99**time)) + 1e-8)
+        image -= rate * (1 - tf.cast(number, tf.float32) / steps) * direction
+        return number + 1, tf.clip_by_value(image, 0.0, 1.0), first, second
+
+    start = (tf.constant(0), image, tf.zeros_like(image), tf.zeros_like(image))
+    return tf.while_loop(lambda number, *_: number < steps, step, start)[1]

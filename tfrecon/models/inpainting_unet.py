@@ -12,9 +12,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
-from tfrecon.layers.enlarge import Enlarge
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Natural, Positive, checked
+from tfrecon.layers.grids import DepthToSpace, Enlarge, SpaceToDepth
 from tfrecon.layers.harmonic_fill import HarmonicFill, halve_known
 from tfrecon.layers.ranges import Residual
 from tfrecon.models.base import composed
@@ -65,11 +65,13 @@ class InpaintingUnet(Restorer):
         return {**config, "train_halvings": self.train_halvings}
 
 
+@checked
 def inpainting_unet(
-    *, image_size: int = 256, mask: bool = True, reduction: int = 4, train_halvings: int = 1,
-    width: int = 32, depth: int = 1, seed: int | None = None,
+    *, image_size: int = 256, mask: bool = True, reduction: Positive = 4,
+    train_halvings: Natural = 1, width: Positive = 32, depth: Positive = 1, seed: int | None = None,
 ) -> Restorer:  # fmt: skip
     """Photo and mask (B,H,W,4) to the filled photo (B,H,W,3), all in [0,1]; known pixels stay.
+    Raises UserError for data without masks and for an option out of range.
 
     Args:
         image_size: side of the validation images, a multiple of 8·`reduction`.
@@ -79,18 +81,12 @@ def inpainting_unet(
         width: channels of the finest of its three grids, doubled on each coarser one.
         depth: multiplies the numbers of residual blocks.
         seed: of the initial weights.
-
-    Raises:
-        UserError: data without masks, an option out of range.
     """
     if not mask:
         raise UserError(
             "model 'inpainting_unet' fills holes and this data has no masks; draw some with "
             "data.damage=boxes or strokes, or choose residual_unet"
         )
-    for name, value in (("reduction", reduction), ("width", width), ("depth", depth)):
-        at_least(f"model.{name}", value, 1)
-    at_least("model.train_halvings", train_halvings, 0)
     if reduction % (1 << train_halvings):
         raise UserError(
             f"model.reduction = {reduction} cannot be halved {train_halvings} times; lower "
@@ -150,15 +146,6 @@ class HoleContext(keras.layers.Layer):
         columns = tf.linspace(-1.0, 1.0, shape[2])[None, None, :, None]
         rows, columns = tf.broadcast_to(rows, shape), tf.broadcast_to(columns, shape)
         return ops.concatenate([small, share, small - mean, rows, columns], axis=-1)
-
-    def compute_output_shape(self, filled_shape: Any, masks_shape: Any) -> Any:
-        """Nine channels on the small grid."""
-        side = [None if size is None else size // self.factor for size in filled_shape[1:3]]
-        return (filled_shape[0], *side, 9)
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {**super().get_config(), "factor": self.factor}
 
 
 def inpainting_unet_network(width: int, depth: int, seed: int | None) -> keras.Model:

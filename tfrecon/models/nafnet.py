@@ -3,45 +3,42 @@ https://arxiv.org/abs/2204.04676): the input plus a learned correction, which st
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import layers, ops
 
-from tfrecon.base.errors import UserError, at_least
-from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import AtLeast, Natural, Positive, checked
 from tfrecon.layers.film import ChannelScale
+from tfrecon.layers.grids import DepthToSpace
 from tfrecon.models.supervised import Restorer, corrector
 from tfrecon.networks.blocks import Start, convolution, seeded
 
 
+@checked
 def nafnet(
-    *, image_size: int = 256, mask: bool = False, width: int = 32, encoder: list[int] | None = None,
-    middle: int = 1, decoder: list[int] | None = None, composite: bool = True,
+    *, image_size: int = 256, mask: bool = False, width: Positive = 32,
+    encoder: Annotated[list[int], AtLeast(0)] | None = None, middle: Natural = 1,
+    decoder: Annotated[list[int], AtLeast(0)] | None = None, composite: bool = True,
     seed: int | None = None,
 ) -> Restorer:  # fmt: skip
     """NAFNet (Chen et al. 2022): (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
 
     The defaults are a small one for a CPU. The paper's for SIDD: width 32 or 64, encoder
     [2, 2, 4, 8], middle 12, decoder [2, 2, 2, 2]; for GoPro: encoder [1, 1, 1, 28], middle 1,
-    decoder [1, 1, 1, 1].
+    decoder [1, 1, 1, 1]. Raises UserError for an option out of range, and for encoder and
+    decoder of unequal length.
 
     Args:
         image_size: side of the validation images, a multiple of 2 to the number of grids.
-        mask: whether the input's last channel is a mask, 1 = damaged.
+        mask, composite, seed: as of `tfrecon.models.residual_unet.residual_unet`.
         width: channels at full resolution, doubled at each coarser grid.
         encoder: blocks of each grid, finest first; None is [1, 1, 1].
         middle: blocks of the coarsest grid.
         decoder: blocks of each grid, coarsest first; None is [1, 1, 1].
-        composite: known pixels pass through unchanged, where there is a mask.
-        seed: of the initial weights.
-
-    Raises:
-        UserError: an option out of range; encoder and decoder of unequal length.
     """
     encoder, decoder = encoder or [1, 1, 1], decoder or [1, 1, 1]
-    at_least("model.width", width, 1)
-    at_least("every number of blocks of model 'nafnet'", min(middle, *encoder, *decoder), 0)
     if len(encoder) != len(decoder):
         raise UserError(
             f"model.encoder has {len(encoder)} grids and model.decoder {len(decoder)}; give both "

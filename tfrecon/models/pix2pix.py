@@ -7,29 +7,32 @@ unchanged, and the holes may be filled before the generator sees them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import keras
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Between, Positive, checked
 from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.normalization import Inference
-from tfrecon.layers.ranges import FromSigned, MeanFill, Residual, ToSigned
+from tfrecon.layers.ranges import MeanFill, Residual, from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import composed, halvings
-from tfrecon.networks.patch_discriminator import patch_discriminator
-from tfrecon.networks.unet import unet
+from tfrecon.networks.gan import patch_discriminator, unet
 
 
+@checked
 def pix2pix(
-    *, image_size: int = 256, mask: bool = True, base_filters: int = 64,
-    discriminator_filters: int = 64, normalization: Literal["batch", "instance", "none"] = "batch",
-    inference: Inference = "moving", dropout: float = 0.5, dropout_at_inference: bool = False,
+    *, image_size: int = 256, mask: bool = True, base_filters: Positive = 64,
+    discriminator_filters: Positive = 64,
+    normalization: Literal["batch", "instance", "none"] = "batch", inference: Inference = "moving",
+    dropout: Annotated[float, Between(0, 1, "[)")] = 0.5, dropout_at_inference: bool = False,
     fill: Literal["none", "mean", "harmonic"] = "none", residual: bool = False,
     composite: bool = True, reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0,
     seed: int | None = None,
 ) -> AdversarialModel:  # fmt: skip
-    """pix2pix for damaged photos: (B,H,W,4 with a mask, else 3) to (B,H,W,3), all in [0,1].
+    """pix2pix for damaged photos: (B,H,W,4 with a mask, else 3) to (B,H,W,3), all in [0,1]. Raises
+    UserError for an image size that cannot be halved three times, and an option out of range.
 
     Args:
         image_size: side of the training images in pixels; sets the U-Net's depth (8 for 256).
@@ -47,15 +50,8 @@ def pix2pix(
         reconstruction_weight: λ of the paper, 100.
         adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
         seed: of the initial weights and of dropout.
-
-    Raises:
-        UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth = halvings("pix2pix", image_size)
-    if not 0 <= dropout < 1:
-        raise UserError(f"option 'dropout' of model 'pix2pix' must lie in [0, 1), not {dropout}")
-    if base_filters < 1 or discriminator_filters < 1:
-        raise UserError("the numbers of filters of model 'pix2pix' must be at least 1")
     if fill != "none" and not mask:
         raise UserError(
             f"option 'fill' of model 'pix2pix' is {fill!r}, but this data has no masks to fill; "
@@ -73,8 +69,8 @@ def pix2pix(
     )  # fmt: skip
     return AdversarialModel(
         _generator(network, mask, fill, residual, composite), discriminator,
-        reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight), size_multiple=2**depth, name="pix2pix",
+        reconstruction_weight=reconstruction_weight, adversarial_weight=adversarial_weight,
+        size_multiple=2**depth, name="pix2pix",
     )  # fmt: skip
 
 
@@ -83,18 +79,15 @@ def _generator(
 ) -> keras.Model:
     """The network between the image contract on both sides."""
     x = keras.Input((None, None, 4 if mask else 3), name="x")
-    damaged: Any = x[..., :3]
+    seen: Any = x[..., :3]
     masks: Any = x[..., 3:] if mask else None
-    if fill == "harmonic":
-        seen = HarmonicFill(name="fill")(damaged, masks)
-    elif fill == "mean":
-        seen = MeanFill(name="fill")(damaged, masks)
-    else:
-        seen = damaged
+    if fill != "none":
+        layer = {"mean": MeanFill, "harmonic": HarmonicFill}[fill]
+        seen = layer(name="fill")(seen, masks)
     stacked = keras.layers.Concatenate(name="seen")([seen, masks]) if mask else seen
-    signed = network(ToSigned(name="to_signed")(stacked))
+    signed = network(to_signed("to_signed")(stacked))
     if residual:
         restored = Residual(name="residual")(seen, signed)
     else:
-        restored = FromSigned(name="from_signed")(signed)
+        restored = from_signed("from_signed")(signed)
     return composed(x, restored, composite)

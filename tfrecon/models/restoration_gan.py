@@ -8,57 +8,49 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.base.errors import at_least
+from tfrecon.base.registry import Positive, checked
 from tfrecon.layers.normalization import normalization
-from tfrecon.layers.ranges import FromSigned, ToSigned
+from tfrecon.layers.ranges import from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import composed, halvings
 from tfrecon.networks.blocks import seeded
-from tfrecon.networks.unet import unet
+from tfrecon.networks.gan import unet
 
 GRID = 4
 """The discriminator's last map is averaged to so many positions a side: any training size fits."""
 
 
+@checked
 def restoration_gan(
-    *, image_size: int = 256, mask: bool = False, base_filters: int = 64,
-    discriminator_filters: int = 64, composite: bool = True, reconstruction_weight: float = 100.0,
-    adversarial_weight: float = 1.0, seed: int | None = None,
+    *, image_size: int = 256, mask: bool = False, base_filters: Positive = 64,
+    discriminator_filters: Positive = 64, composite: bool = True,
+    reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0, seed: int | None = None,
 ) -> AdversarialModel:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 
     The generator goes 8 stages down to a vector of 8·`base_filters` for 256 pixels and 8 up with
     concatenations; the discriminator gives one logit for (damaged, candidate), where that of
-    pix2pix gives one for each patch.
+    pix2pix gives one for each patch. Raises UserError as `tfrecon.models.pix2pix.pix2pix`.
 
     Args:
-        image_size: side of the training images in pixels; sets the depth (8 for 256).
-        mask: whether the input's last channel is a mask, 1 = damaged.
+        image_size, mask, composite, adversarial_weight: as of `tfrecon.models.pix2pix.pix2pix`.
         base_filters: filters of the generator's first stage (64 as published).
         discriminator_filters: filters of the discriminator's first stage (64 as published).
-        composite: known pixels pass through unchanged, where there is a mask.
         reconstruction_weight: weight of the reconstruction loss (100 as published, with ``l1``).
-        adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
         seed: of the initial weights.
-
-    Raises:
-        UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth, channels = halvings("restoration_gan", image_size), 3 + mask
-    at_least("model.base_filters", base_filters, 1)
-    at_least("model.discriminator_filters", discriminator_filters, 1)
     network = unet(channels=channels, depth=depth, base_filters=base_filters, dropout=0, seed=seed)
     x = keras.Input((None, None, channels), name="x")
-    restored = FromSigned(name="from_signed")(network(ToSigned(name="to_signed")(x)))
+    restored = from_signed("from_signed")(network(to_signed("to_signed")(x)))
     discriminator = dense_discriminator(
         channels=channels, base_filters=discriminator_filters,
         seed=None if seed is None else seed + 1,
     )  # fmt: skip
     return AdversarialModel(
         composed(x, restored, composite), discriminator,
-        reconstruction_weight=float(reconstruction_weight),
-        adversarial_weight=float(adversarial_weight), size_multiple=2**depth,
-        name="restoration_gan",
+        reconstruction_weight=reconstruction_weight, adversarial_weight=adversarial_weight,
+        size_multiple=2**depth, name="restoration_gan",
     )  # fmt: skip
 
 
@@ -72,7 +64,7 @@ def dense_discriminator(*, channels: int, base_filters: int, seed: int | None) -
     start = seeded(seed)
     given = keras.Input((None, None, channels), name="given")
     candidate = keras.Input((None, None, 3), name="candidate")
-    x: Any = ToSigned(name="signed")(layers.Concatenate(name="pair")([given, candidate]))
+    x: Any = to_signed("signed")(layers.Concatenate(name="pair")([given, candidate]))
     for number in range(4):
         x = layers.Conv2D(
             base_filters << number, 4, 2, "same", use_bias=not number,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 from keras import layers
 
-from tfrecon.base.errors import UserError, at_least
+from tfrecon.base.registry import Above, AtLeast, Natural, Positive, checked
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.normalization import normalization
 from tfrecon.models.base import composed, halvings
@@ -18,34 +18,27 @@ MULTIPLES = (1, 2, 2, 4, 4, 8, 8, 8)
 """Filters of the eight encoder stages, in units of `base_filters`."""
 
 
+@checked
 def skip_vae(
-    *, image_size: int = 256, mask: bool = False, base_filters: int = 64, latent: int = 64,
-    beta: float = 1.0, draw: int = 0, composite: bool = True, seed: int | None = None,
+    *, image_size: int = 256, mask: bool = False, base_filters: Annotated[int, AtLeast(2)] = 64,
+    latent: Positive = 64, beta: Annotated[float, Above(0)] = 1.0, draw: Natural = 0,
+    composite: bool = True, seed: int | None = None,
 ) -> SkipVAE:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 
     Minimises the reconstruction loss of the configuration (``l2``, or ``bernoulli``) + β·KL; see
-    `tfrecon.layers.gaussian_latent` for the units of β. At inference the latent is its mean.
+    `tfrecon.layers.gaussian_latent` for the units of β. At inference the latent is its mean. Raises
+    UserError as `tfrecon.models.pix2pix.pix2pix`.
 
     Args:
-        image_size: side of the training images in pixels; sets the depth (8 for 256).
-        mask: whether the input's last channel is a mask, 1 = damaged.
+        image_size, mask, composite: as of `tfrecon.models.pix2pix.pix2pix`.
         base_filters: filters of the first stage (64 as published).
         latent: latent values a position of the coarsest grid, one position for 256 pixels.
         beta: weight of the KL term.
         draw: at inference 0 takes the latent's mean, a number above 0 one sample for each number.
-        composite: known pixels pass through unchanged, where there is a mask.
         seed: of the initial weights and of the latent noise.
-
-    Raises:
-        UserError: an image size that cannot be halved three times, or an option out of range.
     """
     depth = halvings("skip_vae", image_size)
-    at_least("model.base_filters", base_filters, 2)
-    at_least("model.latent", latent, 1)
-    at_least("model.draw", draw, 0)
-    if not beta > 0:
-        raise UserError(f"model.beta must be greater than 0, not {beta}")
     x = keras.Input((None, None, 3 + mask), name="x", dtype="float32")
     restored = skip_vae_network(
         channels=3 + mask, depth=depth, base_filters=base_filters, latent=latent, beta=beta,

@@ -106,11 +106,10 @@ class StableDiffusionLatents(Space):
         self.encoder, self.decoder = self.frozen = sd1.encoder(), sd1.decoder()
         if folder:
             sd1.load_autoencoder(self.encoder, self.decoder, folder)
-        else:
-            for network in self.frozen:
-                randomise(network, seed)
         for network in self.frozen:
             network.trainable = False
+            if not folder:
+                randomise(network, seed)
 
     def encode(self, images: Any) -> Any:
         """(B,H,W,3) to (B,H/8,W/8,4)."""

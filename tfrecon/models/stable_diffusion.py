@@ -8,14 +8,15 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from tfrecon.backbones.backbone import assign, torch_names
 from tfrecon.base import weights
 from tfrecon.base.errors import UserError
 from tfrecon.layers.attention import Attention
 from tfrecon.layers.film import TimeEmbedding
-from tfrecon.layers.ranges import FromSigned, ToSigned
+from tfrecon.layers.ranges import from_signed, to_signed
+from tfrecon.networks.denoiser import denoiser_inputs
 
 FILE = "diffusion_pytorch_model.safetensors"
 OLD_NAMES = {
@@ -121,7 +122,7 @@ def unet(
         if stage < last:
             x = layers.UpSampling2D(2, name=f"{name}.up")(x)
             x = _convolution(x, width, f"{name}.upsamplers.0.conv")
-    x = layers.Activation("silu", name="conv_act")(_norm(x, "conv_norm_out", groups, 1e-5))
+    x = _activated(x, "conv_norm_out", "conv_act", groups, 1e-5)
     return _convolution(x, channels, "conv_out", dtype="float32")
 
 
@@ -130,7 +131,7 @@ def encoder(
 ) -> keras.Model:
     """Images (B,H,W,3) in [0,1] to mean and log-variance of the latent, (B,H/8,W/8,8) packed."""
     images = keras.Input((None, None, 3), name="images", dtype="float32")
-    x = _convolution(ToSigned(name="signed")(images), widths[0], "encoder.conv_in")
+    x = _convolution(to_signed("signed")(images), widths[0], "encoder.conv_in")
     for stage, width in enumerate(widths):
         name = f"encoder.down_blocks.{stage}"
         for block in range(blocks):
@@ -139,9 +140,7 @@ def encoder(
             x = layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}.pad")(x)
             x = layers.Conv2D(width, 3, 2, name=f"{name}.downsamplers.0.conv")(x)
     x = _middle(x, "encoder.mid_block", groups)
-    x = layers.Activation("silu", name="encoder.act")(
-        _norm(x, "encoder.conv_norm_out", groups, 1e-6)
-    )
+    x = _activated(x, "encoder.conv_norm_out", "encoder.act", groups, 1e-6)
     x = _convolution(x, 2 * LATENT_CHANNELS, "encoder.conv_out")
     x = layers.Conv2D(2 * LATENT_CHANNELS, 1, name="quant_conv", dtype="float32")(x)
     return keras.Model(images, x, name="sd1_encoder")
@@ -162,11 +161,9 @@ def decoder(
         if stage < len(widths) - 1:
             x = layers.UpSampling2D(2, name=f"{name}.up")(x)
             x = _convolution(x, width, f"{name}.upsamplers.0.conv")
-    x = layers.Activation("silu", name="decoder.act")(
-        _norm(x, "decoder.conv_norm_out", groups, 1e-6)
-    )
+    x = _activated(x, "decoder.conv_norm_out", "decoder.act", groups, 1e-6)
     x = _convolution(x, 3, "decoder.conv_out", dtype="float32")
-    return keras.Model(latent, FromSigned(name="image")(x), name="sd1_decoder")
+    return keras.Model(latent, from_signed("image")(x), name="sd1_decoder")
 
 
 def _middle(x: Any, name: str, groups: int) -> Any:
@@ -174,27 +171,20 @@ def _middle(x: Any, name: str, groups: int) -> Any:
     x = _resnet(x, width, f"{name}.resnets.0", groups, 1e-6)
     attention = f"{name}.attentions.0"
     y = _norm(x, f"{attention}.group_norm", groups, 1e-6)
-    q, k, v = (
-        layers.Dense(width, name=f"{attention}.{part}")(y) for part in ("to_q", "to_k", "to_v")
-    )
-    packed = layers.Concatenate(name=f"{attention}.packed")([k, v])
-    y = Attention(1, name=f"{attention}.attention")(q, packed)
-    x = layers.Add(name=f"{attention}.add")(
-        [x, layers.Dense(width, name=f"{attention}.to_out.0")(y)]
-    )
+    x = layers.Add(name=f"{attention}.add")([x, _attend(y, y, attention, 1, bias=True)])
     return _resnet(x, width, f"{name}.resnets.1", groups, 1e-6)
 
 
 def _resnet(
     x: Any, width: int, name: str, groups: int, epsilon: float = 1e-5, time: Any = None
 ) -> Any:
-    y = layers.Activation("silu", name=f"{name}.act1")(_norm(x, f"{name}.norm1", groups, epsilon))
+    y = _activated(x, f"{name}.norm1", f"{name}.act1", groups, epsilon)
     y = _convolution(y, width, f"{name}.conv1")
     if time is not None:
         moved = layers.Dense(width, name=f"{name}.time_emb_proj")(time)
         moved = layers.Reshape((1, 1, width), name=f"{name}.time")(moved)
         y = layers.Add(name=f"{name}.time_add")([y, moved])
-    y = layers.Activation("silu", name=f"{name}.act2")(_norm(y, f"{name}.norm2", groups, epsilon))
+    y = _activated(y, f"{name}.norm2", f"{name}.act2", groups, epsilon)
     y = _convolution(y, width, f"{name}.conv2")
     if x.shape[-1] != width:
         x = layers.Conv2D(width, 1, name=f"{name}.conv_shortcut")(x)
@@ -207,39 +197,27 @@ def _transformer(x: Any, text: Any, name: str, heads: int, groups: int) -> Any:
     y = layers.Conv2D(width, 1, name=f"{name}.proj_in")(y)
     block = f"{name}.transformer_blocks.0"
     for number, other in (("1", None), ("2", text)):
-        normed = _layer_norm(y, f"{block}.norm{number}")
+        normed = layers.LayerNormalization(epsilon=1e-5, name=f"{block}.norm{number}")(y)
         mixed = _attend(normed, normed if other is None else other, f"{block}.attn{number}", heads)
         y = layers.Add(name=f"{block}.add{number}")([y, mixed])
-    normed = _layer_norm(y, f"{block}.norm3")
+    normed = layers.LayerNormalization(epsilon=1e-5, name=f"{block}.norm3")(y)
     value = layers.Dense(8 * width, name=f"{block}.ff.net.0.proj")(normed)
-    gated = Geglu(name=f"{block}.geglu")(value)
+    # GEGLU (Shazeer 2020): the first half times GELU of the second.
+    gated = value[..., : 4 * width] * ops.gelu(value[..., 4 * width :], approximate=False)
     y = layers.Add(name=f"{block}.add3")([y, layers.Dense(width, name=f"{block}.ff.net.2")(gated)])
     y = layers.Conv2D(width, 1, name=f"{name}.proj_out")(y)
     return layers.Add(name=f"{name}.add")([x, y])
 
 
-def _attend(x: Any, other: Any, name: str, heads: int) -> Any:
+def _attend(x: Any, other: Any, name: str, heads: int, bias: bool = False) -> Any:
     width = x.shape[-1]
-    q = layers.Dense(width, use_bias=False, name=f"{name}.to_q")(x)
-    k = layers.Dense(width, use_bias=False, name=f"{name}.to_k")(other)
-    v = layers.Dense(width, use_bias=False, name=f"{name}.to_v")(other)
+    q, k, v = (
+        layers.Dense(width, use_bias=bias, name=f"{name}.{part}")(seen)
+        for part, seen in (("to_q", x), ("to_k", other), ("to_v", other))
+    )
     packed = layers.Concatenate(name=f"{name}.packed")([k, v])
     mixed = Attention(heads, name=f"{name}.attention")(q, packed)
     return layers.Dense(width, name=f"{name}.to_out.0")(mixed)
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class Geglu(layers.Layer):
-    """(…,2C) to (…,C): the first half times GELU of the second (Shazeer 2020)."""
-
-    def call(self, x: Any) -> Any:
-        """See above."""
-        half = x.shape[-1] // 2
-        return x[..., :half] * keras.ops.gelu(x[..., half:], approximate=False)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Half the channels."""
-        return (*input_shape[:-1], input_shape[-1] // 2)
 
 
 def _convolution(x: Any, filters: int, name: str, **options: Any) -> Any:
@@ -250,8 +228,8 @@ def _norm(x: Any, name: str, groups: int, epsilon: float) -> Any:
     return layers.GroupNormalization(groups, epsilon=epsilon, name=name)(x)
 
 
-def _layer_norm(x: Any, name: str) -> Any:
-    return layers.LayerNormalization(epsilon=1e-5, name=name)(x)
+def _activated(x: Any, norm: str, activation: str, groups: int, epsilon: float) -> Any:
+    return layers.Activation("silu", name=activation)(_norm(x, norm, groups, epsilon))
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -266,28 +244,14 @@ class NoText(layers.Layer):
         """See above."""
         return keras.ops.zeros((keras.ops.shape(x)[0], WORDS, self.width), x.dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """(B,WORDS,width)."""
-        return (input_shape[0], WORDS, self.width)
-
-    def get_config(self) -> dict[str, Any]:
-        """The options, for saving."""
-        return {**super().get_config(), "width": self.width}
-
 
 def sd1_denoiser(
     *, condition_channels: int, global_channels: int = 0, text_width: int = 768, **sizes: Any
 ) -> keras.Model:
     """`unet` with the inputs of `tfrecon.networks.denoiser.denoiser`, without a text; the condition
     lies on the grid of the latent. `sizes` are the options of `unet`."""
-    noisy = keras.Input((None, None, LATENT_CHANNELS), name="noisy")
-    condition = keras.Input((None, None, condition_channels), name="condition")
-    t = keras.Input((), name="t")
-    inputs: list[Any] = [noisy, condition, t]
-    vector = None
-    if global_channels:
-        vector = keras.Input((global_channels,), name="vector")
-        inputs.append(vector)
-    text = NoText(text_width, name="text")(noisy)
+    inputs = denoiser_inputs(LATENT_CHANNELS, condition_channels, global_channels)
+    noisy, condition, t, *more = inputs
+    text, vector = NoText(text_width, name="text")(noisy), more[0] if more else None
     noise = unet(inputs=[noisy, t, text], condition=condition, vector=vector, **sizes)
     return keras.Model(inputs, noise, name="sd1_denoiser")

@@ -8,13 +8,16 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.layers.depth_to_space import DepthToSpace
+from tfrecon.layers.grids import DepthToSpace
 
 WIDEST = 256
 """The most channels of a decoder's grid, however deep its tap."""
 
 BLOCK_SCALE = 0.1
 """Variance of a residual branch at the start, so that a deep stack starts near the identity."""
+
+GREY = keras.initializers.Constant(0.5)
+"""The bias that makes an output start at mid-grey."""
 
 Start = Callable[..., keras.initializers.Initializer]
 
@@ -109,12 +112,7 @@ def pixels(x: Any, doublings: int, start: Start) -> Any:
     have no gradient.
     """
     x = convolution(
-        x, 12 if doublings else 3, 3, start, "head", scale=0.01, bias_initializer=grey(),
+        x, 12 if doublings else 3, 3, start, "head", scale=0.01, bias_initializer=GREY,
         dtype="float32",
     )  # fmt: skip
     return DepthToSpace(dtype="float32", name="pixels")(x) if doublings else x
-
-
-def grey() -> keras.initializers.Initializer:
-    """The bias that makes an output start at mid-grey."""
-    return keras.initializers.Constant(0.5)

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.layers.depth_to_space import DepthToSpace, SpaceToDepth
 from tfrecon.layers.film import Film, TimeEmbedding
+from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.networks.blocks import Start, convolution, seeded
 
 GRIDS = 3
@@ -31,16 +31,12 @@ def denoiser(
     4·`patch`.
     """
     start = seeded(seed)
-    noisy = keras.Input((None, None, channels), name="noisy")
-    condition = keras.Input((None, None, condition_channels), name="condition")
-    t = keras.Input((), name="t")
-    inputs = [noisy, condition, t]
+    inputs = denoiser_inputs(channels, condition_channels, global_channels)
+    noisy, condition, t, *vector = inputs
     time = TimeEmbedding(width, name="time")(t)
     embedding = _dense(time, 2 * width, start, "time_dense1", "silu")
-    if global_channels:
-        vector = keras.Input((global_channels,), name="vector")
-        inputs.append(vector)
-        seen = _dense(vector, 2 * width, start, "vector_dense")
+    if vector:
+        seen = _dense(vector[0], 2 * width, start, "vector_dense")
         embedding = layers.Add(name="modulation")([embedding, seen])
     embedding = _dense(embedding, 2 * width, start, "modulation_dense", "silu")
 
@@ -69,6 +65,14 @@ def denoiser(
     if patch > 1:
         x = DepthToSpace(patch, dtype="float32", name="pixels")(x)
     return keras.Model(inputs, x, name="denoiser")
+
+
+def denoiser_inputs(channels: int, condition_channels: int, global_channels: int) -> list[Any]:
+    """What every denoiser is called with: noisy image, condition, time and, perhaps, vector."""
+    maps = {"noisy": channels, "condition": condition_channels}
+    inputs = [keras.Input((None, None, count), name=name) for name, count in maps.items()]
+    vector = [keras.Input((global_channels,), name="vector")] if global_channels else []
+    return [*inputs, keras.Input((), name="t"), *vector]
 
 
 def _block(x: Any, embedding: Any, start: Start, name: str) -> Any:

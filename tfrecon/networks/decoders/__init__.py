@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from tfrecon.networks.decoders.decoder import Decoder
 from tfrecon.networks.decoders.frequency_aware import frequency_aware
-from tfrecon.networks.decoders.linear import linear
-from tfrecon.networks.decoders.residual import residual
+from tfrecon.networks.decoders.residual import linear, residual
 from tfrecon.networks.decoders.transposed_conv import transposed_conv
 from tfrecon.networks.decoders.wavelet import wavelet
 from tfrecon.networks.decoders.window_attention_decoder import attention

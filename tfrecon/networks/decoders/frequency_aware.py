@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from tfrecon.base.errors import at_least
+from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.networks.blocks import (
     BLOCK_SCALE,
     Start,
@@ -21,9 +21,10 @@ from tfrecon.networks.blocks import (
 from tfrecon.networks.decoders.decoder import Decoder, features
 
 
+@checked
 def frequency_aware(
-    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 1,
-    seed: int | None = None,
+    *, channels: int, doublings: int, pooling: Positive = 1, width: Positive = 64,
+    depth: Natural = 1, seed: int | None = None,
 ) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): low and high frequencies apart, fused, then enlarged.
 
@@ -31,10 +32,7 @@ def frequency_aware(
     convolution. Their fusion is weighted by channel and by place (CBAM, Woo et al. 2018). Then come
     `depth` residual blocks at each grid up to half resolution, where there are `width` channels,
     and a refinement that sees three scales.
-    Raises UserError for an option out of range.
     """
-    at_least("option 'width' of decoder 'frequency_aware'", width, 1)
-    at_least("option 'depth' of decoder 'frequency_aware'", depth, 0)
     start = seeded(seed)
     inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
@@ -70,7 +68,7 @@ def _channel_attention(x: Any, start: Start) -> Any:
 
 def _place_attention(x: Any, start: Start) -> Any:
     """A weight for each position from the mean and the largest of its channels."""
-    summary = ChannelSummary(name="place_summary")(x)
+    summary = ops.concatenate([ops.mean(x, -1, keepdims=True), ops.max(x, -1, keepdims=True)], -1)
     weights = convolution(summary, 1, 7, start, "place_weights", activation="sigmoid")
     return layers.Multiply(name="place_attention")([x, weights])
 
@@ -95,13 +93,3 @@ def _refinement(x: Any, start: Start) -> Any:
     merged = layers.Concatenate(name="refine")(scales)
     correction = convolution(merged, filters, 1, start, "refine_merge", scale=BLOCK_SCALE)
     return layers.Add(name="refined")([x, correction])
-
-
-@keras.saving.register_keras_serializable("tfrecon")
-class ChannelSummary(layers.Layer):
-    """Mean and maximum over the channels of each position."""
-
-    def call(self, x: Any) -> Any:
-        """(B,h,w,C) to (B,h,w,2)."""
-        summary = [ops.mean(x, -1, keepdims=True), ops.max(x, -1, keepdims=True)]
-        return ops.concatenate(summary, -1)

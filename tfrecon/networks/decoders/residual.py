@@ -1,22 +1,39 @@
-"""The default decoder: the frozen linear solution plus a correction by residual blocks."""
+"""Ridge regression to the pixels: alone, or with residual blocks that correct it."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import keras
 from keras import layers
 
-from tfrecon.base.errors import at_least
-from tfrecon.layers.depth_to_space import DepthToSpace
-from tfrecon.networks.blocks import convolution, grid_widths, residual_block, seeded
-from tfrecon.networks.decoders.decoder import Decoder, RidgeOptions, features
+from tfrecon.base.registry import Above, Positive, checked
+from tfrecon.layers.grids import DepthToSpace
+from tfrecon.networks.blocks import convolution, grid_widths, residual_blocks, seeded
+from tfrecon.networks.decoders.decoder import Decoder, features
 
 
-def residual(
-    *, channels: int, doublings: int, width: int = 64, depth: int | None = None,
-    kernel_size: int | None = None, penalty: float | None = None, pooling: int = 1,
-    seed: int | None = None,
+@checked
+def linear(
+    *, channels: int, doublings: int, kernel_size: Positive | None = None,
+    penalty: Annotated[float, Above(0)] | None = None, seed: int | None = None,
 ) -> Decoder:  # fmt: skip
-    """Ridge regression, and residual 3×3 blocks that predict what it leaves.
+    """Each k×k neighbourhood of features to its 2ⁿ×2ⁿ pixels by the closed-form solution.
+
+    `kernel_size` k is odd; None takes the largest of 5, 3 and 1 that can be solved. `penalty` is
+    the ridge's λ, relative to features of unit variance; None chooses it on images held out.
+    Nothing is drawn, so `seed` means nothing.
+    """
+    return Decoder(None, ridge=True, kernel_size=kernel_size, penalty=penalty)
+
+
+@checked
+def residual(
+    *, channels: int, doublings: int, width: Positive = 64, depth: Positive | None = None,
+    kernel_size: Positive | None = None, penalty: Annotated[float, Above(0)] | None = None,
+    pooling: Positive = 1, seed: int | None = None,
+) -> Decoder:  # fmt: skip
+    """The default decoder: ridge regression, and residual 3×3 blocks that predict what it leaves.
 
     One stage a grid, from the tap's to half the image's, then depth-to-space. Blocks are
     ``x + conv(relu(conv(x)))`` without normalisation (as in EDSR, Lim et al. 2017); the last
@@ -33,9 +50,6 @@ def residual(
         pooling: the blocks see the features averaged over so many positions squared.
         seed: of the initial weights.
     """
-    at_least("option 'width' of decoder 'residual'", width, 1)
-    if depth is not None:
-        at_least("option 'depth' of decoder 'residual'", depth, 1)
     start = seeded(seed)
     inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
@@ -46,11 +60,10 @@ def residual(
         if stage:
             x = convolution(x, 4 * filters, 1, start, f"widen{stage}")
             x = DepthToSpace(name=f"up{stage}")(x)
-        for block in range(blocks):
-            x = residual_block(x, start, f"stage{stage}_block{block}")
+        x = residual_blocks(x, blocks, start, f"stage{stage}")
     factor = 2 if doublings else 1
     x = convolution(x, 3 * factor**2, 3, start, "head", scale=0.0)
     x = layers.Activation("linear", dtype="float32", name="float32")(x)
     x = DepthToSpace(factor, dtype="float32", name="pixels")(x)
     network = keras.Model(inputs, x, name="residual")
-    return Decoder(network, RidgeOptions(kernel_size, penalty), pooling)
+    return Decoder(network, pooling, True, kernel_size, penalty)

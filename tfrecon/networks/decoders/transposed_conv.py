@@ -7,25 +7,23 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.base.errors import at_least
+from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.normalization import normalization
 from tfrecon.networks.blocks import convolution, seeded
 from tfrecon.networks.decoders.decoder import Decoder, features
 
 
+@checked
 def transposed_conv(
-    *, channels: int, doublings: int, pooling: int = 1, width: int = 32, depth: int = 0,
-    seed: int | None = None,
+    *, channels: int, doublings: int, pooling: Positive = 1, width: Positive = 32,
+    depth: Natural = 0, seed: int | None = None,
 ) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3) in [0,1]: a sigmoid after n transposed convolutions.
 
     Each doubling is 4×4 with stride 2, batch normalisation and ReLU, and halves the channels, but
     not below `width`; `depth` 3×3 convolutions of the same kind follow each (none in the study).
     The last layer is a 3×3 convolution. 64 channels and one doubling: 33,731 trainable parameters.
-    Raises UserError for a `width` below 1 or a `depth` below 0.
     """
-    at_least("option 'width' of decoder 'transposed_conv'", width, 1)
-    at_least("option 'depth' of decoder 'transposed_conv'", depth, 0)
     start = seeded(seed)
     inputs, x, doublings = features(channels, doublings, pooling)
     filters = channels

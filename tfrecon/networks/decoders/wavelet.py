@@ -7,22 +7,16 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.base.errors import at_least
+from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.haar import InverseHaar
-from tfrecon.networks.blocks import (
-    convolution,
-    doubled,
-    grey,
-    grid_widths,
-    residual_block,
-    seeded,
-)
+from tfrecon.networks.blocks import GREY, convolution, doubled, grid_widths, residual_block, seeded
 from tfrecon.networks.decoders.decoder import Decoder, features
 
 
+@checked
 def wavelet(
-    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 2,
-    seed: int | None = None,
+    *, channels: int, doublings: int, pooling: Positive = 1, width: Positive = 64,
+    depth: Natural = 2, seed: int | None = None,
 ) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): a small image, then n inverse Haar transforms.
 
@@ -31,10 +25,7 @@ def wavelet(
     image so far, and the inverse transform of the four is the image of the next grid. The finest
     grid has `width` channels. Where the tap has the size of the image (`doublings` 0), a
     convolution with stride 2 makes the grid of the only transform.
-    Raises UserError for an option out of range.
     """
-    at_least("option 'width' of decoder 'wavelet'", width, 1)
-    at_least("option 'depth' of decoder 'wavelet'", depth, 0)
     start = seeded(seed)
     inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)
@@ -51,7 +42,7 @@ def wavelet(
             x = residual_block(x, start, f"level{level}_block{block}")
         if image is None:
             image = convolution(
-                x, 3, 3, start, "low", scale=0.01, bias_initializer=grey(), dtype="float32"
+                x, 3, 3, start, "low", scale=0.01, bias_initializer=GREY, dtype="float32"
             )
         details = convolution(x, 9, 3, start, f"details{level}", scale=0.01, dtype="float32")
         # The orthonormal LL of a cell is twice its mean; the images of all grids are in [0,1].

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.base.errors import UserError, at_least
+from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.attention import WindowAttention
 from tfrecon.networks.blocks import (
     BLOCK_SCALE,
@@ -22,20 +23,18 @@ from tfrecon.networks.blocks import (
 from tfrecon.networks.decoders.decoder import Decoder, features
 
 
+@checked
 def attention(
-    *, channels: int, doublings: int, pooling: int = 1, width: int = 64, depth: int = 2,
-    heads: int = 4, window: int = 8, seed: int | None = None,
+    *, channels: int, doublings: int, pooling: Positive = 1, width: Positive = 64,
+    depth: Natural = 2, heads: Positive = 4, window: Positive = 8, seed: int | None = None,
 ) -> Decoder:  # fmt: skip
     """(B,h,w,channels) to (B,h·2ⁿ,w·2ⁿ,3): `depth` transformer blocks at the tap's grid, then ×2s.
 
     Attention is inside windows of `window` positions a side, every other block with the windows
     shifted by half (Liu et al. 2021), so that memory is bounded for large maps. Each doubling to
     half resolution, where there are `width` channels, ends with a residual block. Raises UserError
-    for an option out of range and where `heads` does not divide the channels at the tap's grid.
+    where `heads` does not divide the channels at the tap's grid.
     """
-    options = {"width": (width, 1), "depth": (depth, 0), "heads": (heads, 1), "window": (window, 1)}
-    for name, (value, least) in options.items():
-        at_least(f"option {name!r} of decoder 'attention'", value, least)
     start = seeded(seed)
     inputs, x, doublings = features(channels, doublings, pooling)
     widths = grid_widths(width, doublings)

@@ -1,4 +1,5 @@
-"""Bilinear enlargement of maps: by a whole factor, or to the grid of a finer map."""
+"""Maps on other grids: pixels into channels and back (the rearrangement of Shi et al. 2016), and
+bilinear enlargement."""
 
 from __future__ import annotations
 
@@ -6,6 +7,32 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class DepthToSpace(keras.layers.Layer):
+    """(B,h,w,factor²·C) to (B,h·factor,w·factor,C)."""
+
+    def __init__(self, factor: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x: Any) -> Any:
+        """Channel (row·factor + column)·C + c becomes channel c of that pixel of its square."""
+        return tf.nn.depth_to_space(x, self.factor) if self.factor > 1 else x
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class SpaceToDepth(keras.layers.Layer):
+    """(B,H,W,C) to (B,H/factor,W/factor,factor²·C): `DepthToSpace` undone."""
+
+    def __init__(self, factor: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x: Any) -> Any:
+        """Pixel (row, column) of a square becomes channels from (row·factor + column)·C on."""
+        return tf.nn.space_to_depth(x, self.factor)
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -20,11 +47,6 @@ class Enlarge(keras.layers.Layer):
     def call(self, x: Any) -> Any:
         """The larger maps."""
         return tf.image.resize(x, self.factor * tf.shape(x)[1:3])
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """Height and width times the factor, where they are known."""
-        sides = [None if side is None else side * self.factor for side in input_shape[1:3]]
-        return (input_shape[0], *sides, input_shape[3])
 
 
 def align(features: Any, grid: Any, finest: Any) -> Any:
