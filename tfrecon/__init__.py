@@ -4,8 +4,6 @@ The names of `__all__` are imported when they are first used, so that ``import t
 milliseconds, and only what needs TensorFlow waits for it.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

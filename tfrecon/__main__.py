@@ -1,7 +1,5 @@
 """``tfrecon VERB …``, which is the same as ``python -m tfrecon.VERB …``."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 

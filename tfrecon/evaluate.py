@@ -1,7 +1,5 @@
 """``python -m tfrecon.evaluate``: scores runs beside baselines, and draws pictures of them."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import sys

@@ -1,7 +1,5 @@
 """``python -m tfrecon.export``: writes a run as a SavedModel that needs TensorFlow alone."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import sys

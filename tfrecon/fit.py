@@ -1,7 +1,5 @@
 """``python -m tfrecon.fit``: trains a model and ends with the verdict of its test scores."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import itertools

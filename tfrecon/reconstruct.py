@@ -1,7 +1,5 @@
 """``python -m tfrecon.reconstruct``: restores a folder of photos with an export or a method."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import sys

@@ -1,7 +1,5 @@
 """``python -m tfrecon.study``: trains a matrix of runs and reports on them."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import sys

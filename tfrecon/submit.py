@@ -1,7 +1,5 @@
 """``python -m tfrecon.submit``: writes or checks the CSV that a competition takes."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """Backbones: pretrained networks, frozen, read at named taps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Layers have the names of the torch modules whose checkpoints they take, so that 
 them all: layer ``layer1.0.conv1`` takes the array ``layer1.0.conv1.weight``.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """VGG16, AlexNet and SqueezeNet 1.1, layer for layer those of torchvision."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -5,8 +5,6 @@ convolution ("v1.5"); ``resnet50_keras`` and ``resnet101_keras`` are those of Ke
 and of the paper, with the stride in the first 1×1 convolution.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

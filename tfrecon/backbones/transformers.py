@@ -1,8 +1,6 @@
 """ViT-S/16 (Dosovitskiy et al. 2021; the small width of Touvron et al. 2021), timm's, and PVT-v2-B2
 (Wang et al. 2022, "PVT v2: Improved baselines with pyramid vision transformer")."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Weight sets by publisher: torchvision, timm, Keras Applications, and packs of a few layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Named arrays and a JSON note in one ``.npz`` file, written whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

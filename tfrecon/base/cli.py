@@ -1,7 +1,5 @@
 """What every verb shares: errors become one sentence and an exit code, never a traceback."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import os

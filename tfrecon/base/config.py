@@ -3,8 +3,6 @@
 Every key is checked where it enters: ``unknown key in [fit] 'epoch'; did you mean 'epochs'?``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

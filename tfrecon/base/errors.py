@@ -1,7 +1,5 @@
 """What a user's mistake becomes: one sentence that names it, what was expected and the remedy."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

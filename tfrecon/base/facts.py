@@ -9,8 +9,6 @@ ships is left alone: the one that ships is used, and a line on stderr says so. A
 user (models, losses, metrics, …) is named by its dotted path, which `imported` follows.
 """
 
-from __future__ import annotations
-
 import difflib
 import functools
 import importlib

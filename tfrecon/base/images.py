@@ -2,8 +2,6 @@
 `read` and `write`. Only this module converts to and from uint8 and knows about image files.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import threading

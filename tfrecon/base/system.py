@@ -1,7 +1,5 @@
 """This machine: its versions, processor and threads, its memory, and tfrecon's own revision."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

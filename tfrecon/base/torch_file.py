@@ -4,8 +4,6 @@ Such a file is a pickle, which may name any function to be called. The reader he
 of names, all of them stand-ins of its own, and refuses every other.
 """
 
-from __future__ import annotations
-
 import collections
 import math
 import pickle

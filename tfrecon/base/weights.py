@@ -4,8 +4,6 @@ A file is searched in the folder `$TFRECON_WEIGHTS`, then in the cache, and down
 publisher, checked against a SHA-256, only when neither has it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import http.client
 import os

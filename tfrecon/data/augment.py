@@ -5,8 +5,6 @@ A step is a function ``step(parts, seed) -> parts``, here with its options bound
 from 0 to 255); a step keeps the range of their values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Damaged rectangles: reading a contest's table of them, and checking that they fit an image."""
 
-from __future__ import annotations
-
 import csv
 import os
 from collections.abc import Iterable

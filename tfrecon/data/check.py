@@ -1,7 +1,5 @@
 """Reads every file of a data set once before the long work starts, and reports all that fail."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

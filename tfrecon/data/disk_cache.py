@@ -1,7 +1,5 @@
 """Arrays that are computed once and kept on disk: one file of numbers, and an index beside it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -4,8 +4,6 @@ The key of ``<cache_dir>/features/<key>/`` follows weights, taps, images and pre
 stale cache is never read; one that is half-written or damaged is computed anew.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

@@ -5,8 +5,6 @@ pairs, squashed ranges and photos that are all of one colour stop the training. 
 warning, photos in two splits too: whoever overfits on purpose shares them all.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

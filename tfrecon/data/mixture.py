@@ -1,7 +1,5 @@
 """Training on photos of several recipes: which recipes, and the order of their photos."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

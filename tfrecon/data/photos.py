@@ -1,7 +1,5 @@
 """What recipes of clean photos share: finding a folder, listing photos, drawing some of them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar

@@ -4,8 +4,6 @@ Every random value is drawn statelessly: for training from (seed, position in th
 evaluation from the sample's id. The stream can therefore start at any step and is the same stream.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

@@ -14,8 +14,6 @@ Recipes of the project are the modules of `data_pipelines`. A user's own is a fi
 named by its dotted path ``my_package.my_recipe``.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

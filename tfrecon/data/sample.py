@@ -1,7 +1,5 @@
 """What a recipe returns for an image: the names of its files. Nothing here needs TensorFlow."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Decoded pixels of samples: kept in memory, kept on disk, or decoded anew each time."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

@@ -3,8 +3,6 @@
 TensorFlow Datasets is an optional extra: it is imported here only, inside the function.
 """
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import Any

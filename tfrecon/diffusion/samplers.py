@@ -7,8 +7,6 @@ a step, so it calls the denoiser twice a step, and once in the last. The last st
 itself, the result for α = 1 and σ = 0, even where a schedule has some noise at t = 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ The symbols are those of Kingma et al. 2021 (variational diffusion models). α f
 0; t = 0 is the data.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ A convolutional network that maps a fixed code to the photo learns its structure
 and continues it into holes that the loss does not see.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_type_hints
 

@@ -1,7 +1,5 @@
 """Restores a folder of photos of any size, by an export or a method, into one PNG each."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

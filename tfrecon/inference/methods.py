@@ -1,7 +1,5 @@
 """Methods that need no training: they take a damaged photo and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -8,8 +8,6 @@ Signatures, each for any batch, height and width (padding and cropping are insid
 - ``sample``, of `diffusion`: ``restore`` with a number that chooses the sample, ``seed``.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -5,8 +5,6 @@ project are the modules of `kaggle_submission`, named like the recipe of their d
 a file ``kaggle_submission/NAME.py`` of the working folder, or any module by its dotted path.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import dataclasses

@@ -1,7 +1,5 @@
 """Attention: over all positions of a map, and inside small windows of it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Channels scaled and shifted: by learned factors, or by a vector such as diffusion's time."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

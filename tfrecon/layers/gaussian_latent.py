@@ -1,7 +1,5 @@
 """The latent of a variational autoencoder (Kingma & Welling 2014, https://arxiv.org/abs/1312.6114)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

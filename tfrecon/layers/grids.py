@@ -1,8 +1,6 @@
 """Maps on other grids: pixels into channels and back (the rearrangement of Shi et al. 2016), and
 bilinear enlargement."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """The orthonormal two-dimensional Haar wavelet transform, one level (Mallat 1989; Haar 1910)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -7,8 +7,6 @@ goes back up: each level takes the coarser answer, interpolated, in its unknown 
 (a multigrid cascade, Bornemann and Deuflhard 1996).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Normalisation and dropout with an explicit choice of what they do at inference."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import keras

@@ -1,7 +1,5 @@
 """Layers between images in [0,1] and a network's own range, and the composite of both."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

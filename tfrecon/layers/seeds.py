@@ -1,7 +1,5 @@
 """Random numbers of training, different on each replica, and a layer that draws them as noise."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

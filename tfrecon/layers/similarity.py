@@ -1,7 +1,5 @@
 """The map of structural similarity whose mean the SSIM metrics and the SSIM loss take."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

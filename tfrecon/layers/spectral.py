@@ -3,8 +3,6 @@
 Keras's own assigns the normalised kernel back to the variable, and replicas add their assignments.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -5,8 +5,6 @@ weights rise and fall over the overlap like half a Hann window; at every pixel t
 tiles are divided by their sum. The weight of a pixel is its row's weight times its column's.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

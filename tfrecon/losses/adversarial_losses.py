@@ -1,7 +1,5 @@
 """What a generator and its discriminator minimise, from the discriminator's logits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

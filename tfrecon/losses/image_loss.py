@@ -1,7 +1,5 @@
 """What a loss is: one value an image, which Keras averages over the global batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

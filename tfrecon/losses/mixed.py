@@ -1,7 +1,5 @@
 """The losses by name, and their weighted sum as configurations write it."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import tensorflow as tf

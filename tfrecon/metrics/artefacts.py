@@ -4,8 +4,6 @@ They are signed or have no ideal of their own, so they stand beside `METRICS` in
 logged in training. Arguments and missing values as `tfrecon.metrics.pixel_errors` says.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import tensorflow as tf

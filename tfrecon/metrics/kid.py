@@ -4,8 +4,6 @@ lies from another as a whole, whichever image stands for which.
 It rewards images that look real though they are not the right ones, which no score of pairs does.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

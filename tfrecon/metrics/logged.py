@@ -2,8 +2,6 @@
 of a user's own, by dotted path.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -3,8 +3,6 @@
 Nothing here computes a score, and nothing here imports TensorFlow.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable

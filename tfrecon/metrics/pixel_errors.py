@@ -1,7 +1,5 @@
 """Errors of single pixels: MSE, MAE, NRMSE and PSNR, over the whole image or its holes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import tensorflow as tf

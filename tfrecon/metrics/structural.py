@@ -3,8 +3,6 @@
 Both average over the windows that lie wholly inside the image, and over channels.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from tfrecon.layers.similarity import gaussian_taps, similarity_map

@@ -1,7 +1,5 @@
 """The model classes of `tfrecon.models.diffusion`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -6,8 +6,6 @@ Conditioned on frozen features or on the damaged photo:
     damaged photo and mask ────────┴→ condition ─→ denoiser × steps → image
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """Frozen features: the backbones and taps that a model reads, and what all models of them share."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Where a hole is wide, its pixels cannot be known; the mean of what they could be
 network works on averages of `reduction` pixels, and the fill, at full resolution, keeps the seams.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,8 +1,6 @@
 """NAFNet: image restoration without nonlinear activations (Chen et al., ECCV 2022,
 https://arxiv.org/abs/2204.04676): the input plus a learned correction, which starts at zero."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import keras

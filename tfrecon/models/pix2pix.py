@@ -5,8 +5,6 @@ Differences from the paper, each an option: the mask is an input channel, known 
 unchanged, and the holes may be filled before the generator sees them.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 import keras

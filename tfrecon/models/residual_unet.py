@@ -3,8 +3,6 @@
 It predicts a correction of its input, which starts at zero, and takes photos of any size.
 """
 
-from __future__ import annotations
-
 import keras
 
 from tfrecon.base.registry import Positive, checked

@@ -1,8 +1,6 @@
 """A DCGAN-style generator and discriminator for damaged photos (after Radford et al. 2016,
 https://arxiv.org/abs/1511.06434)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

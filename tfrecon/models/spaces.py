@@ -1,7 +1,5 @@
 """Where a diffusion takes place: in the pixels, or in the latents of a frozen autoencoder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

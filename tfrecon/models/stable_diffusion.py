@@ -1,7 +1,5 @@
 """Local weights of Stable Diffusion 1.x, as diffusers saves them, for the networks of that name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What the networks share: seeded convolutions, residual blocks, widths and doublings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The network of `diffusion`: noisy image and condition to what the schedule asks for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Fusions: several aligned feature maps become one. `FUSIONS` names them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

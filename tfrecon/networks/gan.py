@@ -1,7 +1,5 @@
 """The networks of pix2pix (Isola et al. 2017, section 6.1), which other GANs share."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

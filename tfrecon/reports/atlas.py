@@ -1,7 +1,5 @@
 """The atlas of inversions as SVG: quality by depth of the tap and by values kept per pixel."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any

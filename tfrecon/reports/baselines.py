@@ -6,8 +6,6 @@ both return as many images, restored. Images a second of the denoisers at 256×2
 cores: bilateral 120, total variation 92, median 47, scratch removal 43, non-local means 26.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What is compared: runs, or cells of a study, with their scores of the same images."""
 
-from __future__ import annotations
-
 import csv
 import functools
 import json

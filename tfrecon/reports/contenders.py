@@ -1,8 +1,6 @@
 """The methods that an evaluation scores: runs, their ensembles, tiles, samples and averages, and
 what needs no training."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,6 @@
 """What a method costs: parameters, multiply-adds, time an image, what training took; and its KID,
 which is a number of the whole set of images as well."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Runs' scores on one split of a data set: rows, summary and pictures in the report's folder."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence

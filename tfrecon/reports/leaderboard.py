@@ -1,7 +1,5 @@
 """The tables of a comparison: leaderboard, paired tests and ablations, to show and as CSV."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence

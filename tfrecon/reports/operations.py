@@ -1,7 +1,5 @@
 """Multiply-adds of a model, counted on its graph."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,8 +1,6 @@
 """The folder of a comparison: report.html, which needs no other file, and its tables as CSV and
 Markdown."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The pictures of a report: which images are shown, grids of them, and pairs for the page."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

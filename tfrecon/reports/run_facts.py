@@ -1,7 +1,5 @@
 """What an evaluation's numbers depend on beside the runs: images, code, machine."""
 
-from __future__ import annotations
-
 import datetime
 import json
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ A frame has the columns `method`, `region` (``image`` or ``holes``), `metric`, `
 id) and `value`. A missing value is NaN, and no average counts it.
 """
 
-from __future__ import annotations
-
 import csv
 import functools
 import io

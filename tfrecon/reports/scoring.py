@@ -1,7 +1,5 @@
 """Every method on every image of a split: scores, and the time that each method took."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable, Sequence

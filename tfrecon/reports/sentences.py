@@ -1,7 +1,5 @@
 """The plain-language summary of a comparison: every sentence is computed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 

@@ -5,8 +5,6 @@ Wilcoxon's signed-rank test of each pair (Wilcoxon 1945; SciPy's), all p-values 
 neighbours in rank that cannot be told apart (drawn as in Demšar 2006).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools

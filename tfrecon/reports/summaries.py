@@ -1,7 +1,5 @@
 """The tables of one evaluation: summary.txt, summary.md and summary.csv."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Figures as SVG to stand within a page: text as text, ids of their own, no outside reference."""
 
-from __future__ import annotations
-
 import html
 import io
 import math

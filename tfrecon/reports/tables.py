@@ -1,7 +1,5 @@
 """The one kind of table of all reports: as terminal text, Markdown, CSV and, by the page, HTML."""
 
-from __future__ import annotations
-
 import html
 import itertools
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What an evaluation has shown, in sentences, and the one screen that a verb prints at its end."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Sequence
 

@@ -1,8 +1,6 @@
 """What the file of a study says of its axes: labels and settings, and which combinations to leave
 out."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """A study's TOML file as cells: a base configuration, axes, exclusions and seeds."""
 
-from __future__ import annotations
-
 import contextlib
 import fnmatch
 import itertools

@@ -1,7 +1,5 @@
 """Trains the cells of a study that have no result yet, each in a process of its own."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

@@ -1,7 +1,5 @@
 """The report on a study: its finished cells compared, and a cell evaluated once more."""
 
-from __future__ import annotations
-
 import math
 import tempfile
 from collections.abc import Mapping

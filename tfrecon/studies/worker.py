@@ -6,8 +6,6 @@ TABLES are those of the cell as JSON. Standard input stays open: when the study 
 end is gone, so is the cell.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

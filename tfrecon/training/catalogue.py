@@ -1,7 +1,5 @@
 """What there is to choose from, as text: the answer of ``python -m tfrecon.fit --list KIND``."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping

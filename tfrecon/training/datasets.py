@@ -1,7 +1,5 @@
 """The data of a run: its samples, checked, and the batches that the model gets of them."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """From a configuration to a trained run: data, strategy, model, callbacks, one `model.fit`."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 import time

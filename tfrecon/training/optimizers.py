@@ -1,7 +1,5 @@
 """Optimizers and learning-rate schedules of a configuration; an Adam in one kernel."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Before the first step: strategy, precision, the compiled model, a probe, minutes as steps."""
 
-from __future__ import annotations
-
 import bisect
 import contextlib
 import dataclasses

@@ -1,7 +1,5 @@
 """What a person sees of a run: progress bar, history.csv, TensorBoard scalars and sample grids."""
 
-from __future__ import annotations
-
 import csv
 import functools
 from pathlib import Path

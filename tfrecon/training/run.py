@@ -1,7 +1,5 @@
 """A run's folder: the configuration as asked, what it became, the weights and the report."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

@@ -1,7 +1,5 @@
 """Checkpoints from which a killed run goes on bit for bit."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

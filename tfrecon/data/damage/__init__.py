@@ -6,8 +6,6 @@ where the place of the damage is unknown. An option may be a range, ``sigma = [0
 which each image draws a value.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

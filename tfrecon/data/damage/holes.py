@@ -1,7 +1,5 @@
 """Holes whose place is known: black squares."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import tensorflow as tf

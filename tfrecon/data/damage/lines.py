@@ -1,7 +1,5 @@
 """Damage along lines: free-form black strokes, and the scratches and dust of old photos."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Noise of sensors and transmission, independent for each value or pixel; no mask."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """What damages share: the type of a draw, and options that are a value or a range."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 

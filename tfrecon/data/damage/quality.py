@@ -1,7 +1,5 @@
 """Loss of quality in lenses, files and small sensors: blur, JPEG, low resolution; no mask."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """Decoders: networks, or a closed-form map, from frozen features to pixels."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from tfrecon.networks.decoders.decoder import Decoder

@@ -1,7 +1,5 @@
 """What a decoder is: a network from features to pixels, a closed-form linear map, or their sum."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

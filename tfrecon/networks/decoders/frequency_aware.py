@@ -1,7 +1,5 @@
 """A decoder with a low- and a high-frequency branch and an attention that fuses them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Ridge regression to the pixels: alone, or with residual blocks that correct it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import keras

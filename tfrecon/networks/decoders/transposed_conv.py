@@ -1,7 +1,5 @@
 """The transposed-convolution decoder of the published feature-inversion studies."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """A decoder that predicts Haar sub-bands and inverts the transform."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

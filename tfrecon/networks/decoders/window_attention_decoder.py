@@ -1,7 +1,5 @@
 """A decoder of transformer blocks over the positions of the tap."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras
