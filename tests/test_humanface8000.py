@@ -70,7 +70,7 @@ def test_an_input_of_another_size_is_brought_to_its_target(tmp_path, cache):
 def test_one_side_alone_is_an_error_that_names_it(tmp_path):
     root = fakes.humanface8000(tmp_path, 3)
     os.rename(root / "landscape Images" / "gray", root / "away")
-    with pytest.raises(UserError, match=r"gray' does not exist; add it"):
+    with pytest.raises(UserError, match=r"gray' does not exist or is no folder; add it"):
         recipes.samples(SPEC, root, "train")
     os.rename(root / "away", root / "landscape Images" / "gray")
     (root / "landscape Images" / "color" / "00001.jpg").unlink()

@@ -282,7 +282,8 @@ def test_a_run_decodes_each_photo_once(tmp_path, photos, monkeypatch):
     assert run.facts["steps"] >= 1
     assert len(decoded) == len(set(decoded)) == 12
     decoded.clear()
-    inversion = {"name": "feature_inversion", "weights": None, "decoder": "linear"}
+    inversion = {"name": "feature_inversion", "weights": None}
+    inversion["decoder"] = {"name": "linear", "kernel_size": 1}
     tables = {**settings.to_dict(), "model": inversion}
     tables["data"]["damage"] = "identity"
     loop.train(from_tables(tables), tmp_path / "solved")
