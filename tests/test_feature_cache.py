@@ -242,6 +242,37 @@ def test_the_least_recently_used_keys_make_room(samples):
     assert_equal(content(old), before)  # whoever reads it goes on
 
 
+def test_what_is_not_a_key_of_the_cache_is_left_alone_and_named(samples, capsys):
+    limit = {"feature_cache_gib": (10 * ENTRY + 4000) / 2**30}  # one cache
+    key = opened(samples, "a", **limit)[0].folder
+    root = key.parent
+    theirs = {
+        "results/scores.csv": "40 MB of somebody's work", "empty-handed/features.json": "{}",
+        "lookalike/features.json": '{"shapes": [[[1]]], "file": [5]}',
+        "lookalike/features.u2": "12345", "lookalike/notes.txt": "mine",
+        "torn/features.u2": "12345", f"torn/.{CONTENT}.x.part": "1",
+    }  # fmt: skip
+    for name, text in theirs.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    (root / "linked").symlink_to(root / "results")
+    capsys.readouterr()
+    opened(samples, "b", **limit)
+    assert not key.exists(), "its own earlier key makes room"
+    assert {name: (root / name).read_text() for name in theirs} == theirs
+    assert "as no cached features: empty-handed, linked, lookalike, results, torn" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_key_with_something_of_the_users_in_it_is_computed_anew_around_it(samples):
+    cache, _ = opened(samples)
+    (cache.folder / "notes.txt").write_text("mine")
+    (cache.folder / INDEX).write_text("torn")
+    again, calls = opened(samples)
+    assert calls and (again.folder / "notes.txt").read_text() == "mine"
+
+
 # --- the stream
 
 

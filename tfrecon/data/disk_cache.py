@@ -44,6 +44,25 @@ def kept(
     return mapped
 
 
+def size(path: Path) -> int | None:
+    """Bytes of the file `path` that `kept` wrote; None unless an index fits it and the two are all
+    that its folder holds."""
+    index = path.with_suffix(".json")
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        known, content = json.loads(index.read_text()), path.stat().st_size
+        names = {file.name for file in path.parent.iterdir()}
+        if known["shapes"] and known["file"][0] == content and names == {path.name, index.name}:
+            return content
+    return None
+
+
+def remove(path: Path) -> None:
+    """Removes the file `path` that `kept` wrote, its index, and the folder that held them."""
+    path.unlink()
+    path.with_suffix(".json").unlink()
+    path.parent.rmdir()
+
+
 def _shapes(path: Path, index: Path, hashed: bool) -> list[list[Any]] | None:
     """What the index says of a file that is whole; None where there is no such file."""
     with contextlib.suppress(OSError, ValueError, KeyError):  # what cannot be read is damaged

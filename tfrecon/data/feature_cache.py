@@ -4,10 +4,10 @@ The key of ``<cache_dir>/features/<key>/`` follows weights, taps, images and pre
 stale cache is never read; one that is half-written or damaged is computed anew.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from tqdm import tqdm
 from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
+from tfrecon.data import disk_cache
 from tfrecon.data.damage import IDENTITY
-from tfrecon.data.disk_cache import Array, kept
+from tfrecon.data.disk_cache import Array
 from tfrecon.data.pipeline import dataset, sample_order
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import fingerprint
@@ -70,7 +71,9 @@ class FeatureCache:
         key = fingerprint((LAYOUT, about, geometry), samples)
         self.folder = Path(config.cache_dir) / "features" / key
         with files.locked(self.folder.parent):
-            self.records = kept(self.folder / CONTENT, self._computed, np.uint16, hashed=True)
+            self.records = disk_cache.kept(
+                self.folder / CONTENT, self._computed, np.uint16, hashed=True
+            )
             _check_limit((self.folder / CONTENT).stat().st_size, config.feature_cache_gib)
             os.utime(self.folder / INDEX)  # used now
 
@@ -112,7 +115,11 @@ class FeatureCache:
         count = len(self.samples) * (2 if self.mirrored else 1)
         needed = 2 * count * sum(math.prod(part.shape) for part in record)
         _check_limit(needed, allowed_gib)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in (CONTENT, INDEX):
+            (self.folder / name).unlink(missing_ok=True)
+        files.remove_leftovers(self.folder)
+        with contextlib.suppress(OSError):  # it is not there, or holds what is not ours
+            self.folder.rmdir()
         _make_room(self.folder.parent, needed, allowed_gib)
         return self._records()
 
@@ -147,19 +154,18 @@ def _check_limit(needed: int, allowed_gib: float) -> None:
 def _make_room(root: Path, needed: int, allowed_gib: float) -> None:
     """Removes other keys, the least recently used first, until `needed` bytes fit.
 
-    A run that still reads a removed one goes on, as its files stay mapped until it ends.
+    A run that still reads a removed one goes on, as its files stay mapped until it ends. Whatever
+    is no whole key of this cache is not counted, not touched, and named.
     """
-
-    def size(folder: Path) -> int:
-        return sum(file.stat().st_size for file in folder.iterdir())
-
-    def last_use(folder: Path) -> float:
-        index = folder / INDEX
-        return index.stat().st_mtime if index.is_file() else 0.0
-
-    others = sorted((path for path in root.iterdir() if path.is_dir()), key=last_use)
-    sizes = [size(folder) for folder in others]
-    for number, folder in enumerate(others):
-        if needed + sum(sizes[number:]) <= allowed_gib * 2**30:
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    sizes = {folder: disk_cache.size(folder / CONTENT) for folder in folders}
+    others = {folder: size for folder, size in sizes.items() if size and not folder.is_symlink()}
+    excess = needed + sum(others.values()) - allowed_gib * 2**30
+    strangers = [folder.name for folder in folders if folder not in others]
+    if excess > 0 and strangers:
+        print(f"left alone in {str(root)!r}, as no cached features: {', '.join(strangers)}")
+    for folder in sorted(others, key=lambda folder: (folder / INDEX).stat().st_mtime):
+        if excess <= 0:
             break
-        shutil.rmtree(folder)
+        disk_cache.remove(folder / CONTENT)
+        excess -= others[folder]
