@@ -5,11 +5,12 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import fakes
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from tfrecon.base import files, images
 from tfrecon.base.errors import UserError
@@ -39,10 +40,18 @@ def png_header(width: int, height: int) -> bytes:
 # --- files that cannot be read: one sentence that names the file ---------------------------------
 
 
-def jpeg_bytes(**options) -> bytes:
+def picture_bytes(kind: str, **options) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(RGB).save(buffer, "JPEG", **options)
+    Image.fromarray(RGB).save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def jpeg_bytes(**options) -> bytes:
+    return picture_bytes("JPEG", **options)
+
+
+EPS = picture_bytes("EPS")
+"""What Pillow by itself would hand to Ghostscript."""
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,11 @@ def jpeg_bytes(**options) -> bytes:
         ("garbage.jpg", jpeg_bytes()[:40] + bytes(range(256)) * 4, "cannot be decoded"),
         ("bomb.png", png_header(60_000, 60_000), "60000|3600000000"),
         ("large.png", png_header(12_000, 10_000), "12000×10000"),
+        ("long.png", png_header(99_999_999, 1), "cannot be decoded"),
+        ("document.png", EPS, "formats read: JPEG, PNG, BMP, WEBP, TIFF"),
+        ("animation.png", picture_bytes("GIF"), "formats read: JPEG"),
+        ("photo.jpg", picture_bytes("AVIF"), "formats read: JPEG"),
+        ("texture.png", picture_bytes("DDS"), "formats read: JPEG"),
     ],
 )
 def test_bad_file_is_one_error_that_names_it(tmp_path, name, content, words):
@@ -83,6 +97,15 @@ def test_header_refuses_bombs_and_missing_files(tmp_path):
             images.size(tmp_path / "bomb.png")
     with pytest.raises(UserError, match="does not exist"):
         images.size(tmp_path / "missing.png")
+
+
+def test_whatever_a_decoder_raises_is_one_sentence(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.png", Image.fromarray(RGB))
+    for error in (struct.error("unpack requires 4 bytes"), MemoryError(), KeyError("tile")):
+        monkeypatch.setattr(Image.Image, "load", mock.Mock(side_effect=error))
+        monkeypatch.setattr(ImageFile.ImageFile, "load", mock.Mock(side_effect=error))
+        with pytest.raises(UserError, match=r"a\.png' cannot be decoded"):
+            images.read(path)
 
 
 def test_a_folder_is_no_image(tmp_path):

@@ -3,6 +3,7 @@
 """
 
 import contextlib
+import itertools
 import os
 import threading
 import warnings
@@ -16,7 +17,14 @@ from PIL import Image
 from tfrecon.base.errors import UserError
 from tfrecon.base.files import replacing
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "BMP": (".bmp",),
+    "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
+}  # fmt: skip
+"""The formats that are read, and their file names' endings in lower case. Pillow knows others, some
+of which start programs (EPS runs Ghostscript), and would go by the content, not by the name."""
+
+SUFFIXES = tuple(itertools.chain(*FORMATS.values()))
 """File name endings, in lower case, that are taken for images."""
 
 MAX_PIXELS = 100_000_000
@@ -32,7 +40,7 @@ _opening = threading.Lock()
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Decodes any image file to (H,W,3) uint8 RGB.
+    """Decodes an image file of `FORMATS` to (H,W,3) uint8 RGB.
 
     EXIF rotation is applied, CMYK and grey become RGB, 16-bit values are scaled to 8 bits, and
     transparency is put on black. Raises UserError naming the file when it is missing, empty,
@@ -124,7 +132,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, Any]]:
         # error. The lock is for the table of warning filters, which all threads share.
         with _opening, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Image.open(path)
+            picture = Image.open(path, formats=tuple(FORMATS))
             # Image's own method: that of PngImageFile decodes all pixels to look for EXIF behind.
             orientation = Image.Image.getexif(picture).get(0x0112)
         with picture:
@@ -136,9 +144,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, Any]]:
             yield picture, orientation
     except UserError:
         raise
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file can raise anything inside Pillow
         raise UserError(
-            f"image file {str(path)!r} cannot be decoded ({error}); replace or remove it"
+            f"image file {str(path)!r} cannot be decoded ({error}); replace or remove it; "
+            f"formats read: {', '.join(FORMATS)}"
         ) from error
 
 
