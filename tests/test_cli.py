@@ -575,3 +575,10 @@ def test_thread_counts_of_a_run_are_restored_and_a_started_tensorflow_is_left_al
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["3 1", "3 1"], "recorded as they are, not as asked for"
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "2.5", "9" * 5000, ""])
+def test_a_number_of_threads_that_is_none(refuses, monkeypatch, text):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", text)
+    words = "$TF_NUM_INTRAOP_THREADS is", "no whole number of threads; correct or unset it"
+    refuses(fit.main, ("--model", "pix2pix", "--steps", "1"), *words)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from kit import ROWS, check_model, draw_alike
 
 import tfrecon
-from tfrecon.base.config import from_tables
+from tfrecon.base.config import FitConfig, from_tables
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.inference.restorer import open_export, restorer
@@ -28,7 +28,7 @@ from tfrecon.models.pix2pix import pix2pix
 from tfrecon.models.supervised import wrapped
 from tfrecon.networks.gan import patch_discriminator
 from tfrecon.training import loop
-from tfrecon.training.optimizers import FusedAdam, RunSchedule
+from tfrecon.training.optimizers import OPTIMIZERS, FusedAdam, RunSchedule, build_optimizer
 
 SMALL = {"base_filters": 8, "discriminator_filters": 8, "image_size": 32, "seed": 0, "dropout": 0.0}
 
@@ -277,3 +277,19 @@ def test_schedules():
     assert float(cosine(0)) == pytest.approx(0.2)
     assert float(cosine(60)) == pytest.approx(1.0)
     assert float(cosine(110)) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options", "text"), [
+    ("adam", {"clipnorm": -1.0}, "'clipnorm' of .*'adam' must be greater than 0"),
+    ("adamw", {"weight_decay": -0.1}, "'weight_decay' of .*'adamw' must be 0 or more"),
+    ("adam", {"beta_1": 1.0}, "'beta_1' of .*'adam' must lie in"),
+    ("sgd", {"momentum": float("nan")}, "'momentum' of .*'sgd' must lie"),
+    ("sgd", {"clipnorm": 0.0}, "'clipnorm' of .*'sgd' must be greater than 0"),
+])  # fmt: skip
+def test_options_of_optimizers_out_of_range(name, options, text):
+    for make in (
+        lambda: OPTIMIZERS[name](learning_rate=1e-3, **options),
+        lambda: build_optimizer(FitConfig(optimizer=Spec(name, options)), 10),
+    ):
+        with pytest.raises(UserError, match=text):
+            make()

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tfrecon.base.errors import UserError
+
 
 def peak_memory_gib() -> float:
     """The most memory that this process has held at once; 0 where the system does not tell."""
@@ -58,14 +60,15 @@ def machine() -> dict[str, Any]:
 def set_threads(facts: Mapping[str, Any] | None = None) -> None:
     """Fixes the thread counts, before TensorFlow starts: those of a recorded run, else all cores.
 
-    Sums depend on them, so a run that goes on must have the counts that it began with.
+    Sums depend on them, so a run that goes on must have the counts that it began with. Raises
+    UserError where the environment asks for what is no number of threads.
     """
     import tensorflow as tf
 
     recorded = (facts or {}).get("machine", {})
     cores = len(os.sched_getaffinity(0))
-    intra = int(os.environ.get("TF_NUM_INTRAOP_THREADS", cores))
-    inter = int(os.environ.get("TF_NUM_INTEROP_THREADS", 2))
+    intra = _threads("TF_NUM_INTRAOP_THREADS", cores)
+    inter = _threads("TF_NUM_INTEROP_THREADS", 2)
     # TensorFlow refuses once it has started: `machine` records the counts that it then has.
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(
@@ -74,6 +77,13 @@ def set_threads(facts: Mapping[str, Any] | None = None) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(
             recorded.get("inter_op_threads", inter)
         )
+
+
+def _threads(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise UserError(f"${variable} is {text!r}, no whole number of threads; correct or unset it")
+    return int(text)
 
 
 def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

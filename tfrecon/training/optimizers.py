@@ -1,12 +1,17 @@
 """Optimizers and learning-rate schedules of a configuration; an Adam in one kernel."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import tensorflow as tf
 
 from tfrecon.base.config import FitConfig
-from tfrecon.base.registry import build
+from tfrecon.base.registry import Above, AtLeast, Between, build, checked
+
+Share = Annotated[float, Between(0, 1, "[)")]
+"""Of the past that a moving average keeps."""
+
+AboveZero = Annotated[float, Above(0)]
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -71,17 +76,19 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }  # fmt: skip
 
 
+@checked
 def adam(
-    *, learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
-    clipnorm: float | None = None,
+    *, learning_rate: Any, beta_1: Share = 0.9, beta_2: Share = 0.999, epsilon: AboveZero = 1e-7,
+    clipnorm: AboveZero | None = None,
 ) -> keras.optimizers.Optimizer:  # fmt: skip
     """Adam; `clipnorm` bounds the gradient norm of each variable."""
     return FusedAdam(learning_rate, beta_1, beta_2, epsilon, clipnorm=clipnorm)
 
 
+@checked
 def adamw(
-    *, learning_rate: Any, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
-    weight_decay: float = 0.004, clipnorm: float | None = None,
+    *, learning_rate: Any, beta_1: Share = 0.9, beta_2: Share = 0.999, epsilon: AboveZero = 1e-7,
+    weight_decay: Annotated[float, AtLeast(0)] = 0.004, clipnorm: AboveZero | None = None,
 ) -> keras.optimizers.Optimizer:  # fmt: skip
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
     return FusedAdam(
@@ -89,8 +96,9 @@ def adamw(
     )
 
 
+@checked
 def sgd(
-    *, learning_rate: Any, momentum: float = 0.0, clipnorm: float | None = None
+    *, learning_rate: Any, momentum: Share = 0.0, clipnorm: AboveZero | None = None
 ) -> keras.optimizers.Optimizer:
     """Stochastic gradient descent."""
     return keras.optimizers.SGD(learning_rate, momentum, clipnorm=clipnorm)
