@@ -24,7 +24,7 @@ import pytest
 from tfrecon import __main__ as command
 from tfrecon import evaluate, export, fit, reconstruct, submit
 from tfrecon.base import checkpoint, cli, files
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import Stopped, UserError
 from tfrecon.reports import contenders
 from tfrecon.training.progress import Progress
 from tfrecon.training.run import check_same_settings, open_run
@@ -505,6 +505,7 @@ def test_a_full_disk_during_the_other_verbs(life, here, monkeypatch, capsys):
             "error: no space left on the disk;",
         ),
         (KeyboardInterrupt(), 130, "\nstopped by Ctrl-C\n"),
+        (Stopped("stopped by SIGTERM at step 3", 15), 143, "\nstopped by SIGTERM at step 3\n"),
     ],
 )
 def test_what_becomes_of_an_exception(capsys, raised, code, said):

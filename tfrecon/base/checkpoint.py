@@ -45,6 +45,8 @@ def opened(path: Path, what: str, remedy: str) -> Iterator[Any]:
         # Opened here: np.load leaves a file open that turns out to be damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             yield archive
+    except UserError:  # the caller's own, which is a ValueError as well
+        raise
     except FileNotFoundError:
         raise UserError(f"{what} {str(path)!r} does not exist") from None
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:

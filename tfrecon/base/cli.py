@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from tfrecon.base.errors import UserError, did_you_mean
+from tfrecon.base.errors import Stopped, UserError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,7 +48,7 @@ def run(
     `body`; returns the exit code.
 
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
-    without permission included), 130 for Ctrl-C.
+    without permission included), 130 for Ctrl-C and 143 for SIGTERM.
     """
     try:
         body(parser().parse_args(argv))
@@ -56,6 +56,9 @@ def run(
         return int(stop.code or 0)
     except UserError as error:
         return _fail(str(error))
+    except Stopped as stop:
+        print(f"\n{stop}", file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C", file=sys.stderr)
         return 130

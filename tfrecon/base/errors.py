@@ -8,6 +8,15 @@ class UserError(ValueError):
     """A mistake in the user's input, told in one sentence; a command prints it and exits with 2."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal has ended work that can go on later; the sentence says how. A command prints it and
+    exits with 128 and the signal's `number`."""
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.number = number
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'epochs'?`` for the nearest known name, else the list of known names."""
     known = sorted(known)

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import platform
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,30 @@ def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def processor(about: str) -> str:
     """What the system says of its first processor (``"model name"``, ``"flags"``), or nothing."""
     return next(iter(_values(Path("/proc/cpuinfo"), about)), "")
+
+
+@contextlib.contextmanager
+def signals_noted() -> Iterator[list[int]]:
+    """In the block the first Ctrl-C or SIGTERM is only noted, in the list, so that work can end in
+    order; a second one does what it does outside. In other threads than the main one, which get no
+    signals, the list stays empty."""
+    noted: list[int] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _: Any) -> None:
+        noted.append(number)
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        restore()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from tfrecon import losses
 from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
-from tfrecon.base.system import changes, machine, revision
+from tfrecon.base.system import changes, machine, revision, signals_noted
 from tfrecon.models import check_model
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import (
@@ -50,7 +50,8 @@ def train(
     """Trains the run in `path` to its end and returns it.
 
     With `resume` a run goes on from its last checkpoint, or from step 0 where it has none, and ends
-    as if it had never stopped. `probe` first lets the model overfit one batch and says how far it
+    as if it had never stopped. Ctrl-C and SIGTERM save at the next step and raise `Stopped`; a
+    second one stops at once. `probe` first lets the model overfit one batch and says how far it
     got; its weights are taken back. Raises UserError for a bad configuration or bad data, before
     the first step and before anything is written.
 
@@ -168,20 +169,26 @@ def _fit(
     grid = SampleGrid(x, target, path, history)
     in_order = [grid, *([average] if average else []), *callbacks, history, progress, state]
     try:
-        for start, epochs, steps in segments(state.step, total, run.facts["steps_per_epoch"]):
-            if state.stopped:
-                break
-            batches, first = first or training_batches(run.config, data, start), None
-            begun = start // run.facts["steps_per_epoch"]
-            model.fit(
-                batches, initial_epoch=begun, epochs=begun + epochs, steps_per_epoch=steps,
-                validation_data=validation, callbacks=in_order, verbose=0,
-                shuffle=False,  # the pipeline shuffles
-            )  # fmt: skip
+        with signals_noted() as state.signals:
+            for start, epochs, steps in segments(state.step, total, run.facts["steps_per_epoch"]):
+                if state.stopped:
+                    break
+                batches, first = first or training_batches(run.config, data, start), None
+                begun = start // run.facts["steps_per_epoch"]
+                model.fit(
+                    batches, initial_epoch=begun, epochs=begun + epochs, steps_per_epoch=steps,
+                    validation_data=validation, callbacks=in_order, verbose=0,
+                    shuffle=False,  # the pipeline shuffles
+                )  # fmt: skip
     finally:
         progress.bar.close()
     state.set_model(model)
     state.save()
+    if state.best is None:
+        raise UserError(
+            f"training diverged: {fit.monitor} was finite after none of the epochs, so no weights "
+            "are best; start another run with a lower fit.learning_rate"
+        )
 
 
 def _validate_once(

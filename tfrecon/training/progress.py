@@ -27,8 +27,8 @@ class Progress(keras.callbacks.Callback):
         bad = [name for name, value in (logs or {}).items() if not np.isfinite(value)]
         if bad:
             raise UserError(
-                f"training diverged: {bad[0]!r} is not finite at step {self.bar.n}; lower "
-                "fit.learning_rate or set fit.optimizer.clipnorm"
+                f"training diverged: {bad[0]!r} is not finite at step {self.bar.n}; start "
+                "another run with a lower fit.learning_rate or with fit.optimizer.clipnorm"
             )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -1,13 +1,16 @@
 """Checkpoints from which a killed run goes on bit for bit."""
 
+import math
+import signal
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfrecon.base import checkpoint, files
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.system import peak_memory_gib
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.models.base import ReconstructionModel
@@ -40,6 +43,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.monitor, self.seconds = run.config.fit.monitor, run.config.fit.checkpoint_seconds
         self.history, self.average = history, average
         self.counters = [callback for callback in counters if isinstance(callback, tuple(COUNTERS))]
+        self.signals: list[int] = []
+        """Those that have asked the training to stop; see `tfrecon.base.system.signals_noted`."""
         self.step = 0
         self.best: float | None = None
         self.stopped = False
@@ -79,11 +84,12 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Saves when it is time, except at the end of an epoch, whose validation comes first."""
         self.step += 1
-        if self.step % self.steps_per_epoch and time.monotonic() - self.saved_at >= self.seconds:
-            self.save()
+        if self.step % self.steps_per_epoch:
+            self._save_when_due()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Keeps the weights if validation has never been better, and saves the state."""
+        """Keeps the weights if validation has never been better, and saves the state; a validation
+        that is not finite is no better than any."""
         if self.monitor not in (logs or {}):
             raise UserError(
                 f"fit.monitor names {self.monitor!r}, which validation does not compute; it has "
@@ -91,15 +97,27 @@ class Checkpoint(keras.callbacks.Callback):
             )
         value = float(logs[self.monitor])
         sign = 1 if higher_is_better(self.monitor) else -1
-        if self.best is None or sign * value > sign * self.best:
+        if math.isfinite(value) and (self.best is None or sign * value > sign * self.best):
             self.best = value
             variables = self.average.variables if self.average else self.model.inference_variables
             note = {"step": self.step, self.monitor: value}
+            self._check_finite({"model": variables})
             checkpoint.save(self.path / BEST, {"model": variables}, note)
         self._counts = self._count()
         self.stopped = bool(self.model.stop_training)
-        if time.monotonic() - self.saved_at >= self.seconds:
+        self._save_when_due()
+
+    def _save_when_due(self) -> None:
+        """Also when a signal has come, which ends the training."""
+        if self.signals or time.monotonic() - self.saved_at >= self.seconds:
             self.save()
+        if self.signals:
+            number = self.signals[0]
+            raise Stopped(
+                f"stopped by {signal.Signals(number).name} at step {self.step}; go on with "
+                f"python -m tfrecon.fit --run {self.path} --resume",
+                number,
+            )
 
     def save(self) -> None:
         """Writes ``state.npz``."""
@@ -108,12 +126,23 @@ class Checkpoint(keras.callbacks.Callback):
             "history": self.history.rows, "counters": self._count(),
         }  # fmt: skip
         groups = {**self._groups(self.model), **_running(self.model)}
+        self._check_finite(groups)
         checkpoint.save(self.path / STATE, groups, note)
         self.saved_at = time.monotonic()
         seconds = self._before + self.saved_at - self._began
         self._peak = max(self._peak, peak_memory_gib())
         so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}
         files.write_json(self.path / TIME, so_far)
+
+    def _check_finite(self, groups: Mapping[str, Sequence[Any]]) -> None:
+        """A file with a value that is not finite never takes the place of a good one."""
+        for name in groups.keys() & {"model", "optimizer", "average"}:
+            if not all(np.isfinite(np.asarray(variable)).all() for variable in groups[name]):
+                raise UserError(
+                    f"training diverged: the {name} has a value that is not finite at step "
+                    f"{self.step}, which is not saved; start another run with a lower "
+                    "fit.learning_rate or with fit.optimizer.clipnorm"
+                )
 
     def _count(self) -> list[dict[str, Any]]:
         return [
