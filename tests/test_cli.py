@@ -25,6 +25,7 @@ from tfrecon import __main__ as command
 from tfrecon import evaluate, export, fit, reconstruct, submit
 from tfrecon.base import checkpoint, cli, files
 from tfrecon.base.errors import Stopped, UserError
+from tfrecon.base.files import Taken
 from tfrecon.reports import contenders
 from tfrecon.training.progress import Progress
 from tfrecon.training.run import check_same_settings, open_run
@@ -583,3 +584,25 @@ def test_a_number_of_threads_that_is_none(refuses, monkeypatch, text):
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", text)
     words = "$TF_NUM_INTRAOP_THREADS is", "no whole number of threads; correct or unset it"
     refuses(fit.main, ("--model", "pix2pix", "--steps", "1"), *words)
+
+
+def test_of_two_runs_that_begin_together_the_second_gets_a_name_of_its_own(refuses, monkeypatch):
+    from tfrecon.training import loop
+
+    begun = []
+
+    def train(config, path, **options):
+        begun.append(str(path))
+        if len(begun) == 1:
+            path.mkdir(parents=True)
+            (path / "lock").touch()
+            raise Taken("another process works there")
+        shutil.rmtree("checkpoints")
+        raise UserError("seen enough")
+
+    monkeypatch.setattr(loop, "train", train)
+    refuses(fit.main, ("--model", "pix2pix"), "seen enough")
+    assert begun == ["checkpoints/pix2pix_demo", "checkpoints/pix2pix_demo-2"]
+    begun.clear()
+    assert fit.main(["--model", "pix2pix", "--run", "mine"]) == 2
+    assert begun == ["checkpoints/mine"]

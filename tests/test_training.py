@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon.base import checkpoint, images
+from tfrecon.base import checkpoint, files, images
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.system import signals_noted
@@ -228,7 +229,8 @@ def test_minutes_and_auto_stay_as_asked_and_a_run_records_what_they_became(
     counted = loop.train(config(photos, steps=steps, precision=precision), tmp_path / "counted")
     assert_equal_states(timed, counted)
     # A run that is resumed before its first checkpoint keeps its number of steps.
-    (timed.path / "state.npz").unlink()
+    for name in ("state.npz", "best.npz"):
+        (timed.path / name).unlink()
     monkeypatch.setattr(loop, "measured_pace", None)
     assert loop.train(asked, timed.path, resume=True).facts["steps"] == steps
 
@@ -363,6 +365,29 @@ def test_the_counters_of_the_stoppers_survive_a_stop(tmp_path, monkeypatch, phot
     assert checkpoint.load(run.path / "best.npz")[1]["step"] == 3
     loop.train(settings, tmp_path / "run", resume=True)
     assert state(run)[1]["step"] == 12, "stopped early, it stays stopped"
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path, photos, plain):
+    with files.claimed(tmp_path / "run"), pytest.raises(files.Taken, match="another process works"):
+        loop.train(config(photos), tmp_path / "run")
+    shutil.copytree(plain.path, tmp_path / "again")
+    before = everything_below(tmp_path / "again")
+    with pytest.raises(files.Taken, match="again' exists; go on with --resume, or choose another"):
+        loop.train(config(photos), tmp_path / "again")
+    (tmp_path / "again" / "state.npz").unlink()
+    for resume in (False, True):
+        with pytest.raises(UserError, match="--run"):
+            loop.train(config(photos), tmp_path / "again", resume=resume)
+    del before["state.npz"]
+    assert everything_below(tmp_path / "again") == before
+
+
+def everything_below(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 class At(keras.callbacks.Callback):

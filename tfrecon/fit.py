@@ -9,6 +9,7 @@ from typing import Any
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import UserError
+from tfrecon.base.files import Taken
 
 RUNS = Path("checkpoints")
 
@@ -83,10 +84,15 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.training import loop
 
     set_threads(recorded.facts if recorded else None)
-    trained = loop.train(
-        config, path, resume=arguments.resume, skip_unreadable=arguments.skip_unreadable,
-        probe=arguments.probe and not recorded,
-    )  # fmt: skip
+    options = {"resume": arguments.resume, "skip_unreadable": arguments.skip_unreadable}
+    while True:
+        try:
+            trained = loop.train(config, path, probe=arguments.probe and not recorded, **options)
+            break
+        except Taken:
+            if arguments.run is not None:
+                raise
+            path = _folder(arguments, given)  # somebody was faster: the next number
     from tfrecon.reports.evaluation import evaluate_runs
 
     report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)

@@ -14,7 +14,7 @@ from tfrecon.base import files
 from tfrecon.base.errors import UserError
 
 NOTE = "note.json"
-_CHECKPOINT = "checkpoint", "train again"
+_CHECKPOINT = "checkpoint", "put a copy in its place, or train another run"
 
 
 def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any]) -> None:
@@ -49,11 +49,11 @@ def opened(path: Path, what: str, remedy: str) -> Iterator[Any]:
         raise
     except FileNotFoundError:
         raise UserError(f"{what} {str(path)!r} does not exist") from None
+    except PermissionError:  # nothing is damaged: `cli.run` says what to do
+        raise
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
         # Without NumPy's reason, which may advise to load pickles.
-        raise UserError(
-            f"{what} {str(path)!r} is truncated or damaged; remove it and {remedy}"
-        ) from error
+        raise UserError(f"{what} {str(path)!r} is truncated or damaged; {remedy}") from error
 
 
 def load_note(path: Path) -> dict[str, Any]:

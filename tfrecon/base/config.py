@@ -234,9 +234,8 @@ def parse_set(assignments: Sequence[str]) -> Table:
 
 def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
     hints = typing.get_type_hints(kind, include_extras=True)
-    defaults = dataclasses.asdict(
-        kind(), dict_factory=_table
-    )  # options without a name are those of the default
+    # Options without a name are those of the default.
+    defaults = dataclasses.asdict(kind(), dict_factory=_table)
     values: Table = {}
     for key, value in table.items():
         if key not in hints:

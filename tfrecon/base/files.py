@@ -2,13 +2,20 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from tfrecon.base.errors import UserError
+
+LOCK = ".lock"
+"""The file in a folder that says that a process works there."""
 
 
 @contextlib.contextmanager
@@ -20,9 +27,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
     temporary = Path(name)
     try:
+        _lock(handle)  # while it lives, no other process takes the file for a leftover
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -30,6 +37,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         error.filename = error.filename or str(path)  # a full disk does not say which file it was
         raise
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -45,25 +53,79 @@ def digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "blake2b").digest()
 
 
+class Taken(UserError):
+    """Another process works in the folder."""
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time works in `folder`, which is made where it is missing; others wait."""
+def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
+    """In the block this process alone works in `folder`, which is made where it is missing and
+    removed again where it stays empty.
+
+    Raises Taken where another process works there; with `wait` it is waited for. The system frees
+    the folder of a process that dies.
+    """
+    made = list(itertools.takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
+    lock = folder / LOCK
+    with contextlib.ExitStack() as opened:
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = opened.enter_context(lock.open("w"))
+            if not _lock(file.fileno()):
+                if not wait:
+                    raise Taken(
+                        f"another process works in {str(folder)!r}; wait until it ends, or choose "
+                        "another folder"
+                    )
+                print(f"waiting for the process that works in {str(folder)!r}")
+                _lock(file.fileno(), wait)
+            if _is(file, lock):  # and not a file that its process has removed by now
+                break
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that holds something
+                for place in made:
+                    place.rmdir()
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    """Whether an open file still has this path."""
+    return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+
+
+def _lock(handle: int, wait: bool = False) -> bool:
+    """Locks an open file or folder for this process until it is closed; False where another has.
+
+    File systems that know no locks (some of NFS) are told of, and are used without.
+    """
     import fcntl  # which Windows has not
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another run that works on {str(folder)!r}")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        print(
+            f"warning: the file system has no locks ({error.strerror}): let only one process at a "
+            "time work in a folder",
+            file=sys.stderr,
+        )
+    return True
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Removes the temporary files that a killed process left in `folder`, where no other writes."""
+    """Removes the temporary files and folders that killed processes left in `folder`, and none that
+    a process still writes."""
     for path in Path(folder).glob(".*.part"):
-        path.unlink()
+        with contextlib.suppress(OSError):  # it has just got its name, or is not ours to open
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                if _lock(handle):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            finally:
+                os.close(handle)
 
 
 @contextlib.contextmanager
@@ -72,7 +134,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     new, old = workplace / "new", workplace / "old"
+    handle = os.open(workplace, os.O_RDONLY)
     try:
+        _lock(handle)
         new.mkdir()
         yield new
         if path.exists():
@@ -81,4 +145,5 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
+        os.close(handle)
         shutil.rmtree(workplace, ignore_errors=True)

@@ -96,7 +96,7 @@ def read(path: Path) -> Arrays:
 
 
 def _read_npz(path: Path) -> Arrays:
-    with checkpoint.opened(path, "weight file", "fetch it again") as archive:
+    with checkpoint.opened(path, "weight file", "remove it and fetch it again") as archive:
         return {name: archive[name] for name in archive.files}
 
 

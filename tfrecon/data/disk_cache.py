@@ -65,7 +65,8 @@ def remove(path: Path) -> None:
 
 def _shapes(path: Path, index: Path, hashed: bool) -> list[list[Any]] | None:
     """What the index says of a file that is whole; None where there is no such file."""
-    with contextlib.suppress(OSError, ValueError, KeyError):  # what cannot be read is damaged
+    # What cannot be read, or holds something else, is damaged.
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         known = json.loads(index.read_text())
         if known["file"] == _facts(path, hashed):
             return known["shapes"]

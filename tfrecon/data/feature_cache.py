@@ -70,7 +70,7 @@ class FeatureCache:
         geometry = size, config.resize, config.flip
         key = fingerprint((LAYOUT, about, geometry), samples)
         self.folder = Path(config.cache_dir) / "features" / key
-        with files.locked(self.folder.parent):
+        with files.claimed(self.folder.parent, wait=True):
             self.records = disk_cache.kept(
                 self.folder / CONTENT, self._computed, np.uint16, hashed=True
             )

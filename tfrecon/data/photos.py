@@ -70,5 +70,6 @@ def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
 def _check_exists(folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(
-            f"folder {str(folder)!r} does not exist or is no folder; add it, or correct its path"
+            f"folder {str(folder)!r} does not exist or is no folder; add it, or correct its path "
+            "(--root, where a recipe reads it)"
         )

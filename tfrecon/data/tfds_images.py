@@ -39,8 +39,13 @@ def write_split(
     with replacing_folder(folder) as place:
         for number, example in enumerate(tfds.as_numpy(examples), start=1):
             name = builder.info.features[label].int2str(int(example[label])) if label else ""
-            (place / name).mkdir(exist_ok=True)
+            (place / name).mkdir(parents=True, exist_ok=True)
             (place / name / f"tfds_{split}_{number:05}{ending}").write_bytes(example[image])
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(
+                f"{str(folder)!r} was filled while {dataset!r} was read, and is kept; move it away "
+                "and prepare again, or use it as it is"
+            )
     print(f"wrote {number} images to {folder}")
 
 

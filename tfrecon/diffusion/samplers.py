@@ -8,7 +8,7 @@ itself, the result for α = 1 and σ = 0, even where a schedule has some noise a
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -51,7 +51,8 @@ def heun(denoise: Denoise, schedule: Schedule, noise: Any, steps: int) -> Any:
     return _walk(step, schedule, noise, steps)
 
 
-SAMPLERS: dict[str, Sampler] = {"ddim": ddim, "heun": heun}
+SamplerName = Literal["ddim", "heun"]
+SAMPLERS: dict[SamplerName, Sampler] = {"ddim": ddim, "heun": heun}
 
 
 def _walk(step: Callable[..., Any], schedule: Schedule, noise: Any, steps: int) -> Any:

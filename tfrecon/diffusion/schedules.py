@@ -7,7 +7,7 @@ The symbols are those of Kingma et al. 2021 (variational diffusion models). α f
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import tensorflow as tf
 
@@ -21,7 +21,10 @@ from predicted noise divides by α."""
 MOST_SIGNAL = 0.1
 """A schedule counts as ending in noise if α/σ at t = 1 is at most this."""
 
-PREDICTIONS = ("velocity", "noise")
+Prediction = Literal["velocity", "noise"]
+"""What a denoiser says of a noisy image."""
+
+PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,8 @@ class _Part:
     lines: list[bytes]
 
     def plainly_right(self, value: pl.DataType) -> bool:
-        """A fast check, False for CSV that is right but unusual, too: then each line is read."""
+        """A fast check of the ids and, where `value` is a type of numbers, that each lies in [0,1].
+        False for CSV that is right but unusual, too: then each line is read."""
         schema: dict[str, pl.DataType] = {"id": pl.String(), "value": value}
         try:
             frame = pl.read_csv(b"".join(self.lines), has_header=False, schema=schema)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -26,7 +26,8 @@ def _cross_entropy(logits: Any, label: float) -> Any:
     return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
 
 
-ADVERSARIAL_LOSSES = {
+AdversarialName = Literal["bce", "hinge"]
+ADVERSARIAL_LOSSES: dict[AdversarialName, AdversarialLoss] = {
     # Goodfellow et al. 2014, with the non-saturating generator. The discriminator's is halved, so
     # that it learns slower than the generator (Isola et al. 2017, section 3.3).
     "bce": AdversarialLoss(

@@ -3,7 +3,7 @@ enough for a CPU."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import keras
 
@@ -12,6 +12,7 @@ from tfrecon.base.registry import Above, Positive, checked
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.layers.ranges import to_signed
+from tfrecon.losses.adversarial_losses import AdversarialName
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.networks.blocks import convolution, pixels, residual_blocks, seeded
@@ -27,7 +28,7 @@ REDUCTION = 1 << STAGES
 def autoencoder(
     *, image_size: int = 128, mask: bool = False, latent_channels: Positive = 4,
     width: Positive = 32, depth: Positive = 2, beta: Annotated[float, Above(0)] = 1e-5,
-    discriminator_filters: Positive = 32, adversarial_loss: Literal["bce", "hinge"] = "hinge",
+    discriminator_filters: Positive = 32, adversarial_loss: AdversarialName = "hinge",
     adversarial_weight: float = 0.01, reconstruction_weight: float = 1.0, seed: int | None = None,
 ) -> Autoencoder:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to itself, through a latent of one position for 8×8 pixels.
@@ -44,8 +45,8 @@ def autoencoder(
         depth: residual blocks of each grid, on both ways.
         beta: weight of the KL term, in the units of `tfrecon.layers.gaussian_latent`.
         discriminator_filters: filters of the PatchGAN's first stage.
-        adversarial_loss, adversarial_weight, reconstruction_weight: as of
-            `tfrecon.models.feature_gan.feature_gan`.
+        adversarial_loss, adversarial_weight: as of `tfrecon.models.feature_gan.feature_gan`.
+        reconstruction_weight: weight of the reconstruction loss.
         seed: of the initial weights and of the latent noise.
     """
     refuse_masks("autoencoder", mask)

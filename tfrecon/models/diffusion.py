@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import AtLeast, Between, Natural, Positive, Spec, build, checked
-from tfrecon.diffusion.schedules import SCHEDULES
+from tfrecon.diffusion.samplers import SamplerName
+from tfrecon.diffusion.schedules import SCHEDULES, Prediction
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.denoising import Diffusion, FeatureDiffusion
 from tfrecon.models.features import parse_sources
@@ -26,9 +27,9 @@ def diffusion(
     denoiser: Literal["unet", "sd1"] = "unet", sd1_weights: str | None = None,
     patch: Positive | None = None, width: Annotated[int, AtLeast(2)] = 64, depth: Positive = 1,
     schedule: str | dict[str, Any] | None = None,
-    prediction: Literal["velocity", "noise"] | None = None,
+    prediction: Prediction | None = None,
     condition_dropout: Annotated[float, Between(0, 1, "[)")] = 0.1,
-    sampler: Literal["ddim", "heun"] = "ddim", steps: Positive = 20,
+    sampler: SamplerName = "ddim", steps: Positive = 20,
     guidance: Annotated[float, AtLeast(0.0)] = 1.0, draw: Natural = 0, seed: int | None = None,
 ) -> Diffusion:  # fmt: skip
     """The image (B,H,W,3, or 4 with a mask) in [0,1] to a sample (B,H,W,3) in [0,1].
@@ -38,8 +39,9 @@ def diffusion(
     and a schedule that does not end in noise.
 
     Args:
-        image_size, backbone, weights, sources, seed: as of
+        image_size, weights, sources, seed: as of
             `tfrecon.models.feature_inversion.feature_inversion`.
+        backbone: name of the frozen network; None is vgg16 where `taps` are given, else none.
         mask: whether the input's last channel is a mask, 1 = damaged; known pixels stay.
         taps: where it is read. Maps are concatenated to the noisy image, ``avgpool`` modulates.
         autoencoder: folder of a run of the model `autoencoder`, in whose latents the diffusion

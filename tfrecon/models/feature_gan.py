@@ -5,7 +5,7 @@ image → frozen backbone → taps → standardised → generator → image → 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -17,6 +17,7 @@ from tfrecon.base.registry import Natural, Positive, checked
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import from_signed
 from tfrecon.layers.seeds import NoiseChannels
+from tfrecon.losses.adversarial_losses import AdversarialName
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.features import Extractor, FrozenFeatures, check_size
@@ -33,7 +34,7 @@ def feature_gan(
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, width: Positive = 128,
     noise_channels: Natural = 0, draw: Natural = 0, discriminator_filters: Positive = 64,
-    spectral_norm: bool = False, adversarial_loss: Literal["bce", "hinge"] = "bce",
+    spectral_norm: bool = False, adversarial_loss: AdversarialName = "bce",
     adversarial_weight: float = 1.0, reconstruction_weight: float = 100.0, r1_weight: float = 0.0,
     seed: int | None = None,
 ) -> FeatureGan:  # fmt: skip

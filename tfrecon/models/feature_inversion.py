@@ -41,7 +41,7 @@ def feature_inversion(
         image_size: side of the validation images in pixels, which the taps must divide.
         mask: must be False; an inversion sees whole images.
         backbone: name of the frozen network (`tfrecon.backbones.BACKBONES`); None is vgg16.
-        taps: where it is read; None is block1 of vgg16.
+        taps: where it is read; None is block1 of vgg16. Several are aligned to the finest.
         weights: a weight set of the backbone, a file, or None for random weights.
         sources: several of the three above, for an ensemble, instead of them.
         decoder: name, or table with a name and options (`tfrecon.networks.decoders`).

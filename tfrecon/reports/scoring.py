@@ -83,7 +83,8 @@ def _timed(contender: Contender, batch: pipeline.Batch, is_first: bool) -> tuple
         contender.apply(batch)  # traces the graph
     started = time.perf_counter()
     output = contender.apply(batch)
-    return tf.convert_to_tensor(output), (time.perf_counter() - started) / len(batch["id"])
+    seconds = time.perf_counter() - started
+    return tf.convert_to_tensor(output), seconds / len(batch["id"])
 
 
 def _graph(

@@ -48,7 +48,7 @@ def read_axes(path: Path, given: Any) -> dict[str, list[Value]]:
         )
     axes: dict[str, list[Value]] = {}
     for table in given:
-        check_known(table, AXIS_KEYS, "unknown key {!r} of an axis")
+        check_known(table, AXIS_KEYS, "unknown key", " of an axis")
         name, values = table.get("name"), table.get("values")
         if not isinstance(name, str) or not name or name in axes:
             raise UserError(f"each axis needs a name of its own, not {name!r}")
@@ -86,7 +86,7 @@ def _value(path: Path, axis: str, key: object, given: object) -> Value:
         for part in reversed(key.split(".")):
             put = {part: put}
         return Value(spec.name, put)
-    sets = f"value {spec.name!r} of axis {axis!r} sets {{!r}}"
+    sets = f"value {spec.name!r} of axis {axis!r} sets"
     check_known(spec.options, (*SECTIONS, "base"), sets)
     return Value(spec.name, with_base(path, dict(spec.options)))
 
@@ -98,24 +98,26 @@ def read_exclusions(given: Any, axes: Mapping[str, Sequence[Value]]) -> list[dic
         raise UserError(f"[[exclude]] must be tables of axis = labels, not {given!r}")
     rules: list[dict[str, list[str]]] = []
     for table in cast(list[Table], given):
-        check_known(table, axes, "[[exclude]] names axis {!r}")
+        check_known(table, axes, "[[exclude]] names axis")
         rule: dict[str, list[str]] = {}
         for axis, chosen in table.items():
             rule[axis] = cast(list[Any], chosen if isinstance(chosen, list) else [chosen])
             known = [value.label for value in axes[axis]]
-            check_known(rule[axis], known, f"[[exclude]] names {{!r}} of axis {axis!r}")
+            check_known(rule[axis], known, "[[exclude]] names", f" of axis {axis!r}")
         if not rule:
             raise UserError("an empty [[exclude]] would exclude everything; remove it")
         rules.append(rule)
     return rules
 
 
-def check_known(names: Iterable[object], known: Iterable[str], sentence: str) -> None:
-    """Raises UserError for the first of `names` that is not `known`: the `sentence`, which has a
-    place for it, and the nearest known name."""
+def check_known(
+    names: Iterable[object], known: Iterable[str], before: str, after: str = ""
+) -> None:
+    """Raises UserError for the first of `names` that is not `known`: the name between the words
+    `before` and `after` it, and the nearest known one."""
     for name in names:
         if name not in known:
-            raise UserError(sentence.format(name) + did_you_mean(str(name), known))
+            raise UserError(f"{before} {name!r}{after}{did_you_mean(str(name), known)}")
 
 
 def repeated(names: Iterable[str]) -> tuple[int, str]:

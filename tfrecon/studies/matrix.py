@@ -75,13 +75,13 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
     path = Path(path)
     tables = load_toml(path, "study")
     with _naming(f"{path}: ", str(path)):
-        check_known(tables, KEYS, "unknown key {!r} of a study")
+        check_known(tables, KEYS, "unknown key", " of a study")
         base = with_base(path, tables)
         axes = read_axes(path, tables.get("axes"))
         exclude = read_exclusions(tables.get("exclude", []), axes)
         known = [column for column, measure in MEASURES.items() if measure.can_rank]
         metric = [tables["metric"]] if "metric" in tables else []
-        check_known(metric, known, "metric must be one that can rank, not {!r}")
+        check_known(metric, known, "metric must be one that can rank, not")
         seeds = tables.get("seeds")
         if seeds is not None:
             _check_seeds(seeds, axes)
@@ -156,7 +156,9 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
             tested[cell.name] = whole
             places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
     settings = [(name, run_facts.image_settings(whole.data)) for name, whole in tested.items()]
-    run_facts.check_same_images("cell", settings, "give all cells the same", run_facts.SETTINGS)
+    run_facts.check_same_images(
+        "cell", settings, "give all cells the same in [data]", run_facts.SETTINGS
+    )
     for cell, whole in places.values():
         with _of(cell):
             root = Path(whole.data.root) if whole.data.root else None

@@ -1,7 +1,5 @@
 """Trains the cells of a study that have no result yet, each in a process of its own."""
 
-import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -9,10 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
+from tfrecon.base import files
 from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, main_column
@@ -65,7 +64,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
     shares = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
     failed: dict[str, str] = {}
     ended = threading.Event()
-    with _locked(folder), futures.ThreadPoolExecutor(
+    with files.claimed(folder), futures.ThreadPoolExecutor(
         # A process takes over the cores of the thread that starts it.
         jobs, initializer=lambda: os.sched_setaffinity(0, shares.pop())
     ) as pool:  # fmt: skip
@@ -73,8 +72,8 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
         if finished := len(cells) - len(waiting) - len(failed):
             print(f"{finished} of {len(cells)} cells are finished already")
         again: set[str] = set()
-        tried = {pool.submit(_attempt, cell, folder, ended): cell for cell in waiting}
         try:
+            tried = {pool.submit(_attempt, cell, folder, ended): cell for cell in waiting}
             while tried:
                 # With a limit: Polars lets an interrupt resume a wait, not end it.
                 done, _ = futures.wait(tried, POLL_SECONDS, futures.FIRST_COMPLETED)
@@ -104,15 +103,17 @@ def _attempt(cell: Cell, folder: Path, ended: threading.Event) -> tuple[int, str
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # cells share a GPU
     command = [sys.executable, "-m", "tfrecon.studies.worker", str(folder / cell.name)]
+    # Before it starts: both processes move one and the same place in the file.
+    said_before = log.stat().st_size if log.exists() else 0
     # Its input stays open as long as it runs: a cell ends when its study is gone.
     with log.open("ab") as file, subprocess.Popen(
         [*command, json.dumps(cell.tables)], env=environment, stdin=subprocess.PIPE, stdout=file,
         stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
-        said_before = file.tell()
         while (code := process.poll()) is None:
             if ended.wait(POLL_SECONDS):
                 process.kill()
+                process.wait()
     if code < 0:
         name = signal.Signals(-code).name
         hint = ", perhaps for want of memory" if name == "SIGKILL" else ""
@@ -145,17 +146,3 @@ def _unfinished(cells: Sequence[Cell], folder: Path, failed: dict[str, str]) -> 
             failed[cell.name] = str(error)
             print(f"{cell.name}: {error}", file=sys.stderr)
     return waiting
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """The study's folder, held by this process alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process trains the study in {str(folder)!r}; wait for it, or stop it"
-            ) from None
-        yield

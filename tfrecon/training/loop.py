@@ -14,6 +14,7 @@ from tfrecon import losses
 from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
+from tfrecon.base.files import Taken
 from tfrecon.base.system import changes, machine, revision, signals_noted
 from tfrecon.models import check_model
 from tfrecon.models.base import ReconstructionModel
@@ -36,7 +37,7 @@ from tfrecon.training.preparation import (
     strategy_and_model,
 )
 from tfrecon.training.progress import History, Progress, SampleGrid
-from tfrecon.training.run import CONFIG, FORMAT, STATE, Run, check_frozen, open_run
+from tfrecon.training.run import BEST, CONFIG, FORMAT, STATE, Run, check_frozen, open_run
 from tfrecon.training.state import Checkpoint, higher_is_better
 
 GRID_IMAGES = 4
@@ -58,14 +59,30 @@ def train(
     `callbacks` see every epoch before history and checkpoint do, so that what they add to its
     values is recorded. Training may take several `fit` calls, each with its `on_train_begin`. A
     resumed run gives Keras's EarlyStopping and ReduceLROnPlateau their counters back; every other
-    callback has to keep its state itself.
+    callback has to keep its state itself. Raises `tfrecon.base.files.Taken` where another process
+    works in `path`.
     """
+    with files.claimed(path):
+        return _train(config, path, resume, skip_unreadable, probe, callbacks)
+
+
+def _train(
+    config: Config, path: Path, resume: bool, skip_unreadable: bool, probe: bool,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> Run:  # fmt: skip
+    if not resume and any((path / name).is_file() for name in (STATE, BEST)):
+        raise Taken(f"run {str(path)!r} exists; go on with --resume, or choose another --run")
     check_model(config.model)  # the names and options, before thousands of files are read
     losses.mixture(config.fit.loss)
     build_optimizer(config.fit, total_steps=1)
     is_there = any((path / name).is_file() for name in (CONFIG, STATE))
     recorded = open_run(path) if resume and is_there else None
     goes_on = (path / STATE).is_file() and recorded is not None
+    if not goes_on and (path / BEST).is_file():
+        raise UserError(
+            f"run {str(path)!r} has {BEST} and no {STATE} to go on from; evaluate or export it as "
+            "it is, and train with another --run"
+        )
     data = load_data(config, skip_unreadable=skip_unreadable)
     print(*data.findings, sep="\n")
     precision = config.fit.precision

@@ -17,7 +17,7 @@ class Decoder:
     `ridge` asks for a linear map (`tfrecon.layers.ridge.Ridge`) whose answer is added to the
     network's; it sees all features before fusion, and is fitted once, before training. It chooses
     `kernel_size` and `penalty` itself where they are None. Network or ridge may be absent. Raises
-    UserError for an even size.
+    UserError for a size that is not odd and positive and a penalty of 0 or less.
     """
 
     network: keras.Model | None
@@ -27,9 +27,12 @@ class Decoder:
     penalty: float | None = None
 
     def __post_init__(self) -> None:
-        """Checks the size."""
-        if self.kernel_size is not None and self.kernel_size % 2 == 0:
-            raise UserError(f"a decoder's kernel_size must be odd, not {self.kernel_size}")
+        """Checks size and penalty."""
+        size, penalty = self.kernel_size, self.penalty
+        if size is not None and (size < 1 or size % 2 == 0):
+            raise UserError(f"a decoder's kernel_size must be odd, not {size}")
+        if penalty is not None and penalty <= 0:
+            raise UserError(f"a decoder's penalty must be greater than 0, not {penalty}")
 
 
 def features(channels: int, doublings: int, pooling: int) -> tuple[Any, Any, int]:
@@ -38,7 +41,7 @@ def features(channels: int, doublings: int, pooling: int) -> tuple[Any, Any, int
 
     Raises UserError unless `pooling` is a power of two.
     """
-    if pooling & (pooling - 1):
+    if pooling < 1 or pooling & (pooling - 1):
         raise UserError(f"a decoder's pooling must be 1, 2, 4, … and not {pooling}")
     x = inputs = keras.Input((None, None, channels), name="features")
     if pooling > 1:

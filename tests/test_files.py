@@ -1,0 +1,101 @@
+"""Files and folders that take their place whole, locks, and what killed processes leave."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tfrecon.base import files
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tfrecon.base import files
+with files.{block} as place:
+    if place:
+        (place / "half").touch() if place.is_dir() else place.write_text("half")
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Starts a process that stays inside a block of `tfrecon.base.files`; kills it at the end."""
+    started = []
+
+    def start(block):
+        path = str(tmp_path / "folder")
+        script = HOLDER.format(block=block.format(path=f"Path({path!r})"))
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout.readline() == b"in\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_folder_is_for_one_process_until_it_ends_or_dies(tmp_path, holder):
+    folder = tmp_path / "folder"
+    process = holder("claimed({path})")
+    with pytest.raises(files.Taken, match="another process works in"), files.claimed(folder):
+        pytest.fail("the folder is another's")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with files.claimed(folder):  # what the dead one left locks nothing
+        assert (folder / files.LOCK).is_file()
+    assert not (folder / files.LOCK).exists()
+
+
+def test_who_waits_gets_the_folder_next(tmp_path, holder, capsys):
+    process = holder("claimed({path})")
+    began = time.monotonic()
+    killer = subprocess.Popen(["sh", "-c", f"sleep 0.5; kill {process.pid}"])
+    with files.claimed(tmp_path / "folder", wait=True):
+        assert time.monotonic() - began > 0.4
+    assert "waiting for the process that works in" in capsys.readouterr().out
+    killer.wait()
+
+
+def test_an_empty_folder_goes_and_one_that_was_there_or_holds_something_stays(tmp_path):
+    with files.claimed(tmp_path / "new" / "run"):
+        assert (tmp_path / "new" / "run").is_dir()
+    assert not (tmp_path / "new").exists()
+    with files.claimed(tmp_path / "new" / "run"):
+        (tmp_path / "new" / "run" / "a").touch()
+    assert os.listdir(tmp_path / "new" / "run") == ["a"]
+    (tmp_path / "old").mkdir()
+    with pytest.raises(KeyError), files.claimed(tmp_path / "old"):
+        raise KeyError
+    assert os.listdir(tmp_path / "old") == []
+
+
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, capsys):
+    import fcntl
+
+    def refuses(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with files.claimed(tmp_path / "run"):
+        pass
+    assert "has no locks (No locks available): let only one process" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("block", ["replacing({path} / 'a.csv')", "replacing_folder({path} / 'a')"])
+def test_leftovers_of_the_dead_go_and_what_lives_stays(tmp_path, holder, block):
+    folder = tmp_path / "folder"
+    process = holder(block)
+    files.remove_leftovers(folder)
+    assert len(list(folder.glob(".*.part"))) == 1, "its process still writes it"
+    process.kill()
+    process.wait()
+    (folder / ".mine.part.txt").touch()
+    files.remove_leftovers(folder)
+    assert os.listdir(folder) == [".mine.part.txt"]
