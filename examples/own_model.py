@@ -39,7 +39,7 @@ def main(run: str = "checkpoints/own_model", size: int = 64, steps: int = 300) -
         fit=FitConfig(steps=steps, steps_per_epoch=max(steps // 3, 1), batch_size=4),
     )
     train(config, Path(run))
-    print(f"python -m tfrecon.evaluate {run}")
+    print(f"python -m tfrecon.evaluate {run} --trust-code")
 
 
 if __name__ == "__main__":

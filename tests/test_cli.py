@@ -606,3 +606,41 @@ def test_of_two_runs_that_begin_together_the_second_gets_a_name_of_its_own(refus
     begun.clear()
     assert fit.main(["--model", "pix2pix", "--run", "mine"]) == 2
     assert begun == ["checkpoints/mine"]
+
+
+@pytest.mark.parametrize(("section", "key", "value"), [
+    ("model", "name", "stranger.model"), ("data", "recipe", {"name": "stranger.recipe"}),
+    ("data", "damage", {"name": "stranger.damage"}), ("fit", "loss", [{"name": "stranger.loss"}]),
+])  # fmt: skip
+def test_a_received_run_imports_no_code_that_the_user_has_not_named(
+    copied, here, capsys, section, key, value
+):
+    (here / "stranger.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
+    tables = json.loads((copied / "config.json").read_text())
+    tables[section][key] = value
+    (copied / "config.json").write_text(json.dumps(tables))
+    path = value if isinstance(value, str) else (value[0] if key == "loss" else value)["name"]
+    verbs = [(fit.main, RESUME)]
+    if section != "fit":
+        verbs.append((evaluate.main, ("checkpoints/tiny",)))
+    for main, arguments in verbs:
+        sys.modules.pop("stranger", None)
+        assert main([str(argument) for argument in arguments]) == 2
+        said = one_sentence(capsys.readouterr().err.splitlines()[-1] + "\n")
+        assert f"{path!r} is named by a file and not by you" in said and "--trust-code" in said
+        assert not (here / "ran").exists()
+        main([*map(str, arguments), "--trust-code"])
+        assert (here / "ran").exists(), "the remedy works"
+        capsys.readouterr()
+        (here / "ran").unlink()
+
+
+def test_code_that_the_user_names_is_imported(here, capsys):
+    (here / "mine.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
+    (here / "mine.toml").write_text('model = "mine.model"\n')
+    for arguments in (["--model", "mine.model"], ["--config", "mine.toml"],
+                      ["--model", "pix2pix", "--set", "fit.loss=mine.loss"]):  # fmt: skip
+        sys.modules.pop("mine", None)
+        assert fit.main(arguments) == 2
+        assert "mine" in capsys.readouterr().err and (here / "ran").exists()
+        (here / "ran").unlink()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from tfrecon.base import facts
 from tfrecon.base.errors import Stopped, UserError, did_you_mean
 
 
@@ -20,6 +21,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self.flag("--trust-code", "import Python code that a run names and this command line not")
 
     def flag(self, name: str, help: str) -> None:
         """Adds an option without a value."""
@@ -51,7 +53,10 @@ def run(
     without permission included), 130 for Ctrl-C and 143 for SIGTERM.
     """
     try:
-        body(parser().parse_args(argv))
+        arguments = parser().parse_args(argv)
+        typed = " ".join(sys.argv[1:] if argv is None else argv)
+        with facts.only_names_in(None if arguments.trust_code else typed):
+            body(arguments)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except UserError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+from tfrecon.base import facts
 from tfrecon.base.errors import UserError, did_you_mean
 from tfrecon.base.registry import Above, AtLeast, Between, Spec, check_type, or_absent
 
@@ -160,7 +161,9 @@ def load_toml(path: str | os.PathLike[str], what: str) -> Table:
     """The tables of a TOML file that is a `what`, unchecked. Raises UserError for a missing file
     and a syntax error."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        facts.trust(text)  # received runs are JSON; a TOML file is given by the user
+        return tomllib.loads(text)
     except FileNotFoundError:
         raise UserError(f"{what} file {str(path)!r} does not exist") from None
     except IsADirectoryError:

@@ -9,13 +9,15 @@ ships is left alone: the one that ships is used, and a line on stderr says so. A
 user (models, losses, metrics, …) is named by its dotted path, which `imported` follows.
 """
 
+import contextlib
 import difflib
 import functools
 import importlib
 import importlib.util
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,9 @@ CONFIGS, RECIPES, COMPETITIONS = "configs", "data_pipelines", "kaggle_submission
 
 WHAT = {RECIPES: "recipe", COMPETITIONS: "competition"}
 """What a module of each folder is called in error messages."""
+
+_trusted: set[str] | None = None
+"""The dotted paths that `imported` may follow; None: all."""
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of `tfrecon` itself."""
@@ -108,10 +113,16 @@ def imported(dotted: str, kind: str) -> Any:
     """What the path names: an attribute of a module (``my_models.my_unet``), or else a module.
 
     The working folder is looked in last, for what is not installed. Raises UserError, which calls
-    it a `kind`, for a path that leads nowhere.
+    it a `kind`, for a path that leads nowhere, and for one that only a file names which a command
+    was given: importing runs code, and runs and reports may come from strangers.
     """
     if not all(part.isidentifier() for part in dotted.split(".")):
         raise UserError(f"{kind} {dotted!r} is no dotted path, such as my_package.my_{kind}")
+    if _trusted is not None and dotted not in _trusted and not dotted.startswith("tfrecon."):
+        raise UserError(
+            f"{kind} {dotted!r} is named by a file and not by you, and to import it runs its code; "
+            "if you trust who made the file, add --trust-code"
+        )
     if not {"", os.getcwd()} & {*sys.path}:
         sys.path.append(os.getcwd())  # a console script does not look into the working folder
     home, _, name = dotted.rpartition(".")
@@ -123,6 +134,28 @@ def imported(dotted: str, kind: str) -> Any:
         raise UserError(
             f"{kind} {dotted!r} cannot be imported ({error}); check the dotted path"
         ) from error
+
+
+@contextlib.contextmanager
+def only_names_in(text: str | None) -> Iterator[None]:
+    """In the block `imported` follows only paths that stand in `text`, or in what `trust` adds to
+    it; with None, and outside of such a block, all."""
+    global _trusted
+    before, _trusted = _trusted, None if text is None else _names(text)
+    try:
+        yield
+    finally:
+        _trusted = before
+
+
+def trust(text: str) -> None:
+    """Lets `imported` follow the paths that stand in `text`, a configuration of the user's own."""
+    if _trusted is not None:
+        _trusted.update(_names(text))
+
+
+def _names(text: str) -> set[str]:
+    return set(re.findall(r"\w+(?:\.\w+)+", text))
 
 
 def _modules(place: Path) -> dict[str, Path]:
