@@ -16,6 +16,7 @@ import sys
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import fakes
 import numpy as np
@@ -606,6 +607,17 @@ def test_of_two_runs_that_begin_together_the_second_gets_a_name_of_its_own(refus
     begun.clear()
     assert fit.main(["--model", "pix2pix", "--run", "mine"]) == 2
     assert begun == ["checkpoints/mine"]
+
+
+def test_a_resumed_run_that_another_process_trains_is_refused(refuses, monkeypatch, copied):
+    from tfrecon.training import loop, run
+
+    copied.rename("checkpoints/pix2pix_folder")  # the name that it would get by itself
+    monkeypatch.setattr(run, "check_same_settings", lambda given, recorded: None)
+    held = mock.Mock(side_effect=Taken("another process works there"))
+    monkeypatch.setattr(loop, "train", held)
+    refuses(fit.main, tiny_fit("photos", "--resume"), "another process works there")
+    assert held.call_count == 1
 
 
 @pytest.mark.parametrize(("section", "key", "value"), [

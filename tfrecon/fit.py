@@ -90,7 +90,7 @@ def _body(arguments: argparse.Namespace) -> None:
             trained = loop.train(config, path, probe=arguments.probe and not recorded, **options)
             break
         except Taken:
-            if arguments.run is not None:
+            if arguments.run is not None or arguments.resume:
                 raise
             path = _folder(arguments, given)  # somebody was faster: the next number
     from tfrecon.reports.evaluation import evaluate_runs

@@ -201,6 +201,7 @@ def _fit(
         progress.bar.close()
     state.set_model(model)
     state.save()
+    state.stop_if_asked()  # during the last callbacks
     if state.best is None:
         raise UserError(
             f"training diverged: {fit.monitor} was finite after none of the epochs, so no weights "

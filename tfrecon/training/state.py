@@ -39,7 +39,8 @@ class Checkpoint(keras.callbacks.Callback):
         counters: list[keras.callbacks.Callback], seconds_before: float,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.path, self.steps_per_epoch = run.path, run.facts["steps_per_epoch"]
+        self.path, self.steps = run.path, run.facts["steps"]
+        self.steps_per_epoch = run.facts["steps_per_epoch"]
         self.monitor, self.seconds = run.config.fit.monitor, run.config.fit.checkpoint_seconds
         self.history, self.average = history, average
         self.counters = [callback for callback in counters if isinstance(callback, tuple(COUNTERS))]
@@ -82,9 +83,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._running = {}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Saves when it is time, except at the end of an epoch, whose validation comes first."""
+        """Saves when it is time, except at the end of an epoch, whose validation comes first; the
+        last one may be short."""
         self.step += 1
-        if self.step % self.steps_per_epoch:
+        if self.step % self.steps_per_epoch and self.step < self.steps:
             self._save_when_due()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -101,16 +103,19 @@ class Checkpoint(keras.callbacks.Callback):
             self.best = value
             variables = self.average.variables if self.average else self.model.inference_variables
             note = {"step": self.step, self.monitor: value}
-            self._check_finite({"model": variables})
-            checkpoint.save(self.path / BEST, {"model": variables}, note)
+            checkpoint.save(self.path / BEST, self._finite({"model": variables}), note)
         self._counts = self._count()
         self.stopped = bool(self.model.stop_training)
         self._save_when_due()
 
     def _save_when_due(self) -> None:
-        """Also when a signal has come, which ends the training."""
+        """Saves the state when it is time, and when a signal has come, which ends the training."""
         if self.signals or time.monotonic() - self.saved_at >= self.seconds:
             self.save()
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Raises Stopped when a signal has come; the state is saved by then."""
         if self.signals:
             number = self.signals[0]
             raise Stopped(
@@ -125,8 +130,7 @@ class Checkpoint(keras.callbacks.Callback):
             "step": self.step, "best": self.best, "stopped": self.stopped,
             "history": self.history.rows, "counters": self._count(),
         }  # fmt: skip
-        groups = {**self._groups(self.model), **_running(self.model)}
-        self._check_finite(groups)
+        groups = {**self._finite(self._groups(self.model)), **_running(self.model)}
         checkpoint.save(self.path / STATE, groups, note)
         self.saved_at = time.monotonic()
         seconds = self._before + self.saved_at - self._began
@@ -134,15 +138,18 @@ class Checkpoint(keras.callbacks.Callback):
         so_far = {"train_seconds": round(seconds, 1), "peak_memory_gib": round(self._peak, 2)}
         files.write_json(self.path / TIME, so_far)
 
-    def _check_finite(self, groups: Mapping[str, Sequence[Any]]) -> None:
-        """A file with a value that is not finite never takes the place of a good one."""
-        for name in groups.keys() & {"model", "optimizer", "average"}:
-            if not all(np.isfinite(np.asarray(variable)).all() for variable in groups[name]):
+    def _finite(self, groups: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """The variables' values. Raises UserError for one that is not finite, so that no such file
+        takes the place of a good one."""
+        values = {name: [np.asarray(variable) for variable in groups[name]] for name in groups}
+        for name, arrays in values.items():
+            if not all(np.isfinite(array).all() for array in arrays):
                 raise UserError(
                     f"training diverged: the {name} has a value that is not finite at step "
                     f"{self.step}, which is not saved; start another run with a lower "
                     "fit.learning_rate or with fit.optimizer.clipnorm"
                 )
+        return values
 
     def _count(self) -> list[dict[str, Any]]:
         return [

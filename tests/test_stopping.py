@@ -1,0 +1,119 @@
+"""How a training ends before its time: by a signal, by values that are not finite, and not at all
+by another process in its folder."""
+
+import math
+import os
+import shutil
+import signal
+import time
+
+import fakes
+import keras
+import numpy as np
+import pytest
+from test_training import assert_equal_states, config
+
+from tfrecon.base import checkpoint, files
+from tfrecon.base.errors import Stopped, UserError
+from tfrecon.base.system import signals_noted
+from tfrecon.training import loop
+from tfrecon.training.progress import SampleGrid
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, photos):
+    """A run of 8 steps in three epochs that nothing stopped."""
+    return loop.train(config(photos), tmp_path_factory.mktemp("plain") / "run")
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path, photos, plain):
+    with files.claimed(tmp_path / "run"), pytest.raises(files.Taken, match="another process works"):
+        loop.train(config(photos), tmp_path / "run")
+    shutil.copytree(plain.path, tmp_path / "again")
+    before = everything_below(tmp_path / "again")
+    with pytest.raises(files.Taken, match="again' exists; go on with --resume, or choose another"):
+        loop.train(config(photos), tmp_path / "again")
+    (tmp_path / "again" / "state.npz").unlink()
+    for resume in (False, True):
+        with pytest.raises(UserError, match="--run"):
+            loop.train(config(photos), tmp_path / "again", resume=resume)
+    del before["state.npz"]
+    assert everything_below(tmp_path / "again") == before
+
+
+def everything_below(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+class At(keras.callbacks.Callback):
+    """Calls `action` with the model after step `step`."""
+
+    def __init__(self, step, action):
+        super().__init__()
+        self.step, self.action, self.steps = step, action, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.steps == self.step:
+            self.action(self.model)
+
+
+@pytest.mark.parametrize(
+    ("number", "step"), [(signal.SIGTERM, 4), (signal.SIGINT, 3), (signal.SIGINT, 8)]
+)
+def test_a_signal_saves_at_the_next_step_and_the_run_goes_on(tmp_path, photos, plain, number, step):
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    settings, path = config(photos, checkpoint_seconds=10**6), tmp_path / "stopped"
+    killer = At(step, lambda model: os.kill(os.getpid(), number))
+    sentence = f"stopped by {number.name} at step {step}; go on with python -m tfrecon.fit --run "
+    with pytest.raises(Stopped, match=sentence) as stop:
+        loop.train(settings, path, callbacks=[killer])
+    assert stop.value.number == number
+    assert checkpoint.load(path / "state.npz")[1]["step"] == step, "saved, long before it was due"
+    assert_equal_states(loop.train(settings, path, resume=True), plain)
+    assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_a_second_signal_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), signals_noted() as noted:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        assert noted == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+
+def test_a_state_that_is_not_finite_takes_no_good_ones_place(tmp_path, photos):
+    def spoil(model):
+        model.trainable_variables[-1].assign(np.nan * model.trainable_variables[-1])
+
+    for step in (5, 8):  # inside, and after the last
+        path = tmp_path / str(step)
+        with pytest.raises(UserError, match=f"not finite at step {step}, which is not saved"):
+            loop.train(config(photos), path, callbacks=[At(step, spoil)])
+        assert checkpoint.load(path / "state.npz")[1]["step"] == step - 1
+        for name in ("state.npz", "best.npz"):
+            arrays = checkpoint.load(path / name)[0].values()
+            assert all(np.isfinite(array).all() for array in arrays)
+
+
+def test_a_validation_that_is_not_finite_is_no_best_one(tmp_path, photos, monkeypatch):
+    values = iter((math.nan, 20.0, 30.0, math.nan))
+
+    def replaced(self, epoch, logs):
+        logs["val_psnr"] = next(values)
+
+    monkeypatch.setattr(SampleGrid, "on_epoch_end", replaced, raising=False)
+    run = loop.train(config(photos), tmp_path / "run")
+    assert checkpoint.load(run.path / "best.npz")[1] == {"step": 8, "val_psnr": 30.0}
+    with pytest.raises(UserError, match="val_psnr was finite after none of the epochs"):
+        loop.train(config(photos, steps=2), tmp_path / "none")
