@@ -20,6 +20,17 @@ from tfrecon.training import loop
 from tfrecon.training.progress import SampleGrid
 
 
+@pytest.fixture(autouse=True)
+def usual_handlers():
+    """Those of a program in the foreground, however the tests were started."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
@@ -90,6 +101,14 @@ def test_a_second_signal_stops_at_once():
         assert noted == [signal.SIGINT]
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
+
+
+def test_an_ignored_signal_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with signals_noted() as noted:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+    assert noted == [] and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_a_state_that_is_not_finite_takes_no_good_ones_place(tmp_path, photos):

@@ -105,8 +105,9 @@ def processor(about: str) -> str:
 @contextlib.contextmanager
 def signals_noted() -> Iterator[list[int]]:
     """In the block the first Ctrl-C or SIGTERM is only noted, in the list, so that work can end in
-    order; a second one does what it does outside. In other threads than the main one, which get no
-    signals, the list stays empty."""
+    order; a second one does what it does outside. A signal that is ignored (shells start background
+    jobs so) stays so. In other threads than the main one, which get no signals, the list stays
+    empty."""
     noted: list[int] = []
     before: dict[int, Any] = {}
 
@@ -119,7 +120,9 @@ def signals_noted() -> Iterator[list[int]]:
         restore()
 
     if threading.current_thread() is threading.main_thread():
-        before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
     try:
         yield noted
     finally:
