@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from tfrecon.base import files
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, foreign
 
 NOTE = "note.json"
 _CHECKPOINT = "checkpoint", "put a copy in its place, or train another run"
+
+UNPACKED_MIB, UNPACKED_TIMES = 64, 20
+"""What a file of arrays may unpack to: so many MiB, and so many times its own size beyond."""
 
 
 def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any]) -> None:
@@ -33,33 +36,49 @@ def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any
 def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """The arrays and the note of a file. Raises UserError for a missing or damaged one."""
     with opened(path, *_CHECKPOINT) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+        arrays = {name: numbers(archive, name) for name in archive.files}
         return arrays, json.loads(arrays.pop(NOTE).tobytes())
 
 
 @contextlib.contextmanager
 def opened(path: Path, what: str, remedy: str) -> Iterator[Any]:
     """An ``.npz`` file without pickles. Raises UserError, which calls it a `what` and ends with a
-    `remedy`, for a missing file and one that turns out to be damaged."""
-    try:
-        # Opened here: np.load leaves a file open that turns out to be damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    `remedy`, for a missing file, one that turns out to be damaged, and one that `check_members`
+    refuses."""
+    with foreign(what, path, remedy), path.open("rb") as file, zipfile.ZipFile(file) as members:
+        check_members(path, members)
+        with np.load(file, allow_pickle=False) as archive:
             yield archive
-    except UserError:  # the caller's own, which is a ValueError as well
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{what} {str(path)!r} does not exist") from None
-    except PermissionError:  # nothing is damaged: `cli.run` says what to do
-        raise
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, EOFError) as error:
-        # Without NumPy's reason, which may advise to load pickles.
-        raise UserError(f"{what} {str(path)!r} is truncated or damaged; {remedy}") from error
+
+
+def numbers(archive: Any, name: str) -> np.ndarray[Any, Any]:
+    """An array of an `opened` file. Raises ValueError for one that holds anything but numbers."""
+    array = np.asarray(archive[name])  # NumPy gives bytes where there is no array
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name!r} holds no numbers")
+    return array
+
+
+def check_unpacked(path: Path, size: int) -> None:
+    """Raises ValueError where a file would unpack to a `size` in bytes beyond UNPACKED_MIB and
+    UNPACKED_TIMES its own size."""
+    if size > UNPACKED_MIB * 2**20 + UNPACKED_TIMES * path.stat().st_size:
+        raise ValueError(f"it would unpack to {size:,} bytes")
+
+
+def check_members(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raises what `check_unpacked` raises, and ValueError for members that are packed in a way that
+    bounds nothing."""
+    members = archive.infolist()
+    check_unpacked(path, sum(member.file_size for member in members))
+    if {member.compress_type for member in members} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise ValueError("it is packed in a way that no writer of arrays uses")
 
 
 def load_note(path: Path) -> dict[str, Any]:
     """The note alone, without reading the arrays; raises what `load` raises."""
     with opened(path, *_CHECKPOINT) as archive:
-        return json.loads(archive[NOTE].tobytes())
+        return json.loads(numbers(archive, NOTE).tobytes())
 
 
 def assign(

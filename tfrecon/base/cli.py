@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -52,6 +53,11 @@ def run(
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
     without permission included), 130 for Ctrl-C and 143 for SIGTERM.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a name or sign that it cannot write stops nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = parser().parse_args(argv)
         typed = " ".join(sys.argv[1:] if argv is None else argv)
@@ -67,12 +73,14 @@ def run(
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C", file=sys.stderr)
         return 130
+    except UnicodeEncodeError as error:  # names of files and texts of JSON may be no text
+        return _fail(f"the name {error.object[:200]!r} is no valid text; rename what has it")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return _fail(
                 f"no space left on the disk while writing {error.filename or 'a file'}; free some"
             )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
+        if error.filename is not None:
             return _fail(
                 f"cannot use {error.filename!r}: {error.strerror}; check path and permission"
             )
@@ -81,6 +89,8 @@ def run(
         # TensorFlow's writers raise errors of another type.
         if os.strerror(errno.ENOSPC) in str(error):
             return _fail("no space left on the disk; free some")
+        if "embedded null" in str(error):
+            return _fail("a path holds the character 0; correct it where it is set")
         raise
     return 0
 

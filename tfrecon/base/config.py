@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from tfrecon.base import facts
-from tfrecon.base.errors import UserError, did_you_mean
+from tfrecon.base.errors import UserError, did_you_mean, foreign
 from tfrecon.base.registry import Above, AtLeast, Between, Spec, check_type, or_absent
 
 Table = dict[str, Any]
@@ -160,16 +160,10 @@ def read_toml(path: str | os.PathLike[str]) -> Table:
 def load_toml(path: str | os.PathLike[str], what: str) -> Table:
     """The tables of a TOML file that is a `what`, unchecked. Raises UserError for a missing file
     and a syntax error."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
+    with foreign(f"{what} file", path, "correct it", "is not valid TOML"):
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors of Windows write a mark first
         facts.trust(text)  # received runs are JSON; a TOML file is given by the user
         return tomllib.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{what} file {str(path)!r} does not exist") from None
-    except IsADirectoryError:
-        raise UserError(f"{what} file {str(path)!r} is a folder; name a file in it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} file {str(path)!r} is not valid TOML: {error}") from None
 
 
 def read_json(path: str | os.PathLike[str]) -> Config:

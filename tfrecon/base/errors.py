@@ -1,7 +1,9 @@
 """What a user's mistake becomes: one sentence that names it, what was expected and the remedy."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import os
+from collections.abc import Generator, Iterable
 
 
 class UserError(ValueError):
@@ -15,6 +17,33 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, sentence: str, number: int) -> None:
         super().__init__(sentence)
         self.number = number
+
+
+@contextlib.contextmanager
+def foreign(
+    what: str, path: str | os.PathLike[str], remedy: str, complaint: str = "is truncated or damaged"
+) -> Generator[None]:
+    """The boundary around each reader of bytes that others wrote: `path`, which holds a `what`.
+
+    A damaged file raises anything there is, so whatever fails in the block becomes a UserError,
+    ``{what} {path} {complaint} ({reason}); {remedy}``, and so does a missing file. A path that the
+    system refuses (permission, over-long name) stays an OSError: `cli.run` says what to do.
+    """
+    file = f"{what} {os.fspath(path)!r}"
+    try:
+        yield
+    except UserError:
+        raise
+    except IsADirectoryError:
+        raise UserError(f"{file} is a folder; name a file in it") from None
+    except Exception as error:
+        if isinstance(error, FileNotFoundError):
+            if error.filename == os.fspath(path):
+                raise UserError(f"{file} does not exist") from None
+        elif isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise UserError(f"{file} {complaint} ({reason[:200]}); {remedy}") from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -5,8 +5,10 @@ of names, all of them stand-ins of its own, and refuses every other.
 """
 
 import collections
+import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from tfrecon.base.errors import UserError
+from tfrecon.base import checkpoint
+from tfrecon.base.errors import UserError, foreign
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 """Arrays by name."""
@@ -36,26 +39,22 @@ def read(path: Path) -> Arrays:
     Both formats, zip (torch 1.6 and later) and legacy, and state dicts inside a checkpoint. Raises
     UserError naming the file when it is damaged or holds anything that is not a tensor.
     """
-    try:
-        with path.open("rb") as file:
-            loaded = (_zipped if file.read(2) == b"PK" else _legacy)(path)
+    with foreign("torch file", path, "fetch it again"):
+        try:
+            with path.open("rb") as file:
+                loaded = (_zipped if file.read(2) == b"PK" else _legacy)(path)
+        except _RefusedError as error:
+            raise UserError(
+                f"torch file {str(path)!r} asks for {error}, which is no tensor; save its "
+                "state_dict() alone"
+            ) from None
         for key in _NESTED:
             if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
                 loaded = loaded[key]
         items = loaded.items() if isinstance(loaded, dict) else ()
-        arrays = {name: item.copied() for name, item in items if isinstance(item, _Tensor)}
-    except _RefusedError as error:
-        raise UserError(
-            f"torch file {str(path)!r} asks for {error}, which is no tensor; save its state_dict() "
-            "alone"
-        ) from None
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle fails in any way there is
-        raise UserError(
-            f"torch file {str(path)!r} is truncated or damaged ({type(error).__name__}: {error}); "
-            "fetch it again"
-        ) from error
+        tensors = {str(name): item for name, item in items if isinstance(item, _Tensor)}
+        checkpoint.check_unpacked(path, sum(item.size * 8 for item in tensors.values()))
+        arrays = {name: item.copied() for name, item in tensors.items()}
     if not arrays:
         raise UserError(f"torch file {str(path)!r} holds no state dict of tensors")
     return arrays
@@ -125,8 +124,20 @@ class _Unpickler(pickle.Unpickler):
         return np.lib.stride_tricks.as_strided(storage[start:], shape, steps).view(_Tensor)
 
 
+def _loaded(file: BinaryIO, storage: Callable[..., np.ndarray[Any, Any]]) -> Any:
+    """The next pickle of a file, once it is seen to be whole and to number its parts honestly: the
+    unpickler makes room for as many parts as the largest number says."""
+    start = file.tell()
+    for code, argument, place in pickletools.genops(file):
+        if "PUT" in code.name and int(argument or 0) > (place or 0):
+            raise ValueError(f"a part with the number {argument}")
+    file.seek(start)
+    return _Unpickler(file, storage).load()
+
+
 def _zipped(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
+        checkpoint.check_members(path, archive)
         pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         folder = pickled.removesuffix("data.pkl")
         order = f"{folder}byteorder"
@@ -139,21 +150,29 @@ def _zipped(path: Path) -> Any:
                 known[key] = values.byteswap() if big else values
             return known[key]
 
-        with archive.open(pickled) as file:
-            return _Unpickler(file, storage).load()  # type: ignore[arg-type]
+        return _loaded(io.BytesIO(archive.read(pickled)), storage)
 
 
 def _legacy(path: Path) -> Any:
     """Three pickles of magic, version and machine, one of the object, one of keys; then numbers."""
     storages: dict[str, np.ndarray[Any, Any]] = {}  # zeros until the numbers come
+    room = path.stat().st_size  # no file holds more numbers than bytes
     with path.open("rb") as file:
 
         def storage(kind: np.dtype[Any], key: str, count: int) -> np.ndarray[Any, Any]:
-            return storages.setdefault(key, np.zeros(count, kind))
+            nonlocal room
+            if key not in storages:
+                room -= count * kind.itemsize
+                if min(count, room) < 0:
+                    raise EOFError(f"{count:,} numbers are more than the file holds")
+                storages[key] = np.zeros(count, kind)
+            return storages[key]
 
-        magic, _, machine, loaded, keys = (_Unpickler(file, storage).load() for _ in range(5))
+        magic, _, machine, loaded, keys = (_loaded(file, storage) for _ in range(5))
         if magic != _LEGACY_MAGIC:
             raise ValueError("not a torch file")
+        if {str(key) for key in keys} != storages.keys():
+            raise ValueError("storages without numbers")
         for values in (storages[str(key)] for key in keys):
             count = int.from_bytes(file.read(8), "little" if machine["little_endian"] else "big")
             if count != len(values) or file.readinto(values.view("u1")) != values.nbytes:

@@ -6,6 +6,7 @@ publisher, checked against a SHA-256, only when neither has it.
 
 import hashlib
 import http.client
+import json
 import os
 import urllib.error
 import urllib.request
@@ -14,17 +15,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from tqdm import tqdm
 
 from tfrecon.base import checkpoint, torch_file
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.files import replacing
 from tfrecon.base.torch_file import Arrays
 
 VARIABLE = "TFRECON_WEIGHTS"
 
 TIMEOUT_SECONDS = 30
+
+_TYPES: dict[str, Any] = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "I64": "<i8",
+    "I32": "<i4", "I16": "<i2", "I8": "i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1",
+    "BOOL": "?",
+}  # fmt: skip
+"""The numbers of ``.safetensors`` files. 8-bit floats need scales, which have no fixed place."""
 
 # A full disk is an OSError, too, and no matter of the network.
 _NETWORK_ERRORS = (
@@ -97,23 +106,34 @@ def read(path: Path) -> Arrays:
 
 def _read_npz(path: Path) -> Arrays:
     with checkpoint.opened(path, "weight file", "remove it and fetch it again") as archive:
-        return {name: archive[name] for name in archive.files}
+        return {name: checkpoint.numbers(archive, name) for name in archive.files}
 
 
 def _read_safetensors(path: Path) -> Arrays:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        arrays = load_file(path)
-    except (SafetensorError, ValueError) as error:
-        raise UserError(
-            f"weight file {str(path)!r} is truncated or damaged ({error}); remove it and fetch it "
-            "again"
-        ) from error
-    # Half and bfloat16 become float32, as everywhere.
-    kept = ("i", "u", "b")
-    return {k: v if v.dtype.kind in kept else v.astype(np.float32) for k, v in arrays.items()}
+    """Eight bytes hold the length of a header, JSON with type, shape and place of each array; the
+    numbers follow (github.com/huggingface/safetensors, "Format"). Floats become float32."""
+    arrays: Arrays = {}
+    with foreign("weight file", path, "remove it and fetch it again"), path.open("rb") as file:
+        size, start = os.fstat(file.fileno()).st_size, 8 + int.from_bytes(file.read(8), "little")
+        if start > size:
+            raise EOFError("its header reaches beyond its end")
+        header = json.loads(file.read(start - 8))
+        header.pop("__metadata__", None)
+        places = [about["data_offsets"] for about in header.values()]
+        if sum(abs(end - begin) for begin, end in places) > size - start:
+            raise EOFError("its header claims more numbers than it holds")
+        for name, about in header.items():
+            if about["dtype"] not in _TYPES:
+                raise UserError(
+                    f"weight file {str(path)!r} holds numbers of type {about['dtype']!r}; save "
+                    f"them as one of {', '.join(_TYPES)}"
+                )
+            begin, end = about["data_offsets"]
+            file.seek(start + begin)
+            read = np.frombuffer(file.read(max(end - begin, 0)), _TYPES[about["dtype"]])
+            whole = read.dtype if read.dtype.kind in "iub" else np.float32
+            arrays[name] = read.reshape(about["shape"]).astype(whole, copy=False)
+    return arrays
 
 
 _READERS = {

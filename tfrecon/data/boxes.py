@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, foreign
 from tfrecon.data.sample import Box
 
 LAYOUT = "index, filename, y1, x1, y2, x2"
@@ -83,16 +83,16 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """The line number and cells of each line that is not blank."""
     if not path.is_file():
         raise UserError(f"table of boxes {str(path)!r} does not exist; its columns are {LAYOUT!r}")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            return [
-                (reader.line_num, [cell.strip() for cell in row])
-                for row in reader
-                if any(cell.strip() for cell in row)
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{str(path)!r} is no UTF-8 CSV table ({error}); save it as one") from error
+    with (
+        foreign("table of boxes", path, "save it as one", "is no UTF-8 CSV table"),
+        path.open(newline="", encoding="utf-8") as file,
+    ):
+        reader = csv.reader(file)
+        return [
+            (reader.line_num, [cell.strip() for cell in row])
+            for row in reader
+            if any(cell.strip() for cell in row)
+        ]
 
 
 def _coordinate(text: str, where: str) -> int:

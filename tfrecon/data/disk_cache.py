@@ -24,19 +24,28 @@ def kept(
     hash: where it does not fit the file, everything is computed and written anew.
     """
     index = path.with_suffix(".json")
-    shapes = _shapes(path, index, hashed)
-    if shapes is None:
-        records, shapes = compute(), []
-        with files.replacing(path) as temporary, temporary.open("wb") as file:
-            for record in records:
-                shapes.append([array.shape for array in record])
-                for array in record:
-                    file.write(array.tobytes())
-        files.write_json(index, {"shapes": shapes, "file": _facts(path, hashed)})
+    # What cannot be read, or holds something else, is damaged.
+    with contextlib.suppress(Exception):
+        return _mapped(path, dtype, hashed)
+    records, shapes = compute(), []
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        for record in records:
+            shapes.append([array.shape for array in record])
+            for array in record:
+                file.write(array.tobytes())
+    files.write_json(index, {"shapes": shapes, "file": _facts(path, hashed)})
+    return _mapped(path, dtype, hashed)
+
+
+def _mapped(path: Path, dtype: Any, hashed: bool) -> list[list[Array]]:
+    """What `kept` returns, of a file that is whole; raises anything for another."""
+    known = json.loads(path.with_suffix(".json").read_text())
+    if known["file"] != _facts(path, hashed):
+        raise ValueError("an index of another file")
     flat = np.memmap(path, dtype, "r").view(np.ndarray)  # a view of a memmap is ten times as large
     mapped: list[list[Array]] = []
     end = 0
-    for record in shapes:
+    for record in known["shapes"]:
         mapped.append([])
         for shape in record:
             start, end = end, end + math.prod(shape)
@@ -48,7 +57,7 @@ def size(path: Path) -> int | None:
     """Bytes of the file `path` that `kept` wrote; None unless an index fits it and the two are all
     that its folder holds."""
     index = path.with_suffix(".json")
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+    with contextlib.suppress(Exception):
         known, content = json.loads(index.read_text()), path.stat().st_size
         names = {file.name for file in path.parent.iterdir()}
         if known["shapes"] and known["file"][0] == content and names == {path.name, index.name}:
@@ -61,16 +70,6 @@ def remove(path: Path) -> None:
     path.unlink()
     path.with_suffix(".json").unlink()
     path.parent.rmdir()
-
-
-def _shapes(path: Path, index: Path, hashed: bool) -> list[list[Any]] | None:
-    """What the index says of a file that is whole; None where there is no such file."""
-    # What cannot be read, or holds something else, is damaged.
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        known = json.loads(index.read_text())
-        if known["file"] == _facts(path, hashed):
-            return known["shapes"]
-    return None
 
 
 def _facts(path: Path, hashed: bool) -> list[Any]:

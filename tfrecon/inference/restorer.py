@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, foreign
 from tfrecon.layers.tiling import (
     crop_to,
     map_tiles,
@@ -203,12 +203,8 @@ def open_export(path: str | os.PathLike[str]) -> Export:
             f"{str(path)!r} is no export (it has no {RECORD}); "
             "make one with python -m tfrecon.export checkpoints/NAME"
         )
-    try:
+    with foreign("export", path, "export it again", "cannot be read"):
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         has_mask = bool(record["has_mask"])
         module = tf.saved_model.load(str(path))
-    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-        raise UserError(
-            f"export {str(path)!r} cannot be read ({error}); export it again"
-        ) from error
     return Export(path, has_mask, record, module)

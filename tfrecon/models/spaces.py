@@ -1,6 +1,5 @@
 """Where a diffusion takes place: in the pixels, or in the latents of a frozen autoencoder."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import tensorflow as tf
 from tfrecon.backbones.backbone import randomise
 from tfrecon.base import checkpoint
 from tfrecon.base.config import read_json
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.weights import fingerprint
 from tfrecon.layers.ridge import Standardise
 from tfrecon.models import build_model
@@ -126,10 +125,8 @@ def _trained(folder: Path) -> Any:
         raise UserError(
             f"{what} is no trained run; train one with python -m tfrecon.fit --model autoencoder"
         )
-    try:
+    with foreign("model.autoencoder =", folder, "name another run", "holds a damaged run"):
         config = read_json(folder / "config.json")
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} holds a damaged run: {error}") from None
     if config.model.name != "autoencoder":
         raise UserError(f"{what} is a run of {config.model.name!r}; name a run of 'autoencoder'")
     model = build_model(

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, foreign
 from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import costs, run_facts, scores
 from tfrecon.reports.costs import Cost
@@ -20,9 +20,6 @@ from tfrecon.training.run import Run
 REPORT = "report"
 
 KEYS = ("region", "metric", "image")
-
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a damaged report raises."""
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
@@ -113,7 +110,7 @@ def has_report(run: Run) -> bool:
         return all(facts["trained"] for facts in about["runs"].values())
     except FileNotFoundError:
         return False
-    except DAMAGED:
+    except Exception:
         return True  # `read_report` says what is wrong with it
 
 
@@ -122,7 +119,10 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
 
     Raises UserError for a file that is missing, damaged, or of another version of tfrecon.
     """
-    try:
+    again = (
+        f"make it anew with python -m tfrecon.evaluate {' '.join(str(run.path) for run in runs)}"
+    )
+    with foreign("the report in", folder, again, "cannot be read"):
         about = json.loads((folder / run_facts.FILE).read_text(encoding="utf-8"))
         facts_by_method = about.pop("runs")
         for declared in about.get("measures", []):  # of a user's metrics, which are not here
@@ -146,11 +146,6 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
             Scored(run, method, every, costs.from_csv(paid[method]), {**about, **facts})
             for run, (method, facts) in zip(runs, facts_by_method.items(), strict=True)
         ]
-    except (*DAMAGED, csv.Error, pl.exceptions.PolarsError) as error:
-        raise UserError(
-            f"the report in {str(folder)!r} cannot be read ({type(error).__name__}: {error}); make "
-            f"it anew with python -m tfrecon.evaluate {' '.join(str(run.path) for run in runs)}"
-        ) from None
 
 
 def compare(

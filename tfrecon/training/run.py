@@ -19,8 +19,8 @@ from tfrecon.base.config import (
     read_json,
     with_settings,
 )
-from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Spec
+from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.registry import Natural, Positive, Spec, check_type
 from tfrecon.base.system import float32_policy
 from tfrecon.models import defaults, entry
 
@@ -30,6 +30,16 @@ FORMAT = 2
 TIME = "time.json"
 """What training has taken: ``train_seconds`` and ``peak_memory_gib``. Not in the run's state, which
 is the same however often it was stopped."""
+
+
+_FACT_TYPES = {
+    "mask": bool, "precision": str, "machine": dict, "intra_op_threads": Natural,
+    "inter_op_threads": Natural, "steps": Natural, "steps_per_epoch": Positive,
+    "replicas": Positive,
+}  # fmt: skip
+"""What others than this program may have written into `FACTS`."""
+
+_DAMAGED = "restore it, or delete the folder and train anew", "holds a damaged run"
 
 
 @dataclass(frozen=True)
@@ -123,18 +133,12 @@ def open_run(path: str | os.PathLike[str]) -> Run:
     for name in (CONFIG, FACTS):
         if not (path / name).is_file():
             raise UserError(f"folder {str(path)!r} is no run: it has no {name}")
-    try:
+    with foreign("folder", path, *_DAMAGED):
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        if not isinstance(facts, dict) or "mask" not in facts:
-            raise ValueError(f"{FACTS} does not tell its mask")
+        known = {**facts, **facts.get("machine", {})}
+        for name in {"mask"} | _FACT_TYPES.keys() & known.keys():
+            check_type(f"{str(path / FACTS)!r}: {name}", known[name], _FACT_TYPES[name])
         return _as_asked(Run(path, read_json(path / CONFIG), facts))
-    except UserError:
-        raise
-    except ValueError as error:  # of text that is no JSON, too
-        raise UserError(
-            f"folder {str(path)!r} holds a damaged run: {error}; restore it, or delete the folder "
-            "and train anew"
-        ) from None
 
 
 def _as_asked(run: Run) -> Run:
