@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,18 @@ SIDE = 256
 LINES = 2 * 75 * 75 * 3
 
 
-def make(count: int) -> Iterator[tuple[Sample, np.ndarray[Any, Any]]]:
+def listed(count: int) -> list[Sample]:
+    corners = np.random.default_rng(0).integers(0, SIDE - 75, (count, 2, 2)).tolist()
+    return [
+        Sample(f"Cat-Test ({number}).jpeg", boxes=((*first, 75, 75), (*second, 75, 75)))
+        for number, (first, second) in enumerate(corners)
+    ]
+
+
+def make(samples: Sequence[Sample]) -> Generator[tuple[list[Sample], np.ndarray[Any, Any]]]:
     random = np.random.default_rng(0)
-    for number in range(count):
-        first, second = random.integers(0, SIDE - 75, (2, 2)).tolist()
-        sample = Sample(f"Cat-Test ({number}).jpeg", boxes=((*first, 75, 75), (*second, 75, 75)))
-        yield sample, random.random((SIDE, SIDE, 3), np.float32)
+    for sample in samples:
+        yield [sample], random.random((1, SIDE, SIDE, 3), np.float32)
 
 
 def write_with_csv_module(path: Path, count: int) -> None:
@@ -45,7 +51,7 @@ def write_with_csv_module(path: Path, count: int) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("filename_box_pixel", "value"))
-        for sample, image in make(count):
+        for (sample,), (image,) in make(listed(count)):
             for box, (top, left, _, _) in enumerate(sample.boxes, start=1):
                 values = iter(image[top : top + 75, left : left + 75].ravel().tolist())
                 writer.writerows(
@@ -96,13 +102,13 @@ class PeakMemory:
 def measure(what: str, count: int, path: Path) -> tuple[float, float]:
     """Seconds, and MB of memory above the start."""
     competition = find("animals_inpainting")
-    samples = [sample for sample, _ in make(count)]
+    samples = listed(count)
     if what == "check":
-        write_submission(path, make(count), competition)
+        write_submission(path, samples, make, competition, what)
     with PeakMemory() as memory:
         start = time.perf_counter()
         if what == "write":
-            write_submission(path, make(count), competition)
+            write_submission(path, samples, make, competition, what)
         elif what == "check":
             check_submission(path, samples, competition)
         else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tfrecon.base import files
 with files.{block} as place:
     if place:
-        (place / "half").touch() if place.is_dir() else place.write_text("half")
+        (place / "half" if place.is_dir() else place).write_text("half")
     print("in", flush=True)
     time.sleep(60)
 """
@@ -86,6 +86,23 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, capsys):
     with files.claimed(tmp_path / "run"):
         pass
     assert "has no locks (No locks available): let only one process" in capsys.readouterr().err
+
+
+def test_what_a_process_makes_is_made_by_no_other(tmp_path, holder):
+    path = tmp_path / "folder" / "a.csv"
+    process = holder("making({path} / 'a.csv')")
+    left = [path.with_name(f".{name}.12345678.part") for name in ("a.csv", "b.csv")]
+    for file in left:
+        file.touch()
+    with pytest.raises(files.Taken), files.making(path):
+        pytest.fail("another makes it")
+    process.kill()
+    process.wait()
+    with files.making(path) as workplace:
+        assert (workplace / "half").read_text() == "half", "what can be gone on with stays"
+        assert not left[0].exists() and left[1].exists(), "leftovers of its own name alone go"
+        (workplace / "half").unlink()
+    assert not workplace.exists()
 
 
 @pytest.mark.parametrize("block", ["replacing({path} / 'a.csv')", "replacing_folder({path} / 'a')"])

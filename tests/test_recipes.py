@@ -5,6 +5,7 @@
 # A sample's files may be None by type; where these tests find None they are to fail.
 
 import csv
+import subprocess
 import sys
 from pathlib import Path
 
@@ -313,6 +314,39 @@ def test_read_boxes_by_position_in_order(tmp_path):
         ("b (1).png", ((1, 2, 10, 10), (3, 4, 10, 10))),
         ("a.jpeg", ((5, 6, 10, 10), (7, 8, 10, 10))),
     ]
+
+
+def test_a_name_listed_twice_is_found_among_others_of_its_hash(tmp_path, monkeypatch):
+    monkeypatch.setattr("tfrecon.data.boxes.hash", lambda name: len(name), raising=False)
+    path = tmp_path / "boxes.csv"
+    lines = ["n,photo,y1,x1,y2,x2", "0,a,1,2,3,4", "0,b,5,6,7,8", "0,cc,9,9,9,9"]
+    path.write_text("\n".join(lines))
+    table = read_boxes(path, 10)
+    assert table["b"] == ((5, 6, 10, 10), (7, 8, 10, 10)) and "c" not in table
+    path.write_text("\n".join([*lines, "0,b,1,1,1,1", "0,a,1,1,1,1"]))
+    with pytest.raises(UserError, match="line 5: 'b' is also listed in line 3; remove one"):
+        read_boxes(path)
+    path.write_text("\n".join([*lines, "0,d,1,1,1,1e300"]))
+    with pytest.raises(UserError, match="line 5: '1e300' is no pixel position"):
+        read_boxes(path)
+
+
+@pytest.mark.slow
+def test_two_million_rows_are_read_in_little_memory(tmp_path):
+    path = tmp_path / "boxes.csv"
+    with path.open("w") as file:
+        file.write("n,photo,y1,x1,y2,x2\n")
+        file.writelines(f"{n},Elephant-Train ({n}).jpeg,1,2,3,4\n" for n in range(2_000_000))
+    code = (
+        "import sys\n"
+        "from tfrecon.base.system import peak_memory_gib\n"
+        "from tfrecon.data.boxes import read_boxes\n"
+        "print(len(read_boxes(sys.argv[1])), peak_memory_gib() * 1024 < 300)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "2000000 True\n"
 
 
 def test_outside_names_the_first_box_that_does_not_fit():

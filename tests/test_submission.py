@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +18,13 @@ from golden.make_submission import PHOTOS, pixel
 from PIL import Image
 
 from tfrecon import submit
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data.sample import Sample
-from tfrecon.inference.submission import check_submission, find, write_submission
+from tfrecon.inference import submission
+from tfrecon.inference.submission import check_submission, find
 
 animals_inpainting = find("animals_inpainting")
 GOLDEN = json.loads((Path(__file__).parent / "golden/submission.json").read_text())
@@ -34,6 +38,12 @@ SAMPLES = [
 def pairs(samples=SAMPLES):
     random = np.random.default_rng(0)
     return [(sample, random.random((128, 160, 3), np.float32)) for sample in samples]
+
+
+def write_submission(path, made, competition, listed=SAMPLES):
+    """The pairs (sample, image) in batches of one."""
+    batches = (([sample], [image]) for sample, image in made)
+    return submission.write_submission(path, listed, lambda _: batches, competition, "test")
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +96,7 @@ def test_values_are_those_of_the_key(right):
 def test_float_noise_is_rounded_into_the_range(tmp_path):
     image = np.full((128, 160, 3), 1 + 1e-7)
     image[:, ::2] = -1e-9
-    write_submission(tmp_path / "file.csv", [(SAMPLES[0], image)], animals_inpainting)
+    write_submission(tmp_path / "file.csv", [(SAMPLES[0], image)], animals_inpainting, SAMPLES[:1])
     lines = (tmp_path / "file.csv").read_text().splitlines()[1:]
     assert {line.rsplit(",", 1)[1] for line in lines} == {"0.000000", "1.000000"}
 
@@ -112,7 +122,8 @@ def test_another_competition_is_another_module(tmp_path):
         values=lambda sample, image: image.mean(keepdims=True).ravel(),
     )
     path = tmp_path / "file.csv"
-    assert write_submission(path, [(SAMPLES[0], np.full((2, 2, 3), 0.25))], means) == 2
+    made = [(SAMPLES[0], np.full((2, 2, 3), 0.25))]
+    assert write_submission(path, made, means, SAMPLES[:1]) == 2
     assert path.read_text() == "image,mean\nCat-Test (37).jpeg,0.250000\n"
     path.write_text("image,mean\nDog.png,0.25\n")
     with pytest.raises(UserError, match=r"line 2 of .* has id 'Dog\.png'; expected 'Cat-Test"):
@@ -201,8 +212,9 @@ def test_swapped_x_and_y_are_recognised(tmp_path):
     ]
     random = np.random.default_rng(0).random((160, 160, 3))
     write_submission(
-        tmp_path / "swapped.csv", [(sample, random) for sample in swapped], animals_inpainting
-    )
+        tmp_path / "swapped.csv", [(sample, random) for sample in swapped], animals_inpainting,
+        swapped,
+    )  # fmt: skip
     lines = (tmp_path / "swapped.csv").read_bytes().splitlines(keepends=True)
     said = mistake(tmp_path, lines)
     assert said.startswith("line 2 of file.csv has id 'Cat-Test (37).jpeg_box1_20_10_0'")
@@ -246,11 +258,6 @@ def spoilt(value: float):
     return made
 
 
-def interrupted():
-    yield pairs()[0]
-    raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize(
     ("made", "error"),
     [
@@ -261,18 +268,72 @@ def interrupted():
         (lambda: [pairs()[0], (SAMPLES[1], np.zeros((128, 160)))], r"shape \(128, 160\), not"),
         (lambda: [pairs()[0], (SAMPLES[1], np.zeros((80, 160, 3)))], "leaves the image of 80×160"),
         (lambda: [(replace(SAMPLES[0], boxes=()), np.zeros((80, 80, 3)))], "exactly two of 75×75"),
-        (lambda: [pairs()[0], pairs()[0]], "two samples share the id"),
-        (lambda: [], "there is no image to write"),
-        (interrupted, None),
+        (lambda: pairs()[:1], r"ends after line 33751; line 33752 with id 'a, "),
     ],
 )
 def test_a_failure_midway_leaves_the_folder_as_it_was(tmp_path, made, error):
     path = tmp_path / "file.csv"
     path.write_text("the last one")
-    with pytest.raises(UserError if error else KeyboardInterrupt, match=error):
+    with pytest.raises(UserError, match=error):
         write_submission(path, made(), animals_inpainting)
     assert path.read_text() == "the last one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_to_write_and_ids_that_repeat_are_refused(tmp_path):
+    for listed, error in (([], "there is no image"), (SAMPLES[:1] * 2, "share the id")):
+        with pytest.raises(UserError, match=error):
+            write_submission(tmp_path / "a.csv", pairs(listed), animals_inpainting, listed)
+    assert not any(tmp_path.iterdir())
+
+
+class Killed(BaseException):
+    """Ends the work as SIGKILL does: nothing is put in order."""
+
+
+@pytest.mark.parametrize("torn", [b"", b"a half-written li"])
+def test_what_was_written_before_a_kill_is_gone_on_with(tmp_path, right, capsys, torn):
+    path, asked = tmp_path / "file.csv", []
+
+    def write(identity="test", dies=False):
+        def restored(samples):
+            asked.append([sample.id for sample in samples])
+            for sample, image in pairs():
+                if sample in samples:
+                    yield [sample], [image]
+                    if dies:
+                        raise Killed
+
+        return submission.write_submission(path, SAMPLES, restored, animals_inpainting, identity)
+
+    unfinished = tmp_path / ".file.csv.unfinished"
+    for identity in ("another", "test"):
+        with pytest.raises(Killed):
+            write(identity, dies=True)
+        assert not path.exists() and len(asked.pop()) == 2, "another identity begins anew"
+    with (unfinished / "rows.csv").open("ab") as file:
+        file.write(torn)
+    with (unfinished / "journal").open("ab") as file:
+        file.write(torn)
+    files.remove_leftovers(tmp_path)
+    capsys.readouterr()
+    assert write() == 67501
+    assert asked == [[SAMPLES[1].id]], "the first image is not restored again"
+    assert "1 of 2 photos were restored before; 1 to go" in capsys.readouterr().out
+    assert path.read_bytes() == b"".join(right)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_process_at_a_time_writes_a_file(tmp_path):
+    leftover = tmp_path / ".file.csv.12345678.part"
+    other = tmp_path / ".other.csv.12345678.part"
+    leftover.touch()
+    other.touch()
+    with files.claimed(tmp_path / ".file.csv.unfinished"), pytest.raises(files.Taken):
+        write_submission(tmp_path / "file.csv", pairs(), animals_inpainting)
+    assert leftover.exists() and not (tmp_path / "file.csv").exists()
+    write_submission(tmp_path / "file.csv", pairs(), animals_inpainting)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "file.csv"]
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -298,7 +359,7 @@ def contest(tmp_path) -> Path:
 
 
 @pytest.fixture
-def mirroring_run(contest, monkeypatch) -> None:
+def mirroring_run(contest, monkeypatch, tmp_path) -> None:
     """`open_run` gives a fixed tiny model: mirrored left to right, 64 levels."""
     import keras
 
@@ -313,10 +374,12 @@ def mirroring_run(contest, monkeypatch) -> None:
     inputs = keras.Input((None, None, 4))
     model = wrapped(keras.Model(inputs, Mirror()(inputs)))
     data = DataConfig(Spec("animals_inpainting"), root=str(contest))
+    (tmp_path / "best.npz").touch()
     trained = SimpleNamespace(
         name="mirror",
         has_mask=True,
-        config=SimpleNamespace(data=data),
+        path=tmp_path,
+        config=SimpleNamespace(data=data, model=Spec("mirror")),
         load_model=lambda options=None: model,
     )
     monkeypatch.setattr("tfrecon.training.run.open_run", lambda path: trained)
@@ -349,6 +412,27 @@ def test_unreadable_photos_are_listed_before_the_work(contest, mirroring_run, tm
     said = capsys.readouterr().err
     assert "2 of 2 photos cannot be read" in said and all(name in said for name, *_ in PHOTOS)
     assert not out.exists()
+
+
+def test_a_signal_ends_it_after_the_batch_and_the_same_command_goes_on(
+    contest, mirroring_run, tmp_path, capsys, monkeypatch
+):
+    out, values = tmp_path / "a b.csv", submission._values
+    arguments = ["checkpoints/mirror", "--out", str(out), "--batch-size", "1"]
+
+    def stopped(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return values(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(submission, "_values", stopped)
+        assert submit.main(arguments) == 143
+    said = capsys.readouterr().err
+    assert "stopped by SIGTERM after 1 of 2 photos; go on with python -m tfrecon.submit" in said
+    assert f"--out '{out}'" in said and not out.exists()
+    assert submit.main(arguments) == 0
+    assert "1 of 2 photos were restored before; 1 to go" in capsys.readouterr().out
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == GOLDEN["sha256"]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """``python -m tfrecon.submit``: writes or checks the CSV that a competition takes."""
 
 import argparse
-import contextlib
 import functools
+import hashlib
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -18,7 +18,8 @@ def parser() -> Parser:
     options = Parser(
         "submit",
         "Restores the photos of a competition with a run and writes its submission,\n"
-        "or, with --check, compares a submission with what the data asks for.\n\n"
+        "or, with --check, compares a submission with what the data asks for. Stopped or killed\n"
+        "and started again, it goes on after the last batch of photos that it has written.\n\n"
         "  python -m tfrecon.submit checkpoints/NAME --data animals_inpainting --root DIR\n"
         "  python -m tfrecon.submit --check FILE.csv --data animals_inpainting --root DIR",
     )
@@ -101,16 +102,27 @@ def _write(
             f"{len(broken)} of {len(samples)} photos cannot be read, and a submission needs all: "
             f"{', '.join(sample.id for sample, _ in broken[:20])}; {broken[0][1]}"
         )
-    # Closed here, or the sentence of an error would be printed into the progress bar.
     size, ensemble = arguments.batch_size, arguments.ensemble
-    with contextlib.closing(_restored(trained, samples, size, ensemble)) as pairs:
-        return write_submission(path, pairs, competition)
+    restored = functools.partial(_restored, trained, size, ensemble)
+    identity = _identity(trained, samples, competition, size, ensemble)
+    return write_submission(path, samples, restored, competition, identity)
+
+
+def _identity(trained: Any, samples: Sequence[Sample], *others: Any) -> str:
+    """A hash of what the file depends on: weights and model of the run, the photos, and others."""
+    from tfrecon.base import files
+    from tfrecon.data.store import content_fingerprint
+    from tfrecon.training.run import BEST
+
+    weights, photos = files.digest(trained.path / BEST).hex(), content_fingerprint(samples)
+    facts = (weights, trained.config.model.to_dict(), trained.has_mask, photos, *others)
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
 def _restored(
-    trained: Any, samples: Sequence[Sample], batch_size: int, ensemble: bool
-) -> Generator[tuple[Sample, Any]]:
-    """(sample, restored image (H,W,3)) in the order of `samples`, with a progress bar."""
+    trained: Any, batch_size: int, ensemble: bool, samples: Sequence[Sample]
+) -> Generator[tuple[Sequence[Sample], Any]]:
+    """The batches of `samples` and their restored images (B,H,W,3), with a progress bar."""
     import numpy as np
     from tqdm import tqdm
 
@@ -123,7 +135,7 @@ def _restored(
     with tqdm(total=len(samples), desc="restoring", unit="image") as progress:
         for batch, inputs, masks in native_batches(samples, batch_size):
             parts: list[Any] = [inputs, masks] if trained.has_mask else [inputs]
-            yield from zip(batch, restore(np.concatenate(parts, axis=-1)), strict=True)
+            yield batch, restore(np.concatenate(parts, axis=-1))
             progress.update(len(batch))
 
 

@@ -4,6 +4,7 @@ import argparse
 import errno
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -58,17 +59,18 @@ def run(
             stream, io.TextIOWrapper
         ):  # a name or sign that it cannot write stops nothing
             stream.reconfigure(errors="backslashreplace")
+    options, typed = parser(), sys.argv[1:] if argv is None else argv
     try:
-        arguments = parser().parse_args(argv)
-        typed = " ".join(sys.argv[1:] if argv is None else argv)
-        with facts.only_names_in(None if arguments.trust_code else typed):
+        arguments = options.parse_args(argv)
+        with facts.only_names_in(None if arguments.trust_code else " ".join(typed)):
             body(arguments)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except UserError as error:
         return _fail(str(error))
     except Stopped as stop:
-        print(f"\n{stop}", file=sys.stderr)
+        again = f"; go on with {options.prog} {shlex.join(typed)}" if stop.again else ""
+        print(f"\n{stop}{again}", file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C", file=sys.stderr)

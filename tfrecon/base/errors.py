@@ -11,12 +11,12 @@ class UserError(ValueError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended work that can go on later; the sentence says how. A command prints it and
-    exits with 128 and the signal's `number`."""
+    """A signal has ended work that can go on later; the sentence says how, or, with `again`, the
+    same command goes on. A command prints it and exits with 128 and the signal's `number`."""
 
-    def __init__(self, sentence: str, number: int) -> None:
+    def __init__(self, sentence: str, number: int, again: bool = False) -> None:
         super().__init__(sentence)
-        self.number = number
+        self.number, self.again = number, again
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Files and folders that take their place whole or not at all."""
 
 import contextlib
+import glob
 import hashlib
 import itertools
 import json
@@ -115,10 +116,10 @@ def _lock(handle: int, wait: bool = False) -> bool:
     return True
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+def remove_leftovers(folder: str | os.PathLike[str], of: str = "*") -> None:
     """Removes the temporary files and folders that killed processes left in `folder`, and none that
-    a process still writes."""
-    for path in Path(folder).glob(".*.part"):
+    a process still writes; in a folder of the user's only those `of` a name or a pattern."""
+    for path in Path(folder).glob(f".{of}.????????.part"):
         with contextlib.suppress(OSError):  # it has just got its name, or is not ours to open
             handle = os.open(path, os.O_RDONLY)
             try:
@@ -126,6 +127,23 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             finally:
                 os.close(handle)
+
+
+@contextlib.contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """In the block this process alone makes `path`; what killed ones left of it is removed, but for
+    what lies in the folder ``.NAME.unfinished`` that is given, which goes where it is empty.
+
+    Raises Taken where another process makes `path`.
+    """
+    workplace = path.with_name(f".{path.name}.unfinished")
+    try:
+        with claimed(workplace):
+            remove_leftovers(path.parent, glob.escape(path.name))
+            yield workplace
+    finally:
+        with contextlib.suppress(OSError):  # something to go on with, or another's
+            workplace.rmdir()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,73 @@ from tfrecon.data.sample import Box
 LAYOUT = "index, filename, y1, x1, y2, x2"
 """Columns of ``masked_info.csv``, read by position, as the names in its header vary."""
 
+MOST = 2**31
+"""No file has a pixel so far out."""
 
-def read_boxes(path: str | os.PathLike[str], size: int = 75) -> dict[str, tuple[Box, Box]]:
+
+class BoxTable(Mapping[str, tuple[Box, Box]]):
+    """The two boxes of each photo by file name, in the table's order; 70 bytes a row, where tuples
+    would take 700."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._names = bytearray()
+        self._ends = array("Q")  # of the names
+        self._hashes = array("q")
+        self._lines = array("Q")
+        self._corners = array("i")  # four a row
+        self._order: Any = np.zeros(0, np.int64)
+        self._sorted: Any = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._name, range(len(self)))
+
+    def __getitem__(self, name: str) -> tuple[Box, Box]:
+        for row in self._rows_of(name):
+            y1, x1, y2, x2 = self._corners[4 * row : 4 * row + 4]
+            return (y1, x1, self._size, self._size), (y2, x2, self._size, self._size)
+        raise KeyError(name)
+
+    def append(self, name: str, corners: Sequence[int], line: int) -> None:
+        """Adds a row; `index` finds it."""
+        self._names += name.encode()
+        self._ends.append(len(self._names))
+        self._hashes.append(hash(name))
+        self._lines.append(line)
+        self._corners.extend(corners)
+
+    def index(self, path: Path) -> None:
+        """Makes all names findable. Raises UserError for the first that is listed twice."""
+        hashes = np.frombuffer(self._hashes, np.int64)
+        self._order = np.argsort(hashes, kind="stable")
+        self._sorted = hashes[self._order]
+        alike = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
+        for row in sorted(self._order[alike + 1].tolist()):
+            name = self._name(row)
+            first = next(self._rows_of(name))
+            if first < row:
+                raise UserError(
+                    f"{str(path)!r}, line {self._lines[row]}: {name!r} is also listed in line "
+                    f"{self._lines[first]}; remove one of them"
+                )
+
+    def _name(self, row: int) -> str:
+        return self._names[self._ends[row - 1] if row else 0 : self._ends[row]].decode()
+
+    def _rows_of(self, name: str) -> Iterator[int]:
+        """The rows of this name, from the first."""
+        for place in range(int(np.searchsorted(self._sorted, hash(name))), len(self)):
+            if self._sorted[place] != hash(name):
+                return
+            row = int(self._order[place])
+            if self._name(row) == name:
+                yield row
+
+
+def read_boxes(path: str | os.PathLike[str], size: int = 75) -> Mapping[str, tuple[Box, Box]]:
     """The two boxes of each photo in a ``masked_info.csv`` by file name, in the table's order.
 
     The first line is a header. The columns are LAYOUT, where y and x are the row and column of a
@@ -23,36 +89,30 @@ def read_boxes(path: str | os.PathLike[str], size: int = 75) -> dict[str, tuple[
     Raises UserError naming file and line for a missing file, header or column, a coordinate that is
     no whole number of at least 0, a name that is no plain file name, and a name listed twice.
     """
-    path = Path(path)
-    lines = _lines(path)
-    if not lines:
-        raise UserError(f"{str(path)!r} is empty; its first line must be a header like {LAYOUT!r}")
-    for number, row in lines:
+    path, boxes, header = Path(path), BoxTable(size), True
+    for number, row in _rows(path):
+        where = f"{str(path)!r}, line {number}"
         if len(row) < 6:
             raise UserError(
-                f"{str(path)!r}, line {number}: {len(row)} columns instead of {LAYOUT!r}; add the "
-                "missing columns"
+                f"{where}: {len(row)} columns instead of {LAYOUT!r}; add the missing columns"
             )
-    if all(cell.lstrip("-").isdecimal() for cell in lines[0][1][2:6]):
-        raise UserError(
-            f"{str(path)!r} starts with a data row; add a header line such as {LAYOUT!r}"
-        )
-    boxes: dict[str, tuple[Box, Box]] = {}
-    line_of: dict[str, int] = {}
-    for number, row in lines[1:]:
-        where, name = f"{str(path)!r}, line {number}", row[1]
+        if header:
+            if all(cell.lstrip("-").isdecimal() for cell in row[2:6]):
+                raise UserError(
+                    f"{str(path)!r} starts with a data row; add a header line such as {LAYOUT!r}"
+                )
+            header = False
+            continue
+        name = row[1]
         if not name.strip(".") or not name.isprintable() or set(name) & set("/\\:"):
             raise UserError(
                 f"{where}: {name!r} is not a plain file name; "
                 "write the name without folders, drive or '..'"
             )
-        if name in boxes:
-            raise UserError(
-                f"{where}: {name!r} is also listed in line {line_of[name]}; remove one of them"
-            )
-        y1, x1, y2, x2 = (_coordinate(text, where) for text in row[2:6])
-        boxes[name] = ((y1, x1, size, size), (y2, x2, size, size))
-        line_of[name] = number
+        boxes.append(name, [_coordinate(text, where) for text in row[2:6]], number)
+    if header:
+        raise UserError(f"{str(path)!r} is empty; its first line must be a header like {LAYOUT!r}")
+    boxes.index(path)
     return boxes
 
 
@@ -79,7 +139,7 @@ def describe(box: Box) -> str:
     return f"{height}×{width} box at row {top}, column {left}"
 
 
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The line number and cells of each line that is not blank."""
     if not path.is_file():
         raise UserError(f"table of boxes {str(path)!r} does not exist; its columns are {LAYOUT!r}")
@@ -88,11 +148,10 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         path.open(newline="", encoding="utf-8") as file,
     ):
         reader = csv.reader(file)
-        return [
-            (reader.line_num, [cell.strip() for cell in row])
-            for row in reader
-            if any(cell.strip() for cell in row)
-        ]
+        for cells in reader:
+            row = [cell.strip() for cell in cells]
+            if any(row):
+                yield reader.line_num, row
 
 
 def _coordinate(text: str, where: str) -> int:
@@ -100,7 +159,7 @@ def _coordinate(text: str, where: str) -> int:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not (value >= 0 and value.is_integer()):
+    if not (0 <= value < MOST and value.is_integer()):
         raise UserError(
             f"{where}: {text!r} is no pixel position; write a whole number of at least 0"
         )

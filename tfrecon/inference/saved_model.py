@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.base.files import replacing_folder
+from tfrecon.base.files import making, replacing_folder
 from tfrecon.inference.restorer import (
     RECORD,
     open_export,
@@ -86,8 +86,8 @@ def export_model(
     `facts` go into its record (`RECORD`); `ensemble` puts `self_ensemble` inside the SavedModel.
     The SavedModel is loaded and compared with the model before it takes its name; an export of the
     same name is replaced only then. Raises UserError, and leaves nothing behind, for a difference
-    above the tolerances, for a `path` that holds something else than an export, and when it cannot
-    be written.
+    above the tolerances, for a `path` that holds something else than an export or to which another
+    process exports, and when it cannot be written.
     """
     path = Path(path)
     if path.exists() and not (path / RECORD).is_file():
@@ -106,7 +106,7 @@ def export_model(
             "keras": keras.__version__,
         },
     }
-    with replacing_folder(path) as temporary:
+    with making(path), replacing_folder(path) as temporary:
         module, signatures = _exported(model, has_mask, ensemble)
         try:
             tf.saved_model.save(module, str(temporary), signatures=signatures)

@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import itertools
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -19,7 +19,14 @@ import polars as pl
 
 from tfrecon.base import facts, files
 from tfrecon.base.errors import UserError
+from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data.sample import Sample, check_unique
+
+Batch = tuple[Sequence[Sample], Iterable[np.ndarray[Any, Any]]]
+"""Samples and their restored images, each (H,W,3) in [0,1]."""
+
+Restored = Callable[[Sequence[Sample]], Generator[Batch]]
+"""The batches of samples, in their order."""
 
 DECIMALS = 6
 """Rounding to six decimals moves a value by at most 5e-7, a four-thousandth of half an 8-bit step:
@@ -50,25 +57,86 @@ def find(name: str) -> Competition:
 
 def write_submission(
     path: str | os.PathLike[str],
-    pairs: Iterable[tuple[Sample, np.ndarray[Any, Any]]],
+    samples: Sequence[Sample],
+    restored: Restored,
     competition: Competition,
+    identity: str,
 ) -> int:
-    """Streams the values of (sample, restored image (H,W,3) in [0,1]) to a CSV; returns its lines.
+    """Streams the values of restored images to a CSV; returns its lines.
 
     The file takes its name only after `check_submission` has read it back; memory does not grow
-    with the number of images. Raises UserError for a value that is not finite or outside [0,1].
+    with the number of images. What a stopped or killed process has written stays beside it, in
+    ``.NAME.unfinished``, and is gone on with after its last whole batch.
+
+    Args:
+        restored: the batches of the samples that it is given, in their order.
+        identity: a line that differs where values, batches or competition do; what was written
+            under another is begun anew.
+
+    Raises UserError, and leaves nothing behind, for a value that is not finite or outside [0,1];
+    `files.Taken` where another process writes this file; `Stopped` after a signal.
     """
-    written: list[Sample] = []
-    with files.replacing(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(f"{','.join(competition.HEADER)}\n".encode())
-            for sample, image in pairs:
+    path = Path(path)
+    try:
+        with files.making(path) as workplace:
+            rows, journal = workplace / "rows.csv", Journal(workplace / "journal")
+            try:
+                _write_rows(rows, journal, samples, restored, competition, identity)
+                lines = _check(rows, samples, competition, None, name=str(path))
+                rows.replace(path)
+                journal.remove()
+                return lines
+            except UserError:
+                rows.unlink(missing_ok=True)
+                journal.remove()
+                raise
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which it was
+        raise
+
+
+def _write_rows(
+    rows: Path, journal: Journal, samples: Sequence[Sample],
+    restored: Restored, competition: Competition,
+    identity: str,
+) -> None:  # fmt: skip
+    """The lines of all samples; those that `journal` knows of are there already."""
+    done = _kept(rows, journal, identity)
+    if done is None:
+        header = f"{','.join(competition.HEADER)}\n".encode()
+        rows.write_bytes(header)
+        journal.restart([identity, f"0 {len(header)}"])
+        done = 0
+    went_on(done, len(samples))
+    # Closed here, or the sentence of an error would be printed into its progress bar.
+    with (
+        stoppable(len(samples)) as stop_if_asked,
+        rows.open("ab") as file,
+        contextlib.closing(restored(samples[done:])) as batches,
+    ):
+        for batch, images in batches:
+            for sample, image in zip(batch, images, strict=True):
                 values = _values(sample, image, competition)
                 frame = pl.DataFrame({"id": competition.ids(sample), "value": values})
                 text = frame.write_csv(include_header=False, float_precision=DECIMALS)
                 file.write(text.encode())
-                written.append(sample)
-        return _check(temporary, written, competition, None, name=str(path))
+            file.flush()
+            done += len(batch)
+            journal.add(f"{done} {file.tell()}")
+            stop_if_asked(done)
+
+
+def _kept(rows: Path, journal: Journal, identity: str) -> int | None:
+    """How many images an earlier process of this `identity` has written, whose lines alone are left
+    in the file; None where it cannot be gone on with."""
+    if not rows.is_file() or journal.lines[:1] != [identity]:
+        return None
+    with contextlib.suppress(ValueError):
+        images, size = map(int, journal.lines[-1].split())
+        if size <= rows.stat().st_size:
+            os.truncate(rows, size)
+            return images
+    return None
 
 
 def check_submission(

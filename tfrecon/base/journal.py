@@ -1,0 +1,60 @@
+"""What work through many files has finished, so that the same command goes on after a stop."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tfrecon.base import files, system
+from tfrecon.base.errors import Stopped
+
+
+class Journal:
+    """A file of lines, one for each thing that is finished; `lines` holds those that are there.
+
+    A process that is killed at any moment leaves whole lines and at most a torn last one, which is
+    dropped. It belongs to one process at a time: see `files.claimed`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        self.lines = text.split("\n")[:-1]
+        if not text.endswith("\n"):
+            self.restart(self.lines)
+
+    def restart(self, lines: list[str]) -> None:
+        """Holds these lines and no others from now on."""
+        self.lines = lines
+        with files.replacing(self.path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    def add(self, line: str) -> None:
+        """Writes a line, which is in the file when this returns."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+        self.lines.append(line)
+
+    def remove(self) -> None:
+        """Removes the file: all is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def went_on(done: int, total: int, did: str = "restored") -> None:
+    """Says how many of `total` photos an earlier process has done, where it has done some."""
+    if done:
+        print(f"{done} of {total} photos were {did} before; {total - done} to go")
+
+
+@contextlib.contextmanager
+def stoppable(total: int) -> Iterator[Callable[[int], None]]:
+    """Ctrl-C and SIGTERM end the block where it calls what it is given, with how many of `total`
+    photos are done, by raising `Stopped`; a second signal ends it at once."""
+    with system.signals_noted() as noted:
+
+        def stop_if_asked(done: int) -> None:
+            if noted and done < total:
+                name = signal.Signals(noted[0]).name
+                raise Stopped(f"stopped by {name} after {done} of {total} photos", noted[0], True)
+
+        yield stop_if_asked
