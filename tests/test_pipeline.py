@@ -170,11 +170,11 @@ def test_caches_give_identical_batches(tmp_path, make, training):
 def test_each_file_is_decoded_once_for_all_its_regions(tmp_path, monkeypatch):
     decoded = []
 
-    def counting(path, read=images.read):
+    def counting(path, page, read=images.decoded):
         decoded.append(Path(path).name)
         return read(path)
 
-    monkeypatch.setattr(images, "read", counting)
+    monkeypatch.setattr(images, "decoded", counting)
     samples = mixed_samples(tmp_path)
     for cache in ("memory", "disk", "disk"):
         store.Store(samples, ["target"], cache, tmp_path / "cache")

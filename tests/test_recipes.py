@@ -433,7 +433,7 @@ def broken_folder(root: Path, count: int) -> list[Sample]:
 
 def test_unreadable_files_are_listed_together(tmp_path):
     listed = broken_folder(tmp_path, 23)
-    bad = unreadable(listed)
+    _, bad = unreadable(listed)
     assert len(bad) == 23
     assert all(sample.files[0].name in reason for sample, reason in bad)
     with pytest.raises(UserError) as caught:

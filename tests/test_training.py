@@ -273,11 +273,11 @@ def test_a_run_decodes_each_photo_once(tmp_path, photos, monkeypatch):
     quick_calibration(monkeypatch)
     decoded = []
 
-    def counting(path, read=images.read):
+    def counting(path, page, read=images.decoded):
         decoded.append(path)
         return read(path)
 
-    monkeypatch.setattr(images, "read", counting)
+    monkeypatch.setattr(images, "decoded", counting)
     settings = config(photos, steps=None, minutes=0.02, steps_per_epoch=2)
     run = loop.train(settings, tmp_path / "run", probe=True)
     assert run.facts["steps"] >= 1
@@ -296,11 +296,11 @@ def test_without_a_cache_in_memory_photos_are_decoded_for_the_check_and_in_train
 ):
     decoded = Counter()
 
-    def counting(path, read=images.read):
+    def counting(path, page, read=images.decoded):
         decoded[path] += 1
         return read(path)
 
-    monkeypatch.setattr(images, "read", counting)
+    monkeypatch.setattr(images, "decoded", counting)
     tables = config(photos).to_dict()
     data = datasets.load_data(from_tables(merged(tables, {"data": {"cache": "none"}})))
     assert not data.decoded and set(decoded.values()) == {1}

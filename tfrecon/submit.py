@@ -96,7 +96,7 @@ def _write(
         raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
     if trained.has_mask and not samples[0].boxes:
         raise UserError(f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes")
-    broken = unreadable(samples)
+    samples, broken = unreadable(samples, trained.config.data.range)
     if broken:
         raise UserError(
             f"{len(broken)} of {len(samples)} photos cannot be read, and a submission needs all: "

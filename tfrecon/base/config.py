@@ -39,6 +39,9 @@ class DataConfig:
     """More recipes to train on, beside the main one, which alone validates and tests:
     ``{name = "bsds500", root = "…", weight = 0.5}`` and the recipe's own options; weight photos,
     1 if not given, for each one of the main recipe."""
+    range: Annotated[float, Above(0)] | Literal["auto"] = "auto"
+    """The value of files of more than 8 bits that is white, e.g. 4095; auto finds it for each
+    folder where it can be only one."""
     damage: Spec | None = None
     """Damage drawn onto targets; None takes the recipe's own."""
     redraw_damage: bool = False

@@ -8,21 +8,26 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin, features
 
+from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError
 from tfrecon.base.files import replacing
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "BMP": (".bmp",),
-    "WEBP": (".webp",), "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",), "TIFF": (".tif", ".tiff"), "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "AVIF": (".avif",),
 }  # fmt: skip
 """The formats that are read, and their file names' endings in lower case. Pillow knows others, some
 of which start programs (EPS runs Ghostscript), and would go by the content, not by the name."""
+if not features.check("avif"):
+    del FORMATS["AVIF"]
 
 SUFFIXES = tuple(itertools.chain(*FORMATS.values()))
 """File name endings, in lower case, that are taken for images."""
@@ -30,33 +35,85 @@ SUFFIXES = tuple(itertools.chain(*FORMATS.values()))
 MAX_PIXELS = 100_000_000
 """A larger image is refused: a few kilobytes of PNG can claim gigapixels (decompression bomb)."""
 
+MAX_LARGE, PIXELS_PER_BYTE = 1_000_000_000, 100
+"""Who asks for large images gets so many pixels, where the file has a byte for at most so many."""
+
 
 _UPRIGHT = {number: Image.Transpose[name] for number, name in enumerate((
     "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE",
     "ROTATE_90"), start=2)}  # fmt: skip
 """What undoes each EXIF orientation; 1 is upright, and other values mean nothing."""
 
+_NEW_SUBFILE_TYPE, _REDUCED_OR_MASK = 254, 1 | 4
+"""The tag of a TIFF that says what a page is, and the bits of what is none."""
+
 _opening = threading.Lock()
 
+PathLike = str | os.PathLike[str]
 
-def read(path: str | os.PathLike[str]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+
+@dataclass(frozen=True)
+class Facts:
+    """What the header of an image file tells."""
+
+    height: int
+    width: int
+    """Both after the EXIF rotation."""
+    pages: int
+    """Pages of a TIFF, frames of an animation; 1 for the other formats."""
+    bits: int
+    """Of a value: 8, 12, 16 or 32."""
+    has_alpha: bool
+    is_grey: bool
+    orientation: int
+    """By EXIF: 1 is upright."""
+
+
+def read(
+    path: PathLike, page: int = 0, range: float | None = None, *, large: bool = False
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Decodes an image file of `FORMATS` to (H,W,3) uint8 RGB.
 
-    EXIF rotation is applied, CMYK and grey become RGB, 16-bit values are scaled to 8 bits, and
-    transparency is put on black. Raises UserError naming the file when it is missing, empty,
-    truncated, no image, or larger than MAX_PIXELS.
+    EXIF rotation is applied, CMYK and grey become RGB, values of more than 8 bits are scaled (their
+    largest is `range`, see `depth.Stored`), and transparency is put on black. `page` counts the
+    pages of a TIFF and the frames of an animation from 0. Raises UserError naming the file when it
+    is missing, empty, truncated, no image, larger than MAX_PIXELS (`large` allows MAX_LARGE), or
+    does not fit into `range`.
     """
-    with _opened(path) as (picture, orientation):
+    return decoded(path, page, large=large).to_uint8(range)
+
+
+def read_float(
+    path: PathLike, page: int = 0, range: float | None = None, *, large: bool = False
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """`read` to (H,W,3) float32 in [0,1], with all bits of a grey file of 16 or 32 bits. Pillow
+    reads the upper 8 bits of 16-bit colour."""
+    return decoded(path, page, large=large).to_float(range)
+
+
+def decoded(path: PathLike, page: int = 0, *, large: bool = False) -> Stored:
+    """The values of an image file as `read` takes them, but not scaled. Raises UserError as `read`
+    does, but for the range."""
+    with _opened(path, page, large) as (picture, orientation):
+        bits, is_ppm, is_tiff = _bits(picture), picture.format == "PPM", picture.format == "TIFF"
         picture.load()
-        if orientation in _UPRIGHT:
+        if orientation in _UPRIGHT and not is_tiff:  # which Pillow turns as it loads it
             picture = picture.transpose(_UPRIGHT[orientation])
-        if picture.mode.startswith("I") or picture.mode == "F":
-            return np.repeat(_grey_to_uint8(picture)[..., None], 3, axis=-1)
+        if picture.mode == "F":
+            return Stored(str(path), np.asarray(picture), "32-bit float")
+        if picture.mode[0] == "I":
+            values = np.asarray(picture)
+            if is_ppm or bits == 12:  # the file itself tells its range
+                return Stored(str(path), np.float32(values / (4095 if bits == 12 else 65535)))
+            return Stored(str(path), values, f"{bits}-bit")
         if "A" in picture.getbands() or "transparency" in picture.info:
             picture = picture.convert("RGBA")
             background = Image.new("RGBA", picture.size, (0, 0, 0, 255))
             picture = Image.alpha_composite(background, picture)
-        return np.array(picture.convert("RGB"))
+        pixels = np.array(picture.convert("RGB"))
+        if bits == 16 and not is_ppm:
+            return Stored(str(path), pixels.astype(np.uint16) * 257, "16-bit colour")
+        return Stored(str(path), pixels)
 
 
 def resized(
@@ -66,15 +123,34 @@ def resized(
     return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def size(path: PathLike, page: int = 0, *, large: bool = False) -> tuple[int, int]:
     """(height, width) of an image file after the EXIF rotation, from its first bytes. Raises
     UserError as `read` does."""
-    with _opened(path) as (picture, orientation):
-        width, height = picture.size[::-1] if orientation in (5, 6, 7, 8) else picture.size
-        return height, width
+    with _opened(path, page, large) as opened:
+        return _size(*opened)
 
 
-def write(path: str | os.PathLike[str], image: np.ndarray[Any, Any]) -> None:
+def facts(path: PathLike, page: int = 0, *, large: bool = False) -> Facts:
+    """What the header of an image file tells, of one page. Raises UserError as `read` does."""
+    with _opened(path, page, large) as (picture, orientation):
+        height, width = _size(picture, orientation)
+        return Facts(
+            height, width, bits=_bits(picture),
+            has_alpha="A" in picture.getbands() or "transparency" in picture.info,
+            is_grey=picture.mode[0] in "1LIF" and picture.mode != "LAB",
+            orientation=orientation if orientation in _UPRIGHT else 1,
+            pages=len(_pages(picture)),  # last, as it turns the pages
+        )  # fmt: skip
+
+
+def pages(path: PathLike) -> list[int]:
+    """The numbers of an image file's pages or frames; 0 alone for a file that has one picture.
+    Reduced copies and masks in a TIFF are no pages. Raises UserError as `read` does."""
+    with _opened(path, 0, large=True) as (picture, _):
+        return _pages(picture)
+
+
+def write(path: PathLike, image: np.ndarray[Any, Any]) -> None:
     """Writes (H,W,3) as PNG: uint8 as it is, float in [0,1] rounded; never a half-written file."""
     pixels = image if image.dtype == np.uint8 else to_uint8(image)
     with replacing(path) as temporary:
@@ -120,27 +196,23 @@ def to_uint8_tensor(image: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, Any]]:
-    """The file as Pillow's lazy image, and its EXIF orientation (whatever the file holds there)."""
+def _opened(path: PathLike, page: int, large: bool) -> Iterator[tuple[Image.Image, Any]]:
+    """A page of the file as Pillow's lazy image, and its EXIF orientation (whatever the file holds
+    there)."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"image file {str(path)!r} does not exist")
     if path.stat().st_size == 0:
         raise UserError(f"image file {str(path)!r} is empty (0 bytes); replace or remove it")
     try:
-        # Pillow warns of large images and odd metadata; ours is the limit that counts, and it is an
-        # error. The lock is for the table of warning filters, which all threads share.
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _pillow_settings():
             picture = Image.open(path, formats=tuple(FORMATS))
+            if page:
+                picture.seek(page)
             # Image's own method: that of PngImageFile decodes all pixels to look for EXIF behind.
             orientation = Image.Image.getexif(picture).get(0x0112)
         with picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise UserError(
-                    f"image file {str(path)!r} claims {picture.width}×{picture.height} pixels, "
-                    f"more than the limit of {MAX_PIXELS:,}; shrink it first"
-                )
+            _check_pixels(path, picture.width, picture.height, large)
             yield picture, orientation
     except UserError:
         raise
@@ -151,11 +223,55 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Image.Image, Any]]:
         ) from error
 
 
-def _grey_to_uint8(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
-    scale = 65535.0
-    if not picture.mode.startswith("I;16"):
-        # Modes I and F do not tell their range: the least usual one that holds the largest value.
-        largest = values.max(initial=0.0)
-        scale = next((usual for usual in (1.0, 255.0) if largest <= usual), scale)
-    return np.rint(np.clip(values / scale, 0, 1) * 255).astype(np.uint8)
+@contextlib.contextmanager
+def _pillow_settings() -> Iterator[None]:
+    """Pillow warns of large images and odd metadata, and refuses very large ones; ours is the limit
+    that counts, and it is an error. The lock is for the settings, which all threads share."""
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_pixels(path: Path, width: int, height: int, large: bool) -> None:
+    """Raises UserError where the size that a file claims is not allowed."""
+    limit = MAX_PIXELS
+    if large:
+        limit = max(limit, min(MAX_LARGE, PIXELS_PER_BYTE * path.stat().st_size))
+    if width * height > limit:
+        raise UserError(
+            f"image file {str(path)!r} claims {width}×{height} pixels, more than the limit of "
+            f"{limit:,}{' for a file of its size' * (limit < MAX_LARGE) * large}; shrink it first"
+        )
+
+
+def _size(picture: Image.Image, orientation: Any) -> tuple[int, int]:
+    """(height, width) after the EXIF rotation, which Pillow counts in for a TIFF."""
+    turned = orientation in (5, 6, 7, 8) and picture.format != "TIFF"
+    width, height = picture.size[::-1] if turned else picture.size
+    return height, width
+
+
+def _bits(picture: Image.Image) -> int:
+    """Of a value, by how Pillow is about to unpack the file."""
+    arguments = picture.tile[0].args if picture.tile else ""
+    raw = arguments if isinstance(arguments, str) else str((arguments or [""])[0])
+    if picture.mode == "F" or ";32" in raw:
+        return 32
+    return 12 if ";12" in raw else 16 if ";16" in raw or picture.mode[0] == "I" else 8
+
+
+def _pages(picture: Image.Image) -> list[int]:
+    count = getattr(picture, "n_frames", 1) if picture.format in FORMATS else 1
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return list(range(count))
+    numbers: list[int] = []
+    for number in range(count):
+        picture.seek(number)
+        kind = picture.tag_v2.get(_NEW_SUBFILE_TYPE, 0)
+        if not number or not kind & _REDUCED_OR_MASK:
+            numbers.append(number)
+    return numbers

@@ -3,84 +3,119 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
 from tqdm import tqdm
 
-from tfrecon.base import images
+from tfrecon.base.depth import Extent
 from tfrecon.base.errors import UserError
+from tfrecon.data import value_ranges
 from tfrecon.data.boxes import describe, drawn, outside
 from tfrecon.data.sample import Sample
-from tfrecon.data.store import Read
+from tfrecon.data.store import Place, Reader
 
 SHOWN = 20
 """Unreadable files that an error names; it counts the rest."""
 
-Size = tuple[int, int]
+
+@dataclass(frozen=True)
+class Look:
+    """What is kept of a page that was decoded; its extent where its values have to be scaled."""
+
+    height: int
+    width: int
+    extent: Extent | None
 
 
 def readable(
-    samples: Sequence[Sample], skip_unreadable: bool = False, read: Read | None = None
-) -> list[Sample]:
+    samples: Sequence[Sample], skip_unreadable: bool = False, reader: Reader | None = None,
+    range: float | Literal["auto"] = "auto",
+) -> list[Sample]:  # fmt: skip
     """The samples whose files all decode, in order; what they declare is checked against the files.
-    `read` takes the place of `images.read`.
+    `reader` decodes them. Each has its `range`: its own, or as given, or found by `value_ranges`.
 
     Raises one UserError that lists all unreadable files, or, with `skip_unreadable`, drops their
-    samples and prints how many. Also raises UserError when input and target differ in size, and
-    when a box or region reaches outside its file.
+    samples and prints how many. Also raises UserError when input and target differ in size, when
+    a box or region reaches outside its file, and where the range of files cannot be told.
     """
-    sizes, reasons = _decode(samples, read or images.read)
+    ranged, looks, reasons = _looked_at(samples, reader or Reader(), range)
     if reasons and not skip_unreadable:
         raise UserError(_listing(reasons))
-    kept = [sample for sample in samples if not reasons.keys() & set(sample.files)]
+    kept = [sample for sample in ranged if not reasons.keys() & set(_places(sample))]
     if not kept:
         raise UserError(f"none of the {len(samples)} samples is readable; {_listing(reasons)}")
     if reasons:
         print(
             f"skipping {len(samples) - len(kept)} of {len(samples)} samples: "
-            f"{len(reasons)} unreadable files"
+            f"{len({path for path, _ in reasons})} unreadable files"
         )
     for sample in kept:
-        _check_declared(sample, sizes)
+        _check_declared(sample, looks)
     return kept
 
 
-def unreadable(samples: Sequence[Sample]) -> list[tuple[Sample, str]]:
-    """Samples of which a file does not decode, each with the reason; every file is read once."""
-    _, reasons = _decode(samples, images.read)
-    return [
-        (sample, reasons[path]) for sample in samples for path in sample.files if path in reasons
-    ]
+def unreadable(
+    samples: Sequence[Sample], range: float | Literal["auto"] = "auto"
+) -> tuple[list[Sample], list[tuple[Sample, str]]]:
+    """The samples with their `range`, and those of which a file does not decode, each with the
+    reason; every file is read once. Raises UserError where the range of files cannot be told."""
+    ranged, _, reasons = _looked_at(samples, Reader(), range)
+    bad = [(s, reasons[place]) for s in ranged for place in _places(s) if place in reasons]
+    return ranged, bad
 
 
-def _decode(samples: Sequence[Sample], read: Read) -> tuple[dict[Path, Size], dict[Path, str]]:
-    """Height and width of each file that decodes, and why each other file does not."""
-    files = list(dict.fromkeys(path for sample in samples for path in sample.files))
+def _looked_at(
+    samples: Sequence[Sample], reader: Reader, range: float | Literal["auto"]
+) -> tuple[list[Sample], dict[Place, Look], dict[Place, str]]:
+    """The samples with their range, each page that decodes, and why each other does not."""
+    looks, reasons = _decode(samples, reader)
+    extents = {place: look.extent for place, look in looks.items() if look.extent}
+    ranged = list(samples)
+    if extents:
+        found = value_ranges.found(extents, range)
+        ranged = [value_ranges.with_range(sample, found) for sample in samples]
+        for sample in ranged:
+            for place in _places(sample):
+                if place in extents and (problem := extents[place].problem(sample.range)):
+                    reasons[place] = f"image file {str(place[0])!r} {problem}"
+    return ranged, looks, reasons
 
-    def decode(path: Path) -> Size | str:
+
+def _places(sample: Sample) -> list[Place]:
+    return [(path, sample.page) for path in sample.files]
+
+
+def _decode(
+    samples: Sequence[Sample], reader: Reader
+) -> tuple[dict[Place, Look], dict[Place, str]]:
+    """What each page that decodes holds, and why each other does not."""
+    places = list(dict.fromkeys(place for sample in samples for place in _places(sample)))
+
+    def decode(place: Place) -> Look | str:
         try:
-            height, width, _ = read(path).shape
+            stored = reader.decoded(*place)
         except UserError as error:
             return str(error)
-        return height, width
+        return Look(*stored.values.shape[:2], stored.extent() if stored.kind else None)
 
-    sizes: dict[Path, Size] = {}
-    reasons: dict[Path, str] = {}
+    looks: dict[Place, Look] = {}
+    reasons: dict[Place, str] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(decode, files)
-        bar = tqdm(results, "checking images", len(files), unit="file", delay=2, leave=False)
-        for path, result in zip(files, bar, strict=True):
+        results = pool.map(decode, places)
+        bar = tqdm(results, "checking images", len(places), unit="file", delay=2, leave=False)
+        for place, result in zip(places, bar, strict=True):
             if isinstance(result, str):
-                reasons[path] = result
+                reasons[place] = result
             else:
-                sizes[path] = result
-    return sizes, reasons
+                looks[place] = result
+    return looks, reasons
 
 
-def _listing(reasons: dict[Path, str]) -> str:
+def _listing(reasons: dict[Place, str]) -> str:
     if len(reasons) == 1:
         return f"{next(iter(reasons.values()))}, or go on without it with --skip-unreadable"
-    names = sorted(str(path) for path in reasons)
+    names = sorted({str(path) for path, _ in reasons})
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (
         f"{len(names)} image files cannot be read: {', '.join(names[:SHOWN])}{more}; replace or "
@@ -88,14 +123,13 @@ def _listing(reasons: dict[Path, str]) -> str:
     )
 
 
-def _check_declared(sample: Sample, sizes: dict[Path, Size]) -> None:
+def _check_declared(sample: Sample, looks: dict[Place, Look]) -> None:
     """Raises UserError unless the files of a sample are equally large and hold what it declares."""
-    first = sample.files[0]
-    for path in sample.files:
-        height, width = sizes[path]
-        if sizes[path] != sizes[first] and not sample.resize_input:
+    first, *_ = sizes = [(looks[place].height, looks[place].width) for place in _places(sample)]
+    for path, (height, width) in zip(sample.files, sizes, strict=True):
+        if (height, width) != first and not sample.resize_input:
             raise UserError(
-                f"input {str(first)!r} is {sizes[first][0]}×{sizes[first][1]} and its target "
+                f"input {str(sample.files[0])!r} is {first[0]}×{first[1]} and its target "
                 f"{str(path)!r} is {height}×{width}; a pair must have equal sizes, so replace one"
             )
         rectangles = (*sample.boxes, *((sample.region,) if sample.region else ()))

@@ -1,5 +1,6 @@
 """What recipes of clean photos share: finding a folder, listing photos, drawing some of them."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -73,3 +74,9 @@ def _check_exists(folder: Path) -> None:
             f"folder {str(folder)!r} does not exist or is no folder; add it, or correct its path "
             "(--root, where a recipe reads it)"
         )
+
+
+@functools.cache
+def print_once(line: str) -> None:
+    """Prints a line, once in a process: recipes list the folders of each split."""
+    print(line)

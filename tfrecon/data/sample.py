@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfrecon.base.errors import UserError
@@ -19,7 +19,9 @@ class Sample:
     Without `input` the damage is drawn onto the target; without `target` there is no truth to score
     against. `boxes` are the damaged rectangles of `input`. `region` restricts the sample to a
     rectangle of its files, a crop of a larger photo. An input of another size than its target is an
-    error, or with `resize_input` is resized to it.
+    error, or with `resize_input` is resized to it. `page` is that of its files, counted from 0, and
+    `range` the largest value of those of more than 8 bits, where it is not their type's own
+    (`tfrecon.base.depth`); `tfrecon.data.check` finds it.
     """
 
     id: str
@@ -28,6 +30,8 @@ class Sample:
     boxes: tuple[Box, ...] = ()
     region: Box | None = None
     resize_input: bool = False
+    page: int = 0
+    range: float | None = field(default=None, compare=False)
 
     @property
     def files(self) -> tuple[Path, ...]:

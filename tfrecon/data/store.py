@@ -16,6 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfrecon.base import files, images
+from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError
 from tfrecon.data.boxes import drawn
 from tfrecon.data.disk_cache import kept
@@ -31,36 +32,43 @@ Parts = dict[str, Any]
 """``target`` and ``input`` (H,W,3) and ``mask`` (H,W,1; 255 inside the boxes) of one sample, those
 that are asked for; uint8 as stored."""
 
-Read = Callable[[Path], np.ndarray[Any, Any]]
-"""From an image file to (H,W,3) uint8, as `images.read` does it."""
+Place = tuple[Path, int]
+"""An image file and the page of it."""
+
+Read = Callable[[Path, int, float | None], np.ndarray[Any, Any]]
+"""From an image file, its page and range to (H,W,3) uint8, as `images.read` does it."""
 
 Wanted = tuple[Sample, Sequence[str]]
 """A sample and the names of the parts that are wanted of it."""
 
 
 class Reader:
-    """`images.read`, but a file of `uses` is decoded once and kept until it is released as often as
+    """`images.read`, but a page of `uses` is decoded once and kept until it is released as often as
     it is in there."""
 
-    def __init__(self, uses: Iterable[Path]) -> None:
+    def __init__(self, uses: Iterable[Place] = ()) -> None:
         self._uses = Counter(uses)
-        self._kept: dict[Path, np.ndarray[Any, Any]] = {}
+        self._kept: dict[Place, Stored] = {}
 
-    def __call__(self, path: Path) -> np.ndarray[Any, Any]:
+    def decoded(self, path: Path, page: int) -> Stored:
+        """As `images.decoded`."""
+        stored = self._kept.get((path, page))
+        if stored is None:
+            stored = images.decoded(path, page)
+            if (path, page) in self._uses:
+                self._kept[path, page] = stored
+        return stored
+
+    def __call__(self, path: Path, page: int, range: float | None) -> np.ndarray[Any, Any]:
         """(H,W,3) uint8."""
-        pixels = self._kept.get(path)
-        if pixels is None:
-            pixels = images.read(path)
-            if path in self._uses:
-                self._kept[path] = pixels
-        return pixels
+        return self.decoded(path, page).to_uint8(range)
 
-    def release(self, files: Iterable[Path]) -> None:
-        """Ends one use of each of `files`."""
-        self._uses.subtract(files)
-        for path in files:
-            if self._uses[path] <= 0:
-                self._kept.pop(path, None)
+    def release(self, places: Iterable[Place]) -> None:
+        """Ends one use of each of `places`."""
+        self._uses.subtract(places)
+        for place in places:
+            if self._uses[place] <= 0:
+                self._kept.pop(place, None)
 
 
 class Store:
@@ -111,12 +119,12 @@ class Store:
 def decode(wanted: Sequence[Wanted], reader: Reader | None = None) -> Iterator[Parts]:
     """What is wanted of each sample, in order. A file that consecutive samples share is decoded
     once for them; `reader` is told to release it."""
-    reader = reader or Reader(())
+    reader = reader or Reader()
 
     def of_one_file(group: Sequence[Wanted]) -> list[Parts]:
         read = functools.cache(reader)
         planes = [parts_of(sample, parts, read) for sample, parts in group]
-        reader.release(files_of(group))
+        reader.release(places_of(group))
         return planes
 
     groups = [list(group) for _, group in itertools.groupby(wanted, lambda pair: pair[0].files)]
@@ -130,9 +138,14 @@ def decode(wanted: Sequence[Wanted], reader: Reader | None = None) -> Iterator[P
                 progress.update()
 
 
-def files_of(wanted: Iterable[Wanted]) -> list[Path]:
-    """The files of the wanted parts, as often as they are used."""
-    return [getattr(sample, part) for sample, parts in wanted for part in parts if part != "mask"]
+def places_of(wanted: Iterable[Wanted]) -> list[Place]:
+    """The pages of the wanted parts, as often as they are used."""
+    return [
+        (getattr(sample, part), sample.page)
+        for sample, parts in wanted
+        for part in parts
+        if part != "mask"
+    ]
 
 
 def check_memory(wanted: Sequence[Wanted]) -> None:
@@ -140,7 +153,7 @@ def check_memory(wanted: Sequence[Wanted]) -> None:
     needed = 0
     for sample, parts in wanted:
         with contextlib.suppress(UserError):  # an unreadable file is reported when it is decoded
-            size = images.size(sample.files[0])
+            size = images.size(sample.files[0], sample.page)
             height, width = sample.region[2:] if sample.region else size
             needed += height * width * sum(channels(part) for part in parts)
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -161,8 +174,7 @@ def fingerprint(about: Any, samples: Sequence[Sample]) -> str:
             (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
             for file in sample.files
         ]
-        facts += [sample.boxes, sample.region, sample.resize_input]
-        digest.update(repr((sample.id, facts)).encode())
+        digest.update(repr((sample.id, facts, _declared(sample))).encode())
     return digest.hexdigest()
 
 
@@ -172,10 +184,18 @@ def content_fingerprint(samples: Sequence[Sample]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     content = functools.cache(files.digest)  # several samples may be regions of one file
     for sample in samples:
-        digest.update(repr((sample.id, sample.boxes, sample.region, sample.resize_input)).encode())
+        digest.update(repr((sample.id, *_declared(sample))).encode())
         for path in sample.files:
             digest.update(content(path))
     return digest.hexdigest()
+
+
+def _declared(sample: Sample) -> list[Any]:
+    """What a sample says of its files. Page and range where they say something, so that records of
+    older runs hold."""
+    known = {"page": sample.page, "range": sample.range}
+    extra = {name: value for name, value in known.items() if value}
+    return [sample.boxes, sample.region, sample.resize_input, *([extra] if extra else [])]
 
 
 def channels(part: str) -> int:
@@ -185,8 +205,8 @@ def channels(part: str) -> int:
 
 def parts_of(sample: Sample, parts: Sequence[str], read: Read | None = None) -> Parts:
     """The named parts of one sample, cut to its region; `read` takes the place of `images.read`."""
-    read = read or images.read
-    whole = {part: read(getattr(sample, part)) for part in parts if part != "mask"}
+    read, page, top_value = read or images.read, sample.page, sample.range
+    whole = {part: read(getattr(sample, part), page, top_value) for part in parts if part != "mask"}
     if len(whole) == 2 and whole["input"].shape != whole["target"].shape:
         (height, width), size = whole["target"].shape[:2], whole["input"].shape[:2]
         if not sample.resize_input:

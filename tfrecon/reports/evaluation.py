@@ -104,7 +104,8 @@ def evaluate_runs(
     name = report_name(runs[0], split, config, options, limit)
     if folder is None:
         folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
-    samples = check.readable(_samples(runs, config, split)[:limit], skip_unreadable)
+    samples = _samples(runs, config, split)[:limit]
+    samples = check.readable(samples, skip_unreadable, range=config.range)
     masked = pipeline.has_mask(samples, config)
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     models = [run.load_model(options) for run in runs]

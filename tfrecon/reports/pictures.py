@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tfrecon.base import images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
-from tfrecon.data import pipeline, recipes
+from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import content_fingerprint
@@ -163,7 +163,8 @@ def leading_pictures(
     Raises UserError where its weights or the images are not at hand."""
     root = Path(config.root) if config.root else None
     samples = {sample.id: sample for sample in recipes.samples(config.recipe, root, split)}
-    evaluated = [samples[id] for id in comparison.ids if id in samples]
+    known = [samples[id] for id in comparison.ids if id in samples]
+    evaluated = check.readable(known, range=config.range) if known else []
     if content_fingerprint(evaluated) != comparison.results[0].facts.get("data"):
         raise UserError("the images have changed since they were scored; evaluate the runs again")
     config = dataclasses.replace(config, cache="none")

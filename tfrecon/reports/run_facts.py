@@ -20,7 +20,7 @@ FILE = "evaluation.json"
 DECIDING = ("data", "image_size", "val_size", "damage", "resize", "split")
 """The facts of an evaluation on which it depends which pixels are compared."""
 
-SETTINGS = ("recipe", "root", "damage", "image_size", "val_size", "resize")
+SETTINGS = ("recipe", "root", "range", "damage", "image_size", "val_size", "resize")
 """The settings of [data] on which it depends which pixels a run is tested on."""
 
 

@@ -69,11 +69,11 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         for split in ("train", "val", "test")
     }
     extra = mixture.extra_samples(config.data)
-    reader = store.Reader(_files_to_keep(splits, extra, config.data))
+    reader = store.Reader(_places_to_keep(splits, extra, config.data))
     together = [sample for samples in (*splits.values(), *extra) for sample in samples]
-    kept = set(check.readable(together, skip_unreadable, reader))
-    train, val, test = ([s for s in samples if s in kept] for samples in splits.values())
-    extra = [[s for s in samples if s in kept] for samples in extra]
+    kept = {s: s for s in check.readable(together, skip_unreadable, reader, config.data.range)}
+    train, val, test = ([kept[s] for s in samples if s in kept] for samples in splits.values())
+    extra = [[kept[s] for s in samples if s in kept] for samples in extra]
     named = [(f"split {split!r}", s) for split, s in zip(splits, (train, val, test), strict=True)]
     named += [(f"{e.name!r}", s) for e, s in zip(config.data.extra, extra, strict=True)]
     for name, samples in named:
@@ -92,10 +92,10 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
     return dataclasses.replace(data, findings=findings, decoded=decoded)
 
 
-def _files_to_keep(
+def _places_to_keep(
     splits: Mapping[str, list[Sample]], extra: Sequence[list[Sample]], config: DataConfig
-) -> list[Path]:
-    """The files whose pixels are needed again after the check. Raises UserError for samples that
+) -> list[store.Place]:
+    """The pages whose pixels are needed again after the check. Raises UserError for samples that
     cannot be trained on, and for more pixels than fit into memory."""
     train = [*splits["train"], *itertools.chain.from_iterable(extra)]
     for sample in (*train, *splits["val"]):
@@ -104,10 +104,10 @@ def _files_to_keep(
     pipeline.check_sources(splits["train"], extra, config)
     wanted = _wanted(train, splits["val"], config)
     store.check_memory(wanted)
-    files = store.files_of(wanted)
+    places = store.places_of(wanted)
     for samples in (train, splits["val"], splits["test"]):
-        files += [path for sample in guards.spread(samples) for path in sample.files]
-    return files
+        places += [(path, s.page) for s in guards.spread(samples) for path in s.files]
+    return places
 
 
 def _wanted(
