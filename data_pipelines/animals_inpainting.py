@@ -22,6 +22,7 @@ from tqdm import tqdm
 from tfrecon.base import images
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.data.boxes import describe, outside, read_boxes
+from tfrecon.data.photos import listed
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import Box, Sample, split_by_hash
 
@@ -98,11 +99,7 @@ def _table(*folders: Path) -> Path:
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    return {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".")
-    }
+    return {path.name: path for path in listed(folder, used=(TABLE,))}
 
 
 def _listed(folder: Path, table: Path) -> list[Sample]:

@@ -4,17 +4,20 @@
 - Two folders: ``root/input`` and ``root/target`` where both exist, or those that the options
   `inputs` and `targets` name (relative to `root`); files pair by stem, and nothing is drawn.
 
-Photos are split 80/10/10 by a hash of their id, which is stable when photos are added to a large
-folder; a split that the hash leaves empty takes one photo from the largest, so three are enough.
+Each page of a TIFF and each frame of an animation is a photo. Files are split 80/10/10 by a hash of
+their id, which is stable when some are added to a large folder; a split that the hash leaves empty
+takes one file from the largest, so three are enough.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.images import SUFFIXES
 from tfrecon.base.registry import Spec
+from tfrecon.data.photos import listed, pages, say_left_out
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import Sample, pair_by_stem, split_by_hash
 
@@ -34,29 +37,37 @@ def samples(
         raise UserError("recipe 'folder' needs both inputs and targets, or neither; give the other")
     if inputs is None and (folder / "input").is_dir() and (folder / "target").is_dir():
         inputs, targets = "input", "target"
+        say_left_out(folder, sorted(folder.iterdir()), used=(inputs, targets))
     if inputs is None or targets is None:
         pictures = [Sample(_id(path, folder), target=path) for path in _images(folder)]
     else:
         damaged, clean = folder / inputs, folder / targets
         pairs = pair_by_stem(_images(damaged), _images(clean), "recipe 'folder'")
         pictures = [Sample(_id(path, damaged), input=path, target=truth) for path, truth in pairs]
-    ids = _split(_by_id(pictures), folder)[split]
-    return sorted((sample for sample in pictures if sample.id in ids), key=lambda sample: sample.id)
+    ids = set(_split(_by_id(pictures), folder)[split])
+    chosen = [page for sample in pictures if sample.id in ids for page in _pages(sample)]
+    return sorted(chosen, key=lambda sample: sample.id)
 
 
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"folder {str(folder)!r} does not exist; check --root, inputs and targets")
-    paths = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    paths = listed(folder, below=True)
     if not paths:
         raise UserError(f"no image under {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
     return paths
+
+
+def _pages(sample: Sample) -> list[Sample]:
+    """One sample for each page of its files: ``name``, ``name#2`` and so on."""
+    numbers = pages(sample.files[-1])
+    if any(pages(path) != numbers for path in sample.files):
+        raise UserError(
+            f"{' and '.join(repr(str(path)) for path in sample.files)} have different numbers of "
+            "pages; a pair must have as many"
+        )
+    named = enumerate(numbers, start=1)
+    return [replace(sample, id=sample.id + f"#{n}" * (n > 1), page=page) for n, page in named]
 
 
 def _id(path: Path, folder: Path) -> str:

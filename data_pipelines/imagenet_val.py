@@ -30,7 +30,7 @@ def samples(root: Path | None, split: str, *, per_class: int | None = None) -> l
     """
     folder = required_root(root, "imagenet_val")
     if any(is_photo(path) for path in folder.iterdir()):
-        paths = {path.stem: path for path in photos(folder)}
+        paths = {path.stem: path for path in photos(folder, used=(TRUTH,))}
         classes = _classes(folder / TRUTH, list(paths), required=per_class is not None)
     else:
         named = photos_by_class(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
@@ -19,7 +20,9 @@ from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
 from tfrecon.data.boxes import outside, read_boxes
 from tfrecon.data.check import readable, unreadable
+from tfrecon.data.photos import pages_in, photos
 from tfrecon.data.sample import Sample
+from tfrecon.data.store import decode, fingerprint, parts_of
 
 animals_inpainting, demo = recipes.find("animals_inpainting"), recipes.find("demo")
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "animals_contest"
@@ -419,6 +422,80 @@ def test_hidden_files_are_no_photos(tmp_path):
     (tmp_path / "._photo_0.jpg").write_bytes(b"left by a file manager")
     fakes.save(tmp_path / ".thumbnails" / "photo_0.png", fakes.photo(8, 8, 0))
     assert len(all_samples(FOLDER, tmp_path)) == 8
+
+
+# --- what is read, and what is left out -----------------------------------------------------------
+
+
+def odd_folder(folder: Path) -> Path:
+    """Ten photos, files that are none, a folder, and a TIFF of three pages."""
+    folder.mkdir(parents=True)
+    pictures = [Image.fromarray(fakes.photo(24, 32, seed)) for seed in range(13)]
+    for number, ending in enumerate(("jfif", "jpe", "ppm", "pgm", "gif", "webp", "avif", "bmp")):
+        kind = {"jfif": "JPEG", "jpe": "JPEG", "pgm": "PPM"}.get(ending)
+        pictures[number].save(folder / f"photo_{number}.{ending}", kind)
+    pictures[8].save(folder / "pages.tif", save_all=True, append_images=pictures[9:11])
+    pictures[11].save(folder / "moving.gif", save_all=True, append_images=pictures[12:])
+    for name in ("a.heic", "b.HEIC", "notes.txt", "README", ".hidden"):
+        (folder / name).write_bytes(b"no image")
+    (folder / "inner").mkdir()
+    return folder
+
+
+LEFT_OUT = (
+    "left out in '{}': 4 files (2 .heic, 1 no ending, 1 .txt): README, a.heic, b.HEIC, notes.txt"
+)
+
+
+def test_what_a_folder_leaves_out_is_said_once(tmp_path, capsys):
+    folder = odd_folder(tmp_path / "photos")
+    assert len(photos(folder)) == len(photos(folder)) == 10
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        f"{LEFT_OUT.format(folder)}; 1 folder: inner",
+        f"left out in '{folder}': all pages but the first of 2 files: moving.gif, pages.tif",
+    ]
+    assert len(pages_in(folder)) == 10 + 2 + 1
+    assert not capsys.readouterr().out, "the same is said once; pages are not left out here"
+
+
+def test_each_page_is_a_sample_of_the_split_of_its_file(tmp_path, capsys):
+    folder = odd_folder(tmp_path / "photos")
+    by_split = {split: recipes.samples(FOLDER, folder, split) for split in ("train", "val", "test")}
+    assert capsys.readouterr().out == f"{LEFT_OUT.format(folder)}\n"
+    listed = [sample for samples in by_split.values() for sample in samples]
+    assert {"pages", "pages#2", "pages#3", "moving", "moving#2"} < {s.id for s in listed}
+    assert len(listed) == 13
+    for samples in by_split.values():
+        others = [s for other in by_split.values() if other is not samples for s in other]
+        assert not {s.target for s in samples} & {s.target for s in others}
+    for sample in readable(listed):
+        (seed,) = {"pages": [8], "pages#2": [9], "pages#3": [10]}.get(sample.id, [None])
+        if seed:
+            for kept in (parts_of(sample, ["target"]), *decode([(sample, ["target"])])):
+                np.testing.assert_array_equal(kept["target"], fakes.photo(24, 32, seed))
+    prints = {fingerprint("", [sample]) for sample in listed if sample.target.stem == "pages"}
+    assert len(prints) == 3, "caches of two pages differ"
+
+
+def test_pairs_have_equal_pages(tmp_path):
+    root = fakes.paired_folder(tmp_path, 3)
+    pictures = [Image.fromarray(fakes.photo(24, 32, seed)) for seed in range(3)]
+    for side, count in (("input", 2), ("target", 2)):
+        path = root / side / "paged.tif"
+        pictures[0].save(path, save_all=True, append_images=pictures[1:count])
+    paged = [sample for sample in all_samples(FOLDER, root) if sample.input.stem == "paged"]
+    assert [(sample.id, sample.page) for sample in paged] == [("paged", 0), ("paged#2", 1)]
+    pictures[0].save(root / "input" / "paged.tif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(UserError, match="different numbers of pages"):
+        all_samples(FOLDER, root)
+
+
+def test_reduced_copies_in_a_tiff_are_no_pages(tmp_path):
+    pictures = [Image.fromarray(fakes.photo(24, 32, seed)) for seed in range(2)]
+    pictures[1].encoderinfo = {"tiffinfo": {254: 1}}
+    pictures[0].save(tmp_path / "a.tif", save_all=True, append_images=pictures[1:])
+    assert images.pages(tmp_path / "a.tif") == [0]
 
 
 # --- readable -------------------------------------------------------------------------------------

@@ -1,17 +1,25 @@
 """What recipes of clean photos share: finding a folder, listing photos, drawing some of them."""
 
 import functools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.base.images import SUFFIXES
+from tfrecon.base.images import FORMATS, SUFFIXES
 from tfrecon.data.sample import by_stem
 
 Item = TypeVar("Item")
+
+PAGED = {ending for name in FORMATS if name not in ("JPEG", "BMP") for ending in FORMATS[name]}
+"""Endings of files that may hold several pages or frames."""
+
+SHOWN = 4
+"""Names and endings that a line gives of what is left out; it counts all."""
 
 
 def holding(root: Path, places: Sequence[str], folder: str) -> Path:
@@ -26,16 +34,79 @@ def holding(root: Path, places: Sequence[str], folder: str) -> Path:
     )
 
 
-def photos(folder: Path) -> list[Path]:
-    """The images directly in `folder`, sorted by stem; other files and hidden ones are left out.
+def photos(folder: Path, used: Collection[str] = ()) -> list[Path]:
+    """The images directly in `folder`, sorted by stem; what is left out is said, as by `listed`,
+    and that of files with several pages the first is taken.
 
     Raises UserError when `folder` does not exist or holds no image, and for two with equal stems.
     """
-    _check_exists(folder)
-    files = by_stem(path for path in sorted(folder.iterdir()) if is_photo(path))
+    files = by_stem(listed(folder, used))
     if not files:
         raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
+    of_several = [path.name for path in files.values() if len(pages(path)) > 1]
+    if of_several:
+        print_once(
+            f"left out in {str(folder)!r}: all pages but the first of {_some(of_several, 'files')}"
+        )
     return [files[stem] for stem in sorted(files)]
+
+
+def pages_in(folder: Path, used: Collection[str] = ()) -> list[tuple[Path, int]]:
+    """As `photos`, but each page of a TIFF and each frame of an animation: the file and the number
+    of the page."""
+    files = by_stem(listed(folder, used))
+    if not files:
+        raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
+    return [(files[stem], page) for stem in sorted(files) for page in pages(files[stem])]
+
+
+def listed(folder: Path, used: Collection[str] = (), *, below: bool = False) -> list[Path]:
+    """The images directly in `folder`, or also those `below` it, sorted by path.
+
+    Prints, once in a process, which other files and folders are left out; not those of a name in
+    `used`, and none that is hidden. Raises UserError when `folder` does not exist.
+    """
+    _check_exists(folder)
+    found = sorted(folder.rglob("*") if below else folder.iterdir())
+    found = [each for each in found if not _hidden(each.relative_to(folder))]
+    pictures = [path for path in found if is_photo(path)]
+    others = set(found) - set(pictures)
+    say_left_out(folder, sorted(each for each in others if not (below and each.is_dir())), used)
+    return pictures
+
+
+def say_left_out(folder: Path, others: Sequence[Path], used: Collection[str] = ()) -> None:
+    """Prints which files and folders of `folder` are not read, but for those of a name in `used`;
+    once in a process."""
+    files: list[str] = []
+    folders: list[str] = []
+    for path in others:
+        if path.name not in used and not _hidden(path.relative_to(folder)):
+            (folders if path.is_dir() else files).append(path.relative_to(folder).as_posix())
+    kinds = Counter(Path(name).suffix.lower() or "no ending" for name in files).most_common()
+    endings = ", ".join(f"{count} {ending}" for ending, count in kinds[:SHOWN])
+    said = [_some(names, what) for names, what in (
+        (files, f"file{'s' * (len(files) > 1)} ({endings}{', …' * (len(kinds) > SHOWN)})"),
+        (folders, f"folder{'s' * (len(folders) > 1)}"),
+    ) if names]  # fmt: skip
+    if said:
+        print_once(f"left out in {str(folder)!r}: {'; '.join(said)}")
+
+
+def pages(path: Path) -> list[int]:
+    """The numbers of a file's pages; 0 alone where it has one, or cannot be read: whoever reads it
+    says so. A file is opened only where its ending is one of a format that may have several."""
+    if path.suffix.lower() not in PAGED:
+        return [0]
+    return _pages(path, path.stat().st_mtime_ns)
+
+
+@functools.cache  # a run asks for each split
+def _pages(path: Path, changed_ns: int) -> list[int]:
+    try:
+        return images.pages(path)
+    except UserError:
+        return [0]
 
 
 def is_photo(path: Path) -> bool:
@@ -49,11 +120,13 @@ def photos_by_class(folder: Path) -> dict[str, list[Path]]:
     Raises UserError when `folder` does not exist or holds no class folder, and as `photos`.
     """
     _check_exists(folder)
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    found = sorted(path for path in folder.iterdir() if not _hidden(path.relative_to(folder)))
+    classes = [path for path in found if path.is_dir()]
     if not classes:
         raise UserError(
             f"{str(folder)!r} holds no class folder; expected one folder for each class"
         )
+    say_left_out(folder, [path for path in found if not path.is_dir()])
     return {path.name: photos(path) for path in classes}
 
 
@@ -66,6 +139,15 @@ def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
         )
     chosen = np.random.default_rng(seed).permutation(len(items))[:count]
     return [items[index] for index in sorted(chosen)]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _some(names: Sequence[str], what: str) -> str:
+    """``5 files: a.txt, b.txt, c.txt, d.txt, …``."""
+    return f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"
 
 
 def _check_exists(folder: Path) -> None:
