@@ -4,14 +4,11 @@ import collections
 import functools
 import hashlib
 import http.server
-import io
-import pickle
-import struct
 import threading
-import zipfile
 
 import numpy as np
 import pytest
+from torch_files import Call, Global, legacy, parameter, pickled, tensor, zipped
 
 from tfrecon.base import torch_file, weights
 from tfrecon.base.errors import UserError
@@ -140,83 +137,6 @@ def test_damaged_absent_and_foreign_files_are_one_sentence(tmp_path):
         weights.read(tmp_path / "absent.pth")
 
 
-class Global:
-    """Pickles as the name of a function or class that is not here."""
-
-    def __init__(self, module, name):
-        self.name = f"c{module}\n{name}\n".encode()
-
-
-class Call:
-    """Pickles as a call of a `Global`, with a state to set on its result."""
-
-    def __init__(self, function, arguments, state=None):
-        self.function, self.arguments, self.state = function, arguments, state
-
-
-class Record:
-    """Pickles as a persistent record, which is how torch writes storages."""
-
-    def __init__(self, *fields):
-        self.fields = fields
-
-
-class Writer(pickle._Pickler):  # type: ignore[name-defined]
-    """Writes what torch writes."""
-
-    def save(self, obj, save_persistent_id=True):
-        if isinstance(obj, Global):
-            self.write(obj.name)
-        elif isinstance(obj, Record):
-            self.save(obj.fields)
-            self.write(pickle.BINPERSID)
-        elif isinstance(obj, Call):
-            self.save(obj.function)
-            self.save(obj.arguments)
-            self.write(pickle.REDUCE)
-            if obj.state is not None:
-                self.save(obj.state)
-                self.write(pickle.BUILD)
-        else:
-            super().save(obj, save_persistent_id)
-
-
-def pickled(thing):
-    out = io.BytesIO()
-    Writer(out, 2).dump(thing)
-    return out.getvalue()
-
-
-def tensor(kind, key, count, offset, shape, strides, function="_rebuild_tensor_v2", extra=()):
-    storage = Record("storage", Global("torch", kind), key, "cpu", count, *extra)
-    hooks = () if function == "_rebuild_tensor" else (False, collections.OrderedDict())
-    return Call(Global("torch._utils", function), (storage, offset, shape, strides, *hooks))
-
-
-def parameter(data):
-    return Call(
-        Global("torch._utils", "_rebuild_parameter"), (data, True, collections.OrderedDict())
-    )
-
-
-def zipped(path, thing, storages, byteorder=b"little"):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("name/data.pkl", pickled(thing))
-        archive.writestr("name/byteorder", byteorder)
-        for key, data in storages.items():
-            archive.writestr(f"name/data/{key}", data)
-    return path
-
-
-def legacy(path, thing, storages):
-    """`storages` holds (number of items, bytes) by key."""
-    parts = [pickled(0x1950A86A20F9469CFC6C), pickled(1001), pickled({"little_endian": True})]
-    parts += [pickled(thing), pickled(list(storages))]
-    parts += [struct.pack("<q", count) + data for count, data in storages.values()]
-    path.write_bytes(b"".join(parts))
-    return path
-
-
 NUMBERS = np.arange(12, dtype=np.float32)
 
 
@@ -255,7 +175,8 @@ def test_legacy_format_with_the_parameters_of_early_torch(tmp_path):
     early = Call(Global("torch.nn.parameter", "Parameter"), (plain("_rebuild_tensor"),),
                  (True, False, collections.OrderedDict()))  # fmt: skip
     state = collections.OrderedDict(a=plain(), b=early)
-    path = legacy(tmp_path / "w.pth", state, {"7": (12, NUMBERS.tobytes())})
+    path = tmp_path / "w.pth"
+    path.write_bytes(legacy(state, {"7": (12, NUMBERS.tobytes())}))
     read = weights.read(path)
     for name in "ab":
         np.testing.assert_array_equal(read[name], NUMBERS.reshape(3, 4))
@@ -264,7 +185,12 @@ def test_legacy_format_with_the_parameters_of_early_torch(tmp_path):
         weights.read(path)
 
 
-@pytest.mark.parametrize("write", [lambda p, t: zipped(p, t, {}), lambda p, t: legacy(p, t, {})])
+def as_legacy(path, thing):
+    path.write_bytes(legacy(thing, {}))
+    return path
+
+
+@pytest.mark.parametrize("write", [lambda path, thing: zipped(path, thing, {}), as_legacy])
 def test_anything_but_tensors_is_refused_and_never_called(tmp_path, write):
     marker = tmp_path / "called"
     thing = {"a": Call(Global("os", "mkdir"), (str(marker),))}

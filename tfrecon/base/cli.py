@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 from tfrecon.base import facts
 from tfrecon.base.errors import Stopped, UserError, did_you_mean
 
+LONGEST = 1000
+"""Letters of either end of an error message that are shown."""
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that keeps the layout of the help text and raises `UserError`."""
@@ -144,5 +147,8 @@ def start_tensorflow() -> None:
 
 
 def _fail(sentence: str) -> int:
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    line = " ".join(sentence.split())
+    if len(line) > 2 * LONGEST:  # what a stranger wrote may be quoted in it
+        line = f"{line[:LONGEST]} … {line[-LONGEST:]}"
+    print(f"error: {line}", file=sys.stderr)
     return 2

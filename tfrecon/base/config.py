@@ -4,6 +4,7 @@ Every key is checked where it enters: ``unknown key in [fit] 'epoch'; did you me
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -19,6 +20,9 @@ from tfrecon.base.errors import UserError, did_you_mean, foreign
 from tfrecon.base.registry import Above, AtLeast, Between, Spec, check_type, or_absent
 
 Table = dict[str, Any]
+
+DEEPEST = 20
+"""Levels of a configuration: what is deeper exhausts those who walk through it."""
 
 Count = Annotated[int, AtLeast(1)]
 
@@ -144,7 +148,15 @@ def from_tables(tables: Mapping[str, Any], source: str = "configuration") -> Con
 
 
 def check_sections(tables: Mapping[str, Any], source: str) -> None:
-    """Raises UserError unless `tables` holds known sections, each a table (a model: or a name)."""
+    """Raises UserError unless `tables` holds known sections, each a table (a model: or a name), and
+    is nested at most DEEPEST times."""
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):
+        tables_in = [cast(Table, item).values() for item in level if isinstance(item, dict)]
+        lists_in = [cast("list[Any]", item) for item in level if isinstance(item, list)]
+        level = [*itertools.chain(*tables_in, *lists_in)]
+    if level:
+        raise UserError(f"{source}: tables and lists are nested at most {DEEPEST} times; take less")
     for key, value in tables.items():
         if key not in SECTIONS:
             raise UserError(f"{source}: unknown section [{key}]{did_you_mean(key, SECTIONS)}")
@@ -171,7 +183,8 @@ def load_toml(path: str | os.PathLike[str], what: str) -> Table:
 
 def read_json(path: str | os.PathLike[str]) -> Config:
     """The Config that a run's ``config.json`` holds."""
-    tables: object = json.loads(Path(path).read_text(encoding="utf-8"))
+    with foreign("configuration", path, "restore it, or train anew", "holds a damaged run"):
+        tables: object = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(tables, dict):
         raise UserError(f"{str(path)!r} must hold the sections {', '.join(SECTIONS)}")
     return from_tables(cast(Table, tables), str(path))
@@ -219,12 +232,13 @@ def parse_set(assignments: Sequence[str]) -> Table:
     for text in assignments:
         path, equals, raw = text.partition("=")
         keys = path.strip().split(".")
-        if not equals or len(keys) < 2 or not all(keys):
+        if not equals or not 2 <= len(keys) <= DEEPEST or not all(keys):
             raise UserError(f"--set {text!r} must look like section.key=value, e.g. fit.epochs=3")
-        try:
-            value = tomllib.loads(f"value = {raw}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = raw.strip()
+        with foreign("--set", text, "write another value", "cannot be read"):
+            try:
+                value = tomllib.loads(f"value = {raw}")["value"]
+            except tomllib.TOMLDecodeError:
+                value = raw.strip()
         nested: Table = {keys[-1]: value}
         for key in reversed(keys[:-1]):
             nested = {key: nested}

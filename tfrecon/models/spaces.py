@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrecon.backbones.backbone import randomise
 from tfrecon.base import checkpoint
 from tfrecon.base.config import read_json
-from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.errors import UserError
 from tfrecon.base.weights import fingerprint
 from tfrecon.layers.ridge import Standardise
 from tfrecon.models import build_model
@@ -125,8 +125,7 @@ def _trained(folder: Path) -> Any:
         raise UserError(
             f"{what} is no trained run; train one with python -m tfrecon.fit --model autoencoder"
         )
-    with foreign("model.autoencoder =", folder, "name another run", "holds a damaged run"):
-        config = read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config.model.name != "autoencoder":
         raise UserError(f"{what} is a run of {config.model.name!r}; name a run of 'autoencoder'")
     model = build_model(

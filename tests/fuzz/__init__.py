@@ -1,0 +1,1 @@
+"""What strangers supply, tried with damaged and hostile bytes: see `targets`."""
