@@ -55,6 +55,8 @@ _BEGAN = pytest.StashKey[float]()
 def pytest_addoption(parser):
     text = "show the tests and files that cost the most CPU seconds, children and fixtures included"
     parser.addoption("--cpu-times", action="store_true", help=text)
+    text = "draws the random points of the faults (0)"
+    parser.addoption("--fault-seed", type=int, default=0, help=text)
 
 
 def _cpu_seconds() -> float:
@@ -77,10 +79,14 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if not config.getoption("--cpu-times"):
-        return
     reports = [report for group in terminalreporter.stats.values() for report in group]
     ends = [r for r in reports if isinstance(r, pytest.TestReport) and r.when == "teardown"]
+    _fault_table(terminalreporter, config, ends)
+    if config.getoption("--cpu-times"):
+        _cpu_table(terminalreporter, ends)
+
+
+def _cpu_table(terminalreporter, ends):
     costs: Any = [(*dict[str, Any](r.user_properties)["cost"], r.nodeid) for r in ends]
     costs.sort(reverse=True)
     terminalreporter.section("CPU seconds, and peak memory of the process so far")
@@ -93,3 +99,31 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(f"{seconds:7.1f} s  {'':9}  {name}")
     total, peak = sum(cost[0] for cost in costs), max((cost[1] for cost in costs), default=0.0)
     terminalreporter.write_line(f"{total:7.1f} s  {peak:5.2f} GiB  all {len(costs)} tests")
+
+
+# --- the faults: `pytest -m fault`, whose files lie in faults/
+
+
+def pytest_collection_modifyitems(config, items):
+    """The faults are many processes: they run only where asked for."""
+    if "fault" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("fault")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _fault_table(terminalreporter, config, ends):
+    """A line for each fault: what was struck, by what, where, and what came of it."""
+    failed = {report.nodeid for report in terminalreporter.stats.get("failed", [])}
+    rows = [
+        (*row, "FAILED" if report.nodeid in failed else "then bit-identical")
+        for report in ends
+        for name, row in report.user_properties
+        if name == "fault"
+    ]
+    if rows:
+        terminalreporter.section(
+            f"{len(rows)} faults, --fault-seed {config.getoption('--fault-seed')}"
+        )
+    for row in rows:
+        terminalreporter.write_line("{:19}{:12}{:50}{:27}{}".format(*row))

@@ -156,6 +156,11 @@ def test_missing_and_empty_folders(refuses, here):
     refuses(fit.main, [*PIX2PIX, *TINY], "recipe 'folder' needs a folder; give it with --root")
     (here / "empty").mkdir()
     refuses(fit.main, tiny_fit("empty"), "no image under 'empty'")
+    killed = here / "killed"  # before it was a run
+    killed.mkdir()
+    for name in (".lock", "run.json", ".config.json.01234567.part"):
+        (killed / name).touch()
+    refuses(fit.main, tiny_fit("empty", "--run", "./killed"), "no image under 'empty'")
     fakes.photo_folder(here / "two", 2)
     refuses(fit.main, tiny_fit("two"), "holds 2 images, too few")
     refuses(fit.main, tiny_fit("two", data="animals_inpainting"), "Training_Data", "does not exist")

@@ -4,12 +4,13 @@ import argparse
 import functools
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import UserError
-from tfrecon.base.files import Taken
+from tfrecon.base.files import LOCK, Taken
 
 RUNS = Path("checkpoints")
 
@@ -148,6 +149,7 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
     A folder that exists is an error when the user named it; otherwise the name gets a number.
     """
     from tfrecon.base.registry import Spec
+    from tfrecon.training.run import FACTS
 
     name = arguments.run
     if name is None:
@@ -157,7 +159,9 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
     if not Path(name).name:
         raise UserError(f"--run {name!r} is no name of a folder")
     path = RUNS / Path(name).name if Path(name).parent in (Path("."), RUNS) else Path(name)
-    if arguments.resume or not _taken(path):
+    # What a process leaves that was killed before the folder was a run is in nobody's way.
+    begun = () if arguments.run is None else (LOCK, FACTS)
+    if arguments.resume or not _taken(path, begun):
         return path
     if arguments.run is None:
         numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
@@ -167,8 +171,11 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
     raise UserError(f"{str(path)!r} exists and is no run; choose another --run")
 
 
-def _taken(path: Path) -> bool:
-    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+def _taken(path: Path, but: Sequence[str] = ()) -> bool:
+    """Whether a path is in use: more than a folder of nothing `but` these files and leftovers."""
+    if not path.is_dir():
+        return path.exists()
+    return any(not (child.name in but or child.suffix == ".part") for child in path.iterdir())
 
 
 main = functools.partial(run, parser, _body)

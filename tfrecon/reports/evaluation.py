@@ -9,6 +9,7 @@ from typing import Any
 
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
+from tfrecon.base.files import remove_leftovers
 from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
@@ -104,6 +105,7 @@ def evaluate_runs(
     name = report_name(runs[0], split, config, options, limit)
     if folder is None:
         folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
+    remove_leftovers(folder)
     samples = _samples(runs, config, split)[:limit]
     samples = check.readable(samples, skip_unreadable, range=config.range)
     masked = pipeline.has_mask(samples, config)

@@ -1,5 +1,6 @@
 """What a person sees of a run: progress bar, history.csv, TensorBoard scalars and sample grids."""
 
+import contextlib
 import csv
 import functools
 from pathlib import Path
@@ -50,6 +51,26 @@ class History(keras.callbacks.Callback):
     def writer(self) -> Any:
         """The TensorBoard writer; its file is there from the first value on."""
         return tf.summary.create_file_writer(str(self.path / "logs"))
+
+    def restore(self, rows: list[dict[str, float]], step: int) -> None:
+        """Goes on after `step`: what TensorBoard's files hold of later ones, which a kill before
+        the state was saved leaves, and a torn end are dropped and will be written again."""
+        self.rows, self.step = rows, step
+        files.remove_leftovers(self.path / "logs")
+        for path in (self.path / "logs").glob("*tfevents*"):
+            kept: list[bytes] = []
+            whole = False
+            with contextlib.suppress(tf.errors.DataLossError):
+                for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                    if tf.compat.v1.Event.FromString(record).step > step:
+                        break
+                    kept.append(record)
+                else:
+                    whole = True
+            if not whole:
+                with files.replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:
+                    for record in kept:
+                        writer.write(record)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Counts steps."""

@@ -65,7 +65,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._counts = note["counters"]
         before = resources_used(self.path)
         self._before, self._peak = before["train_seconds"], before["peak_memory_gib"]
-        self.history.rows, self.history.step = note["history"], self.step
+        self.history.restore(note["history"], self.step)
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Keras has just reset its callbacks' counters: they get their values back."""

@@ -1,0 +1,106 @@
+"""Lets faults strike a process of tfrecon that Python starts with this folder on its path.
+
+The environment's ``FAULTS`` are `harness.Fault`s as JSON. Every change of a file below the working
+folder is an event: ``mkdir``, ``open`` for writing, ``write`` (the first to an opened file, in half
+where the fault says so), ``fsync``, ``rename``, ``remove``. Between two of them the disk does not
+change, so faults at events stand for every moment. A fault strikes just before its event, and once:
+it leaves its file ``struck_at`` behind, outside of the working folder.
+"""
+
+import atexit
+import builtins
+import dataclasses
+import errno
+import io
+import json
+import os
+import signal
+import sys
+import time
+
+HERE = os.getcwd() + os.sep
+AUDITED = {"os.mkdir": 0, "os.remove": 0, "os.rename": 1}
+"""Events of Python's own, and which of their arguments is the path that comes or goes."""
+WRITING = os.O_WRONLY | os.O_RDWR
+
+real_open, real_fsync, real_time = open, os.fsync, time.time
+
+
+@dataclasses.dataclass
+class Victim:
+    """What is to happen to this process, and what has."""
+
+    faults: list
+    events: int = 0
+    disk_is_full: bool = False
+
+    def event(self, kind, path, write_half=lambda: None):
+        """Something is about to happen to a path: the faults strike for which it is the time."""
+        path = os.path.abspath(os.fsdecode(path))
+        if not path.startswith(HERE):
+            return
+        self.events += 1
+        for fault in self.faults:
+            if fault["event"] in (kind, "any") and fault["of"] in path:
+                fault["nth"] -= 1
+                if fault["nth"] == 0 and not os.path.exists(fault["struck_at"]):
+                    with real_open(fault["struck_at"], "w") as file:
+                        file.write(f"{kind} {os.path.relpath(path)}")
+                    self.strike(fault["what"], write_half)
+        if self.disk_is_full and kind in ("mkdir", "open", "write", "fsync"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def strike(self, what, write_half):
+        if what in ("torn write", "full disk"):
+            write_half()
+        if what == "full disk":
+            self.disk_is_full = True
+        elif what.startswith("clock"):
+            seconds = 3600 * int(what.removeprefix("clock").removesuffix("h"))
+            time.time = lambda: real_time() + seconds
+        else:
+            os.kill(os.getpid(), getattr(signal, what, signal.SIGKILL))
+
+    def audit(self, name, arguments):
+        if name in AUDITED:
+            self.event(name.removeprefix("os."), arguments[AUDITED[name]])
+        elif name == "open" and not isinstance(arguments[0], int) and arguments[2] & WRITING:
+            self.event("open", arguments[0])
+
+    def open(self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, **more):
+        """As `open`; a file that is written is watched."""
+        if more or buffering != -1 or isinstance(file, int) or not set(mode) & set("wxa+"):
+            return real_open(file, mode, buffering, encoding, errors, newline, **more)
+        raw = Watched(file, mode.replace("b", "").replace("t", ""))
+        buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
+        return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)
+
+    def fsync(self, handle):
+        self.event("fsync", os.readlink(f"/proc/self/fd/{handle}"))
+        real_fsync(handle)
+
+    def tell(self):
+        """Leaves the number of events behind, for the faults at random ones."""
+        with real_open(self.faults[0]["struck_at"] + ".events", "w") as file:
+            file.write(str(self.events))
+
+
+class Watched(io.FileIO):
+    """A file whose first write is an event."""
+
+    written = False
+
+    def write(self, data):
+        write = super().write
+        if not self.written:
+            self.written = True
+            victim.event("write", self.name, lambda: write(data[: len(data) // 2]))
+        return write(data)
+
+
+victim = Victim([fault for fault in json.loads(os.environ["FAULTS"])])
+if victim.faults and victim.faults[0]["program"] in sys.orig_argv:
+    builtins.open = io.open = victim.open
+    os.fsync = victim.fsync
+    sys.addaudithook(victim.audit)
+    atexit.register(victim.tell)
