@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +148,21 @@ def _table(folder: Path, rows: list[tuple], header: str) -> None:
         writer = csv.writer(file)
         writer.writerow(["", "filename", *names])
         writer.writerows([index, *row] for index, row in enumerate(rows))
+
+
+def deep_colour_png(path: Path, scale: int, seed: int = 0) -> Path:
+    """A PNG of 16-bit colours, which Pillow reads and does not write: `photo` from 0 to `scale`."""
+    values = np.rint(photo(40, 56, seed) / 255 * scale).astype(">u2")
+    values[0, :8] = scale
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", 56, 40, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in values))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+    return path

@@ -173,13 +173,14 @@ def test_cmyk_jpeg_looks_like_its_rgb(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("ending", ["jpg", "png"])
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
 def test_exif_orientation_is_applied_to_pixels_and_header(tmp_path, orientation, ending):
     """The eight orientations by their meaning in EXIF 2.3 (tag 0x0112), without Pillow's help."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / f"a.{ending}", Image.fromarray(RGB), exif=exif)
-    stored = np.asarray(Image.open(path))
+    lossless = {"lossless": True} if ending == "webp" else {}
+    path = saved(tmp_path / f"a.{ending}", Image.fromarray(RGB), exif=exif, **lossless)
+    stored = np.asarray(Image.open(path)) if ending == "jpg" else RGB
     upright = {
         1: stored,
         2: stored[:, ::-1],
@@ -191,7 +192,9 @@ def test_exif_orientation_is_applied_to_pixels_and_header(tmp_path, orientation,
         8: stored.transpose(1, 0, 2)[::-1],
     }[orientation]
     np.testing.assert_array_equal(images.read(path), upright)
-    assert images.size(path) == upright.shape[:2]
+    facts = images.facts(path)
+    assert images.size(path) == (facts.height, facts.width) == upright.shape[:2]
+    assert facts.orientation == orientation
 
 
 @pytest.mark.parametrize("value", [0, 9, 51])
@@ -236,11 +239,24 @@ def odd_files(folder: Path):
     yield saved(folder / "image.webp", picture)
     yield saved(folder / "image.bmp", picture)
     yield saved(folder / "image.tif", picture)
+    yield saved(folder / "image.gif", picture)
+    yield saved(folder / "image.ppm", picture)
+    yield saved(folder / "image.avif", picture)
+    yield saved(folder / "float.tif", Image.fromarray(np.float32(RGB[..., 0] / 255)))
+    yield fakes.deep_colour_png(folder / "colour.png", scale=65535)
 
 
 def test_headers_of_odd_files_tell_the_size_that_is_read(tmp_path):
     for path in odd_files(tmp_path):
-        assert images.read(path).shape == (*images.size(path), 3), path.name
+        pixels, facts = images.read(path), images.facts(path)
+        assert pixels.shape == (*images.size(path), 3), path.name
+        assert facts.pages == 1
+        deep = {"deep": 16, "float": 32, "colour": 16}
+        assert facts.bits == deep.get(path.stem, 8), path.name
+        assert facts.is_grey == (path.stem in ("grey", "deep", "float")), path.name
+        assert facts.has_alpha == (path.stem in ("alpha", "colour_key")), path.name
+        precise = images.read_float(path)
+        assert np.abs(precise * 255 - pixels).max() <= 0.51, path.name
 
 
 # --- conversions and writing ----------------------------------------------------------------------

@@ -5,7 +5,14 @@ import functools
 import sys
 import textwrap
 
-from tfrecon.base.cli import Parser, positive, run, section_options, start_tensorflow
+from tfrecon.base.cli import (
+    Parser,
+    positive,
+    run,
+    section_options,
+    start_tensorflow,
+    white_value,
+)
 from tfrecon.base.errors import UserError
 
 
@@ -26,6 +33,10 @@ def parser() -> Parser:
     )
     options.add_argument("--data", help="another recipe than the run's own")
     options.add_argument("--root", metavar="DIR", help="another folder than the run's own")
+    options.add_argument(
+        "--range", type=white_value, metavar="N",
+        help="which value of images of more than 8 bits is white (the run's data.range)",
+    )  # fmt: skip
     options.add_argument("--split", default="test", help="split of the recipe (test)")
     options.add_argument("--batch-size", type=positive, default=8, help="images at once (8)")
     options.flag(
@@ -80,14 +91,14 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size, slow=not arguments.no_slow, ensemble=arguments.ensemble,
         compare_ema=arguments.compare_ema, draws=arguments.draws, tile=arguments.tile,
         skip_unreadable=arguments.skip_unreadable, options=options, limit=arguments.limit,
-        pairs=arguments.pairs, metrics=arguments.metric,
+        pairs=arguments.pairs, metrics=arguments.metric, range=arguments.range,
     )  # fmt: skip
     first: list[str] = []
     if len(runs) > 1:
         title = "Comparison of " + ", ".join(run.name for run in runs)
         scored = zip(report.names, read_report(report.path, runs), strict=True)
         comparison = compare(title, {name: [of_run] for name, of_run in scored})
-        config = data_config(runs[0], arguments.data, arguments.root)
+        config = data_config(runs[0], arguments.data, arguments.root, arguments.range)
         first = write(comparison, report.path, config, arguments.split, options)[:1]
         report.files.insert(0, "report.html")
     shown = [name for name in report.files if name not in ("median.png", "worst.png")]

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base.cli import Parser, positive, run
+from tfrecon.base.cli import Parser, positive, run, white_value
 from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample
 
@@ -28,6 +28,10 @@ def parser() -> Parser:
     )
     options.add_argument("--data", metavar="RECIPE", help="the competition's data (the run's)")
     options.add_argument("--root", metavar="DIR", help="the folder of the data (the run's)")
+    options.add_argument(
+        "--range", type=white_value, metavar="N",
+        help="which value of photos of more than 8 bits is white (the run's data.range)",
+    )  # fmt: skip
     options.add_argument("--split", default="submit", help="which photos (submit)")
     options.add_argument(
         "--competition", metavar="NAME", help="the key format (that named like the recipe)"
@@ -96,7 +100,7 @@ def _write(
         raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
     if trained.has_mask and not samples[0].boxes:
         raise UserError(f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes")
-    samples, broken = unreadable(samples, trained.config.data.range)
+    samples, broken = unreadable(samples, arguments.range or trained.config.data.range)
     if broken:
         raise UserError(
             f"{len(broken)} of {len(samples)} photos cannot be read, and a submission needs all: "

@@ -3,11 +3,12 @@
 import argparse
 import errno
 import io
+import math
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from tfrecon.base import facts
 from tfrecon.base.errors import Stopped, UserError, did_you_mean
@@ -106,6 +107,14 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
     return value
+
+
+def white_value(text: str) -> float | Literal["auto"]:
+    """What an option ``--range`` holds: a value above 0, or the word auto."""
+    value = math.inf if text == "auto" else float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return "auto" if text == "auto" else value
 
 
 def section_options(

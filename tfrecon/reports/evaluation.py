@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
@@ -81,11 +81,13 @@ def evaluate_runs(
     limit: int | None = None,
     pairs: int = 0,
     metrics: Sequence[str] = (),
+    range: float | Literal["auto"] | None = None,
     folder: Path | None = None,
 ) -> Report:
     """Scores runs and the baselines on a split, in one table, and writes the report.
 
-    `data` and `root` name another recipe or folder than the runs were trained on. `baselines` adds
+    `data` and `root` name another recipe or folder than the runs were trained on, `range` another
+    value that is white in its files of more than 8 bits. `baselines` adds
     the damaged input with the classical fills where there are masks and the classical denoisers
     where there are none; `slow` ones among them too. Of each run further rows are its ×8
     self-`ensemble`, its weights without their moving average (`compare_ema`), so many of the
@@ -101,7 +103,7 @@ def evaluate_runs(
     the masks that a model needs, and unreadable images unless `skip_unreadable`.
     """
     names = contenders.row_names(runs)
-    config = _common_config(runs, data, root)
+    config = _common_config(runs, data, root, range)
     name = report_name(runs[0], split, config, options, limit)
     if folder is None:
         folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
@@ -164,11 +166,14 @@ def _notes(
     ]
 
 
-def _common_config(runs: Sequence[Run], data: str | None, root: str | Path | None) -> DataConfig:
+def _common_config(
+    runs: Sequence[Run], data: str | None, root: str | Path | None,
+    range: float | Literal["auto"] | None,
+) -> DataConfig:  # fmt: skip
     """The data section that all runs are scored on, the first's.
 
     Raises UserError where the runs' own differ in what decides the images."""
-    configs = [data_config(run, data, root) for run in runs]
+    configs = [data_config(run, data, root, range) for run in runs]
     settings = [run_facts.image_settings(config) for config in configs]
     # Photos in another folder may be damaged differently.
     free = ("damage",) if data is None and root is not None else ()
@@ -187,9 +192,13 @@ def _comparison_folder(runs: Sequence[Run], report: str) -> Path:
     return runs[0].path.parent / ("compare-" + "-".join(shown) + report.removeprefix("report"))
 
 
-def data_config(run: Run, data: str | None, root: str | Path | None) -> DataConfig:
-    """The run's data section with another recipe or folder, and without a cache."""
+def data_config(
+    run: Run, data: str | None, root: str | Path | None,
+    range: float | Literal["auto"] | None = None,
+) -> DataConfig:  # fmt: skip
+    """The run's data section with another recipe, folder or range, and without a cache."""
     config = dataclasses.replace(run.config.data, cache="none")
+    config = dataclasses.replace(config, range=range or config.range)
     if data is not None and data != config.recipe.name:
         # Another recipe's folder and options mean nothing to this one.
         config = dataclasses.replace(config, recipe=Spec(data), root=None)
