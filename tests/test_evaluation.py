@@ -19,7 +19,7 @@ from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.reports import baselines, pictures, scoring
-from tfrecon.reports.evaluation import data_config, evaluate_runs, report_name
+from tfrecon.reports.evaluation import JOURNAL, data_config, evaluate_runs, report_name
 from tfrecon.reports.scores import Board, bootstrap, summarise, summary_csv
 from tfrecon.reports.sentences import against_untrained
 from tfrecon.reports.summaries import summary_markdown, summary_text
@@ -206,6 +206,7 @@ def test_report_of_a_model_that_does_nothing_equals_the_damaged_input(tmp_path):
             assert by_key[id, "pix2pix"][column] == by_key[id, "damaged input"][column] != ""
     mine = report.summary["pix2pix", "hole_mse"]
     scores = [float(by_key[id, "pix2pix"]["hole_mse"]) for id in ids]
+    assert "failed" not in lines[0] and "failed" not in report.text, "as nothing did"
     assert mine.n == len(ids) and mine.mean == pytest.approx(np.mean(scores), rel=1e-5)
     (by_mse,) = [line for line in report.verdicts if line.startswith("By Hole MSE ")]
     assert "NO better than methods without training: pix2pix 0." in by_mse
@@ -393,7 +394,8 @@ def test_failure_leaves_the_earlier_report_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(baselines, "mean_colour_fill", broken)
     with pytest.raises(RuntimeError, match="half-way"):
         evaluate_runs([run], split="train")
-    assert report.read_text() == "earlier" and len(list(report.parent.iterdir())) == 1
+    assert report.read_text() == "earlier"
+    assert {path.name for path in report.parent.iterdir()} == {"per_image.csv", JOURNAL}
 
 
 def test_report_folder_says_what_was_evaluated(tmp_path):

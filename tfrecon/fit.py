@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.files import LOCK, Taken
 
 RUNS = Path("checkpoints")
@@ -96,7 +96,12 @@ def _body(arguments: argparse.Namespace) -> None:
             path = _folder(arguments, given)  # somebody was faster: the next number
     from tfrecon.reports.evaluation import evaluate_runs
 
-    report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
+    try:
+        report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
+    except Stopped as stop:
+        raise Stopped(
+            f"{stop}; go on with python -m tfrecon.evaluate {path}", stop.number
+        ) from None
     where = [
         f"weights, history.csv, logs/ (TensorBoard): {path}",
         f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",

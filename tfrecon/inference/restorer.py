@@ -67,7 +67,8 @@ def restorer(model: ReconstructionModel, call: Callable[[Any], Any] | None = Non
 def restore_any_size(
     model: ReconstructionModel, x: tf.Tensor, call: Callable[[Any], Any] | None = None
 ) -> tf.Tensor:
-    """The graph behind `restorer`: (B,H,W,C) of unknown sizes to (B,H,W,3), clipped to [0,1].
+    """The graph behind `restorer`: (B,H,W,C) of unknown sizes to (B,H,W,3), clipped to [0,1]; what
+    is not finite is NaN.
 
     A model with a `fixed_size` is given tiles of that size, which overlap by a quarter at least;
     others are given the photo padded by reflection to their `smallest_size` and `size_multiple`.
@@ -85,7 +86,9 @@ def restore_any_size(
         restored = map_tiles(step, larger, fixed, fixed // 4)
     else:
         restored = step(pad_to_multiple(pad_to_size(x, smallest, smallest), model.size_multiple))
-    return tf.clip_by_value(crop_to(restored, height, width), 0.0, 1.0)
+    restored = crop_to(restored, height, width)
+    clipped = tf.clip_by_value(restored, 0.0, 1.0)  # which would make white of infinity
+    return tf.where(tf.math.is_finite(restored), clipped, float("nan"))
 
 
 def self_ensemble(restore: Callable[[Any], Any]) -> Callable[[Any], Any]:

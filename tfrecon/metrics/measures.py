@@ -12,8 +12,8 @@ from typing import Literal
 HOLE = "hole_"
 """Prefix of the columns whose metric looks at the holes only."""
 
-EMPTY = "–"
-"""Stands for a number that is not there."""
+EMPTY, FAILED = "–", "failed"
+"""Stand for a number that is not there, and for the score of an output that is not finite."""
 
 Region = Literal["image", "holes"]
 
@@ -72,6 +72,11 @@ class Measure:
         """A value or a difference of two, turned so that more is better."""
         return value if self.better == "more" else -value
 
+    @property
+    def worst(self) -> float:
+        """The score of an output that is not finite: infinitely bad."""
+        return -math.inf if self.better == "more" else math.inf
+
     def badness(self, value: float) -> float:
         """A value turned so that less is better: infinite for NaN, the distance where 0 is best."""
         if math.isnan(value):
@@ -79,9 +84,9 @@ class Measure:
         return abs(value) if self.better == "zero" else -self.gain(value)
 
     def number(self, value: float, signed: bool = False) -> str:
-        """The value as tables show it; `EMPTY` for NaN."""
-        if math.isnan(value):
-            return EMPTY
+        """The value as tables show it; `EMPTY` for NaN, `FAILED` for what is infinite."""
+        if not math.isfinite(value):
+            return EMPTY if math.isnan(value) else FAILED
         sign = "+" if signed and not self.form.startswith("+") else ""
         return format(value, sign + self.form).replace("-", "−")
 

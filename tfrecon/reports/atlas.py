@@ -38,10 +38,13 @@ def depth(comparison: Comparison) -> str | None:
             front: dict[float, float] = {}
             for result in inversions:
                 place, value = float(result.taps[0]["position"]), comparison.mean(result.name)
-                front[place] = min((front.get(place, math.nan), value), key=measure.badness)
+                if not comparison.failed(result.name):
+                    front[place] = min((front.get(place, math.nan), value), key=measure.badness)
                 marker = svg.MARKERS[kinds.index(others[result.name]) % len(svg.MARKERS)]
                 axes.plot(place, value, marker, color=colour, markersize=5, alpha=0.8)
-            lines += axes.plot(*zip(*sorted(front.items()), strict=True), line, color=colour)
+            lines += axes.plot(
+                [*sorted(front)], [front[p] for p in sorted(front)], line, color=colour
+            )
         axes.set_xlim(-0.03, 1.03)
         metric_axis(axes, "y", measure, "Depth of the tap (0 first, 1 last of its backbone)")
         markers = zip(svg.MARKERS, shown, strict=False)

@@ -1,5 +1,5 @@
-"""What a method costs: parameters, multiply-adds, time an image, what training took; and its KID,
-which is a number of the whole set of images as well."""
+"""What a method costs: parameters, multiply-adds, time an image, what training took; and its KID
+and its failures, which are numbers of the whole set of images as well."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Cost:
 
     `seconds_per_image` is the median over the batches. `train_minutes` is wall time. `kid` is that
     of all restored images to the targets. `multiply_adds` are those of one image,
-    `train_memory_gib` is the peak of training.
+    `train_memory_gib` is the peak of training, `failed` counts the outputs that are not finite.
     """
 
     parameters: int | None = None
@@ -24,6 +24,7 @@ class Cost:
     kid: float | None = None
     multiply_adds: int | None = None
     train_memory_gib: float | None = None
+    failed: float | None = None
 
 
 Costs = Mapping[str, Cost]
@@ -89,6 +90,11 @@ QUANTITIES = (
         "kid", "KID ×1000", lambda kid: f"{1000 * kid:.1f}",
         "KID: kernel distance of the whole set, of a large one an even sample, to the targets on "
         "SqueezeNet features (Bińkowski et al. 2018); 0 is best.",
+    ),
+    Quantity(
+        "failed", "failed images", lambda count: f"{count:g}",
+        "failed images: those for which the output is not finite; means, and KID, are over the "
+        "others, and a method ranks below all that failed on fewer.",
     ),
 )  # fmt: skip
 """In the order of the tables' columns."""

@@ -1,15 +1,20 @@
 """Runs' scores on one split of a data set: rows, summary and pictures in the report's folder."""
 
 import dataclasses
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
-from tfrecon.base.files import remove_leftovers
+from tfrecon.base.journal import Journal
 from tfrecon.base.registry import Spec
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
@@ -19,13 +24,16 @@ from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scoring, summaries
 from tfrecon.reports.scores import Board
 from tfrecon.reports.verdicts import ending, verdicts
-from tfrecon.training.run import Run
+from tfrecon.training.run import BEST, STATE, Run
 
 FILES = (
     "per_image.csv", "summary.txt", "summary.md", "summary.csv", run_facts.FILE,
     "best.png", "median.png", "worst.png",
 )  # fmt: skip
 """What every report holds."""
+
+JOURNAL = "scored.txt"
+"""What is scored so far, in the folder of a report that is not written yet."""
 
 JPEG = (".jpg", ".jpeg")
 BORDER_NOTE = (
@@ -99,15 +107,19 @@ def evaluate_runs(
     ``report`` inside the run's, or ``report-…`` named after what differs from the run's own test;
     that of several runs is ``compare-NAMES`` beside the first, unless `folder` names it.
 
-    Raises UserError for runs of different data or image sizes, a split without truth, data without
-    the masks that a model needs, and unreadable images unless `skip_unreadable`.
+    What was stopped, by a crash too, goes on with the images that have no scores yet when the same
+    is asked for again.
+
+    Raises Stopped at the end of the batch in which a signal came, Taken where another process
+    writes the same report, and UserError for runs of different data or image sizes, a split without
+    truth, data without the masks that a model needs, and unreadable images unless
+    `skip_unreadable`.
     """
     names = contenders.row_names(runs)
     config = _common_config(runs, data, root, range)
     name = report_name(runs[0], split, config, options, limit)
     if folder is None:
         folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
-    remove_leftovers(folder)
     samples = _samples(runs, config, split)[:limit]
     samples = check.readable(samples, skip_unreadable, range=config.range)
     masked = pipeline.has_mask(samples, config)
@@ -124,34 +136,78 @@ def evaluate_runs(
         untrained = contenders.of_reductions(models[0].tap_stride)
     elif baselines:
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
-    frame, paid = scoring.score(
-        samples, config, {**trained, **untrained}, masked=masked, batch_size=batch_size,
-        path=folder / "per_image.csv", metric_paths=metrics,
+    scorer = scoring.scorer(
+        {**trained, **untrained}, config.image_size, len(samples), masked=masked,
+        metric_paths=metrics,
     )  # fmt: skip
-    board = Board(frame, "hole_psnr" if masked else "psnr")
-    said = verdicts(board, paid, names, [*untrained])
     about = run_facts.facts(split, config, samples, options, [*untrained])
     about["measures"] = [vars(MEASURES[prefix + name]) for name in metrics for prefix in ("", HOLE)]
-    notes = _notes(runs, names, config, about)
-    if jpeg and classical.BIHARMONIC in untrained:
-        notes.append(BORDER_NOTE)
-    if options:
-        notes.append(", ".join(f"{name} = {value}" for name, value in options.items()))
-    if "lpips_alex" not in board.columns:
-        notes.append(NO_LPIPS)
-    summaries.write(folder, board.summary, paid, notes, said)
-    restore = {name: trained[name].apply for name in names}
-    files = [*FILES, *pictures.write(folder, samples, config, board, restore, pairs)]
-    if models[0].extractor and len(runs) == 1:
-        files.append("features.png")
-        pictures.write_features(folder / files[-1], samples, config, models[0].extractor.maps)
-    # Last: a report that has it is whole.
-    of_runs = map(run_facts.run_facts, runs, models)
-    run_facts.write(folder, about, dict(zip(names, of_runs, strict=True)))
+    of_runs = dict(zip(names, map(run_facts.run_facts, runs, models), strict=True))
+    undated = {name: fact for name, fact in about.items() if name != "date"}
+    key = _key(runs, models, scorer, [undated, of_runs, batch_size, tile])
+    with files.claimed(folder):
+        files.remove_leftovers(folder)
+        journal = Journal(folder / JOURNAL)
+        frame, paid = scoring.score(
+            scorer, samples, config, batch_size=batch_size, path=folder / "per_image.csv",
+            journal=journal, key=key,
+        )  # fmt: skip
+        board = Board(frame, "hole_psnr" if masked else "psnr")
+        said = verdicts(board, paid, names, [*untrained])
+        notes = _notes(runs, names, config, about)
+        notes += _gaps(board, metrics)
+        if jpeg and classical.BIHARMONIC in untrained:
+            notes.append(BORDER_NOTE)
+        if options:
+            notes.append(", ".join(f"{name} = {value}" for name, value in options.items()))
+        if "lpips_alex" not in board.columns:
+            notes.append(NO_LPIPS)
+        summaries.write(folder, board.summary, paid, notes, said)
+        restore = {name: trained[name].apply for name in names}
+        written = [*FILES, *pictures.write(folder, samples, config, board, restore, pairs)]
+        if models[0].extractor and len(runs) == 1:
+            written.append("features.png")
+            maps = models[0].extractor.maps
+            pictures.write_features(folder / written[-1], samples, config, maps)
+        # Last: a report that has it is whole.
+        run_facts.write(folder, about, of_runs)
+        journal.remove()
     return Report(
-        frame, board.metric, path=folder, verdicts=said, files=files, names=names,
+        frame, board.metric, path=folder, verdicts=said, files=written, names=names,
         untrained=[*untrained],
     )  # fmt: skip
+
+
+def _key(
+    runs: Sequence[Run], models: Sequence[Any], scorer: scoring.Scorer, others: Sequence[Any]
+) -> str:
+    """A hash of all that the scores depend on: the runs' weights, settings and code, what the
+    scorer says of itself, and `others`."""
+    weights = [
+        files.digest(run.path / name).hex()
+        for run in runs
+        for name in (BEST, STATE)
+        if (run.path / name).is_file()
+    ]
+    settings = [run.config.to_dict() for run in runs]
+    code = [scoring.code_digest(type(model)) for model in models]
+    parts = [weights, settings, code, scorer.key(), *others]
+    return hashlib.blake2b(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def _gaps(board: Board, metrics: Sequence[str]) -> list[str]:
+    """For how many images a user's metrics gave no finite number where there was one to give."""
+    lines: list[str] = []
+    for (method, column), cell in board.summary.items():
+        if cell.measure.metric in metrics:
+            known = board.values(method, column.replace(cell.measure.metric, "mse"))
+            missing = int((np.isfinite(known) & np.isnan(board.values(method, column))).sum())
+            if missing:
+                lines.append(
+                    f"{column} gives no finite number for {missing} of {len(board.ids)} images of "
+                    f"{method}; its mean is over the others."
+                )
+    return lines
 
 
 def _notes(

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tfrecon.metrics.measures import EMPTY, MEASURES, leading_columns
 from tfrecon.reports import costs, statistics
@@ -21,20 +21,17 @@ MOST_PAIRS = 25
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the leaderboard: a result, or a baseline (`rank` and `result` None).
+    """One line of the leaderboard: a result, or a baseline (`rank` and `result` None), of whose
+    `cost` only its failures are known.
 
     `groups`: letters, of which results that cannot be told apart share one.
     """
 
     name: str
+    cost: Cost
     rank: int | None = None
     groups: str = ""
     result: Result | None = None
-
-    @property
-    def cost(self) -> Cost:
-        """A baseline's is empty."""
-        return self.result.cost if self.result else NOTHING
 
 
 def standings(comparison: Comparison) -> list[Line]:
@@ -42,8 +39,14 @@ def standings(comparison: Comparison) -> list[Line]:
     results = {result.name: result for result in comparison.results}
     letters = group_letters(len(results), statistics.groups(comparison))
     places = dict(zip(results, enumerate(letters, 1), strict=True))
+    costs_of = {name: result.cost for name, result in results.items()}
     return [
-        Line(name, *places.get(name, (None, "")), results.get(name))
+        Line(
+            name,
+            replace(costs_of.get(name, NOTHING), failed=comparison.failed(name) or None),
+            *places.get(name, (None, "")),
+            results.get(name),
+        )
         for name in comparison.ranked([*results, *comparison.baselines])
     ]
 
@@ -69,7 +72,7 @@ def leaderboard(comparison: Comparison) -> Table:
     lines, summary = standings(comparison), comparison.summary
     leading = leading_columns(comparison.columns, comparison.metric)
     others = [column for column in comparison.columns if column not in leading]
-    quantities = costs.present({line.name: line.cost for line in lines if line.result})
+    quantities = costs.present({line.name: line.cost for line in lines})
     ranked = [result.name for result in comparison.results]
     best = {column: comparison.ranked(ranked, column)[0] for column in comparison.columns}
     has_seeds = any(len(result.runs) > 1 for result in comparison.results)
@@ -78,7 +81,8 @@ def leaderboard(comparison: Comparison) -> Table:
         return [
             summary[line.name, column].field(
                 strong=line.result is not None
-                and comparison.mean(line.name, column) == comparison.mean(best[column], column)
+                and comparison.standing(line.name, column)
+                == comparison.standing(best[column], column)
             )
             for column in columns
         ]
@@ -179,9 +183,12 @@ def _test_columns(label: str) -> list[Column]:
 
 def _test(test: Difference) -> list[Field]:
     """Difference with its interval, corrected p-value, rank-biserial correlation."""
-    interval = test.measure.interval(test.low, test.high, signed=True)
+    finite = math.isfinite(test.difference)
+    interval = (
+        "" if math.isinf(test.low) else test.measure.interval(test.low, test.high, signed=True)
+    )
     difference = test.measure.number(test.difference, signed=True)
-    value = None if math.isnan(test.difference) else test.difference
+    value = test.difference if finite else None
     return [
         Field(difference, interval, value), Field(p_value(test.corrected)),
         Field(f"{test.effect:+.2f}".replace("-", "−")),

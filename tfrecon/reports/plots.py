@@ -65,7 +65,7 @@ def distributions(comparison: Comparison, column: str, most: int = 40) -> str | 
     colours = {result.name: svg.PALETTE[0] for result in comparison.results[:most]}
     colours |= dict.fromkeys(comparison.baselines, svg.GREY)
     scored = {name: comparison.values(name, column) for name in comparison.ranked(colours, column)}
-    rows = [(name, values[~np.isnan(values)], colours[name]) for name, values in scored.items()]
+    rows = [(name, values[np.isfinite(values)], colours[name]) for name, values in scored.items()]
     rows = [row for row in rows if len(row[1])]
     if not rows:
         return None
@@ -205,12 +205,13 @@ Point = tuple[int, float, float]
 
 
 def _points(comparison: Comparison, cost: Callable[[Cost], float | None]) -> list[Point]:
-    """Those of the results that have both a cost and a mean."""
+    """Those of the results that have both a cost and a mean, and did not fail on any image."""
     means = {result.name: comparison.mean(result.name) for result in comparison.results}
     return [
         (rank, paid, means[result.name])
         for rank, result in enumerate(comparison.results, 1)
-        if (paid := cost(result.cost)) and not math.isnan(means[result.name])
+        if (paid := cost(result.cost))
+        and not (math.isnan(means[result.name]) or comparison.failed(result.name))
     ]
 
 

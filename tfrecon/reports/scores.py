@@ -1,34 +1,36 @@
 """Scores as one long frame, and their summary: mean, spread and a bootstrap interval.
 
 A frame has the columns `method`, `region` (``image`` or ``holes``), `metric`, `image` (the sample's
-id) and `value`. A missing value is NaN, and no average counts it.
+id) and `value`. A missing value is NaN. Where a method failed, as its output is not finite, all its
+values are `Measure.worst`, infinitely bad: below all others in ranks and tests. No average counts
+either, so a method that failed ranks below those that did so on fewer images, whatever its mean.
 """
 
 import csv
 import functools
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from tfrecon.metrics.measures import HOLE, MEASURES, Measure
+from tfrecon.metrics.measures import FAILED, HOLE, MEASURES, Measure
 from tfrecon.reports.tables import Field
 
 RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
 
 Values = NDArray[np.float64]
-"""(N,): one value an image, NaN where it has none."""
+"""(N,): one value an image, NaN where it has none and infinite where the method failed."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One method and column over the `n` images that have a value.
+    """One method and column over the `n` images that have a finite value.
 
     `low` and `high` are the ends of the interval of the mean. `std` is that of the sample, NaN for
     one image; all are NaN where no image has a value.
@@ -108,10 +110,23 @@ class Board:
         """The mean of `values` over the images that have one."""
         return mean(self.values(method, column))
 
-    def ranked(self, methods: Iterable[str], column: str | None = None) -> list[str]:
-        """Methods, the best mean first."""
+    def failed(self, method: str) -> int:
+        """On how many images the method's output is not finite."""
+        return int(np.isinf(self.values(method)).sum())
+
+    def failure(self, method: str) -> str:
+        """``"failed on 2 of 10 images"``, nothing where it did not."""
+        count = self.failed(method)
+        return f"failed on {count} of {len(self.ids)} images" if count else ""
+
+    def standing(self, method: str, column: str | None = None) -> tuple[int, float]:
+        """What methods are ranked by, less is better: failures, then the mean's badness."""
         measure = MEASURES[column or self.metric]
-        return sorted(methods, key=lambda method: measure.badness(self.mean(method, column)))
+        return self.failed(method), measure.badness(self.mean(method, column))
+
+    def ranked(self, methods: Iterable[str], column: str | None = None) -> list[str]:
+        """Methods, the best `standing` first."""
+        return sorted(methods, key=lambda method: self.standing(method, column))
 
 
 def frame(head: Sequence[str], lines: Sequence[Sequence[object]]) -> pl.DataFrame:
@@ -142,6 +157,23 @@ def images_of(scores: pl.DataFrame) -> list[str]:
     return scores["image"].unique(maintain_order=True).to_list()
 
 
+def per_image_csv(
+    head: Sequence[str], parts: Iterable[Sequence[Sequence[Any]]], failed: bool
+) -> Iterator[str]:
+    """The file that `read_scores` reads, in pieces of some lines. Where a method `failed` on any
+    image there is a last column of that name, 1 on the lines of such images, which hold no score.
+    """
+    yield csv_text([[*head, FAILED] if failed else head])
+    for lines in parts:
+        if failed:
+            bad = [any(map(math.isinf, values)) for _, _, *values in lines]
+            lines = [
+                [*line[:2], *([None] * len(line[2:]) if is_bad else line[2:]), int(is_bad)]
+                for line, is_bad in zip(lines, bad, strict=True)
+            ]
+        yield csv_text(lines)
+
+
 def csv_text(lines: Iterable[Iterable[object]]) -> str:
     """Lines of a CSV file; seven digits of each float, nothing for NaN and None."""
     text = io.StringIO()
@@ -158,23 +190,33 @@ def _field(value: object) -> object:
 def read_scores(path: Path) -> pl.DataFrame:
     """The frame of a ``per_image.csv``: ``id,method`` and a field for each column.
 
-    Raises OSError, ValueError, csv.Error or PolarsError for a file that is missing or damaged."""
+    Raises OSError, ValueError, KeyError, csv.Error or PolarsError for a file that is missing or
+    damaged."""
     with path.open(encoding="utf-8", newline="") as file:
         head, *lines = csv.reader(file, strict=True)
     if any(len(line) != len(head) for line in lines):
         raise ValueError("a line is cut off")
-    return frame(head, [[text or "nan" for text in line] for line in lines])
+    if head[-1] != FAILED:
+        return frame(head, [[text or "nan" for text in line] for line in lines])
+    worst = [MEASURES[column].worst for column in head[2:-1]]
+    return frame(
+        head[:-1],
+        [
+            [id, method, *(worst if failed == "1" else (text or "nan" for text in values))]
+            for id, method, *values, failed in lines
+        ],
+    )
 
 
 def mean(values: Values) -> float:
-    """The mean of what is not NaN; NaN where all is."""
-    known = values[~np.isnan(values)]
+    """The mean of what is finite; NaN where nothing is."""
+    known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else math.nan
 
 
 def deviation(values: Sequence[float] | Values) -> float:
-    """Standard deviation of the sample of what is not NaN; NaN for fewer than two values."""
-    known = np.asarray(values)[~np.isnan(values)]
+    """Standard deviation of the sample of what is finite; NaN for fewer than two values."""
+    known = np.asarray(values)[np.isfinite(values)]
     return float(known.std(ddof=1)) if len(known) > 1 else math.nan
 
 
@@ -184,7 +226,7 @@ def summarise(scores: pl.DataFrame, seed: int = SEED) -> Summary:
     ends = bootstrap(np.stack([*by_place.values()], axis=1), seed)
     cells: Summary = {}
     for ((method, column), values), low, high in zip(by_place.items(), *ends, strict=True):
-        count = int((~np.isnan(values)).sum())
+        count = int(np.isfinite(values).sum())
         cells[method, column] = Cell(
             method, column, count, mean(values), deviation(values), float(low), float(high)
         )
@@ -196,11 +238,11 @@ def bootstrap(
 ) -> tuple[Values, Values]:
     """Percentile interval of the mean of each column (Efron 1979): lower and upper ends, (K,).
 
-    values: (N,K), NaN where missing. Images are drawn with replacement, all columns alike.
+    values: (N,K), not finite where missing. Images are drawn with replacement, all columns alike.
     """
     random = np.random.default_rng(seed)
     count, width = values.shape
-    known = ~np.isnan(values)
+    known = np.isfinite(values)
     # How often each image was drawn, times its value: no (resamples, N, K) array is needed.
     stacked = np.concatenate([np.where(known, values, 0.0), known], axis=1)
     sums = np.empty((resamples, 2 * width))

@@ -1,8 +1,14 @@
 """Every method on every image of a split: scores, and the time that each method took."""
 
+import base64
+import contextlib
 import dataclasses
+import inspect
+import io
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +20,7 @@ from tqdm import tqdm
 
 from tfrecon.base import files
 from tfrecon.base.config import DataConfig
+from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data import pipeline
 from tfrecon.data.sample import Sample
 from tfrecon.metrics.artefacts import ARTEFACTS
@@ -25,56 +32,159 @@ from tfrecon.reports import scores
 from tfrecon.reports.contenders import Contender, Contenders
 from tfrecon.reports.costs import Cost
 
+Entry = dict[str, Any]
+"""What a line of the journal holds; arrays as `packed`."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What is computed of each batch: the `columns`, by `graph`, of the methods of `contenders`;
+    and `features`, unless None, of every `stride`-th image."""
+
+    contenders: Contenders
+    columns: Sequence[str]
+    graph: Callable[..., tuple[dict[str, Any], Any]]
+    features: Callable[[Any], Any] | None
+    stride: int
+    code: Sequence[Any]
+
+    def key(self) -> list[Any]:
+        """JSON-ready: what the scores depend on beside images and models."""
+        kid = [self.stride] if self.features else None
+        return [[*self.contenders], [*self.columns], kid, *map(code_digest, self.code)]
+
+    def entry(self, batch: pipeline.Batch, place: int, is_first: bool) -> Entry:
+        """The journal's entry of a batch whose first image is the `place`-th: ids, and by method
+        the scores (B,K), the seconds an image and, under "" those of the truth, features."""
+        ids = [id.decode() for id in batch["id"].numpy()]
+        # Spread over the split, which is often sorted by class.
+        seen = [n for n in range(len(ids)) if self.features and not (place + n) % self.stride]
+        scores: dict[str, str] = {}
+        seconds: dict[str, float] = {}
+        features = {"": packed(self.features(tf.gather(batch["target"], seen)))} if seen else {}
+        for name, contender in self.contenders.items():
+            output, seconds[name] = _timed(contender, batch, is_first)
+            values, finite = self.graph(batch["target"], output, batch.get("mask"))
+            scores[name] = packed(_worst_where_failed(values, finite.numpy(), self.columns))
+            whole = [n for n in seen if finite[n]]
+            if whole:
+                features[name] = packed(self.features(tf.gather(output, whole)))
+        return {"ids": ids, "scores": scores, "seconds": seconds, "features": features}
+
+
+def scorer(
+    contenders: Contenders, size: int, images: int, *, masked: bool, metric_paths: Sequence[str]
+) -> Scorer:
+    """What scores the contenders on so many images of `size` pixels.
+
+    All metrics score the image and, where it is `masked`, the holes; `metric_paths` are the dotted
+    paths of a user's own.
+    """
+    users = users_metrics(metric_paths)
+    columns, graph = _graph({**metrics_at_hand(size), **ARTEFACTS, **users}, masked)
+    features = kid_features() if images >= LEAST and kid_at_hand(size) else None
+    return Scorer(contenders, columns, graph, features, -(-images // MOST), [*users.values()])
+
 
 def score(
-    samples: Sequence[Sample], config: DataConfig, contenders: Contenders,
-    *, masked: bool, batch_size: int, path: Path, metric_paths: Sequence[str] = (),
+    scorer: Scorer, samples: Sequence[Sample], config: DataConfig, *, batch_size: int, path: Path,
+    journal: Journal, key: str,
 ) -> tuple[pl.DataFrame, dict[str, Cost]]:  # fmt: skip
     """The scores of the contenders on all samples, and what each contender costs.
 
-    All metrics score the image and, where there are masks, the holes; `metric_paths` are the dotted
-    paths of a user's own. Writes a line an image and method to `path` as they come; the file takes
-    its name at the end.
+    Batches that the `journal` holds under this `key` are not scored again. Writes a line an image
+    and method to `path` at the end. Raises Stopped at the end of a batch when a signal asks for it.
     """
-    columns, graph = _graph(config.image_size, masked, metric_paths)
-    head = ["id", "method", *columns]
-    features = kid_features() if len(samples) >= LEAST and kid_at_hand(config.image_size) else None
-    every, before = -(-len(samples) // MOST), 0
-    truth: list[Any] = []
-    seen_of: dict[str, list[Any]] = {name: [] for name in contenders}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    lines_of: dict[str, list[list[Any]]] = {name: [] for name in contenders}
-    batches = pipeline.dataset(samples, config, batch_size=batch_size)
+    entries = _kept(journal, key)
+    before = sum(len(entry["ids"]) for entry in entries)
+    went_on(before, len(samples), "scored")
+    left = samples[before:]
+    batches = pipeline.dataset(left, config, batch_size=batch_size) if left else ()
+    with (
+        stoppable(len(samples)) as stop_if_asked,
+        tqdm(total=len(samples), initial=before, desc="evaluating", unit="image", disable=None)
+        as bar,
+    ):  # fmt: skip
+        for number, batch in enumerate(batches):
+            entries.append(scorer.entry(batch, before, is_first=not number))
+            journal.add(json.dumps(entries[-1]))
+            before += len(entries[-1]["ids"])
+            bar.update(len(entries[-1]["ids"]))
+            stop_if_asked(before)
+    head = ["id", "method", *scorer.columns]
+    paid = {name: _paid(scorer, entries, name) for name in scorer.contenders}
+    in_order = (_lines([entry], name) for entry in entries for name in scorer.contenders)
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(scores.csv_text([head]))
-        with tqdm(total=len(samples), desc="evaluating", unit="image", disable=None) as bar:
-            for batch in batches:
-                ids = [id.decode() for id in batch["id"].numpy()]
-                # Spread over the split, which is often sorted by class.
-                seen = [n for n in range(len(ids)) if features and not (before + n) % every]
-                if features and seen:
-                    truth.append(features(tf.gather(batch["target"], seen)))
-                for name, contender in contenders.items():
-                    output, time_per_image = _timed(contender, batch, is_first=not before)
-                    seconds[name].append(time_per_image)
-                    if features and seen:
-                        seen_of[name].append(features(tf.gather(output, seen)))
-                    values = graph(batch["target"], output, batch.get("mask"))
-                    lists = [values[column].numpy().tolist() for column in columns]
-                    lines = [[id, name, *line] for id, *line in zip(ids, *lists, strict=True)]
-                    file.write(scores.csv_text(lines))
-                    lines_of[name] += lines
-                before += len(ids)
-                bar.update(len(ids))
-    paid = {
-        name: dataclasses.replace(
-            contender.cost,
-            seconds_per_image=median(seconds[name]) if contender.is_timed else None,
-            kid=kid(np.concatenate(truth), np.concatenate(seen_of[name])) if truth else None,
-        )
-        for name, contender in contenders.items()
+        failed = any(cost.failed for cost in paid.values())
+        for text in scores.per_image_csv(head, in_order, failed):
+            file.write(text)
+    return pl.concat(scores.frame(head, _lines(entries, name)) for name in paid), paid
+
+
+def code_digest(thing: Any) -> str | None:
+    """A hash of the file that a function or class was written in; None where there is none."""
+    file = getattr(inspect.getmodule(thing), "__file__", None)
+    return files.digest(Path(file)).hex() if file else None
+
+
+def _kept(journal: Journal, key: str) -> list[Entry]:
+    """The entries of the journal, which begins anew where it is of another key, and ends before a
+    line that a crash of the machine has spoilt."""
+    entries: list[Entry] = []
+    with contextlib.suppress(ValueError):
+        for line in journal.lines[1:] if journal.lines[:1] == [key] else ():
+            entries.append(json.loads(line))
+    if len(journal.lines) != 1 + len(entries):
+        journal.restart([key, *journal.lines[1 : 1 + len(entries)]])
+    return entries
+
+
+def packed(array: Any) -> str:
+    """An array as text, bit for bit."""
+    file = io.BytesIO()
+    np.save(file, np.asarray(array), allow_pickle=False)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def unpacked(text: str) -> np.ndarray[Any, Any]:
+    """The array that `packed` wrote."""
+    return np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False)
+
+
+def _lines(entries: Sequence[Entry], name: str) -> list[list[Any]]:
+    return [
+        [id, name, *values]
+        for entry in entries
+        for id, values in zip(entry["ids"], unpacked(entry["scores"][name]).tolist(), strict=True)
+    ]
+
+
+def _paid(scorer: Scorer, entries: Sequence[Entry], name: str) -> Cost:
+    """What a method costs, over all batches."""
+    contender = scorer.contenders[name]
+    failed = sum(int(np.isinf(unpacked(e["scores"][name])).any(1).sum()) for e in entries)
+    features = {
+        side: [unpacked(e["features"][side]) for e in entries if side in e["features"]]
+        for side in ("", name)
     }
-    return pl.concat(scores.frame(head, lines) for lines in lines_of.values()), paid
+    both = [np.concatenate(parts) for parts in features.values() if parts]
+    return dataclasses.replace(
+        contender.cost,
+        seconds_per_image=median(entry["seconds"][name] for entry in entries)
+        if contender.is_timed
+        else None,
+        kid=kid(*both) if len(both) == 2 else None,
+        failed=failed or None,
+    )
+
+
+def _worst_where_failed(values: Mapping[str, Any], finite: Any, columns: Sequence[str]) -> Any:
+    """The values of each image, NaN for those that are not finite, and the worst of all where the
+    method's output is not `finite`, (B,)."""
+    table = np.stack([np.asarray(values[column], np.float64) for column in columns], axis=-1)
+    table[~np.isfinite(table)] = np.nan
+    table[~finite] = [MEASURES[column].worst for column in columns]
+    return table
 
 
 def _timed(contender: Contender, batch: pipeline.Batch, is_first: bool) -> tuple[Any, float]:
@@ -88,12 +198,11 @@ def _timed(contender: Contender, batch: pipeline.Batch, is_first: bool) -> tuple
 
 
 def _graph(
-    size: int, masked: bool, metric_paths: Sequence[str]
-) -> tuple[list[str], Callable[..., dict[str, Any]]]:
-    """The columns that are computed of images of `size` pixels, those of holes only where they are
-    `masked`, and the function that computes them for a batch, (B,) each. It is one graph, which
-    computes shared parts once."""
-    metrics = {**metrics_at_hand(size), **ARTEFACTS, **users_metrics(metric_paths)}
+    metrics: Mapping[str, Any], masked: bool
+) -> tuple[list[str], Callable[..., tuple[dict[str, Any], Any]]]:
+    """The columns that `metrics` have, those of holes only where images are `masked`, and the
+    function that computes them for a batch, (B,) each, and tells which outputs are finite. It is
+    one graph, which computes shared parts once."""
     chosen = [
         measure
         for measure in MEASURES.values()
@@ -101,8 +210,9 @@ def _graph(
     ]
 
     @tf.function(reduce_retracing=True)
-    def graph(target: Any, output: Any, mask: Any) -> dict[str, Any]:
+    def graph(target: Any, output: Any, mask: Any) -> tuple[dict[str, Any], Any]:
         regions = {"image": (target, output), "holes": (target, output, mask)}
-        return {m.column: metrics[m.metric](*regions[m.region]) for m in chosen}
+        values = {m.column: metrics[m.metric](*regions[m.region]) for m in chosen}
+        return values, tf.reduce_all(tf.math.is_finite(output), axis=(1, 2, 3))
 
     return [measure.column for measure in chosen], graph

@@ -20,6 +20,7 @@ def sentences(comparison: Comparison) -> list[str]:
     rivals = {r.name: [name for name in r.baselines if name in shared] for r in comparison.results}
     return [
         winner(comparison),
+        *failures(comparison),
         *_tied(comparison),
         *(_axis(comparison, axis, rows) for axis, rows in by_axis.items()),
         *against_untrained(comparison, rivals, comparison.metric),
@@ -43,6 +44,12 @@ def winner(comparison: Comparison) -> str:
         return f"{best.name} is the only result: {measure.name} {measure.quantity(score)}."
     second = comparison.results[1]
     pair = between(comparison, best.name, second.name)
+    if math.isinf(pair.difference):
+        return (
+            f"Of {len(comparison.results)} results on {len(comparison.ids)} images {best.name} has "
+            f"the best {measure.name}, {measure.quantity(score)}; the next, {second.name}, "
+            f"{comparison.failure(second.name)}."
+        )
     difference, low, high = map(measure.quantity, pair.gain)
     p = p_value(pair.corrected)
     p = f"p {p}" if p.startswith("<") else f"p = {p}"
@@ -61,6 +68,19 @@ def winner(comparison: Comparison) -> str:
         f"{second.name} (95% interval {low} to {high}); "
         f"{verdict}."
     )
+
+
+def failures(board: Board) -> list[str]:
+    """Which methods failed on how many images, and what that does to their rank."""
+    methods = dict.fromkeys(method for method, _ in board.summary)
+    failed = [f"{name} {board.failure(name)}" for name in methods if board.failed(name)]
+    if not failed:
+        return []
+    return [
+        f"{listed(failed)}: the output there is not finite. Such an image counts as worse than any "
+        "other in ranks and tests and in no mean, and a method ranks below all that failed on "
+        "fewer."
+    ]
 
 
 def _tied(comparison: Comparison) -> list[str]:
@@ -105,14 +125,15 @@ def against_untrained(board: Board, rivals: Mapping[str, Sequence[str]], column:
     measure = MEASURES[column]
 
     def shown(name: str) -> str:
-        return f"{name} {measure.quantity(board.mean(name, column))}"
+        failure = f", {board.failure(name)}" if board.failed(name) else ""
+        return f"{name} {measure.quantity(board.mean(name, column))}{failure}"
 
     held, worse = 0, list[str]()
     for name, others in rivals.items():
-        badness = {o: measure.badness(board.mean(o, column)) for o in (name, *others)}
-        known = [other for other in others if badness[other] < math.inf]
+        standing = {other: board.standing(other, column) for other in (name, *others)}
+        known = [other for other in others if standing[other][1] < math.inf]
         held += bool(known)
-        ahead = [other for other in known if badness[name] >= badness[other]]
+        ahead = [other for other in known if standing[name] >= standing[other]]
         if ahead:
             worse.append(f"{shown(name)} ({', '.join(map(shown, board.ranked(ahead, column)))})")
     verdict = "every result is better than each method without training that it is held against"

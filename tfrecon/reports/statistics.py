@@ -8,6 +8,7 @@ neighbours in rank that cannot be told apart (drawn as in Demšar 2006).
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ ALPHA = 0.05
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """A paired test of `first` against `second` on a column, over the `n` images that both have.
+
+    An image on which one side failed counts as the largest difference of all in the test, and in
+    no mean; where one side failed on more images than the other, the difference is infinite.
 
     `difference`: mean of the first less the second, in the column's unit, with the ends of its 95%
     bootstrap interval over images. `p`: two-sided, `corrected`: with Holm over all tests of the
@@ -55,8 +59,8 @@ class Difference:
 
     @property
     def is_real(self) -> bool:
-        """Whether the corrected test tells the two apart."""
-        return self.corrected < ALPHA
+        """Whether the corrected test, or that one failed on more images, tells the two apart."""
+        return self.corrected < ALPHA or math.isinf(self.difference)
 
     @property
     def gain(self) -> tuple[float, float, float]:
@@ -165,14 +169,21 @@ def tested(column: str, sides: Mapping[tuple[str, str], tuple[Values, Values]]) 
     """The tests of pairs of values, by the names of both sides; p-values corrected together."""
     if not sides:
         return []
-    differences = [first - second for first, second in sides.values()]
+    with np.errstate(invalid="ignore"):  # where both failed there is no difference
+        differences = [first - second for first, second in sides.values()]
     p_values = [wilcoxon(values) for values in differences]
     ends = bootstrap(np.stack(differences, axis=1))
     sign = MEASURES[column].gain(1)
+
+    def lopsided(values: Values, finite: float) -> float:
+        balance = float(np.sign(values[np.isinf(values)]).sum())  # failures of the one less other's
+        return math.copysign(math.inf, balance) if balance else float(finite)
+
     return [
         Difference(
             first=first, second=second, column=column, n=int((~np.isnan(values)).sum()),
-            difference=mean(values), low=float(low), high=float(high), p=p, corrected=corrected,
+            difference=lopsided(values, mean(values)), low=lopsided(values, low),
+            high=lopsided(values, high), p=p, corrected=corrected,
             effect=rank_biserial(sign * values),
         )
         for (first, second), values, low, high, p, corrected in zip(
@@ -197,17 +208,20 @@ def _by_label(comparison: Comparison, axis: str) -> dict[str, dict[Rest, str]]:
 
 def _standing(
     comparison: Comparison, label: str, by_label: Mapping[str, Mapping[Rest, str]]
-) -> tuple[int, float]:
-    """How many labels this label beats where both exist, and its mean over all its results.
+) -> tuple[int, int, float]:
+    """How many labels this label beats where both exist, then how well all its results stand.
 
-    Means over all alone would favour a label that only exists where everything is easy."""
+    Standing over all alone would favour a label that only exists where everything is easy."""
 
-    def badness(name: str) -> float:
-        return comparison.measure.badness(comparison.mean(name))
+    def standing(results: Sequence[str]) -> tuple[int, float]:
+        failed, bad = zip(*map(comparison.standing, results), strict=True)
+        return sum(failed), sum(bad) / len(bad)
 
     cells = by_label[label]
     wins = 0
     for other, theirs in by_label.items():
         shared = [rest for rest in cells if rest in theirs and other != label]
-        wins += sum(badness(theirs[rest]) - badness(cells[rest]) for rest in shared) > 0
-    return wins, -sum(map(badness, cells.values())) / len(cells)
+        mine, others = ([side[rest] for rest in shared] for side in (cells, theirs))
+        wins += bool(shared) and standing(mine) < standing(others)
+    failed, badness = standing([*cells.values()])
+    return wins, -failed, -badness

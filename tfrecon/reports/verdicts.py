@@ -1,15 +1,16 @@
 """What an evaluation has shown, in sentences, and the one screen that a verb prints at its end."""
 
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tfrecon.metrics.measures import HOLE, MEASURES, leading_columns
+from tfrecon.metrics.measures import FAILED, HOLE, MEASURES, leading_columns
 from tfrecon.reports import contenders, svg
 from tfrecon.reports.costs import Costs
 from tfrecon.reports.scores import Board, deviation
-from tfrecon.reports.sentences import against_untrained
+from tfrecon.reports.sentences import against_untrained, failures
 from tfrecon.reports.statistics import tested
 from tfrecon.reports.tables import Column, Table
 
@@ -35,7 +36,8 @@ def verdicts(
         return measure.quantity(board.mean(after) - board.mean(before), signed=True)
 
     rivals = dict.fromkeys(names, untrained)
-    lines = [
+    lines = failures(board)
+    lines += [
         line
         for metric in ("mse", "psnr")
         for line in against_untrained(board, rivals, prefix + metric)
@@ -96,10 +98,13 @@ def verdict(board: Board, model: str, untrained: Sequence[str]) -> str:
     """One sentence: the model's mean with its interval, and the differences to its `rivals` with
     theirs, each over the same images."""
     measure, cell = board.measure, board.summary[model, board.metric]
-    parts = [
-        f"{model} has {measure.name} {measure.quantity(cell.mean)} {cell.interval} on {cell.n} "
-        "images"
-    ]
+    shown = f"{measure.name} {measure.quantity(cell.mean)} {cell.interval} on {cell.n} images"
+    failure = board.failure(model)
+    parts = (
+        [f"{model} FAILED{failure.removeprefix(FAILED)}; {shown}"]
+        if failure
+        else [f"{model} has {shown}"]
+    )
     sides = {
         (model, name): (board.values(model), board.values(name))
         for name in rivals(board, untrained)
@@ -107,6 +112,10 @@ def verdict(board: Board, model: str, untrained: Sequence[str]) -> str:
     for test in tested(board.metric, sides):
         gain, low, high = test.gain
         way = "better than" if low > 0 else "WORSE than" if high < 0 else "not told apart from"
+        if math.isinf(gain):
+            worse = test.second if gain > 0 else model
+            parts.append(f"{way} {test.second}, as {worse} {board.failure(worse)}")
+            continue
         interval = measure.interval(low, high, signed=True)
         parts.append(f"{way} {test.second}: {measure.quantity(gain, signed=True)} {interval}")
     return "; ".join(parts) + ". In brackets: 95% intervals."

@@ -132,6 +132,8 @@ def _attempt(cell: Cell, folder: Path, ended: threading.Event) -> tuple[int, str
         return code, "", f"ended without a report; see {log}"
     measure = MEASURES[main_column(scored.means)]
     score = f"{measure.region_label} {measure.number(scored.means[measure.column])}"
+    if scored.cost.failed:
+        score += f", failed on {scored.cost.failed:g} images"
     return code, f"{score}, {(time.monotonic() - started) / 60:.1f} min", ""
 
 

@@ -115,6 +115,7 @@ def _differences(before: Scored, after: Scored) -> pl.DataFrame:
     both = before.run_scores.join(
         after.run_scores.select(*KEYS, now="value"), on=KEYS, how="left", maintain_order="left"
     )
-    size = then.abs().fill_nan(None).mean().over("region", "metric").replace(0, 1)
-    off = pl.when(then.is_nan() & now.is_nan()).then(0).otherwise((now - then).abs() / size)
+    size = pl.when(then.is_finite()).then(then.abs()).mean().over("region", "metric").replace(0, 1)
+    # Equal: two that are missing, and two failures, too.
+    off = pl.when(then == now).then(0).otherwise((now - then).abs() / size)
     return both.with_columns(off=off.fill_nan(math.inf).fill_null(math.inf))
