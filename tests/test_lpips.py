@@ -45,7 +45,7 @@ def _only(folder, monkeypatch, tmp_path):
     perceptual.lpips_network.cache_clear()
 
 
-def _no_network(file, path):
+def _no_network(file):
     raise ConnectionError("no network in tests")
 
 

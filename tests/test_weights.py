@@ -4,38 +4,44 @@ import collections
 import functools
 import hashlib
 import http.server
+import re
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from torch_files import Call, Global, legacy, parameter, pickled, tensor, zipped
 
+from tfrecon.backbones import weight_sets
 from tfrecon.base import torch_file, weights
 from tfrecon.base.errors import UserError
 from tfrecon.base.weights import VARIABLE, WeightFile
+from tfrecon.metrics import perceptual
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """``/stated`` redirects as Hugging Face does, with the SHA-256 beside the redirect."""
+    """``/file`` whole or from where a range begins; ``/deaf``, which knows no ranges; ``/torn``,
+    which ends after 3,000 bytes; ``/busy``, which answers at the third attempt."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
 
     def do_GET(self):
-        if self.path.startswith("/stated"):
-            self.send_response(302)
-            self.send_header("Location", "/file")
-            good = self.path == "/stated"
-            self.send_header("X-Linked-ETag", f'"{SHA256 if good else "0" * 64}"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-        elif self.path in ("/file", "/short"):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-            self.wfile.write(CONTENT if self.path == "/file" else CONTENT[:100])
-        else:
-            self.send_error(404)
+        asked = self.headers.get("Range")
+        self.asked.append((self.path, asked))
+        attempts = sum(path == self.path for path, _ in self.asked)
+        start = int(asked[6:-1]) if asked and self.path != "/deaf" else 0
+        if self.path == "/gone" or (self.path == "/busy" and attempts < 3):
+            return self.send_error(404 if self.path == "/gone" else 503)
+        if start >= len(CONTENT):
+            return self.send_error(416)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        end = start + 3000 if self.path == "/torn" else None
+        self.wfile.write(CONTENT[start:end])
 
     def log_message(self, format, *args):
         """Quiet."""
@@ -56,39 +62,99 @@ def server():
 def folders(monkeypatch, tmp_path):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(weights, "PAUSES_SECONDS", (0, 0, 0))
+    Handler.asked.clear()
     return tmp_path / "own", tmp_path / "cache" / "tfrecon"
 
 
 def test_own_folder_before_cache_before_publisher(folders, server):
     own, cache = folders
-    file = WeightFile("a.bin", f"{server}/file", SHA256[:8])
+    file = WeightFile("a.bin", f"{server}/file", SHA256)
     assert weights.find([file]) == cache / "a.bin" and (cache / "a.bin").read_bytes() == CONTENT
-    assert weights.find([WeightFile("a.bin", f"{server}/gone", "00")]) == cache / "a.bin"
+    assert weights.find([WeightFile("a.bin", f"{server}/gone", SHA256)]) == cache / "a.bin"
     own.mkdir()
-    (own / "a.bin").write_bytes(b"mine")
+    (own / "a.bin").write_bytes(CONTENT)
     assert weights.find([file]) == own / "a.bin"
     (own / "b.bin").write_bytes(b"mine")
-    assert weights.find([WeightFile("b.bin"), file]) == own / "b.bin"
+    assert weights.find([WeightFile("b.bin"), file]) == own / "b.bin", "nobody publishes b.bin"
 
 
-def test_the_server_may_state_the_hash(folders, server):
-    assert weights.find([WeightFile("a.bin", f"{server}/stated")]).read_bytes() == CONTENT
+@pytest.mark.parametrize("place", ["own", "cache"])
+def test_a_file_that_is_here_is_checked_too_whenever_it_changes(folders, server, place):
+    folder = folders[0] if place == "own" else folders[1]
+    folder.mkdir(parents=True)
+    path, file = folder / "a.bin", WeightFile("a.bin", f"{server}/gone", SHA256)
+    path.write_bytes(CONTENT)
+    assert weights.find([file]) == path == weights.find([file])
+    path.write_bytes(CONTENT[:-1] + b"!")
+    with pytest.raises(UserError) as caught:
+        weights.find([file])
+    assert f"weight file {str(path)!r} has SHA256 " in str(caught.value)
+    assert f"not {SHA256} as that of {server}/gone; remove it and it is fetched" in str(
+        caught.value
+    )
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    with pytest.raises(UserError, match=f"has MD5 .*, not {md5} as"):
+        weights.find([WeightFile("a.bin", f"{server}/file", md5=md5)])
+    path.unlink()
+    assert weights.find([WeightFile("a.bin", f"{server}/file", md5=md5)]).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
     ("place", "sha256", "message"),
     [
-        ("file", "12345678", f"has SHA-256 {SHA256}, not 12345678, and was removed"),
-        ("stated-wrong", None, f"has SHA-256 {SHA256}, not {'0' * 64}"),
-        ("file", None, "not one that its server states"),
-        ("short", SHA256, f"not {SHA256}"),
+        ("file", "0" * 64, f"has SHA256 {SHA256}, not {'0' * 64} as that of"),
+        ("file", None, f"has MD5 {hashlib.md5(CONTENT).hexdigest()}, not None as that of"),
         ("gone", SHA256, "'a.bin' is not in .*gone does not answer .*404.*put it into one of them"),
     ],
 )
 def test_a_wrong_or_absent_download_leaves_nothing(folders, server, place, sha256, message):
     with pytest.raises(UserError, match=message):
         weights.find([WeightFile("a.bin", f"{server}/{place}", sha256)])
-    assert not list(folders[1].iterdir())
+    assert not folders[1].exists()
+    assert [path for path, _ in Handler.asked] == [f"/{place}"], "asked once"
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(folders, server, capsys):
+    path = weights.find([WeightFile("a.bin", f"{server}/torn", SHA256)])
+    assert path.read_bytes() == CONTENT and [*path.parent.iterdir()] == [path]
+    assert [range for _, range in Handler.asked] == [None, "bytes=3000-", "bytes=6000-"]
+    assert (
+        "it ended after 3000 of 7000 bytes); trying again in 0 seconds" in capsys.readouterr().out
+    )
+
+
+def test_a_later_process_goes_on_and_a_finished_part_is_not_fetched_again(folders, server):
+    part = folders[1] / ".a.bin.part"
+    for have, place in ((4000, "/file"), (4000, "/deaf"), (7000, "/file")):
+        Handler.asked.clear()
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(CONTENT[:have])
+        path = weights.find([WeightFile("a.bin", server + place, SHA256)])
+        assert path.read_bytes() == CONTENT and not part.exists()
+        assert Handler.asked == [(place, f"bytes={have}-")]
+        path.unlink()
+    part.write_bytes(b"of another file" * 100)
+    with pytest.raises(UserError, match="has SHA256"):
+        weights.find([WeightFile("a.bin", f"{server}/file", SHA256)])
+    assert not part.exists(), "the next attempt begins anew"
+
+
+def test_a_server_that_is_busy_is_asked_again(server):
+    path = weights.find([WeightFile("a.bin", f"{server}/busy", SHA256)])
+    assert path.read_bytes() == CONTENT and len(Handler.asked) == 3
+
+
+def test_every_published_file_has_a_full_hash():
+    heads = [file for net in ("alex", "vgg", "squeeze") for file in perceptual._head_files(net)]
+    files = [file for file in heads if file.url]
+    assert len(files) == 3 and all(len(file.sha256 or "") == 64 for file in files)
+    assert all(re.fullmatch("[0-9a-f]{64}", value) for value in weight_sets.SHA256.values())
+    assert list(weight_sets.MD5) == ["keras resnet101"]
+    for trunk in perceptual._TRUNKS.values():
+        names = [weight_sets.torchvision_file(net).name for net in ("vgg16", "alexnet-owt",
+                                                                     "squeezenet1_1")]  # fmt: skip
+        assert trunk.files[-1] in names
 
 
 def test_without_network_one_sentence_names_both_remedies(folders):

@@ -116,7 +116,7 @@ CLASSICS = {
             "torchvision": packed(
                 "vgg16_block1_block2.npz",
                 VGG16_PLACES,
-                torchvision_file("vgg16-397923af.pth"),
+                torchvision_file("vgg16"),
                 (-0.5537, 0.1427, 0.5290),
             ),
             "imagenet": keras_applications(keras.applications.VGG16, VGG16_PLACES),
@@ -131,7 +131,7 @@ CLASSICS = {
                 "alexnet_features.npz",
                 {f"conv{number}": f"features.{place}"
                  for number, place in enumerate((0, 3, 6, 8, 10), 1)},
-                torchvision_file("alexnet-owt-7be5be79.pth"),
+                torchvision_file("alexnet-owt"),
                 (0.1186, 0.0941, 0.0954),
             ),
         },
@@ -147,7 +147,7 @@ CLASSICS = {
                 | {f"fire{number}/{part}": f"features.{place}.{part}"
                    for number, place in _FIRE_PLACES.items()
                    for part in ("squeeze", "expand1x1", "expand3x3")},
-                torchvision_file("squeezenet1_1-b8a52dc0.pth"),
+                torchvision_file("squeezenet1_1"),
                 (0.1209, 0.1780, -0.0160),
             ),
         },

@@ -81,11 +81,11 @@ DEPTHS = {34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Blocks in each stage."""
 
 
-def _torch(depth: int, timm_set: str, digits: str) -> Backbone:
+def _torch(depth: int, timm_set: str) -> Backbone:
     block, expansion, variant = _bottleneck, 4, ", the stride in the 3×3 convolution"
     if depth < 50:
         block, expansion, variant = _basic, 1, ""
-    file = torchvision_file(f"resnet{depth}-{digits}.pth")
+    file = torchvision_file(f"resnet{depth}")
     return Backbone(
         f"ResNet-{depth}{variant} (torchvision, timm)",
         _taps(expansion),
@@ -104,9 +104,9 @@ def _applications(depth: int, builder: Callable[..., keras.Model]) -> Backbone:
 
 
 RESNETS = {
-    "resnet34": _torch(34, "a1_in1k", "b627a593"),
-    "resnet50": _torch(50, "a1_in1k", "0676ba61"),
-    "resnet101": _torch(101, "a1h_in1k", "63fe2227"),
+    "resnet34": _torch(34, "a1_in1k"),
+    "resnet50": _torch(50, "a1_in1k"),
+    "resnet101": _torch(101, "a1h_in1k"),
     "resnet50_keras": _applications(50, keras.applications.ResNet50),
     "resnet101_keras": _applications(101, keras.applications.ResNet101),
 }

@@ -1,13 +1,37 @@
 """Weight sets by publisher: torchvision, timm, Keras Applications, and packs of a few layers."""
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import keras
 
 from tfrecon.backbones.backbone import IMAGENET, Preprocessing, WeightSet, to_torch, torch_names
-from tfrecon.base.errors import UserError
-from tfrecon.base.weights import VARIABLE, Arrays, WeightFile, cache, find, local, read
+from tfrecon.base.weights import Arrays, WeightFile, checked, find, local, read
+
+SHA256 = {
+    "torchvision vgg16": "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    "torchvision alexnet-owt": "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    "torchvision squeezenet1_1": "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+    "torchvision resnet34": "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
+    "torchvision resnet50": "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+    "torchvision resnet101": "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a",
+    "timm resnet34.a1_in1k": "829a220f9529d2b1ffdc8719d3273463001e0daf411eaf1916865d9db62c0ed2",
+    "timm resnet50.a1_in1k": "773525d5821de224f8f30c33377b7a795d7863e08522698200d3217d3f2a41bb",
+    "timm resnet101.a1h_in1k": "1a076c0384295e7d3704f201c5711ff245507db934230bab72ff3014a95f90fe",
+    "timm vit_small_patch16_224.augreg_in21k_ft_in1k": (
+        "79c03c635cdfd798a364a9d8c4e5c0b7255b975ea2c9616046d4f77ab01435aa"
+    ),
+    "timm pvt_v2_b2.in1k": "0bff520d64b91bdbb35f2b5bff2b62d35a9d9c6d6a5056e683f1e7ce556d0e5e",
+    "keras vgg16": "bfe5187d0a272bed55ba430631598124cff8e880b98d38c9e56c8d66032abdc1",
+    "keras resnet50": "66c8b43daff3fcc15bc4f30e3d2a167e21a14d9c9598a5394e5516471f4af504",
+}
+"""Of every published file but one. torchvision states the first eight digits in its file names;
+the rest, and those of Keras, are what at least two unrelated public programs pin. timm's are those
+of its pages on Hugging Face; resnet34's, whose page was not at hand, is what one program pins."""
+
+MD5 = {"keras resnet101": "88cf7a10940856eca736dc7b7e228a21"}
+"""What Keras itself checks, where no SHA-256 was to be found."""
 
 CAFFE = Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), 255.0, "bgr")
 """That of Keras Applications' VGG and ResNet."""
@@ -18,16 +42,17 @@ def published(file: WeightFile, preprocessing: Preprocessing = IMAGENET) -> Weig
     return WeightSet(lambda needed: read(find([file])), preprocessing)
 
 
-def torchvision_file(name: str) -> WeightFile:
-    """A file that torchvision publishes; its name ends with the first digits of its SHA-256."""
-    digits = name.removesuffix(".pth").rpartition("-")[2]
-    return WeightFile(name, f"https://download.pytorch.org/models/{name}", digits)
+def torchvision_file(network: str) -> WeightFile:
+    """The file of a network that torchvision publishes."""
+    sha256 = SHA256[f"torchvision {network}"]
+    name = f"{network}-{sha256[:8]}.pth"  # so they are called
+    return WeightFile(name, f"https://download.pytorch.org/models/{name}", sha256)
 
 
 def timm(name: str, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
-    """A timm checkpoint on Hugging Face, whose server states the SHA-256."""
+    """A timm checkpoint on Hugging Face."""
     url = f"https://huggingface.co/timm/{name}/resolve/main/model.safetensors"
-    return published(WeightFile(f"{name}.safetensors", url), preprocessing)
+    return published(WeightFile(f"{name}.safetensors", url, SHA256[f"timm {name}"]), preprocessing)
 
 
 def packed(
@@ -60,23 +85,21 @@ def packed(
 def keras_applications(
     builder: Callable[..., keras.Model], modules: Mapping[str, str] | None = None
 ) -> WeightSet:
-    """Keras Applications' ImageNet weights, which Keras downloads; `modules` maps its layers to the
-    network's."""
-    file = f"{builder.__name__.lower()}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    """Keras Applications' ImageNet weights; `modules` maps its layers to the network's. A file that
+    Keras has fetched before is taken from its own cache."""
+    network = builder.__name__.lower()
+    name = f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    folder = network if network.startswith("vgg") else "resnet"
+    url = f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}/{name}"
+    file = WeightFile(name, url, SHA256.get(f"keras {network}"), MD5.get(f"keras {network}"))
 
     def load(needed: Collection[str]) -> Arrays:
-        weights = local(file) or "imagenet"
-        try:
-            network = builder(include_top=False, weights=str(weights))
-        except Exception as error:  # Keras raises it bare when a download fails
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"Keras cannot load weight file {file!r} ({reason}); put it into ${VARIABLE} or "
-                f"{str(cache())!r}, or connect to the network"
-            ) from error
+        known = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / name
+        path = known if known.is_file() and not local(name) else find([file])
         arrays: Arrays = {}
-        for name, variable in torch_names(network).items():
-            layer, _, kind = name.rpartition(".")
+        variables = torch_names(builder(include_top=False, weights=str(checked(path, file))))
+        for name_of_variable, variable in variables.items():
+            layer, _, kind = name_of_variable.rpartition(".")
             renamed = modules[layer] if modules else layer
             arrays[f"{renamed}.{kind}"] = to_torch(variable.numpy())
         return arrays

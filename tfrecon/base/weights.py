@@ -1,13 +1,15 @@
 """Files of pretrained arrays: where they are looked for, and how they are read.
 
 A file is searched in the folder `$TFRECON_WEIGHTS`, then in the cache, and downloaded from its
-publisher, checked against a SHA-256, only when neither has it.
+publisher only when neither has it. Wherever it was found, it must have the publisher's hash.
 """
 
+import functools
 import hashlib
 import http.client
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -21,12 +23,13 @@ from tqdm import tqdm
 
 from tfrecon.base import checkpoint, torch_file
 from tfrecon.base.errors import UserError, foreign
-from tfrecon.base.files import replacing
+from tfrecon.base.files import claimed
 from tfrecon.base.torch_file import Arrays
 
 VARIABLE = "TFRECON_WEIGHTS"
 
-TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS, PAUSES_SECONDS = 30, (1, 5, 20)
+"""How long a server may be silent, and the pauses before each further attempt."""
 
 _TYPES: dict[str, Any] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": ml_dtypes.bfloat16, "I64": "<i8",
@@ -43,29 +46,28 @@ _NETWORK_ERRORS = (
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file by name, and where its publisher keeps it.
-
-    `sha256` may be its first digits; None is the one that the server states (Hugging Face does).
-    """
+    """A file by name, where its publisher keeps it, and the hash that it must have there and here:
+    SHA-256 or, where none is known, MD5. A file without `url` is nobody's but the user's."""
 
     name: str
     url: str | None = None
     sha256: str | None = None
+    md5: str | None = None
 
 
 def find(files: Sequence[WeightFile], *, download: bool = True) -> Path:
     """The first of `files`, which hold the same arrays, that is here; else the first to be had.
 
-    Raises UserError naming the files and both remedies, and for a download with a wrong SHA-256.
+    Raises UserError naming the files and both remedies, and for a file with a wrong hash.
     """
     for file in files:
         if path := local(file.name):
-            return path
+            return checked(path, file)
     reason = ""
     for file in files if download else ():
         if file.url:
             try:
-                return _download(file, cache() / file.name)
+                return _download(file)
             except _NETWORK_ERRORS as error:
                 reason = f", and {file.url} does not answer ({error})"
     names = " or ".join(repr(file.name) for file in files)
@@ -73,6 +75,27 @@ def find(files: Sequence[WeightFile], *, download: bool = True) -> Path:
         f"weight file {names} is not in ${VARIABLE} ({os.environ.get(VARIABLE) or 'not set'}) nor "
         f"in the cache {str(cache())!r}{reason}; put it into one of them, or connect to the network"
     )
+
+
+def checked(path: Path, file: WeightFile) -> Path:
+    """`path`, once it has the hash of `file`. Raises UserError where it has another."""
+    if not file.url:
+        return path
+    kind, about = "sha256" if file.sha256 else "md5", path.stat()
+    found, expected = _digest(path, kind, about.st_size, about.st_mtime_ns), vars(file)[kind]
+    if found != expected:
+        raise UserError(
+            f"weight file {str(path)!r} has {kind.upper()} {found}, not {expected} as that of "
+            f"{file.url}; remove it and it is fetched again, or give a file of your own by its "
+            "path in the weights option"
+        )
+    return path
+
+
+@functools.lru_cache  # half a second for the largest
+def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def local(name: str) -> Path | None:
@@ -144,44 +167,58 @@ _READERS = {
 }
 
 
-class _StatedHash(urllib.request.HTTPRedirectHandler):
-    """Follows redirects and keeps the SHA-256 that Hugging Face states beside one."""
+def _download(file: WeightFile) -> Path:
+    """Fetches `file` into the cache, where it appears only when whole and with the right hash.
 
-    stated = ""
-
-    def note(self, headers: Any) -> None:
-        self.stated = (headers.get("X-Linked-ETag") or self.stated).strip('"')
-
-    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: Any):
-        self.note(headers)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _download(file: WeightFile, target: Path) -> Path:
-    """Fetches `file` into `target`, which appears only when whole and of the right SHA-256."""
-    handler = _StatedHash()
-    digest = hashlib.sha256()
-    opener = urllib.request.build_opener(handler)
-    with replacing(target) as temporary:
-        with (
-            opener.open(str(file.url), timeout=TIMEOUT_SECONDS) as answer,
-            temporary.open("wb") as out,
-            tqdm(total=int(answer.headers.get("Content-Length") or 0) or None, desc=file.name,
-                 unit="B", unit_scale=True, disable=None) as bar,
-        ):  # fmt: skip
-            handler.note(answer.headers)
-            while block := answer.read(1 << 20):
-                out.write(block)
-                digest.update(block)
-                bar.update(len(block))
-        received, expected = digest.hexdigest(), file.sha256 or handler.stated
-        if not expected or not received.startswith(expected):
-            raise UserError(
-                f"{file.url} has SHA-256 {received}, not "
-                f"{expected or 'one that its server states'}, and was removed; try again, or fetch "
-                f"it by hand and put it into {str(target.parent)!r} if you trust it"
-            )
+    What came before the network failed stays in ``.NAME.part``, and the next attempt, of this
+    process or of a later one, goes on behind it.
+    """
+    target = cache() / file.name
+    part = target.with_name(f".{file.name}.part")
+    with claimed(target.parent, wait=True):
+        if target.is_file():  # another process has fetched it meanwhile
+            return checked(target, file)
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                _fetch(str(file.url), part)
+                break
+            except _NETWORK_ERRORS as error:
+                is_final = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
+                if pause is None or is_final:
+                    raise
+                print(f"{file.url} does not answer ({error}); trying again in {pause} seconds")
+                time.sleep(pause)
+        try:
+            checked(part, file)
+        except UserError:
+            part.unlink()
+            raise
+        part.replace(target)
     return target
+
+
+def _fetch(url: str, part: Path) -> None:
+    """Appends to `part` what it lacks of the file at `url`. Raises what `_NETWORK_ERRORS` lists."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # it lacks nothing
+        raise
+    have *= answer.status == http.HTTPStatus.PARTIAL_CONTENT  # else the server begins anew
+    length = int(answer.headers.get("Content-Length") or 0)
+    with (
+        answer, part.open("ab" if have else "wb") as out,
+        tqdm(total=have + length or None, initial=have, desc=part.name[1:-5], unit="B",
+             unit_scale=True, disable=None) as bar,
+    ):  # fmt: skip
+        while block := answer.read(1 << 20):
+            out.write(block)
+            bar.update(len(block))
+    if part.stat().st_size < have + length:
+        raise ConnectionError(f"it ended after {part.stat().st_size} of {have + length} bytes")
 
 
 def fingerprint(arrays: Mapping[str, Any]) -> str:
