@@ -61,7 +61,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     if arguments.method:
         restorer = method(Spec(arguments.method, options), has_mask=arguments.masks is not None)
     else:
-        restorer = open_export(arguments.export)
+        restorer = open_export(arguments.export, arguments.trust_code)
     written = restore_folder(
         restorer, arguments.input_dir, arguments.output_dir, masks=arguments.masks,
         tile=arguments.tile, overlap=arguments.overlap, ensemble=arguments.ensemble,

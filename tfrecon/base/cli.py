@@ -27,7 +27,10 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.flag("--trust-code", "import Python code that a run names and this command line not")
+        self.flag(
+            "--trust-code",
+            "use code that a run or an export brings and this command line does not name",
+        )
 
     def flag(self, name: str, help: str) -> None:
         """Adds an option without a value."""

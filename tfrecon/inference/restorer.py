@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError, foreign
+from tfrecon.inference import graph_scan
 from tfrecon.layers.tiling import (
     crop_to,
     map_tiles,
@@ -191,10 +192,11 @@ class Export:
         return self.module.signatures[name](**tensors, **others)["restored"].numpy()
 
 
-def open_export(path: str | os.PathLike[str]) -> Export:
+def open_export(path: str | os.PathLike[str], trusted: bool = False) -> Export:
     """Loads an export with TensorFlow alone; the classes and files of its model are not needed.
 
-    Raises UserError for a folder that is missing, is no export of this project, or is damaged.
+    Raises UserError for a folder that is missing, is no export of this project, or is damaged, and
+    unless it is `trusted` for a graph that could do more than compute (`graph_scan`).
     """
     path = Path(path)
     if not path.is_dir():
@@ -209,5 +211,7 @@ def open_export(path: str | os.PathLike[str]) -> Export:
     with foreign("export", path, "export it again", "cannot be read"):
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         has_mask = bool(record["has_mask"])
+        if not trusted:
+            graph_scan.check(path)
         module = tf.saved_model.load(str(path))
     return Export(path, has_mask, record, module)

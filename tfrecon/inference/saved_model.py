@@ -127,7 +127,7 @@ def compare(
 
     Raises UserError when the model itself gives NaN.
     """
-    export, restore = open_export(path), restorer(model)
+    export, restore = open_export(path, trusted=True), restorer(model)
     if ensemble:
         restore = self_ensemble(restore)
     random = np.random.default_rng(0)
