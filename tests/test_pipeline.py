@@ -415,7 +415,28 @@ def test_a_resized_photo_is_never_a_pixel_short():
     step = partial(augment.resize_short_side, size=286)
     for height, width in itertools.product((3, 7, 101, 286, 287), (5, 11, 285, 300)):
         shape = step({"target": tf.zeros([height, width, 1], tf.uint8)}, None)["target"].shape
-        assert min(shape[:2]) == 286 and abs(shape[0] / shape[1] / (height / width) - 1) < 0.01
+        ratio = np.clip(height / width, 1 / augment.LONG, augment.LONG)
+        assert min(shape[:2]) == 286 and abs(shape[0] / shape[1] / ratio - 1) < 0.05
+
+
+@pytest.mark.parametrize(("height", "width"), [(20_000, 1), (2, 30_001), (3_001, 7)])
+def test_the_middle_of_a_strip_is_cut_before_it_is_enlarged(height, width):
+    """In the graph a strip of 20,000 pixels would take gigabytes, and shows the same."""
+    rows, columns = np.mgrid[:height, :width]
+    strip = np.stack([rows, columns, rows * 0], axis=-1).astype(np.float32)
+    steps = (
+        partial(augment.resize_short_side, size=64), partial(augment.centre_crop, size=64),
+    )  # fmt: skip
+    largest = 0
+    parts = {"target": tf.constant(strip)}
+    for step in steps:
+        parts = step(parts, None)
+        largest = max(largest, int(tf.size(parts["target"])))
+    assert largest <= (augment.LONG + 1) * 64 * 64 * 3
+    scale = min(height, width) / 64
+    expected = [(side - 1) / 2 for side in (height, width)]
+    found = parts["target"].numpy()[..., :2].mean(axis=(0, 1))
+    np.testing.assert_allclose(found, expected, atol=max(1.0, scale))
 
 
 # --- boxes -------------------------------------------------------------------------------------

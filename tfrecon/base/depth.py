@@ -7,7 +7,7 @@ A file of 16 bits may hold values up to 65,535, or those of a camera up to 4,095
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ DARK = 2**14 - 1
 
 FLOAT_RANGES = (1.0, 255.0, 65535.0)
 
+AT_ONCE = 2**20
+"""Values that are scaled together."""
+
 Values = np.ndarray[Any, Any]
 
 
@@ -50,13 +53,13 @@ class Stored:
         that of OWN. Raises UserError naming the file where its values do not fit."""
         if self.values.dtype == np.uint8:
             return self.values
-        return _rgb(np.rint(self._scaled(range) * 255).astype(np.uint8))
+        return _rgb(self._scaled(range, lambda unit: np.rint(unit * 255).astype(np.uint8)))
 
     def to_float(self, range: float | None = None) -> np.ndarray[Any, np.dtype[np.float32]]:
         """(H,W,3) in [0,1], with all bits; otherwise as `to_uint8`."""
         if self.values.dtype == np.uint8:
             return self.values.astype(np.float32) / np.float32(255)
-        return _rgb(self._scaled(range).astype(np.float32))
+        return _rgb(self._scaled(range, lambda unit: unit.astype(np.float32)))
 
     def extent(self) -> Extent:
         """How far the values of a file of some kind reach."""
@@ -66,17 +69,20 @@ class Stored:
         low, high = ordered[first], ordered[last]
         return Extent(self.kind, *map(float, (flat.min(), low, high, flat.max())))
 
-    def _scaled(self, range: float | None) -> Values:
-        """In [0,1]; float64 where the values are to be divided, as rounding wants it."""
-        if not self.kind:
-            return self.values
-        least, most = float(self.values.min()), float(self.values.max())
-        # Most fit as they are; else it matters how many do not, which takes longer to see.
-        if Extent(self.kind, least, least, most, most).problem(range) and (
-            problem := self.extent().problem(range)
-        ):
-            raise UserError(f"image file {self.path!r} {problem}")
-        return np.clip(self.values.astype(np.float64) / (range or OWN[self.kind]), 0, 1)
+    def _scaled(self, range: float | None, finish: Callable[[Values], Values]) -> Values:
+        """The values in [0,1], finished. A few rows at a time: as float64, which rounding wants,
+        the whole would take much memory."""
+        largest = (range or OWN[self.kind]) if self.kind else 1.0
+        if self.kind:
+            least, most = float(self.values.min()), float(self.values.max())
+            # Most fit as they are; else it matters how many do not, which takes longer to see.
+            if Extent(self.kind, least, least, most, most).problem(range) and (
+                problem := self.extent().problem(range)
+            ):
+                raise UserError(f"image file {self.path!r} {problem}")
+        blocks = np.array_split(self.values, 1 + self.values.size // AT_ONCE)
+        units = (np.clip(block.astype(np.float64) / largest, 0, 1) for block in blocks)
+        return np.concatenate([finish(unit) for unit in units])
 
 
 @dataclass(frozen=True)

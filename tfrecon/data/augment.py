@@ -17,6 +17,10 @@ SLIGHT = 1.25
 """The largest reduction without antialiasing, which takes several times as long. Plain bilinear
 interpolation reads every pixel up to a reduction of 2, and up to this one looks much the same."""
 
+LONG = 8
+"""The aspect ratio up to which photos are resized whole before their middle is cut out: one of
+20,000×1 pixels would become 5,120,000×256."""
+
 
 def random_window(
     parts: Parts, seed: Any, *, size: int, load_size: int, zoom: float = 1.0
@@ -49,9 +53,14 @@ def resize(parts: Parts, seed: Any, *, size: int, method: str = "bilinear") -> P
 
 def resize_short_side(parts: Parts, seed: Any, *, size: int, method: str = "bilinear") -> Parts:
     """Resizes the short side to `size` pixels, keeping the aspect ratio, with antialiasing for any
-    reduction. An image that has the size already keeps its values."""
+    reduction. An image that has the size already keeps its values. Of one that is more than LONG
+    times as long as it is wide the middle is taken."""
     height, width = _extent(parts)
     short = tf.minimum(height, width)
+    # As much on both sides, so that the middle stays where it is.
+    top, left = (tf.maximum(0, side - LONG * short) // 2 for side in (height, width))
+    parts = {part: plane[top : height - top, left : width - left] for part, plane in parts.items()}
+    height, width = height - 2 * top, width - 2 * left
     # Whole numbers, rounded up: a float ratio could make the long side a pixel too short.
     new = tf.stack([-(-height * size // short), -(-width * size // short)])
     return _resize(parts, new, short > size, method)
@@ -93,14 +102,16 @@ def _crop(parts: Parts, top: Any, left: Any, side: Any) -> Parts:
 
 def _resize(parts: Parts, new: Any, antialias: Any, method: str) -> Parts:
     """float32 parts of height and width `new`, antialiased where the scalar `antialias` is true."""
-    floats = {name: tf.cast(part, tf.float32) for name, part in parts.items()}  # faster than bytes
 
     def resized(antialias: bool) -> Parts:
         return {
-            name: tf.image.resize(
-                part, new, "bilinear" if name == "mask" else method, antialias=antialias
+            name: tf.cast(
+                tf.image.resize(
+                    part, new, "bilinear" if name == "mask" else method, antialias=antialias
+                ),
+                tf.float32,  # unchanged bytes where the size is the same
             )
-            for name, part in floats.items()
+            for name, part in parts.items()
         }
 
     return tf.cond(antialias, lambda: resized(True), lambda: resized(False))
