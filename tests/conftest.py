@@ -4,6 +4,7 @@ import collections
 import gc
 import os
 import resource
+import signal
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -37,6 +38,17 @@ def _no_graphs_of_other_files():
     yield
     perceptual.lpips_network.cache_clear()
     keras.backend.clear_session()  # collects garbage as well
+
+
+@pytest.fixture
+def usual_handlers():
+    """The signals' handlers of a program in the foreground, however the tests were started."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -1,18 +1,21 @@
 """A folder of photos through an export: what is written, and what is refused before anything is."""
 
 import csv
+import os
+import shlex
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from exported_models import tiny
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tfrecon import export, reconstruct
-from tfrecon.base import images
+from tfrecon.base import carried, files, images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import restore_folder
+from tfrecon.inference.folder import Settings, restore_folder
 from tfrecon.inference.restorer import Export, restorer
 from tfrecon.inference.saved_model import export_model
 
@@ -101,7 +104,9 @@ def test_large_photos_go_through_tiles_and_a_hole_may_cross_their_borders(folder
     mask[30:120, 20:200] = 255
     save(folders.masks / "large.png", mask)
     fake = Fake()
-    restore_folder(fake, folders.photos, folders.out, masks=folders.masks, tile=64, overlap=16)
+    restore_folder(
+        fake, folders.photos, folders.out, masks=folders.masks, settings=Settings(64, 16)
+    )
     assert {x.shape[:3] for x in fake.seen} == {(1, 64, 64)}
     expected = np.where(mask[..., None] == 255, np.array([255, 0, 0], np.uint8), pixels)
     np.testing.assert_array_equal(images.read(folders.out / "large.png"), expected)
@@ -115,9 +120,10 @@ def test_a_rotated_photo_comes_out_upright(folders):
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     picture = Image.fromarray(np.rot90(upright).copy())
     picture.save(folders.photos / "a.png", exif=exif)
-    save(folders.masks / "a.png", np.zeros((20, 30), np.uint8))
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    restore_folder(Fake(False), folders.photos, folders.out)
     np.testing.assert_array_equal(images.read(folders.out / "a.png"), upright)
+    with Image.open(folders.out / "a.png") as written:
+        assert written.getexif()[0x0112] == 1
 
 
 def refused(folders, match, **options):
@@ -193,7 +199,7 @@ def test_masks_that_do_not_fit_are_named(folders):
 @pytest.mark.parametrize("overlap", [-1, 512, 600])
 def test_an_impossible_overlap_is_refused(folders, overlap):
     save(folders.photos / "a.png", photo(8, 8))
-    refused(folders, "--overlap", overlap=overlap)
+    refused(folders, "--overlap", settings=Settings(overlap=overlap))
 
 
 def test_all_unreadable_photos_are_listed_and_may_be_skipped(folders):
@@ -205,6 +211,317 @@ def test_all_unreadable_photos_are_listed_and_may_be_skipped(folders):
     written = restore_folder(Fake(False), folders.photos, folders.out, skip_unreadable=True)
     assert written == 1
     assert [path.name for path in folders.out.iterdir()] == ["good.png"]
+
+
+# Mask images
+
+
+RED = np.array([255, 0, 0], np.uint8)
+HOLE = np.zeros((20, 30), bool)
+HOLE[4:9, 3:20] = True
+
+
+def restored_with(folders, mask, **options):
+    """What is said of one photo (20,30) and its mask, of which HOLE must be what is restored."""
+    pixels = save(folders.photos / "a.png", photo(20, 30))
+    picture = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
+    folders.masks.mkdir(exist_ok=True)
+    picture.save(folders.masks / "a.png")
+    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks, **options)
+    expected = np.where(HOLE[..., None], RED, pixels)
+    np.testing.assert_array_equal(images.read(folders.out / "a.png"), expected)
+
+
+def layer(colour, opaque):
+    """(20,30,4): one colour, opaque where said."""
+    alpha = np.where(opaque, 255, 0).astype(np.uint8)
+    return np.dstack((np.full((20, 30, 3), colour, np.uint8), alpha))
+
+
+def test_a_mask_with_transparency_is_refused_unless_its_meaning_is_said(folders):
+    save(folders.photos / "a.png", photo(20, 30))
+    save(folders.masks / "a.png", layer(255, HOLE))
+    refused(folders, "transparent in places; say .*--mask-from alpha", export=Fake(),
+            masks=folders.masks)  # fmt: skip
+    restored_with(folders, layer(255, ~HOLE), mask_from="alpha")  # erased on white
+    restored_with(folders, layer(255, HOLE), mask_from="luminance")  # strokes on a layer
+    restored_with(folders, np.dstack([HOLE * np.uint8(255)] * 3 + [np.full_like(HOLE, 255, "u1")]))
+    with pytest.raises(UserError, match="has no transparency; leave out --mask-from alpha"):
+        restored_with(folders, HOLE * np.uint8(255), mask_from="alpha")
+    table(folders.table, [])
+    refused_again = pytest.raises(UserError, match="--mask-from has no effect on the boxes")
+    with refused_again:
+        restore_folder(Fake(), folders.photos, folders.out, masks=folders.table, mask_from="alpha")
+
+
+@pytest.mark.parametrize(
+    ("mask", "values"),
+    [
+        (HOLE * np.uint16(255), "0 and 255"), (HOLE * np.uint16(1), "0 and 1"),
+        (HOLE * np.uint8(1), "0 and 1"), (HOLE * np.uint16(65535), None),
+        (Image.fromarray(HOLE), None), (np.where(HOLE, 255, 200).astype(np.uint8), "200 and 255"),
+    ],
+)  # fmt: skip
+def test_the_larger_of_two_values_is_the_hole_and_said_where_unusual(folders, mask, values, capsys):
+    restored_with(folders, mask)
+    said = capsys.readouterr().out
+    assert ("masks have the values" in said) == (values is not None)
+    assert values is None or f"the values {values}, and" in said
+    assert f"masks hide {HOLE.mean():.1%} of a photo in the median" in said
+
+
+def test_masks_that_hide_nothing_all_or_most_are_refused_or_named(folders, capsys):
+    for name in "abc":
+        save(folders.photos / f"{name}.png", photo(20, 30))
+    black, white = np.zeros((20, 30), np.uint8), np.full((20, 30), 255, np.uint8)
+    masks = {"a": black, "b": black, "c": black}
+
+    def given(**changed):
+        for name, mask in (masks | changed).items():
+            save(folders.masks / f"{name}.png", mask)
+        return {"export": Fake(), "masks": folders.masks}
+
+    refused(folders, "no mask in .* hides anything", **given())
+    known = "c.png' covers all of .*c.png': nothing known is left to restore from"
+    refused(folders, known, **given(c=white))
+    given(b=HOLE * np.uint8(255), c=~HOLE * np.uint8(255))
+    capsys.readouterr()
+    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    said = capsys.readouterr().out
+    assert "masks hide 14.2% of a photo in the median, from 0.0% to 85.8%; inverted?" in said
+    assert "more than half is hidden in c.png\nmasks hide nothing: a.png\n" in said
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_mask_is_turned_with_its_photo_or_warned_of(folders, orientation, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    folders.photos.mkdir(exist_ok=True)
+    stored = photo(30, 20) if orientation > 4 else photo(20, 30)
+    Image.fromarray(stored).save(folders.photos / "a.png", exif=exif)
+    mask = np.zeros((*stored.shape[:2], 1), np.uint8)
+    mask[2:7, 3:16] = 255
+    save(folders.masks / "a.png", mask[..., 0])
+    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    said, restored = capsys.readouterr().out, images.read(folders.out / "a.png")
+    expected = np.where(mask, RED, stored) if orientation > 4 else stored
+    expected = carried.upright(expected, orientation)
+    if orientation > 4:
+        assert "before the turn by EXIF, and are turned with them: a.png" in said
+    else:
+        assert "warning: EXIF turns photos whose masks fit before and after" in said
+        expected = np.where(mask, RED, expected)
+    np.testing.assert_array_equal(restored, expected)
+
+
+def test_one_mask_image_is_that_of_all_photos(folders):
+    for name in "ab":
+        save(folders.photos / f"{name}.png", photo(20, 30))
+    save(folders.masks / "logo.png", HOLE * np.uint8(255))
+    mask = folders.masks / "logo.png"
+    assert restore_folder(Fake(), folders.photos, folders.out, masks=mask) == 2
+    save(folders.photos / "c.png", photo(30, 20))
+    with pytest.raises(UserError, match=r"logo\.png' is 20×30 and its photo 30×20"):
+        restore_folder(Fake(), folders.photos, folders.out, masks=mask)
+
+
+# What a PNG keeps
+
+
+def grid(*shape, most=255):
+    kind = np.uint8 if most == 255 else np.uint16
+    return np.random.default_rng(1).integers(0, most, shape, kind, endpoint=True)
+
+
+def write_16(path, pixels):
+    import tensorflow as tf
+
+    path.write_bytes(tf.io.encode_png(pixels).numpy())
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("most", [255, 65535])
+def test_colours_transparency_and_depth_are_kept(folders, channels, most):
+    import tensorflow as tf
+
+    pixels = grid(13, 17, channels, most=most)
+    write_16(folders.photos / "a.png", pixels)
+    restore_folder(Fake(False), folders.photos, folders.out)
+    written = (folders.out / "a.png").read_bytes()
+    kind = tf.uint8 if most == 255 else tf.uint16
+    np.testing.assert_array_equal(tf.io.decode_png(written, dtype=kind), pixels)
+    assert written[24] == (8 if most == 255 else 16), "bits, of the header"
+    for depth in ("8", "16"):
+        restore_folder(Fake(False), folders.photos, folders.out, settings=Settings(depth=depth))
+        other = (folders.out / "a.png").read_bytes()
+        assert other[24] == int(depth) and other[25] == written[25]
+        again = tf.io.decode_png(other, dtype=tf.uint16 if depth == "16" else tf.uint8).numpy()
+        assert np.abs(again / int("f" * (int(depth) // 4), 16) - pixels / most).max() <= 1 / 255
+
+
+def test_a_hole_becomes_opaque(folders):
+    pixels = grid(20, 30, 4)
+    save(folders.photos / "a.png", pixels)
+    save(folders.masks / "a.png", HOLE * np.uint8(255))
+    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    with Image.open(folders.out / "a.png") as written:
+        restored = np.asarray(written)
+    expected = np.where(HOLE[..., None], np.array([255, 0, 0, 255], np.uint8), pixels)
+    np.testing.assert_array_equal(restored, expected)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+@pytest.mark.parametrize("depth", ["8", "16"])
+def test_profile_exif_and_resolution_are_kept(folders, name, depth):
+    profile, exif = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), Image.Exif()
+    exif[0x010F], exif[0x0112], exif.get_ifd(0x8769)[0x829A] = "Maker", 8, 0.25
+    Image.fromarray(photo(20, 30)).save(
+        folders.photos / name, icc_profile=profile, exif=exif.tobytes(), dpi=(300, 200)
+    )
+    restore_folder(Fake(False), folders.photos, folders.out, settings=Settings(depth=depth))
+    with Image.open(folders.out / "a.png") as picture:
+        assert picture.size == (20, 30) and picture.info["icc_profile"] == profile
+        kept = picture.getexif()
+        assert (kept[0x010F], kept.get(0x0112, 1)) == ("Maker", 1) and 0x0111 not in kept
+        assert kept.get_ifd(0x8769)[0x829A] == 0.25
+        assert name == "a.webp" or picture.info["dpi"] == pytest.approx((300, 200), abs=0.02)
+
+
+def test_a_profile_of_other_colours_is_left_out_and_named(folders, capsys):
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"CMYK"
+    picture = Image.new("CMYK", (8, 8))
+    picture.save(folders.photos / "a.jpg", icc_profile=bytes(profile))
+    restore_folder(Fake(False), folders.photos, folders.out)
+    assert "colour profile ('CMYK'" in capsys.readouterr().out
+    with Image.open(folders.out / "a.png") as written:
+        assert "icc_profile" not in written.info
+
+
+def test_each_page_of_a_file_is_a_photo(folders, capsys):
+    pages = [Image.fromarray(photo(9, 8, seed)) for seed in range(3)]
+    pages[0].save(folders.photos / "a.tif", save_all=True, append_images=pages[1:])
+    save(folders.photos / "b.png", photo(9, 8))
+    assert restore_folder(Fake(False), folders.photos, folders.out) == 4
+    names = ["a-page1.png", "a-page2.png", "a-page3.png", "b.png"]
+    assert sorted(path.name for path in folders.out.iterdir()) == names
+    for seed in range(3):
+        restored = images.read(folders.out / f"a-page{seed + 1}.png")
+        np.testing.assert_array_equal(restored, photo(9, 8, seed))
+    save(folders.photos / "a-page2.png", photo(9, 8))
+    with pytest.raises(UserError, match=r"'a\.tif page 2' and 'a-page2\.png' would both"):
+        restore_folder(Fake(False), folders.photos, folders.out)
+
+
+def test_a_photo_above_the_usual_limit_is_restored_in_tiles(folders, monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 1000)
+    pixels = save(folders.photos / "a.png", photo(150, 70))
+    fake, settings = Fake(False), Settings(tile=32, overlap=8)
+    restore_folder(fake, folders.photos, folders.out, settings=settings)
+    assert {x.shape for x in fake.seen} == {(1, 32, 32, 3)}
+    read = images.read(folders.out / "a.png", large=True)
+    np.testing.assert_array_equal(read, pixels)
+
+
+# Stops, and photos that fail
+
+
+class Dying(Fake):
+    """Dies as by SIGKILL, without putting anything in order, at its photo number `at`."""
+
+    def __init__(self, at):
+        super().__init__(has_mask=False)
+        self.module.extend([None] * -at)
+
+    def restore(self, x):
+        if self.seen and self.seen.pop() is None and not self.seen:
+            raise Killed
+        return x
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_after_a_kill_only_the_unfinished_photos_are_restored(folders, capsys):
+    for number, name in enumerate("abcd"):
+        save(folders.photos / f"{name}.png", photo(9, 8 + number))
+
+    def restored(fake=None, **options):
+        """The widths of the photos that are restored."""
+        fake = fake or Fake(False)
+        restore_folder(fake, folders.photos, folders.out, **options)
+        return [x.shape[2] for x in fake.seen]
+
+    def killed():
+        with pytest.raises(Killed):
+            restored(Dying(-4))
+
+    killed()
+    assert sorted(path.name for path in folders.out.iterdir()) == [
+        ".tfrecon.journal", "a.png", "b.png", "c.png",
+    ]  # fmt: skip
+    (folders.out / ".d.png.12345678.part").touch()
+    (folders.out / ".mine.12345678.part").touch()
+    with (folders.out / ".tfrecon.journal").open("a") as file:
+        file.write("torn")
+    capsys.readouterr()
+    assert restored() == [11]
+    assert "3 of 4 photos were restored before; 1 to go" in capsys.readouterr().out
+    left = [".mine.12345678.part", "a.png", "b.png", "c.png", "d.png"]
+    assert sorted(path.name for path in folders.out.iterdir()) == left
+    assert restored() == [8, 9, 10, 11], "a finished folder is restored again"
+    killed()
+    assert restored(settings=Settings(depth="16")) == [8, 9, 10, 11], "another option"
+    killed()
+    (folders.out / "a.png").write_bytes((folders.out / "b.png").read_bytes())
+    (folders.out / "b.png").unlink()
+    save(folders.photos / "c.png", photo(9, 20))
+    assert restored() == [8, 9, 20, 11], "changed outputs and photos are restored again"
+    killed()
+    other = Fake(False)
+    object.__setattr__(other, "path", folders.photos)  # another hash
+    assert restored(other) == [8, 9, 20, 11]
+
+
+def test_a_changed_mask_is_restored_again(folders):
+    for name in "ab":
+        save(folders.photos / f"{name}.png", photo(20, 30))
+        save(folders.masks / f"{name}.png", HOLE * np.uint8(255))
+    fake = Fake()
+    fake.seen.append(None)
+
+    def dies(x):
+        if len(fake.seen) == 2:
+            raise Killed
+        return Fake.restore(fake, x)
+
+    with pytest.raises(Killed):
+        object.__setattr__(fake, "restore", dies)
+        restore_folder(fake, folders.photos, folders.out, masks=folders.masks)
+    save(folders.masks / "a.png", ~HOLE * np.uint8(255))
+    fake = Fake()
+    restore_folder(fake, folders.photos, folders.out, masks=folders.masks)
+    assert len(fake.seen) == 2
+
+
+def test_one_process_at_a_time_restores_into_a_folder(folders):
+    save(folders.photos / "a.png", photo(9, 8))
+    with files.claimed(folders.out), pytest.raises(files.Taken, match="another process works in"):
+        restore_folder(Fake(False), folders.photos, folders.out)
+
+
+def test_photos_restored_to_nan_are_listed_and_the_others_written(folders):
+    for number, name in enumerate("abc"):
+        save(folders.photos / f"{name}.png", photo(9, 8 + number))
+
+    class Diverged(Fake):
+        def restore(self, x):
+            return x * np.nan if x.shape[2] == 9 else x
+
+    with pytest.raises(UserError, match="1 of 3 photos were restored to values that are not fin"):
+        restore_folder(Diverged(False), folders.photos, folders.out)
+    assert sorted(path.name for path in folders.out.iterdir()) == ["a.png", "c.png"]
 
 
 # The commands
@@ -231,6 +548,31 @@ def test_the_command_restores_a_folder(exported, folders, capsys):
     restored = images.read(folders.out / "a.png")
     np.testing.assert_allclose(restored.astype(int), expected, atol=1)
     np.testing.assert_array_equal(restored[mask[..., 0] == 0], pixels[mask[..., 0] == 0])
+
+
+def test_a_signal_ends_the_command_after_the_photo_and_it_goes_on(
+    folders, capsys, monkeypatch, usual_handlers
+):
+    for name in ("a.png", "b.png"):
+        save(folders.photos / name, photo(90, 101))
+    table(folders.table, [(0, "a.png", 3, 20, 5, 5), (1, "b.png", 3, 20, 5, 5)])
+    given = ["--method", "harmonic_fill", folders.photos, folders.out, "--masks", folders.table]
+    arguments = [str(argument) for argument in given]
+    write = carried.Carried.write
+
+    def stopped(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(carried.Carried, "write", stopped)
+        assert reconstruct.main(arguments) == 143
+    said = capsys.readouterr().err
+    assert "stopped by SIGTERM after 1 of 2 photos; go on with python -m tfrecon.recon" in said
+    assert shlex.join(arguments) in said
+    assert reconstruct.main(arguments) == 0
+    assert "1 of 2 photos were restored before; 1 to go" in capsys.readouterr().out
+    assert sorted(path.name for path in folders.out.iterdir()) == ["a.png", "b.png"]
 
 
 def test_mistakes_are_one_sentence_and_exit_code_2(exported, folders, capsys):

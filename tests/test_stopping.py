@@ -19,16 +19,7 @@ from tfrecon.base.system import signals_noted
 from tfrecon.training import loop
 from tfrecon.training.progress import SampleGrid
 
-
-@pytest.fixture(autouse=True)
-def usual_handlers():
-    """Those of a program in the foreground, however the tests were started."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("usual_handlers")
 
 
 @pytest.fixture(scope="module")

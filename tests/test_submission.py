@@ -415,7 +415,7 @@ def test_unreadable_photos_are_listed_before_the_work(contest, mirroring_run, tm
 
 
 def test_a_signal_ends_it_after_the_batch_and_the_same_command_goes_on(
-    contest, mirroring_run, tmp_path, capsys, monkeypatch
+    contest, mirroring_run, tmp_path, capsys, monkeypatch, usual_handlers
 ):
     out, values = tmp_path / "a b.csv", submission._values
     arguments = ["checkpoints/mirror", "--out", str(out), "--batch-size", "1"]

@@ -55,6 +55,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if known else ""
 
 
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first `most` names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that no table holds."""
     return UserError(f"unknown {kind} {name!r}{did_you_mean(name, known)}")

@@ -94,7 +94,7 @@ def read_float(
 def decoded(path: PathLike, page: int = 0, *, large: bool = False) -> Stored:
     """The values of an image file as `read` takes them, but not scaled. Raises UserError as `read`
     does, but for the range."""
-    with _opened(path, page, large) as (picture, orientation):
+    with opened(path, page, large) as (picture, orientation):
         bits, is_ppm, is_tiff = _bits(picture), picture.format == "PPM", picture.format == "TIFF"
         picture.load()
         if orientation in _UPRIGHT and not is_tiff:  # which Pillow turns as it loads it
@@ -126,13 +126,13 @@ def resized(
 def size(path: PathLike, page: int = 0, *, large: bool = False) -> tuple[int, int]:
     """(height, width) of an image file after the EXIF rotation, from its first bytes. Raises
     UserError as `read` does."""
-    with _opened(path, page, large) as opened:
-        return _size(*opened)
+    with opened(path, page, large) as found:
+        return _size(*found)
 
 
 def facts(path: PathLike, page: int = 0, *, large: bool = False) -> Facts:
     """What the header of an image file tells, of one page. Raises UserError as `read` does."""
-    with _opened(path, page, large) as (picture, orientation):
+    with opened(path, page, large) as (picture, orientation):
         height, width = _size(picture, orientation)
         return Facts(
             height, width, bits=_bits(picture),
@@ -146,7 +146,7 @@ def facts(path: PathLike, page: int = 0, *, large: bool = False) -> Facts:
 def pages(path: PathLike) -> list[int]:
     """The numbers of an image file's pages or frames; 0 alone for a file that has one picture.
     Reduced copies and masks in a TIFF are no pages. Raises UserError as `read` does."""
-    with _opened(path, 0, large=True) as (picture, _):
+    with opened(path, 0, large=True) as (picture, _):
         return _pages(picture)
 
 
@@ -196,7 +196,7 @@ def to_uint8_tensor(image: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(path: PathLike, page: int, large: bool) -> Iterator[tuple[Image.Image, Any]]:
+def opened(path: PathLike, page: int, large: bool) -> Iterator[tuple[Image.Image, Any]]:
     """A page of the file as Pillow's lazy image, and its EXIF orientation (whatever the file holds
     there)."""
     path = Path(path)

@@ -20,7 +20,7 @@ class Journal:
         self.path = path
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         self.lines = text.split("\n")[:-1]
-        if not text.endswith("\n"):
+        if text and not text.endswith("\n"):
             self.restart(self.lines)
 
     def restart(self, lines: list[str]) -> None:

@@ -139,6 +139,13 @@ def describe(box: Box) -> str:
     return f"{height}×{width} box at row {top}, column {left}"
 
 
+def nothing_known(what: str, file: Path, remedy: str) -> UserError:
+    """The error where `what`, with its verb, hides a whole file."""
+    return UserError(
+        f"{what} all of {str(file)!r}: nothing known is left to restore from; {remedy}"
+    )
+
+
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The line number and cells of each line that is not blank."""
     if not path.is_file():

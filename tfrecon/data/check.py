@@ -11,7 +11,7 @@ from tqdm import tqdm
 from tfrecon.base.depth import Extent
 from tfrecon.base.errors import UserError
 from tfrecon.data import value_ranges
-from tfrecon.data.boxes import describe, drawn, outside
+from tfrecon.data.boxes import describe, drawn, nothing_known, outside
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Place, Reader
 
@@ -139,9 +139,8 @@ def _check_declared(sample: Sample, looks: dict[Place, Look]) -> None:
                 f"({height}×{width}); correct the recipe or its table"
             )
         if _nothing_known(sample, height, width):
-            raise UserError(
-                f"the boxes of {sample.id!r} cover all of {str(path)!r}: nothing known is left to "
-                "restore from; correct the recipe or its table"
+            raise nothing_known(
+                f"the boxes of {sample.id!r} cover", path, "correct the recipe or its table"
             )
 
 

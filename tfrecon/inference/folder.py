@@ -1,26 +1,50 @@
 """Restores a folder of photos of any size, by an export or a method, into one PNG each."""
 
+import contextlib
+import dataclasses
+import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
-from tfrecon.base import images
-from tfrecon.base.errors import UserError
-from tfrecon.data.boxes import read_boxes
+from tfrecon.base import carried, files, images
+from tfrecon.base.depth import Stored
+from tfrecon.base.errors import UserError, some
+from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data.check import readable
-from tfrecon.data.photos import photos as photos_in
-from tfrecon.data.sample import Box, Sample
-from tfrecon.data.store import parts_of
+from tfrecon.data.photos import pages_in
+from tfrecon.data.sample import Sample
+from tfrecon.data.store import Reader
+from tfrecon.inference.masks import Hidden, MaskFrom, Masks
 from tfrecon.inference.methods import Method
-from tfrecon.inference.restorer import Export, restore_tiled, self_ensemble
+from tfrecon.inference.restorer import Export, Restore, restored_bands, self_ensemble
 
-WHITE = 128
-"""A mask image is damaged where a channel has this value or more: JPEG blurs black and white."""
+JOURNAL = ".tfrecon.journal"
+"""The file in the output folder that says which photos are finished, until all are."""
 
 PathLike = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How photos are restored.
+
+    Args:
+        tile: photos with a longer side, in pixels, are restored in tiles that are blended.
+        overlap: of the tiles, in pixels.
+        ensemble: restores each photo as `self_ensemble` does.
+        depth: bits of the PNGs: ``"8"``, ``"16"``, or ``"auto"``: 16 for photos of more than 8.
+    """
+
+    tile: int = 512
+    overlap: int = 64
+    ensemble: bool = False
+    depth: Literal["8", "16", "auto"] = "auto"
 
 
 def restore_folder(
@@ -29,111 +53,187 @@ def restore_folder(
     output_dir: PathLike,
     *,
     masks: PathLike | None = None,
-    tile: int = 512,
-    overlap: int = 64,
-    ensemble: bool = False,
+    mask_from: MaskFrom | None = None,
+    range: float | Literal["auto"] = "auto",
+    settings: Settings = Settings(),
     skip_unreadable: bool = False,
 ) -> int:
-    """Restores every image of `input_dir` to ``output_dir/<stem>.png``; returns how many.
+    """Restores every image of `input_dir` to ``output_dir/<stem>.png``, and every page of a file of
+    several to ``<stem>-page2.png``; returns how many.
 
-    Folders inside `input_dir` are left alone.
+    Folders inside `input_dir` are left alone. Photos that a stopped or killed process has finished
+    with the same restorer, settings, masks and files are not restored again.
 
     Args:
-        masks: a table that `read_boxes` reads, or a folder of mask images of the photos' stems and
-            sizes, white = damaged. A `restorer` with masks needs it, others refuse it.
-        tile: photos with a longer side, in pixels, are restored in tiles that are blended.
-        overlap: of the tiles, in pixels.
-        ensemble: restores each photo as `self_ensemble` does.
+        masks: as `Masks` takes it. A `restorer` with masks needs it, others refuse it.
+        mask_from: what the holes of masks with transparency are; see `Masks`.
+        range: the largest value of photos of more than 8 bits.
         skip_unreadable: leaves out photos that cannot be read.
 
     Raises:
         UserError: before the first photo is written, for a missing or empty folder, two photos of
             one stem, a photo without mask or whose mask does not fit, a PNG that would replace an
             input, `ensemble` with an export that is an ensemble, and, listing all, for unreadable
-            photos.
+            photos. After the last, for those whose restored values are not finite.
+        files.Taken: where another process works in `output_dir`.
+        Stopped: after the photo at hand when a signal has come.
     """
-    input_dir, output_dir = Path(input_dir), Path(output_dir)
-    if not 0 <= overlap < tile:
-        raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
-    if ensemble and restorer.is_ensemble:
-        raise UserError(f"{restorer.title} is an ensemble already; leave out --ensemble")
-    photos = photos_in(input_dir)
-    _check_masks_given(restorer, masks)
-    damage = {} if masks is None else _damage(photos, Path(masks), input_dir)
-    mask_files = {path: place for path, place in damage.items() if isinstance(place, Path)}
-    _check_outputs(photos, mask_files.values(), output_dir)
-    boxes = {path: place for path, place in damage.items() if not isinstance(place, Path)}
-    samples = [Sample(path.name, path, boxes=boxes.get(path, ())) for path in photos]
-    samples = readable(samples, skip_unreadable)
-    for sample in samples:
-        if path := mask_files.get(sample.files[0]):
-            _check_mask(path, sample)
-    restore = self_ensemble(restorer.restore) if ensemble else restorer.restore
-    for sample in tqdm(samples, "restoring", unit="photo"):
-        path = sample.files[0]
-        parts = [images.to_float(part) for part in parts_of(sample, sample.parts).values()]
-        if path in mask_files:
-            parts.append(_read_mask(mask_files[path]))
-        restored = restore_tiled(restore, np.concatenate(parts, axis=-1)[None], tile, overlap)[0]
-        images.write(output_dir / f"{path.stem}.png", restored)
+    output_dir = Path(output_dir)
+    _check_settings(restorer, settings)
+    used = [Path(masks).name] if masks else []
+    pages = pages_in(Path(input_dir), used)
+    several = {path for path, page in pages if page}
+    samples = [
+        Sample(f"{path.name} page {page + 1}" if path in several else path.name, path, page=page)
+        for path, page in pages
+    ]
+    damage = _masks(restorer, masks, Path(input_dir), mask_from)
+    outputs = _outputs(samples, damage.files if damage else (), output_dir)
+    if damage:
+        samples = damage.attached(samples)
+    samples = readable(samples, skip_unreadable, _LargeReader(), range)
+    if damage:
+        damage.check(samples)
+    identity = repr((restorer.identity, settings, mask_from))
+    keys = {sample.id: _key(sample, damage, identity) for sample in samples}
+    with files.claimed(output_dir):
+        files.remove_leftovers(output_dir, "*.png")
+        restore = self_ensemble(restorer.restore) if settings.ensemble else restorer.restore
+        photos = [(sample, outputs[sample.id], keys[sample.id]) for sample in samples]
+        _restore_all(photos, restore, damage, settings, Journal(output_dir / JOURNAL))
     return len(samples)
 
 
-def _check_masks_given(restorer: Export | Method, masks: PathLike | None) -> None:
+class _LargeReader(Reader):
+    """Reads photos above the usual limit, too."""
+
+    def decoded(self, path: Path, page: int) -> Stored:
+        return images.decoded(path, page, large=True)
+
+
+def _check_settings(restorer: Export | Method, settings: Settings) -> None:
+    tile, overlap = settings.tile, settings.overlap
+    if not 0 <= overlap < tile:
+        raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
+    if settings.ensemble and restorer.is_ensemble:
+        raise UserError(f"{restorer.title} is an ensemble already; leave out --ensemble")
+
+
+def _masks(
+    restorer: Export | Method, masks: PathLike | None, input_dir: Path, mask_from: MaskFrom | None
+) -> Masks | None:
     if restorer.has_mask and masks is None:
         raise UserError(
             f"{restorer.title} must be told what is damaged; give --masks "
             "masked_info.csv or --masks FOLDER of mask images (white = damaged)"
         )
-    if not restorer.has_mask and masks is not None:
+    if masks is None:
+        if mask_from:
+            raise UserError("--mask-from has no effect without --masks")
+        return None
+    if not restorer.has_mask:
         raise UserError(f"{restorer.title} takes no masks; leave out --masks")
-
-
-def _damage(
-    photos: Sequence[Path], masks: Path, input_dir: Path
-) -> Mapping[Path, Path | tuple[Box, ...]]:
-    """The mask image of each photo, or its boxes in a table."""
-    if masks.resolve() == input_dir.resolve():
+    if Path(masks).resolve() == input_dir.resolve():
         raise UserError("--masks is the input folder itself; keep the mask images in their own")
-    damage: dict[Path, Path | tuple[Box, ...]]
-    if masks.is_dir():
-        what = f"mask image of its stem in {str(masks)!r}"
-        file_of = {path.stem: path for path in photos_in(masks)}
-        damage = {path: file_of[path.stem] for path in photos if path.stem in file_of}
-    else:
-        what, boxes = f"row in {str(masks)!r}", read_boxes(masks)
-        damage = {path: boxes[path.name] for path in photos if path.name in boxes}
-    missing = [path for path in photos if path not in damage]
-    if missing:
-        more = f" (one of {len(missing)} such photos)" if len(missing) > 1 else ""
-        raise UserError(f"photo {str(missing[0])!r} has no {what}{more}; add it or move the photo")
-    return damage
+    return Masks(Path(masks), mask_from)
 
 
-def _check_outputs(photos: Sequence[Path], mask_files: Iterable[Path], output_dir: Path) -> None:
+def _outputs(
+    samples: Sequence[Sample], mask_files: Iterable[Path], output_dir: Path
+) -> Mapping[str, Path]:
+    """The file of each sample. Raises UserError for one that would replace an input or another."""
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"output folder {str(output_dir)!r} is a file; choose another place")
-    inputs = {path.resolve() for path in (*photos, *mask_files)}
-    for path in photos:
-        output = output_dir / f"{path.stem}.png"
+    inputs = {path.resolve() for path in (*(s.files[0] for s in samples), *mask_files)}
+    sample_of: dict[Path, Sample] = {}
+    for sample in samples:
+        path = sample.files[0]
+        page = "" if sample.id == path.name else f"-page{sample.page + 1}"
+        output = output_dir / f"{path.stem}{page}.png"
         if output.resolve() in inputs:
             raise UserError(
                 f"{str(output)!r} is an input and would be replaced; choose another OUTPUT_DIR"
             )
+        if output in sample_of:
+            raise UserError(
+                f"{sample_of[output].id!r} and {sample.id!r} would both be written to "
+                f"{str(output)!r}; rename one of the files"
+            )
+        sample_of[output] = sample
+    return {sample.id: output for output, sample in sample_of.items()}
 
 
-def _check_mask(file: Path, sample: Sample) -> None:
-    mask, (height, width) = images.read(file), images.size(sample.files[0])
-    if mask.shape[:2] != (height, width):
+def _key(sample: Sample, damage: Masks | None, identity: str) -> str:
+    """A hash of all that the restored photo depends on."""
+    mask = damage.file(sample) if damage else None
+    facts = [identity, sample.page, sample.range, sample.boxes]
+    for path in (sample.files[0], mask):
+        if path:
+            facts += [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+
+def _finished(output: Path, key: str) -> str:
+    """The line of the journal that says that `output`, as it is now, is the restored photo."""
+    if not output.is_file():
+        return ""
+    about = output.stat()
+    return f"{key} {about.st_size} {about.st_mtime_ns} {output.name}"
+
+
+def _restore_all(
+    photos: Sequence[tuple[Sample, Path, str]], restore: Restore, damage: Masks | None,
+    settings: Settings, journal: Journal,
+) -> None:  # fmt: skip
+    """Restores all photos (sample, output, key) of which `journal` does not know."""
+    known, total = set(journal.lines), len(photos)
+    todo = [item for item in photos if _finished(*item[1:]) not in known]
+    went_on(total - len(todo), total)
+    failed: list[str] = []
+    lost: defaultdict[str, list[str]] = defaultdict(list)
+    bar = tqdm(todo, "restoring", total, unit="photo", initial=total - len(todo))
+    with stoppable(total) as stop_if_asked, contextlib.closing(bar):
+        for done, (sample, output, key) in enumerate(bar, start=total - len(todo)):
+            stop_if_asked(done)
+            photo = carried.read(sample.files[0], sample.page, sample.range)
+            hidden = damage.hidden(sample) if damage else None
+            restored = _restored(photo, hidden, restore, settings)
+            if restored is None:
+                failed.append(sample.id)
+                continue
+            photo.write(output, restored, hidden)
+            journal.add(_finished(output, key))
+            for what in photo.lost:
+                lost[what].append(sample.id)
+    journal.remove()
+    for what, names in lost.items():
+        print(f"{what} is left out of the PNG of {some(names)}")
+    if failed:
         raise UserError(
-            f"mask {str(file)!r} is {mask.shape[0]}×{mask.shape[1]} and its photo "
-            f"{height}×{width} (height × width); they must be equal"
-        )
-    if 0 < mask.max() < WHITE:
-        raise UserError(
-            f"mask {str(file)!r} has no value above {mask.max()}; paint damaged pixels white (255)"
+            f"{len(failed)} of {total} photos were restored to values that are not finite and are "
+            f"not written: {some(failed)}; the model has diverged, or a photo is not as those that "
+            "it was trained on"
         )
 
 
-def _read_mask(file: Path) -> np.ndarray:
-    return (images.read(file).max(axis=-1, keepdims=True) >= WHITE).astype(np.float32)
+def _restored(
+    photo: carried.Carried, hidden: Hidden | None, restore: Restore, settings: Settings
+) -> np.ndarray | None:
+    """The restored photo, (H,W,3), or (H,W,1) for a grey one, uint8 or uint16; None where a value
+    is not finite. Only a row of tiles of it is ever held as float."""
+
+    def piece(place: tuple[slice, slice]) -> np.ndarray:
+        parts = [carried.to_float(photo.pixels[place])]
+        if hidden is not None:
+            parts.append(hidden[place][..., None].astype(np.float32))
+        return np.concatenate(parts, axis=-1)[None]
+
+    height, width = photo.pixels.shape[:2]
+    sixteen = settings.depth == "16" or (settings.depth == "auto" and photo.bits > 8)
+    quantised: Callable[[Any], np.ndarray] = carried.to_uint16 if sixteen else images.to_uint8
+    shape, finished = (1, height, width), []
+    for (band,) in restored_bands(restore, piece, shape, settings.tile, settings.overlap):
+        if not np.isfinite(band).all():
+            return None
+        finished.append(quantised(band.mean(-1, keepdims=True) if photo.is_grey else band))
+    return np.concatenate(finished)

@@ -16,7 +16,7 @@ from tfrecon.layers.harmonic_fill import harmonic_fill
 class Method:
     """A method for photos with masks or for photos without; it stands where an `Export` does."""
 
-    name: str
+    spec: Spec
     has_mask: bool
     restore: Callable[[Any], np.ndarray]
     is_ensemble: bool = False
@@ -24,7 +24,12 @@ class Method:
     @property
     def title(self) -> str:
         """What error messages call it."""
-        return f"method {self.name!r}"
+        return f"method {self.spec.name!r}"
+
+    @property
+    def identity(self) -> str:
+        """Its name and options."""
+        return repr(self.spec)
 
 
 class HarmonicFill:
@@ -53,4 +58,4 @@ def method(spec: Spec, *, has_mask: bool) -> Method:
             f"method {spec.name!r} must be told what is damaged; give --masks masked_info.csv or "
             "--masks FOLDER of mask images (white = damaged)"
         )
-    return Method(spec.name, has_mask, built.restore)
+    return Method(spec, has_mask, built.restore)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from tfrecon.base import files
 from tfrecon.base.errors import UserError, foreign
 from tfrecon.inference import graph_scan
 from tfrecon.layers.tiling import (
@@ -122,24 +124,37 @@ def restore_tiled(restore: Restore, x: np.ndarray, tile: int, overlap: int) -> n
     """`restore` in tiles that overlap by `overlap` pixels or more and are blended without seams.
 
     x: (B,H,W,3|4) in [0,1]. Returns (B,H,W,3). A photo that fits into a tile is restored whole.
-    Beside the photos only a tile is in memory; the time grows with the photo's area. Where a hole
-    crosses the border of a tile, each tile sees a part of it: make the overlap about as wide as the
-    holes. Raises ValueError unless 0 ≤ `overlap` < `tile`.
+    Beside the photos only a row of tiles is in memory; the time grows with the photo's area. Where
+    a hole crosses the border of a tile, each tile sees a part of it: make the overlap about as wide
+    as the holes. Raises ValueError unless 0 ≤ `overlap` < `tile`.
     """
+    bands = restored_bands(restore, lambda place: x[:, *place], x.shape[:3], tile, overlap)
+    return np.concatenate(list(bands), axis=1)
+
+
+def restored_bands(
+    restore: Restore, piece: Callable[[tuple[slice, slice]], np.ndarray], shape: tuple[int, ...],
+    tile: int, overlap: int,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """`restore_tiled` of photos of which `piece` gives (B,h,w,C) at rows and columns: each band of
+    rows (B,h,W,3) as soon as it is finished; `shape` is (B,H,W)."""
     if not 0 <= overlap < tile:
         raise ValueError(f"the overlap of tiles must be from 0 to {tile - 1} pixels, not {overlap}")
-    batch, height, width = x.shape[:3]
+    batch, height, width = shape
     if max(height, width) <= tile:
-        return restore(x)
+        yield restore(piece(np.s_[:height, :width]))
+        return
     tall, rows = _axis(height, tile, overlap)
     wide, columns = _axis(width, tile, overlap)
-    restored = np.zeros((batch, height, width, 3), np.float32)
-    for top, row_weights in rows:
+    ends = [*(top for top, _ in rows[1:]), height]
+    band = np.zeros((batch, tall, width, 3), np.float32)
+    for (top, row_weights), end in zip(rows, ends, strict=True):
         for left, column_weights in columns:
-            place = np.s_[:, top : top + tall, left : left + wide]
+            restored = restore(piece(np.s_[top : top + tall, left : left + wide]))
             weights = row_weights[:, None] * column_weights
-            restored[place] += weights[..., None] * restore(x[place])
-    return restored
+            band[:, :, left : left + wide] += weights[..., None] * restored
+        yield band[:, : end - top].copy()
+        band = np.concatenate((band[:, end - top :], np.zeros_like(band[:, : end - top])), axis=1)
 
 
 def _axis(size: int, tile: int, overlap: int) -> tuple[int, list[tuple[int, np.ndarray]]]:
@@ -163,6 +178,13 @@ class Export:
     def title(self) -> str:
         """What error messages call it."""
         return f"the model of {str(self.path)!r}"
+
+    @property
+    def identity(self) -> str:
+        """A hash of all its files."""
+        found = (path for path in sorted(self.path.rglob("*")) if path.is_file())
+        contents = [(str(path.relative_to(self.path)), files.digest(path)) for path in found]
+        return hashlib.blake2b(repr(contents).encode(), digest_size=16).hexdigest()
 
     @property
     def is_ensemble(self) -> bool:

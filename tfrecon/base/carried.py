@@ -1,0 +1,170 @@
+"""A photo with all that its restored PNG is to keep: depth, greyness, transparency, colour profile,
+EXIF and resolution."""
+
+import contextlib
+import io
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from tfrecon.base import images
+from tfrecon.base.files import replacing
+
+OF_TIFF = {
+    ExifTags.Base[name].value
+    for name in ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright",
+                 "ExifOffset", "GPSInfo")
+}  # fmt: skip
+"""The tags of a TIFF that are kept: most others tell how its pixels are stored."""
+
+Pixels = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A photo, upright.
+
+    `pixels` are (H,W,3) uint8, uint16, or float32 in [0,1] where the file has other values; of a
+    photo with transparency they are the colours behind it. `alpha` is (H,W) uint8 or uint16.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None
+    is_grey: bool
+    bits: int
+    options: dict[str, Any] = field(default_factory=dict)
+    """Of Pillow's PNG writer: ``icc_profile``, ``exif`` and ``dpi``, those that there are."""
+    lost: tuple[str, ...] = ()
+    """What its PNG cannot keep."""
+
+    def write(self, path: Path, restored: Pixels, opaque: Pixels | None = None) -> None:
+        """Writes `restored` as PNG with all that is kept; never a half-written file.
+
+        restored: (H,W,3), or (H,W,1) for a grey photo, uint8 or uint16. Where `opaque` (H,W) is
+        true nothing is transparent.
+        """
+        if self.alpha is not None:
+            most = np.iinfo(restored.dtype).max
+            alpha = _of_depth(self.alpha, restored.dtype)
+            if opaque is not None:
+                alpha = np.where(opaque, most, alpha).astype(restored.dtype)
+            restored = np.concatenate((restored, alpha[..., None]), axis=-1)
+        with replacing(path) as temporary:
+            if restored.dtype == np.uint8:
+                _picture(restored).save(temporary, format="PNG", **self.options)
+            else:
+                temporary.write_bytes(_png_of_16_bits(restored, self.options))
+
+
+def read(path: Path, page: int = 0, range: float | None = None) -> Carried:
+    """The photo in an image file, of up to `images.MAX_LARGE` pixels. `page` and `range` as for
+    `images.read`, which it raises UserError like."""
+    with images.opened(path, page, large=True) as (picture, orientation):
+        facts = images.facts(path, page, large=True)
+        is_grey, planes = facts.is_grey, None
+        if facts.bits == 16 and picture.format == "PNG" and (facts.has_alpha or not is_grey):
+            planes = upright(_decoded_with_16_bits(path), orientation)
+            is_grey = planes.shape[-1] < 3  # where Pillow says RGBA
+        options, lost = _options(picture, is_grey)
+        if facts.has_alpha and planes is None:
+            planes = np.asarray(picture.convert("RGBA"))
+            if picture.format != "TIFF":  # which Pillow turns as it loads it
+                planes = upright(planes, orientation)
+    if planes is None:
+        stored = images.decoded(path, page, large=True)
+        eight = stored.values.dtype == np.uint8
+        pixels = stored.values if eight else stored.to_float(range)
+        return Carried(pixels, None, is_grey, facts.bits, options, lost)
+    channels = planes.shape[-1]
+    pixels = np.broadcast_to(planes[..., : 1 if channels < 3 else 3], (*planes.shape[:2], 3))
+    alpha = planes[..., -1] if channels in (2, 4) else None
+    return Carried(pixels, alpha, is_grey, facts.bits, options, lost)
+
+
+def to_float(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """uint8 or uint16 to float32 in [0,1]; float as it is."""
+    if pixels.dtype == np.uint16:
+        return pixels.astype(np.float32) / np.float32(65535)
+    return images.to_float(pixels) if pixels.dtype == np.uint8 else pixels
+
+
+def to_uint16(image: Pixels) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """float in [0,1] to the nearest uint16; values outside are clipped."""
+    return np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
+
+
+def upright(planes: Pixels, orientation: int) -> Pixels:
+    """(H,W,…) turned as its EXIF orientation tells."""
+    if orientation in (5, 6, 7, 8):
+        planes = planes.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return planes[::rows, ::columns]
+
+
+def _of_depth(plane: Pixels, depth: np.dtype[Any]) -> Pixels:
+    if plane.dtype == depth:
+        return plane
+    return plane.astype(np.uint16) * 257 if depth == np.uint16 else (plane // 257).astype(np.uint8)
+
+
+def _picture(planes: Pixels) -> Image.Image:
+    return Image.fromarray(planes[..., 0] if planes.shape[-1] == 1 else planes)
+
+
+def _decoded_with_16_bits(path: Path) -> Pixels:
+    """(H,W,1 to 4) uint16 of a PNG, where Pillow has but 8 bits of colours."""
+    import tensorflow as tf
+
+    return tf.io.decode_png(path.read_bytes(), dtype=tf.uint16).numpy()
+
+
+def _png_of_16_bits(planes: Pixels, options: dict[str, Any]) -> bytes:
+    """A PNG as Pillow would write it, if it could write 16 bits of colours."""
+    import tensorflow as tf
+
+    pixels, carrier = tf.io.encode_png(planes).numpy(), io.BytesIO()
+    Image.new("L", (1, 1)).save(carrier, format="PNG", **options)
+    # Behind signature and header, 33 bytes; the chunk of pixels begins with its length, 4 bytes.
+    kept = carrier.getvalue()[33 : carrier.getvalue().rindex(b"IDAT") - 4]
+    return pixels[:33] + kept + pixels[33:]
+
+
+def _options(picture: Image.Image, is_grey: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    options: dict[str, Any] = {}
+    lost: list[str] = []
+    profile = picture.info.get("icc_profile")
+    if profile:
+        space = bytes(profile[16:20]).decode("latin-1").strip()
+        if space == ("GRAY" if is_grey else "RGB"):
+            options["icc_profile"] = profile
+        else:
+            lost.append(f"the colour profile ({space!r}, not of the PNG's colours)")
+    with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):  # of damaged metadata
+        dpi = tuple(float(value) for value in picture.info.get("dpi", ()))
+        if len(dpi) == 2 and all(math.isfinite(value) and 0 < value < 1e6 for value in dpi):
+            options["dpi"] = dpi
+    try:
+        exif = _exif(picture)
+    except Exception:  # whatever damaged metadata raise inside Pillow
+        lost.append("EXIF (damaged)")
+    else:
+        if exif:
+            options["exif"] = exif
+    return options, tuple(lost)
+
+
+def _exif(picture: Image.Image) -> bytes:
+    """The tags of a photo that is upright by now."""
+    exif = Image.Exif()
+    exif.load(Image.Image.getexif(picture).tobytes())
+    if picture.format == "TIFF":
+        for tag in set(exif) - OF_TIFF:
+            del exif[tag]
+    if ExifTags.Base.Orientation in exif:
+        exif[ExifTags.Base.Orientation] = 1
+    return exif.tobytes() if len(exif) else b""
