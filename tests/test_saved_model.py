@@ -159,10 +159,11 @@ def test_a_difference_is_an_error_with_its_figure_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_gives_nan_is_not_exported(tmp_path):
-    model = fixed(32)
-    model.variables[-1].assign([np.nan] * 3)
-    with pytest.raises(UserError, match="NaN"):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_gives_no_numbers_is_not_exported(tmp_path, value):
+    inputs = keras.layers.Input((None, None, 3))
+    model = wrapped(keras.Model(inputs, keras.layers.Rescaling(value)(inputs)))
+    with pytest.raises(UserError, match=r"not finite.*lower .*; nothing was written"):
         export_model(model, tmp_path / "bad", False)
     assert list(tmp_path.iterdir()) == []
 

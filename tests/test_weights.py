@@ -187,6 +187,20 @@ def test_safetensors_and_npz(tmp_path):
     assert weights.read(tmp_path / "w.safetensors")["h"].dtype == np.float32
 
 
+def test_safetensors_of_other_numbers(tmp_path):
+    """BF16 is read; 8-bit floats need scales that stand elsewhere, and are refused by name."""
+    path = tmp_path / "w.safetensors"
+    for kind, content in (("BF16", b"\xc0\x3f\0\xc0"), ("F8_E4M3", b"ab")):
+        header = f'{{"a":{{"dtype":"{kind}","shape":[2],"data_offsets":[0,{len(content)}]}}}}'
+        path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + content)
+        if kind == "BF16":
+            read = weights.read(path)["a"]
+            assert read.dtype == np.float32 and read.tolist() == [1.5, -2]
+        else:
+            with pytest.raises(UserError, match="holds numbers of type 'F8_E4M3'; save them as"):
+                weights.read(path)
+
+
 def test_damaged_absent_and_foreign_files_are_one_sentence(tmp_path):
     from safetensors.numpy import save_file
 

@@ -75,7 +75,9 @@ _CSV = b"id,value\n" + b"".join(b"a.png_%d,0.5\n" % n for n in range(12))
 SEEDS: dict[str, list[bytes]] = {
     "image": [
         _image("PNG", "RGBA"), _image("PNG", "P"), _image("JPEG"), _image("JPEG", "CMYK"),
-        _image("BMP"), _image("WEBP", "RGBA"), _image("TIFF", "RGBA", compression="tiff_lzw"),
+        _image("BMP"), _image("WEBP", "RGBA"), _image("GIF", "P"), _image("PPM"), _image("AVIF"),
+        _image("TIFF", "L", save_all=True, append_images=[Image.new("L", (3, 2))]),
+        _image("TIFF", "RGBA", compression="tiff_lzw"),
         _image("TIFF", "F"), _image("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01"
                                     b"\0\0\0\x06\0\0\0\0\0\0\0"),
     ],
@@ -105,7 +107,7 @@ SEEDS: dict[str, list[bytes]] = {
 HOSTILE: dict[str, list[bytes]] = {
     # A picture of another format under the name; a strip that unpacks to gigabytes of float64.
     "image": [
-        _image("DDS"), _image("GIF", "P"), b"%!PS-Adobe-3.0 EPSF-3.0\n", _png(99_999_999, 1),
+        _image("DDS"), b"%!PS-Adobe-3.0 EPSF-3.0\n", _png(99_999_999, 1),
         _png(100_000_001, 1), _png(1, 1) + b"x", b"\x00\x00\x00\x1cftypavif" + bytes(40),
     ],
     "boxes": [

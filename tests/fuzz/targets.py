@@ -40,9 +40,14 @@ COMPETITION = SimpleNamespace(
 
 
 def image(path: Path) -> None:
-    """Decoding, and the size from the header alone."""
-    size, pixels = images.size(path), images.read(path)
-    assert pixels.shape == (*size, 3) and pixels.dtype == np.uint8
+    """Decoding, the facts of the header alone, and the last page."""
+    about, pages = images.facts(path), images.pages(path)
+    pixels = images.read(path)
+    assert pixels.shape == (about.height, about.width, 3) and pixels.dtype == np.uint8
+    assert about.pages == len(pages) and about.bits in (8, 12, 16, 32)
+    values = images.read_float(path, pages[-1])
+    assert values.dtype == np.float32 and values.ndim == 3
+    assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
 
 
 def boxes(path: Path) -> None:
@@ -142,9 +147,9 @@ class Target:
     memory_mib: int = 256
 
 
-# An image may have 100 million pixels, whose planes lie in memory thrice.
+# An image may have 100 million pixels, which lie in memory as bytes and as three floats each.
 TARGETS = {
-    "image": Target(".png", image, repaired_png, 1500),
+    "image": Target(".png", image, repaired_png, 3000),
     "boxes": Target(".csv", boxes),
     "toml": Target(".toml", toml),
     "set": Target(".txt", settings),

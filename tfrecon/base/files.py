@@ -66,6 +66,7 @@ def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
     Raises Taken where another process works there; with `wait` it is waited for. The system frees
     the folder of a process that dies.
     """
+    str(folder).encode()  # TensorFlow writes to no other name; `cli.run` says so
     made = list(itertools.takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
     lock = folder / LOCK
     with contextlib.ExitStack() as opened:

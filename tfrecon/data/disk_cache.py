@@ -50,6 +50,8 @@ def _mapped(path: Path, dtype: Any, hashed: bool) -> list[list[Array]]:
         for shape in record:
             start, end = end, end + math.prod(shape)
             mapped[-1].append(flat[start:end].reshape(shape))
+    if end != len(flat):
+        raise ValueError("an index of a part of the file")
     return mapped
 
 

@@ -125,7 +125,7 @@ def compare(
 ) -> list[Difference]:
     """The largest differences between the export at `path` and `model` on random photos.
 
-    Raises UserError when the model itself gives NaN.
+    Raises UserError when the model itself gives values that are not finite.
     """
     export, restore = open_export(path, trusted=True), restorer(model)
     if ensemble:
@@ -141,7 +141,10 @@ def compare(
             x = np.concatenate((x, images.to_float(mask)), axis=-1)
         expected = restore(x)
         if not np.isfinite(expected).all():
-            raise UserError("the model itself restores a photo to NaN; its training has diverged")
+            raise UserError(
+                "the model itself restores a photo to values that are not finite; its training has "
+                "diverged: train it again with a lower fit.learning_rate; nothing was written"
+            )
         served = export.serve(pixels, mask).astype(int) - images.to_uint8(expected)
         apart = [export.restore(x) - expected]
         if "sample" in export.module.signatures:
