@@ -98,6 +98,23 @@ def test_header_refuses_bombs_and_missing_files(tmp_path):
         images.size(tmp_path / "missing.png")
 
 
+def test_large_images_are_read_on_demand_where_the_file_is_large_too(tmp_path):
+    path = tmp_path / "scan.png"
+    path.write_bytes(png_header(12_000, 10_000))
+    with pytest.raises(UserError, match=r"12000×10000 .* 100,000,000 for a file of its size"):
+        images.size(path, large=True)
+    path.write_bytes(png_header(12_000, 10_000) + bytes(1_200_000))
+    assert images.size(path, large=True) == (10_000, 12_000)
+    with pytest.raises(UserError, match="more than the limit of 100,000,000;"):
+        images.size(path)
+    path.write_bytes(png_header(20_000, 10_000) + bytes(2_000_000))  # beyond Pillow's own limit
+    assert images.size(path, large=True) == (10_000, 20_000)
+    path.write_bytes(png_header(40_000, 30_000) + bytes(12_000_000))
+    with pytest.raises(UserError, match="more than the limit of 1,000,000,000;"):
+        images.size(path, large=True)
+    assert Image.MAX_IMAGE_PIXELS, "Pillow's own limit stands for others"
+
+
 def test_whatever_a_decoder_raises_is_one_sentence(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.png", Image.fromarray(RGB))
     for error in (struct.error("unpack requires 4 bytes"), MemoryError(), KeyError("tile")):

@@ -204,6 +204,20 @@ def test_a_wrong_argument_is_said_before_anything_heavy_is_imported():
     assert in_fresh_python(code).splitlines()[-1] == "heavy:"
 
 
+def test_files_of_images_have_one_decoder():
+    """TensorFlow refuses some files that Pillow reads, so that a check by one says nothing of the
+    other. What it may decode are the JPEG bytes that the damage of that name has made itself."""
+    decoders = {
+        (name, node.attr)
+        for name, path in modules("tfrecon")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith(("decode_", "read_file", "adjust_jpeg"))
+        and ast.unparse(node.value) in ("tf.io", "tf.image")
+    }
+    assert decoders <= {("tfrecon.data.damage.quality", "decode_jpeg")}
+
+
 def test_import_tfrecon_is_light():
     code = (
         "import sys, tfrecon\n"
