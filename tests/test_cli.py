@@ -294,7 +294,7 @@ def life(tmp_path_factory):
         "--set", "fit.checkpoint_seconds=0", "--set", "fit.steps_per_epoch=5",
         patch=lambda monkeypatch: full_disk(monkeypatch, after=2),
     )  # fmt: skip
-    (run / ".state.npz.killed.part").write_bytes(b"what a killed process leaves")
+    (run / ".state.npz.01234567.part").write_bytes(b"what a killed process leaves")
     resume = ("--resume", "--skip-unreadable")
     stage("ctrl-c", *resume, patch=lambda monkeypatch: ctrl_c(monkeypatch, step=4))
     facts = json.loads((run / "run.json").read_text())

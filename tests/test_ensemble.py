@@ -13,7 +13,7 @@ from PIL import Image
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import restore_folder
+from tfrecon.inference.folder import Settings, restore_folder
 from tfrecon.inference.restorer import Export, open_export, restorer, self_ensemble
 from tfrecon.inference.saved_model import export_model
 
@@ -77,7 +77,7 @@ def test_an_export_holds_the_ensemble(tmp_path, has_mask):
     np.testing.assert_allclose(export.restore(x), expected, atol=1e-5)
     assert export.record["ensemble"] == 8
     with pytest.raises(UserError, match="is an ensemble already; leave out --ensemble"):
-        restore_folder(export, tmp_path, tmp_path / "out", ensemble=True)
+        restore_folder(export, tmp_path, tmp_path / "out", settings=Settings(ensemble=True))
 
 
 class LeftHalfBlack(Export):
@@ -93,7 +93,7 @@ def test_a_folder_is_restored_by_the_ensemble(tmp_path):
     (tmp_path / "in").mkdir()
     Image.new("RGB", (20, 12), (200, 100, 40)).save(tmp_path / "in" / "a.png")
     export = LeftHalfBlack(Path("exports/fake"), False, {}, None)
-    restore_folder(export, tmp_path / "in", tmp_path / "out", ensemble=True)
+    restore_folder(export, tmp_path / "in", tmp_path / "out", settings=Settings(ensemble=True))
     # Every quarter is black in half of the eight.
     assert images.read(tmp_path / "out" / "a.png")[3, 3].tolist() == [100, 50, 20]
 
@@ -101,7 +101,7 @@ def test_a_folder_is_restored_by_the_ensemble(tmp_path):
 def test_a_submission_of_the_ensemble(tmp_path, monkeypatch):
     from tfrecon import submit
     from tfrecon.base.config import from_tables
-    from tfrecon.training.run import Run
+    from tfrecon.training.run import BEST, Run
 
     root = fakes.animals_contest(tmp_path / "contest", count=3)
     config = from_tables({
@@ -110,6 +110,7 @@ def test_a_submission_of_the_ensemble(tmp_path, monkeypatch):
     run = Run(tmp_path / "checkpoints" / "tiny", config, {"mask": True})
     run.path.mkdir(parents=True)
     run.save()
+    (run.path / BEST).touch()
     monkeypatch.setattr(Run, "load_model", lambda self, options=None: tiny(True))
     values = []
     for more in ([], ["--ensemble"]):

@@ -183,7 +183,7 @@ def no_content(folder):
 def test_a_damaged_cache_is_computed_anew(samples, damage):
     expected = content(opened(samples)[0])
     folder = opened(samples)[0].folder
-    (folder / f".{CONTENT}.x.part").write_bytes(b"of a killed process")
+    (folder / f".{CONTENT}.abcdefgh.part").write_bytes(b"of a killed process")
     damage(folder)
     cache, calls = opened(samples)
     assert calls == 3
@@ -250,7 +250,7 @@ def test_what_is_not_a_key_of_the_cache_is_left_alone_and_named(samples, capsys)
         "results/scores.csv": "40 MB of somebody's work", "empty-handed/features.json": "{}",
         "lookalike/features.json": '{"shapes": [[[1]]], "file": [5]}',
         "lookalike/features.u2": "12345", "lookalike/notes.txt": "mine",
-        "torn/features.u2": "12345", f"torn/.{CONTENT}.x.part": "1",
+        "torn/features.u2": "12345", f"torn/.{CONTENT}.abcdefgh.part": "1",
     }  # fmt: skip
     for name, text in theirs.items():
         (root / name).parent.mkdir(exist_ok=True)

@@ -85,7 +85,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_GIB * 2**30,) * 2)
     options: list[Any] = [
         sys.argv[0], str(corpus), f"-max_len={LONGEST}", "-handle_alrm=0", "-timeout=3600",
-        "-rss_limit_mb=0", "-print_final_stats=0", f"-artifact_prefix={folder}/",
+        "-rss_limit_mb=0", "-print_final_stats=0", f"-artifact_prefix={tempfile.mkdtemp()}/",
     ]  # fmt: skip
     atheris.Setup(options, one)
     atheris.Fuzz()

@@ -41,12 +41,21 @@ def _png(width: int, height: int) -> bytes:
     """A grey PNG whose rows are all black, of any size, in few bytes."""
     packer = zlib.compressobj(9)
     rows = b"".join(packer.compress(bytes(1 + width)) for _ in range(height)) + packer.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    return _chunks(struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), rows)
+
+
+def _chunks(header: bytes, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
+        for kind, body in ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
     )
+
+
+def _sixteen_bits(kind: int) -> bytes:
+    """A PNG of three by two 16-bit colours, which Pillow cannot write: 2 is RGB, 6 has alpha."""
+    row = b"\0" + bytes(range(3 * 2 * (3 if kind == 2 else 4)))
+    header = struct.pack(">IIBBBBB", 3, 2, 16, kind, 0, 0, 0)
+    return _chunks(header, zlib.compress(row * 2))
 
 
 def _pickle_of_array() -> bytes:
@@ -72,15 +81,21 @@ _CONFIG = config.Config(Spec("pix2pix", {"base_filters": 4})).to_dict()
 _HEADER = {"a": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}}
 _CSV = b"id,value\n" + b"".join(b"a.png_%d,0.5\n" % n for n in range(12))
 
-SEEDS: dict[str, list[bytes]] = {
-    "image": [
+_IMAGES = [
+
         _image("PNG", "RGBA"), _image("PNG", "P"), _image("JPEG"), _image("JPEG", "CMYK"),
         _image("BMP"), _image("WEBP", "RGBA"), _image("GIF", "P"), _image("PPM"), _image("AVIF"),
         _image("TIFF", "L", save_all=True, append_images=[Image.new("L", (3, 2))]),
         _image("TIFF", "RGBA", compression="tiff_lzw"),
         _image("TIFF", "F"), _image("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01"
                                     b"\0\0\0\x06\0\0\0\0\0\0\0"),
-    ],
+]  # fmt: skip
+_OTHERS = [_image("PNG", "LA"), _image("PNG", "I;16"), _sixteen_bits(2), _sixteen_bits(6)]
+
+SEEDS: dict[str, list[bytes]] = {
+    "image": _IMAGES,
+    "photo": [*_IMAGES, *_OTHERS],
+    "mask": [*_IMAGES, *_OTHERS],
     "boxes": [
         b",filename,y1,x1,y2,x2\n0,a.png,1,2,3,4\n1,b.png,5,6,7.0,8\n",
         b'i,n,a,b,c,d,e\r\n0,"a ""b"".png",0,0,0,0,x\r\n',
@@ -104,12 +119,16 @@ SEEDS: dict[str, list[bytes]] = {
     "safetensors": [_safetensors(_HEADER), json.dumps(_HEADER).encode()],
 }  # fmt: skip
 
-HOSTILE: dict[str, list[bytes]] = {
-    # A picture of another format under the name; a strip that unpacks to gigabytes of float64.
-    "image": [
+# A picture of another format under the name; few bytes that are many pixels.
+_NO_IMAGES = [
         _image("DDS"), b"%!PS-Adobe-3.0 EPSF-3.0\n", _png(99_999_999, 1),
         _png(100_000_001, 1), _png(1, 1) + b"x", b"\x00\x00\x00\x1cftypavif" + bytes(40),
-    ],
+]  # fmt: skip
+
+HOSTILE: dict[str, list[bytes]] = {
+    "image": _NO_IMAGES,
+    "photo": _NO_IMAGES[:2],
+    "mask": _NO_IMAGES[:2],
     "boxes": [
         b"\xff\xfei\0", b"i,n,a,b,c,d\n0,a,1e999,nan,inf,0\n", b'i,n,a,b,c,d\n0,"' + b"x" * 200_000,
         b"i,n,a,b,c,d\n0,a," + b"9" * 5000 + b",0,0,0\n", b"i,n,a,b,c,d\n0,\xe9,0,0,0,0\n",

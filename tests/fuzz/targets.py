@@ -2,7 +2,7 @@
 tfrecon does and holds the result to what is promised of it.
 
 For any bytes at all there are two outcomes: such a result, or a UserError of one sentence. Anything
-else is a finding: another exception, more than SECONDS, more memory than stated, a file written.
+else is a finding: another exception, more time or memory than stated, a file written.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ import numpy as np
 import polars as pl
 import torch_files
 
-from tfrecon.base import checkpoint, config, images, weights
+from tfrecon.base import carried, checkpoint, config, images, weights
 from tfrecon.base.errors import UserError
 from tfrecon.base.system import peak_memory_gib
 from tfrecon.data.boxes import read_boxes
 from tfrecon.data.sample import Sample
+from tfrecon.inference import masks
 from tfrecon.inference.submission import check_submission
 
-SECONDS = 20
 CORPUS = Path(__file__).parent / "corpus"
 """Findings of the past, a folder a target."""
 
@@ -48,6 +48,27 @@ def image(path: Path) -> None:
     values = images.read_float(path, pages[-1])
     assert values.dtype == np.float32 and values.ndim == 3
     assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
+
+
+def photo(path: Path) -> None:
+    """A photo with all that its restored PNG keeps, written and read again."""
+    kept, out = carried.read(path), path.with_name("out.png")
+    assert kept.pixels.ndim == 3 and kept.pixels.shape[-1] == 3
+    try:
+        kept.write(out, np.zeros(kept.pixels.shape, np.uint8))
+        assert images.read(out).shape == kept.pixels.shape
+    finally:
+        out.unlink(missing_ok=True)
+
+
+def mask(path: Path) -> None:
+    """A mask image, by each of the ways to say what its holes are."""
+    sample = Sample("a", input=path)
+    for way in (None, "alpha", "luminance"):
+        masks._holes.cache_clear()
+        with contextlib.suppress(UserError):
+            hidden = masks.Masks(path, way).hidden(sample)
+            assert hidden.dtype == np.bool_ and hidden.shape == images.size(path)
 
 
 def boxes(path: Path) -> None:
@@ -138,18 +159,22 @@ def headed(content: bytes) -> list[bytes]:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """`read` gets files of this `suffix` and may take so many MiB more than the process has;
-    `forms` are the files that one input stands for."""
+    """`read` gets files of this `suffix` and may take so many MiB more than the process has, and so
+    many seconds; `forms` are the files that one input stands for."""
 
     suffix: str
     read: Callable[[Path], None]
     forms: Callable[[bytes], list[bytes]] = lambda content: [content]
     memory_mib: int = 256
+    seconds: int = 20
 
 
 # An image may have 100 million pixels, which lie in memory as bytes and as three floats each.
+_LARGE = repaired_png, 3000, 90
 TARGETS = {
-    "image": Target(".png", image, repaired_png, 3000),
+    "image": Target(".png", image, *_LARGE),
+    "photo": Target(".png", photo, *_LARGE),
+    "mask": Target(".png", mask, *_LARGE),
     "boxes": Target(".csv", boxes),
     "toml": Target(".toml", toml),
     "set": Target(".txt", settings),
@@ -166,14 +191,14 @@ class Hangs(BaseException):
 
 
 @contextlib.contextmanager
-def time_limit() -> Iterator[None]:
-    """Raises Hangs in the block after SECONDS."""
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raises Hangs in the block after so many seconds."""
 
     def stop(*_: object) -> None:
         raise Hangs
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
@@ -192,7 +217,7 @@ def finding(name: str, content: bytes, folder: Path) -> str | None:
         Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
         before, wrong = peak_memory_gib(), None
         try:
-            with time_limit():
+            with time_limit(target.seconds):
                 target.read(path)
         except UserError:
             pass
