@@ -490,7 +490,7 @@ def test_a_full_disk_during_the_other_verbs(life, here, monkeypatch, capsys):
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere/file")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", full)
+    monkeypatch.setattr(files, "_unused", full)
     monkeypatch.setattr(contenders, "of_baselines", lambda **options: {})
     shutil.copytree(life.run, here / "tiny", ignore=shutil.ignore_patterns("report"))
     arguments = ["tiny", "--root", str(life.root / "photos"), "--skip-unreadable"]

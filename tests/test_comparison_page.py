@@ -18,9 +18,10 @@ from made_up_comparison import frame, made_up, page_arguments
 
 from tfrecon.base.config import from_tables
 from tfrecon.metrics.measures import MEASURES
-from tfrecon.reports import atlas, leaderboard, plots, scores, statistics, svg
+from tfrecon.reports import atlas, costs, leaderboard, plots, scores, statistics, svg
 from tfrecon.reports.costs import Cost
 from tfrecon.reports.page import markdown, page
+from tfrecon.reports.tables import Column, Table
 
 HOSTILE = """</script><b>&"'|$x$"""
 VOID = {"meta", "img", "input", "br"}
@@ -291,3 +292,45 @@ def test_interval_of_the_leaderboard_is_that_of_the_reports(comparison):
     assert (cell.mean, cell.std, cell.low, cell.high) == pytest.approx(
         (alone.mean, alone.std, alone.low, alone.high)
     )
+
+
+NAMES = [
+    "=1+1",
+    "+x",
+    "-x",
+    "@x",
+    "\tx",
+    "'x",
+    "a|b",
+    "a\nb",
+    'a"b',
+    "<b>",
+    "![a](http://x)",
+    "-1.5",
+]
+
+
+def test_names_cannot_be_formulas_rows_or_pictures(tmp_path):
+    lines = [[name, f"m{name}", 0.5] for name in NAMES] + [["a", name, 0.5] for name in NAMES]
+    text = "".join(scores.per_image_csv(["id", "method", "mse"], [lines], failed=False))
+    for row in csv.reader(io.StringIO(text)):
+        assert not any(field.startswith(("=", "+", "-", "@", "\t")) for field in row)
+    (tmp_path / "per_image.csv").write_text(text, newline="")
+    read = scores.read_scores(tmp_path / "per_image.csv")
+    assert read["image"].to_list() == [id for id, _, _ in lines]
+    assert read["method"].to_list() == [method for _, method, _ in lines]
+    assert scores.csv_text([[-0.5, -3, None]]) == "-0.5,-3,\n", "numbers are numbers"
+    summary = scores.summary_csv(scores.summarise(read), costs.csv_lines({"=x": Cost(3)}))
+    assert list(csv.reader(io.StringIO(summary)))[-1][:5] == [
+        "'=x",
+        "method",
+        "parameters",
+        "",
+        "3",
+    ]
+    table = Table([Column(""), Column("a")], [[name, 1] for name in NAMES])
+    rows = table.markdown().splitlines()
+    assert len(rows) == 2 + len(NAMES)
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+    assert "<b>" not in table.markdown() and "](" not in table.markdown()
+    assert len(table.text().splitlines()) == 1 + len(NAMES)

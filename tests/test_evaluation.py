@@ -412,3 +412,12 @@ def test_report_folder_says_what_was_evaluated(tmp_path):
         assert report_name(run, split, data_config(run, data, root)) == expected
     assert data_config(run, "demo", None).root is None
     assert data_config(run, None, None).root == "photos/contest"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"limit": 0}, {"limit": -1}, {"draws": -1}, {"pairs": -2}, {"tile": 0}, {"batch_size": 0}],
+)
+def test_numbers_without_sense_are_refused(tmp_path, options):
+    with pytest.raises(UserError, match=rf"option '{next(iter(options))}' .* must be [01] or more"):
+        evaluate_runs([fake_run(tmp_path, None)], **options)

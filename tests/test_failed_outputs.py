@@ -239,7 +239,8 @@ def test_an_evaluation_goes_on_where_it_was_stopped(five, monkeypatch, capsys, t
         assert caught.value.number == number
         assert str(caught.value) == f"stopped by {signal.Signals(number).name} after 8 of 10 photos"
     assert [path.name for path in whole.path.iterdir()] == [JOURNAL], "nothing half-written"
-    capsys.readouterr(), calls.clear()
+    capsys.readouterr()
+    calls.clear()
     again = scored(five)
     assert f"{done} of 10 photos were scored before; {10 - done} to go" in capsys.readouterr().out
     assert calls == ([2, 2] if number else [4, 4, 2]), "what was scored is not scored again"

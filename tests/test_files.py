@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -116,3 +117,28 @@ def test_leftovers_of_the_dead_go_and_what_lives_stays(tmp_path, holder, block):
     (folder / ".mine.part.txt").touch()
     files.remove_leftovers(folder)
     assert os.listdir(folder) == [".mine.part.txt"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+def test_the_umask_is_respected_and_nothing_is_changed_later(
+    tmp_path, monkeypatch, umask, file, folder
+):
+    """File systems of Windows refuse chmod."""
+
+    def refuses(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    for place in (os, Path):
+        monkeypatch.setattr(place, "chmod", refuses)
+    before = os.umask(umask)
+    try:
+        files.write_json(tmp_path / "a.json", {})
+        with files.replacing_folder(tmp_path / "made") as made:
+            (made / "b").write_text("b")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"a.json": file, "made": folder}
+    assert (tmp_path / "made" / "b").stat().st_mode & 0o777 == file

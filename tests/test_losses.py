@@ -13,6 +13,10 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.losses import LOSSES, mixture
 from tfrecon.metrics.logged import METRICS
+from tfrecon.models.autoencoder import autoencoder
+from tfrecon.models.feature_gan import feature_gan
+from tfrecon.models.pix2pix import pix2pix
+from tfrecon.models.restoration_gan import restoration_gan
 
 WHOLE = ("ssim", "focal_frequency", "total_variation")
 
@@ -185,3 +189,25 @@ def test_the_refusal_reaches_the_user_of_fit():
     weights = np.ones((*images.shape[:3], 1), np.float32)
     with pytest.raises(UserError, match=r"set fit\.hole_weight=1"):
         model.fit(images, other, sample_weight=weights, verbose=0)
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "lpips"])
+def test_whole_numbers_are_no_images(name):
+    floats, pixels = (
+        np.full((1, 16, 16, 3), 0.5, np.float32),
+        np.full((1, 16, 16, 3), 127, np.uint8),
+    )
+    loss = LOSSES[name]()
+    for pair in ((floats, pixels), (pixels, floats)):
+        with pytest.raises(UserError, match="holds uint8 and must hold floats in"):
+            loss(*pair)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_is_finite_and_not_negative(weight):
+    with pytest.raises(UserError, match="weight of loss 'l1' must be 0 or more"):
+        mixture([Spec("l1", {"weight": weight})])
+    for model in (pix2pix, autoencoder, restoration_gan, feature_gan):
+        for option in ("adversarial_weight", "reconstruction_weight"):
+            with pytest.raises(UserError, match=f"{option}.*must be 0 or more"):
+                model(**{option: weight})

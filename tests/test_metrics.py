@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ from golden import make
 from kit import check_metric
 
 from tfrecon.base.errors import UserError
+from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.kid import kid
 from tfrecon.metrics.logged import METRICS, keras_metric
 
@@ -143,3 +145,27 @@ def test_kid_against_its_definition_and_on_known_sets():
     assert kid(random.normal(size=(200, 5)), random.normal(1, 1, (200, 5))) > 5 * np.std(same)
     assert np.isnan(kid(first[:5], second))
     assert kid(10 * first, 10 * second) == pytest.approx(kid(first, second))
+
+
+@pytest.mark.parametrize("name", [*METRICS, *ARTEFACTS])
+def test_whole_numbers_are_no_images(name):
+    floats = np.full((1, 16, 16, 3), 0.5, np.float32)
+    metric = {**METRICS, **ARTEFACTS}[name]
+    if name == "seam":
+        metric = partial(metric, masks=np.ones((1, 16, 16, 1), np.float32))
+    for dtype in (np.uint8, np.int64, bool):
+        bytes_ = np.full((1, 16, 16, 3), 1, dtype)
+        for pair, what in (((bytes_, floats), "y_true"), ((floats, bytes_), "y_pred")):
+            said = rf"^{what} holds \w+ and must hold floats in \[0,1\]; convert pixels with"
+            with pytest.raises(ValueError, match=said):
+                metric(*pair)
+    with pytest.raises(ValueError, match="must hold floats"):  # inside a graph, too
+        tf.function(metric, autograph=False)(tf.constant(bytes_), tf.constant(floats))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, bool, np.float32])
+def test_masks_may_be_of_any_type(dtype):
+    y = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
+    mask = np.zeros((1, 16, 16, 1), dtype)
+    mask[:, :4] = 1
+    assert float(METRICS["mae"](y, y + mask.astype(np.float32), mask)[0]) == pytest.approx(1)

@@ -6,9 +6,9 @@ import hashlib
 import itertools
 import json
 import os
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -27,12 +27,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    temporary = Path(name)
+    temporary = _unused(path)
+    # Made with the permissions that the umask leaves, as any file is: some file systems of Windows
+    # refuse to change them later.
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         _lock(handle)  # while it lives, no other process takes the file for a leftover
         yield temporary
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk does not say which file it was
@@ -40,6 +41,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def _unused(path: Path) -> Path:
+    """A name beside `path` that no other process takes."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
@@ -151,7 +157,8 @@ def making(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    workplace = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    workplace = _unused(path)
+    workplace.mkdir()
     new, old = workplace / "new", workplace / "old"
     handle = os.open(workplace, os.O_RDONLY)
     try:

@@ -173,6 +173,21 @@ def to_float(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float3
     return pixels.astype(np.float32) / np.float32(255)
 
 
+def check_float(**images_by_name: Any) -> None:
+    """Raises UserError for images whose numbers are no floats: 0 to 255 passes for [0,1] nowhere.
+
+    Arrays, tensors and lists; inside a graph, too, as the type alone is looked at."""
+    import tensorflow as tf
+
+    for name, values in images_by_name.items():
+        dtype = np.asarray(values).dtype if isinstance(values, list | tuple) else values.dtype
+        if not tf.as_dtype(dtype).is_floating:
+            raise UserError(
+                f"{name} holds {tf.as_dtype(dtype).name} and must hold floats in [0,1]; convert "
+                "pixels with tfrecon.images.to_float"
+            )
+
+
 def to_uint8(image: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """float in [0,1] to the nearest uint8; values outside are clipped."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)

@@ -67,6 +67,7 @@ def Above(low: float) -> Between:
 
 Natural = Annotated[int, AtLeast(0)]
 Positive = Annotated[int, AtLeast(1)]
+Weight = Annotated[float, AtLeast(0.0)]
 
 
 @dataclass(frozen=True)

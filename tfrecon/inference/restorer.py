@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfrecon.base import files
 from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.images import check_float
 from tfrecon.inference import graph_scan
 from tfrecon.layers.tiling import (
     crop_to,
@@ -62,6 +63,7 @@ def restorer(model: ReconstructionModel, call: Callable[[Any], Any] | None = Non
     def restore(x: Any) -> np.ndarray:
         if len(x.shape) != 4:
             raise ValueError(f"images must be (B,H,W,C), not {tuple(x.shape)}")
+        check_float(x=x)
         return graph(int(x.shape[-1]))(tf.convert_to_tensor(x, tf.float32)).numpy()
 
     return restore
@@ -201,6 +203,8 @@ class Export:
 
     def serve(self, image: Any, mask: Any = None) -> np.ndarray:
         """The signature ``serve``: all uint8, (B,H,W,3), and mask (B,H,W,1) nonzero = damaged."""
+        if tf.as_dtype(image.dtype).is_floating:  # all of it would be black
+            raise UserError("serve takes uint8 images; convert floats with tfrecon.images.to_uint8")
         return self._call("serve", image, mask, dtype=tf.uint8)
 
     def _parts(self, x: Any) -> tuple[Any, Any]:
@@ -209,6 +213,8 @@ class Export:
     def _call(
         self, name: str, image: Any, mask: Any, dtype: Any = tf.float32, **others: Any
     ) -> np.ndarray:
+        if dtype == tf.float32:
+            check_float(image=image)
         inputs = {"image": image, "mask": mask} if self.has_mask else {"image": image}
         tensors = {key: tf.convert_to_tensor(value, dtype) for key, value in inputs.items()}
         return self.module.signatures[name](**tensors, **others)["restored"].numpy()

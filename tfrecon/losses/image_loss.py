@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.images import check_float
 
 OfPair = Callable[[Any, Any], Any]
 """A function of truth and prediction, both (B,H,W,C) float32 in [0,1]."""
@@ -20,7 +21,8 @@ class ImageLoss(keras.losses.Loss):
     """
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The scalar that `train_step` differentiates."""
+        """The scalar that `train_step` differentiates. Raises UserError for whole numbers."""
+        check_float(y_true=y_true, y_pred=y_pred)
         if sample_weight is None or len(sample_weight.shape) < 4:
             return super().__call__(y_true, y_pred, sample_weight)
         return _Weighted(self, ops.cast(sample_weight, "float32"))(y_true, y_pred)

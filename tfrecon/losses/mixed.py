@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Above, Positive, Spec, build, check_type, checked
+from tfrecon.base.registry import Above, Positive, Spec, Weight, build, check_type, checked
 from tfrecon.layers.similarity import gaussian_taps, similarity_map
 from tfrecon.losses.image_loss import ImageLoss, PixelLoss, WholeLoss
 from tfrecon.metrics.perceptual import Net, check_range, lpips_network
@@ -165,7 +165,7 @@ def mixture(specs: list[Spec]) -> ImageLoss:
     for spec in specs:
         options = dict(spec.options)
         weight = options.pop("weight", 1.0)
-        check_type(f"the weight of loss {spec.name!r}", weight, float)
+        check_type(f"the weight of loss {spec.name!r}", weight, Weight)
         loss = build(Spec(spec.name, options), LOSSES, "loss")
         if not isinstance(loss, ImageLoss):  # a loss of Keras would reduce differently, silently
             raise UserError(

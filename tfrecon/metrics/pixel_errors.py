@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrecon.base import images
+
 # Equal images have no error to take the logarithm of. An 8-bit file cannot tell an image from one
 # that is 59 dB away, so the cap hides nothing and a mean over images stays finite.
 PSNR_CAP = 100.0
@@ -48,8 +50,10 @@ def checked(y_true: Any, y_pred: Any, masks: Any) -> tuple[Any, Any, Any]:
     """The arguments of a metric as float32 tensors, `masks` as 0 and 1, or None.
 
     y_true, y_pred: (B,H,W,C) in [0,1]. masks: (B,H,W,1), above 0.5 = hole; with masks a metric
-    looks at the holes only. Raises ValueError for other or differing shapes.
+    looks at the holes only. Raises ValueError for other or differing shapes, and for images of
+    whole numbers.
     """
+    images.check_float(y_true=y_true, y_pred=y_pred)
     y_true = tf.cast(y_true, tf.float32)
     y_pred = tf.cast(y_pred, tf.float32)
     if not y_true.shape.is_compatible_with(y_pred.shape) or y_true.shape.rank not in (4, None):
@@ -59,7 +63,7 @@ def checked(y_true: Any, y_pred: Any, masks: Any) -> tuple[Any, Any, Any]:
         )
     if masks is None:
         return y_true, y_pred, None
-    masks = tf.convert_to_tensor(masks)
+    masks = tf.cast(masks, tf.float32)
     if y_true.shape.rank and not masks.shape.is_compatible_with([*y_true.shape[:3], 1]):
         raise ValueError(f"masks must be (B,H,W,1) beside images {y_true.shape}, not {masks.shape}")
     return y_true, y_pred, tf.cast(masks > 0.5, tf.float32)

@@ -8,7 +8,7 @@ from typing import Annotated
 import keras
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Above, Positive, checked
+from tfrecon.base.registry import Above, Positive, Weight, checked
 from tfrecon.layers.gaussian_latent import GaussianLatent
 from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.layers.ranges import to_signed
@@ -26,10 +26,10 @@ REDUCTION = 1 << STAGES
 
 @checked
 def autoencoder(
-    *, image_size: int = 128, mask: bool = False, latent_channels: Positive = 4,
+    *, image_size: Positive = 128, mask: bool = False, latent_channels: Positive = 4,
     width: Positive = 32, depth: Positive = 2, beta: Annotated[float, Above(0)] = 1e-5,
     discriminator_filters: Positive = 32, adversarial_loss: AdversarialName = "hinge",
-    adversarial_weight: float = 0.01, reconstruction_weight: float = 1.0, seed: int | None = None,
+    adversarial_weight: Weight = 0.01, reconstruction_weight: Weight = 1.0, seed: int | None = None,
 ) -> Autoencoder:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to itself, through a latent of one position for 8×8 pixels.
 

@@ -21,7 +21,7 @@ from tfrecon.models.features import parse_sources
 
 @checked
 def diffusion(
-    *, image_size: int = 256, mask: bool = False, backbone: str | None = None,
+    *, image_size: Positive = 256, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, autoencoder: str | None = None,
     denoiser: Literal["unet", "sd1"] = "unet", sd1_weights: str | None = None,

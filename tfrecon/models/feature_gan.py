@@ -13,7 +13,7 @@ from keras import layers
 
 from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Natural, Positive, checked
+from tfrecon.base.registry import Natural, Positive, Weight, checked
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import from_signed
 from tfrecon.layers.seeds import NoiseChannels
@@ -30,13 +30,13 @@ NARROWEST = 32
 
 @checked
 def feature_gan(
-    *, image_size: int = 128, mask: bool = False, backbone: str | None = None,
+    *, image_size: Positive = 128, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, width: Positive = 128,
     noise_channels: Natural = 0, draw: Natural = 0, discriminator_filters: Positive = 64,
     spectral_norm: bool = False, adversarial_loss: AdversarialName = "bce",
-    adversarial_weight: float = 1.0, reconstruction_weight: float = 100.0, r1_weight: float = 0.0,
-    seed: int | None = None,
+    adversarial_weight: Weight = 1.0, reconstruction_weight: Weight = 100.0,
+    r1_weight: Weight = 0.0, seed: int | None = None,
 ) -> FeatureGan:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape. Raises
     UserError for masks, unknown names, taps that do not divide the image and options out of range.

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Above, Natural, Spec, build, check, checked
+from tfrecon.base.registry import Above, Natural, Positive, Spec, build, check, checked
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.features import Extractor, FrozenFeatures, check_size, parse_sources
@@ -28,7 +28,7 @@ CONTEXT = dict.fromkeys(("channels", "doublings", "seed"))
 
 @checked
 def feature_inversion(
-    *, image_size: int = 224, mask: bool = False, backbone: str | None = None,
+    *, image_size: Positive = 224, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, decoder: str | dict[str, Any] = "residual",
     fusion: str | dict[str, Any] = "concat", refine_steps: Natural = 0,

@@ -65,7 +65,7 @@ class InpaintingUnet(Restorer):
 
 @checked
 def inpainting_unet(
-    *, image_size: int = 256, mask: bool = True, reduction: Positive = 4,
+    *, image_size: Positive = 256, mask: bool = True, reduction: Positive = 4,
     train_halvings: Natural = 1, width: Positive = 32, depth: Positive = 1, seed: int | None = None,
 ) -> Restorer:  # fmt: skip
     """Photo and mask (B,H,W,4) to the filled photo (B,H,W,3), all in [0,1]; known pixels stay.

@@ -16,7 +16,7 @@ from tfrecon.networks.blocks import Start, convolution, seeded
 
 @checked
 def nafnet(
-    *, image_size: int = 256, mask: bool = False, width: Positive = 32,
+    *, image_size: Positive = 256, mask: bool = False, width: Positive = 32,
     encoder: Annotated[list[int], AtLeast(0)] | None = None, middle: Natural = 1,
     decoder: Annotated[list[int], AtLeast(0)] | None = None, composite: bool = True,
     seed: int | None = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import keras
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Between, Positive, checked
+from tfrecon.base.registry import Between, Positive, Weight, checked
 from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.normalization import Inference
 from tfrecon.layers.ranges import MeanFill, Residual, from_signed, to_signed
@@ -21,12 +21,12 @@ from tfrecon.networks.gan import patch_discriminator, unet
 
 @checked
 def pix2pix(
-    *, image_size: int = 256, mask: bool = True, base_filters: Positive = 64,
+    *, image_size: Positive = 256, mask: bool = True, base_filters: Positive = 64,
     discriminator_filters: Positive = 64,
     normalization: Literal["batch", "instance", "none"] = "batch", inference: Inference = "moving",
     dropout: Annotated[float, Between(0, 1, "[)")] = 0.5, dropout_at_inference: bool = False,
     fill: Literal["none", "mean", "harmonic"] = "none", residual: bool = False,
-    composite: bool = True, reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0,
+    composite: bool = True, reconstruction_weight: Weight = 100.0, adversarial_weight: Weight = 1.0,
     seed: int | None = None,
 ) -> AdversarialModel:  # fmt: skip
     """pix2pix for damaged photos: (B,H,W,4 with a mask, else 3) to (B,H,W,3), all in [0,1]. Raises

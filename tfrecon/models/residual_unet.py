@@ -13,7 +13,7 @@ from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
 @checked
 def residual_unet(
-    *, image_size: int = 256, mask: bool = False, width: Positive = 48, depth: Positive = 1,
+    *, image_size: Positive = 256, mask: bool = False, width: Positive = 48, depth: Positive = 1,
     composite: bool = True, seed: int | None = None,
 ) -> Restorer:  # fmt: skip
     """The default restorer: (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].

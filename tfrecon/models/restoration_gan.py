@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from tfrecon.base.registry import Positive, checked
+from tfrecon.base.registry import Positive, Weight, checked
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
@@ -20,9 +20,10 @@ GRID = 4
 
 @checked
 def restoration_gan(
-    *, image_size: int = 256, mask: bool = False, base_filters: Positive = 64,
+    *, image_size: Positive = 256, mask: bool = False, base_filters: Positive = 64,
     discriminator_filters: Positive = 64, composite: bool = True,
-    reconstruction_weight: float = 100.0, adversarial_weight: float = 1.0, seed: int | None = None,
+    reconstruction_weight: Weight = 100.0,
+    adversarial_weight: Weight = 1.0, seed: int | None = None,
 ) -> AdversarialModel:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].
 

@@ -20,8 +20,9 @@ MULTIPLES = (1, 2, 2, 4, 4, 8, 8, 8)
 
 @checked
 def skip_vae(
-    *, image_size: int = 256, mask: bool = False, base_filters: Annotated[int, AtLeast(2)] = 64,
-    latent: Positive = 64, beta: Annotated[float, Above(0)] = 1.0, draw: Natural = 0,
+    *, image_size: Positive = 256, mask: bool = False,
+    base_filters: Annotated[int, AtLeast(2)] = 64, latent: Positive = 64,
+    beta: Annotated[float, Above(0)] = 1.0, draw: Natural = 0,
     composite: bool = True, seed: int | None = None,
 ) -> SkipVAE:  # fmt: skip
     """The damaged photo (B,H,W,3, or 4 with a mask) to the restored one (B,H,W,3), all in [0,1].

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Positive, checked
 from tfrecon.layers.ranges import Residual
 from tfrecon.metrics.logged import results
 from tfrecon.models.base import ReconstructionModel, composed
@@ -90,9 +91,10 @@ class Restorer(Supervised):
         return cls(**{**config, "network": network})
 
 
+@checked
 def wrapped(
-    network: keras.Model, *, size_multiple: int = 1, smallest_size: int = 1,
-    fixed_size: int | None = None,
+    network: keras.Model, *, size_multiple: Positive = 1, smallest_size: Positive = 1,
+    fixed_size: Positive | None = None,
 ) -> Restorer:  # fmt: skip
     """A plain Keras model of images as one that this library trains, applies and exports.
 

@@ -138,7 +138,9 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
         with (folder / "summary.csv").open(encoding="utf-8", newline="") as file:
             for line in csv.DictReader(file):
                 if line["region"] == "method":
-                    paid.setdefault(line["method"], {})[line["metric"]] = float(line["mean"])
+                    paid.setdefault(scores.plain(line["method"]), {})[line["metric"]] = float(
+                        line["mean"]
+                    )
         missing = {*facts_by_method, *about["baselines"]} - set(every["method"])
         if missing:
             raise ValueError(f"no scores of {', '.join(sorted(missing))}")

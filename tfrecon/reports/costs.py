@@ -112,14 +112,14 @@ def notes(costs: Costs) -> list[str]:
     return [quantity.note for quantity in present(costs)]
 
 
-def csv_lines(costs: Costs) -> str:
+def csv_lines(costs: Costs) -> list[list[object]]:
     """Lines for ``summary.csv``: region ``method``, the number in place of the mean."""
-    return "".join(
-        f'"{name}",method,{quantity},,{value:.10g},,,\n'
+    return [
+        [name, "method", quantity, None, f"{value:.10g}", None, None, None]
         for name, cost in costs.items()
         for quantity in NAMES
         if (value := vars(cost)[quantity]) is not None
-    )
+    ]
 
 
 def from_csv(values: Mapping[str, float]) -> Cost:

@@ -15,7 +15,7 @@ from tfrecon.base import files
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.journal import Journal
-from tfrecon.base.registry import Spec
+from tfrecon.base.registry import Natural, Positive, Spec, checked
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
@@ -71,23 +71,24 @@ class Report(Board):
         return ending(self, self.names, self.untrained, where, before=first)
 
 
+@checked
 def evaluate_runs(
     runs: Sequence[Run],
     *,
     split: str = "test",
     data: str | None = None,
     root: str | Path | None = None,
-    batch_size: int = 8,
+    batch_size: Positive = 8,
     baselines: bool = True,
     slow: bool = True,
     ensemble: bool = False,
     compare_ema: bool = False,
-    draws: int = 0,
-    tile: int | None = None,
+    draws: Natural = 0,
+    tile: Positive | None = None,
     skip_unreadable: bool = False,
     options: Mapping[str, Any] | None = None,
-    limit: int | None = None,
-    pairs: int = 0,
+    limit: Positive | None = None,
+    pairs: Natural = 0,
     metrics: Sequence[str] = (),
     range: float | Literal["auto"] | None = None,
     folder: Path | None = None,

@@ -24,6 +24,9 @@ from tfrecon.reports.tables import Field
 
 RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""What formulas of spreadsheets begin with, and what tells that a text is none."""
+
 Values = NDArray[np.float64]
 """(N,): one value an image, NaN where it has none and infinite where the method failed."""
 
@@ -175,7 +178,9 @@ def per_image_csv(
 
 
 def csv_text(lines: Iterable[Iterable[object]]) -> str:
-    """Lines of a CSV file; seven digits of each float, nothing for NaN and None."""
+    """Lines of a CSV file; seven digits of each float, nothing for NaN and None.
+
+    A text that a spreadsheet would take for a formula begins with ', which `plain` takes away."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(map(_field, line) for line in lines)
     return text.getvalue()
@@ -184,7 +189,12 @@ def csv_text(lines: Iterable[Iterable[object]]) -> str:
 def _field(value: object) -> object:
     if isinstance(value, float):
         return "" if math.isnan(value) else format(value, ".7g")
-    return value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def plain(text: str) -> str:
+    """A field of a text as it was before `csv_text` wrote it."""
+    return text[1:] if text.startswith("'") else text
 
 
 def read_scores(path: Path) -> pl.DataFrame:
@@ -196,6 +206,7 @@ def read_scores(path: Path) -> pl.DataFrame:
         head, *lines = csv.reader(file, strict=True)
     if any(len(line) != len(head) for line in lines):
         raise ValueError("a line is cut off")
+    lines = [[plain(id), plain(method), *values] for id, method, *values in lines]
     if head[-1] != FAILED:
         return frame(head, [[text or "nan" for text in line] for line in lines])
     worst = [MEASURES[column].worst for column in head[2:-1]]
@@ -258,11 +269,12 @@ def bootstrap(
     return ends[0], ends[1]
 
 
-def summary_csv(summary: Summary) -> str:
-    """One line a cell: method, region, metric, n, mean, std and the interval's ends."""
+def summary_csv(summary: Summary, further: Iterable[Sequence[object]] = ()) -> str:
+    """One line a cell: method, region, metric, n, mean, std and the interval's ends; then `further`
+    lines."""
     head = ("method", "region", "metric", "n", "mean", "std", "low95", "high95")
     lines = [
         (c.method, c.measure.region, c.measure.metric, c.n, c.mean, c.std, c.low, c.high)
         for c in summary.values()
     ]
-    return csv_text([head, *lines])
+    return csv_text([head, *lines, *further])

@@ -8,7 +8,7 @@ from tfrecon.base import files
 from tfrecon.metrics.measures import MEASURES, NOTES
 from tfrecon.reports import costs
 from tfrecon.reports.scores import LEVEL, RESAMPLES, Summary, summary_csv
-from tfrecon.reports.tables import Column, Table
+from tfrecon.reports.tables import Column, Table, escaped
 
 CELL_NOTE = (
     f"A cell holds mean ± standard deviation over the images and, in brackets, the "
@@ -26,7 +26,7 @@ def write(
         return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
 
     def bullets(lines: Sequence[str]) -> str:
-        return "\n".join(f"- {line}" for line in lines)
+        return "\n".join(f"- {escaped(line)}" for line in lines)
 
     columns = {column for _, column in summary}
     notes = [note for names, note in NOTES.items() if columns & set(names)]
@@ -35,7 +35,7 @@ def write(
     text = [wrapped(about), *tables, wrapped(verdicts), wrapped(notes)]
     marked = [bullets(about), summary_markdown(summary, paid), bullets(verdicts), bullets(notes)]
     contents = {
-        "csv": summary_csv(summary) + costs.csv_lines(paid),
+        "csv": summary_csv(summary, costs.csv_lines(paid)),
         "txt": "\n\n".join(filter(None, text)) + "\n",
         "md": "\n\n".join(filter(None, marked)) + "\n",
     }

@@ -64,7 +64,7 @@ class Table:
         its notes on lines of their own."""
         lines = [[column.head for column in self.columns]]
         for row in self.fields:
-            texts, notes = [cell.text for cell in row], [cell.note for cell in row]
+            texts, notes = [one_line(cell.text) for cell in row], [cell.note for cell in row]
             if self.stacked:
                 lines += [texts, notes] if any(notes) else [texts]
             else:
@@ -93,5 +93,11 @@ class Table:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return html.escape(text, quote=False).replace("|", "\\|")
+    """Text that Markdown shows as it is, on one line; no link or picture comes of it."""
+    text = html.escape(one_line(text), quote=False).replace("\\", "\\\\")
+    return text.replace("|", "\\|").replace("](", "]\\(")
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and other signs that are not printed."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
