@@ -416,11 +416,18 @@ def test_each_page_of_a_file_is_a_photo(folders, capsys):
 def test_a_photo_above_the_usual_limit_is_restored_in_tiles(folders, monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     pixels = save(folders.photos / "a.png", photo(150, 70))
-    fake, settings = Fake(False), Settings(tile=32, overlap=8)
-    restore_folder(fake, folders.photos, folders.out, settings=settings)
-    assert {x.shape for x in fake.seen} == {(1, 32, 32, 3)}
+    mask = np.zeros((150, 70), np.uint8)  # so few bytes for so many pixels that a photo is refused
+    mask[20:90, 5:33] = 255
+    save(folders.masks / "a.png", mask)
+    monkeypatch.setattr(images, "PIXELS_PER_BYTE", 1)
+    fake, settings = Fake(), Settings(tile=32, overlap=8)
+    restore_folder(fake, folders.photos, folders.out, masks=folders.masks, settings=settings)
+    assert {x.shape for x in fake.seen} == {(1, 32, 32, 4)}
     read = images.read(folders.out / "a.png", large=True)
-    np.testing.assert_array_equal(read, pixels)
+    np.testing.assert_array_equal(read, np.where(mask[..., None], RED, pixels))
+    save(folders.masks / "a.png", np.zeros((151, 70), np.uint8))
+    with pytest.raises(UserError, match="claims 70×151 pixels, more than the limit of 10,500;"):
+        restore_folder(fake, folders.photos, folders.out, masks=folders.masks)
 
 
 # Stops, and photos that fail

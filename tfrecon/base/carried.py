@@ -60,11 +60,13 @@ class Carried:
                 temporary.write_bytes(_png_of_16_bits(restored, self.options))
 
 
-def read(path: Path, page: int = 0, range: float | None = None) -> Carried:
-    """The photo in an image file, of up to `images.MAX_LARGE` pixels. `page` and `range` as for
-    `images.read`, which it raises UserError like."""
-    with images.opened(path, page, large=True) as (picture, orientation):
-        facts = images.facts(path, page, large=True)
+def read(
+    path: Path, page: int = 0, range: float | None = None, large: bool | int = True
+) -> Carried:
+    """The photo in an image file. `page`, `range` and `large` as for `images.read`, which it raises
+    UserError like."""
+    with images.opened(path, page, large=large) as (picture, orientation):
+        facts = images.facts(path, page, large=large)
         is_grey, planes = facts.is_grey, None
         if facts.bits == 16 and picture.format == "PNG" and (facts.has_alpha or not is_grey):
             planes = upright(_decoded_with_16_bits(path), orientation)
@@ -75,7 +77,7 @@ def read(path: Path, page: int = 0, range: float | None = None) -> Carried:
             if picture.format != "TIFF":  # which Pillow turns as it loads it
                 planes = upright(planes, orientation)
     if planes is None:
-        stored = images.decoded(path, page, large=True)
+        stored = images.decoded(path, page, large=large)
         eight = stored.values.dtype == np.uint8
         pixels = stored.values if eight else stored.to_float(range)
         return Carried(pixels, None, is_grey, facts.bits, options, lost)

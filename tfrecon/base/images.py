@@ -39,6 +39,9 @@ MAX_LARGE, PIXELS_PER_BYTE = 1_000_000_000, 100
 """Who asks for large images gets so many pixels, where the file has a byte for at most so many."""
 
 
+STRIP = 1024
+"""Rows of a picture that become an array at once."""
+
 _UPRIGHT = {number: Image.Transpose[name] for number, name in enumerate((
     "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE",
     "ROTATE_90"), start=2)}  # fmt: skip
@@ -70,28 +73,28 @@ class Facts:
 
 
 def read(
-    path: PathLike, page: int = 0, range: float | None = None, *, large: bool = False
+    path: PathLike, page: int = 0, range: float | None = None, *, large: bool | int = False
 ) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Decodes an image file of `FORMATS` to (H,W,3) uint8 RGB.
 
     EXIF rotation is applied, CMYK and grey become RGB, values of more than 8 bits are scaled (their
     largest is `range`, see `depth.Stored`), and transparency is put on black. `page` counts the
     pages of a TIFF and the frames of an animation from 0. Raises UserError naming the file when it
-    is missing, empty, truncated, no image, larger than MAX_PIXELS (`large` allows MAX_LARGE), or
-    does not fit into `range`.
+    is missing, empty, truncated, no image, larger than MAX_PIXELS (`large` allows MAX_LARGE, or so
+    many), or does not fit into `range`.
     """
     return decoded(path, page, large=large).to_uint8(range)
 
 
 def read_float(
-    path: PathLike, page: int = 0, range: float | None = None, *, large: bool = False
+    path: PathLike, page: int = 0, range: float | None = None, *, large: bool | int = False
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """`read` to (H,W,3) float32 in [0,1], with all bits of a grey file of 16 or 32 bits. Pillow
     reads the upper 8 bits of 16-bit colour."""
     return decoded(path, page, large=large).to_float(range)
 
 
-def decoded(path: PathLike, page: int = 0, *, large: bool = False) -> Stored:
+def decoded(path: PathLike, page: int = 0, *, large: bool | int = False) -> Stored:
     """The values of an image file as `read` takes them, but not scaled. Raises UserError as `read`
     does, but for the range."""
     with opened(path, page, large) as (picture, orientation):
@@ -110,10 +113,19 @@ def decoded(path: PathLike, page: int = 0, *, large: bool = False) -> Stored:
             picture = picture.convert("RGBA")
             background = Image.new("RGBA", picture.size, (0, 0, 0, 255))
             picture = Image.alpha_composite(background, picture)
-        pixels = np.array(picture.convert("RGB"))
+        pixels = _rgb(picture)
         if bits == 16 and not is_ppm:
             return Stored(str(path), pixels.astype(np.uint16) * 257, "16-bit colour")
         return Stored(str(path), pixels)
+
+
+def _rgb(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """(H,W,3), by strips: Pillow's ways from picture to array copy it two or three times."""
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    for top in range(0, picture.height, STRIP):
+        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height)))
+        pixels[top : top + STRIP] = strip.convert("RGB")
+    return pixels
 
 
 def resized(
@@ -123,14 +135,14 @@ def resized(
     return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def size(path: PathLike, page: int = 0, *, large: bool = False) -> tuple[int, int]:
+def size(path: PathLike, page: int = 0, *, large: bool | int = False) -> tuple[int, int]:
     """(height, width) of an image file after the EXIF rotation, from its first bytes. Raises
     UserError as `read` does."""
     with opened(path, page, large) as found:
         return _size(*found)
 
 
-def facts(path: PathLike, page: int = 0, *, large: bool = False) -> Facts:
+def facts(path: PathLike, page: int = 0, *, large: bool | int = False) -> Facts:
     """What the header of an image file tells, of one page. Raises UserError as `read` does."""
     with opened(path, page, large) as (picture, orientation):
         height, width = _size(picture, orientation)
@@ -211,7 +223,7 @@ def to_uint8_tensor(image: Any) -> Any:
 
 
 @contextlib.contextmanager
-def opened(path: PathLike, page: int, large: bool) -> Iterator[tuple[Image.Image, Any]]:
+def opened(path: PathLike, page: int, large: bool | int) -> Iterator[tuple[Image.Image, Any]]:
     """A page of the file as Pillow's lazy image, and its EXIF orientation (whatever the file holds
     there)."""
     path = Path(path)
@@ -251,15 +263,15 @@ def _pillow_settings() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_pixels(path: Path, width: int, height: int, large: bool) -> None:
+def _check_pixels(path: Path, width: int, height: int, large: bool | int) -> None:
     """Raises UserError where the size that a file claims is not allowed."""
-    limit = MAX_PIXELS
-    if large:
-        limit = max(limit, min(MAX_LARGE, PIXELS_PER_BYTE * path.stat().st_size))
+    by_size = min(MAX_LARGE, PIXELS_PER_BYTE * path.stat().st_size) if large is True else large
+    limit = max(MAX_PIXELS, by_size)
     if width * height > limit:
+        of_size = " for a file of its size" if large is True and limit < MAX_LARGE else ""
         raise UserError(
             f"image file {str(path)!r} claims {width}×{height} pixels, more than the limit of "
-            f"{limit:,}{' for a file of its size' * (limit < MAX_LARGE) * large}; shrink it first"
+            f"{limit:,}{of_size}; shrink it first"
         )
 
 

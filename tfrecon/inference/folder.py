@@ -5,9 +5,9 @@ import dataclasses
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -195,8 +195,8 @@ def _restore_all(
     with stoppable(total) as stop_if_asked, contextlib.closing(bar):
         for done, (sample, output, key) in enumerate(bar, start=total - len(todo)):
             stop_if_asked(done)
-            photo = carried.read(sample.files[0], sample.page, sample.range)
             hidden = damage.hidden(sample) if damage else None
+            photo = carried.read(sample.files[0], sample.page, sample.range)
             restored = _restored(photo, hidden, restore, settings)
             if restored is None:
                 failed.append(sample.id)
@@ -220,7 +220,8 @@ def _restored(
     photo: carried.Carried, hidden: Hidden | None, restore: Restore, settings: Settings
 ) -> np.ndarray | None:
     """The restored photo, (H,W,3), or (H,W,1) for a grey one, uint8 or uint16; None where a value
-    is not finite. Only a row of tiles of it is ever held as float."""
+    is not finite. Only a row of tiles of it is held as float: beside TensorFlow a photo of 8 bits
+    takes about 12 bytes a pixel."""
 
     def piece(place: tuple[slice, slice]) -> np.ndarray:
         parts = [carried.to_float(photo.pixels[place])]
@@ -230,10 +231,15 @@ def _restored(
 
     height, width = photo.pixels.shape[:2]
     sixteen = settings.depth == "16" or (settings.depth == "auto" and photo.bits > 8)
-    quantised: Callable[[Any], np.ndarray] = carried.to_uint16 if sixteen else images.to_uint8
-    shape, finished = (1, height, width), []
-    for (band,) in restored_bands(restore, piece, shape, settings.tile, settings.overlap):
+    kind, channels = np.uint16 if sixteen else np.uint8, 1 if photo.is_grey else 3
+    restored, top = np.empty((height, width, channels), kind), 0
+    for (band,) in restored_bands(
+        restore, piece, (1, height, width), settings.tile, settings.overlap
+    ):
         if not np.isfinite(band).all():
             return None
-        finished.append(quantised(band.mean(-1, keepdims=True) if photo.is_grey else band))
-    return np.concatenate(finished)
+        band = band.mean(axis=-1, keepdims=True) if photo.is_grey else band
+        quantised = carried.to_uint16(band) if sixteen else images.to_uint8(band)
+        restored[top : top + len(band)] = quantised
+        top += len(band)
+    return restored

@@ -124,9 +124,10 @@ class Masks:
         about = images.facts(photo, sample.page, large=True)
         if file is None:
             return drawn(sample.boxes, about.height, about.width)[..., 0] > 0, []
-        own = images.facts(file, large=True)
+        pixels = about.height * about.width  # which a mask of few bytes may have, too
+        own = images.facts(file, large=pixels)
         page, changed = sample.page if own.pages > 1 else 0, file.stat().st_mtime_ns
-        hidden, note = _holes(file, changed, page, self._from)
+        hidden, note = _holes(file, changed, page, pixels, self._from)
         size, notes = (about.height, about.width), [note] if note else []
         stored = size[::-1] if about.orientation > 4 else size
         if hidden.shape == size:
@@ -143,10 +144,10 @@ class Masks:
 
 @functools.lru_cache(maxsize=1)  # one mask may be that of all photos
 def _holes(
-    file: Path, changed_ns: int, page: int, mask_from: MaskFrom | None
+    file: Path, changed_ns: int, page: int, pixels: int, mask_from: MaskFrom | None
 ) -> tuple[Hidden, str]:
-    """What a mask image hides, and what is to be said of it."""
-    values, white = _values(file, page, mask_from)
+    """What a mask image of at most `pixels` hides, and what is to be said of it."""
+    values, white = _values(file, page, pixels, mask_from)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite((low, high)).all():
         raise UserError(f"mask {str(file)!r} has values that are not finite; save it with 8 bits")
@@ -162,16 +163,16 @@ def _holes(
     return values >= white / 2, ""
 
 
-def _values(file: Path, page: int, mask_from: MaskFrom | None) -> tuple[Any, float]:
+def _values(file: Path, page: int, pixels: int, mask_from: MaskFrom | None) -> tuple[Any, float]:
     """The values (H,W) of a mask image, in which large ones are the hole, and which is white."""
-    about = images.facts(file, page, large=True)
+    about = images.facts(file, page, large=pixels)
     if not about.has_alpha and mask_from == "alpha":
         raise UserError(f"mask {str(file)!r} has no transparency; leave out --mask-from alpha")
     if not about.has_alpha and (about.bits == 8 or about.is_grey):
-        values = images.decoded(file, page, large=True).values
+        values = images.decoded(file, page, large=pixels).values
         values = values.max(axis=-1) if values.ndim == 3 else values
         return values, 1.0 if values.dtype.kind == "f" else 255.0 if about.bits == 8 else 65535.0
-    photo = carried.read(file, page)
+    photo = carried.read(file, page, large=pixels)
     values, alpha = photo.pixels.max(axis=-1), photo.alpha
     white = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
     if alpha is None:
