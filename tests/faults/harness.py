@@ -25,36 +25,43 @@ class Fault:
     """`what` happens just before the `nth` `event` on a path that contains `of`."""
 
     what: str
-    """SIGKILL, SIGTERM, SIGINT, "torn write" (half of a buffer, then SIGKILL), "full disk" (half of
-    a buffer, then nothing more) or "clock +24h"."""
+    """SIGKILL, SIGTERM or SIGINT, "… of parent" where the process is a child; "torn write" (half of
+    a buffer, then SIGKILL), "full disk" (half of a buffer, then nothing more), "clock +24h" or
+    "another process", which does what `other` says meanwhile."""
     event: str
     of: str = ""
     nth: int = 1
-    program: str = "tfrecon.fit"
-
-    def __str__(self):
-        return f"{self.event} {self.of} #{self.nth}"
+    program: str = ""
+    """Which process it strikes, e.g. "tfrecon.fit"; that of the command if empty."""
+    other: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What became of a command: its end, the places of the faults that struck, and the number of
-    events where none ended it."""
+    """What became of a command: its end, the places of the faults that struck, and the events of a
+    process that ended in order."""
 
     code: int
     stdout: str
     stderr: str
     struck: list[str]
-    events: int
+    events: list[str]
 
 
-def command(arguments, here, faults=(Fault("nothing", "no event"),)):
+NOTHING = Fault("nothing", "no event")
+
+
+def command(arguments, here, faults=(NOTHING,)):
     """Runs ``python -m tfrecon.…`` in the folder `here`; the faults strike it."""
     marks = [here.with_name(f"{here.name}-struck-{n}") for n in range(len(faults))]
     for mark in marks:
         mark.unlink(missing_ok=True)
     specs = [
-        {**dataclasses.asdict(fault), "struck_at": str(mark)}
+        {
+            **dataclasses.asdict(fault),
+            "program": fault.program or arguments[0],
+            "struck_at": str(mark),
+        }
         for fault, mark in zip(faults, marks, strict=True)
     ]
     environment = {
@@ -69,58 +76,59 @@ def command(arguments, here, faults=(Fault("nothing", "no event"),)):
     return Done(
         done.returncode, done.stdout, done.stderr,
         [TEMPORARY.sub(r"new \1", mark.read_text()) for mark in marks if mark.exists()],
-        int(counted.read_text()) if counted.exists() else 0,
+        counted.read_text().splitlines() if counted.exists() else [],
     )  # fmt: skip
 
 
 RANDOM = 0
-
-
-def drawn(faults, seed, most):
-    """The faults, those at `RANDOM` events at one of the first `most`."""
-    numbers = random.Random(seed)
-    return [
-        fault if fault.nth else dataclasses.replace(fault, nth=numbers.randint(1, most))
-        for fault in faults
-    ]
-
-
 CODES = {
     "SIGKILL": (-9,), "torn write": (-9,), "full disk": (2,), "SIGINT": (130,),
     "SIGTERM": (143, -15),
 }  # fmt: skip
-"""Exit codes of a command that a fault ended; only training has a handler of SIGTERM."""
+"""Exit codes of a command that a fault ended; nothing handles SIGTERM where nothing is lost."""
 GO_ON = re.compile(r"go on with python -m (.+)")
+DONE_BEFORE = re.compile(r"\d+ of \d+ \w+ were \w+ before")
+CLOCK = Fault("clock +24h", "any", nth=3), Fault("clock -48h", "rename", nth=3)
 
 
-def chain(begin, go_on, here, faults, row):
-    """Runs the command `begin`, and after each of the `faults` a command that goes on, to the end.
+def chain(begin, here, faults, row, *, go_on=None, seed=0, most=1):
+    """Runs the command `begin`, and after each of the `faults` a command that goes on, to the end,
+    during which the clock jumps.
 
-    What goes on is the very command that the struck one has named, else `go_on()`. `row` is called
-    with each fault, its place and what became of the command.
+    What goes on is the very command that the struck one has named, else `go_on()`, else `begin`.
+    Faults at a `RANDOM` event get one of the first `most`. Several faults in a tuple strike in one
+    process and its children, of which the last ends it. `row` is called with each fault, its place
+    and what became of the command.
     """
-    arguments = begin
+    numbers, arguments = random.Random(seed), begin
     for fault in faults:
-        done = command(arguments, here, (fault,))
-        if not done.struck and fault.event == "any" and not done.code:
+        together = fault if isinstance(fault, tuple) else (fault,)
+        together = [
+            one if one.nth else dataclasses.replace(one, nth=numbers.randint(1, most))
+            for one in together
+        ]
+        done, last = command(arguments, here, together), together[-1]
+        if not done.struck and last.event == "any" and not done.code:
             continue  # it has ended before
-        assert done.struck, f"{fault} does not occur:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
-        said = f"exit {done.code}"
-        assert done.code in CODES[fault.what], f"{fault}: {said}\n{done.stderr[-4000:]}"
-        assert "Traceback" not in done.stderr, done.stderr[-4000:]
-        if fault.what == "full disk":
-            assert done.stderr.splitlines()[-1].startswith("error: no space left"), done.stderr
+        assert len(done.struck) == len(together), f"{together} do not occur: {done}"
+        assert done.code in CODES[last.what.removesuffix(" of parent")], f"{together}: {done}"
+        assert "Traceback" not in done.stderr, done.stderr
+        if last.what == "full disk":
+            assert done.stderr.splitlines()[-1].startswith("error: "), done.stderr
         check_whole(here)
         named = GO_ON.search(done.stderr)
-        if fault.what in ("SIGINT", "SIGTERM") and done.code in (130, 143) and named:
-            said += ", command named"
-        arguments = shlex.split(named[1]) if named else go_on()
-        row(fault.what, done.struck[0], said)
-    last = Fault("clock +24h", "any", nth=3), Fault("clock -48h", "rename", "per_image.csv")
-    done = command(arguments, here, last)
-    assert done.code == 0, done.stderr[-4000:]
-    for fault, place in zip(last, done.struck, strict=False):
-        row(fault.what, place, "exit 0")
+        arguments = shlex.split(named[1]) if named else go_on() if go_on else begin
+        _note(done, together, row, ", names the command" if named else "")
+    done = command(arguments, here, CLOCK)
+    assert done.code == 0, done
+    _note(done, CLOCK[: len(done.struck)], row)
+
+
+def _note(done, faults, row, more=""):
+    before = DONE_BEFORE.search(done.stdout)
+    more += f", {before[0]}" if before else ""
+    for fault, place in zip(faults, done.struck, strict=True):
+        row(fault.what, place, f"exit {done.code}{more}")
 
 
 READERS = {
@@ -131,8 +139,8 @@ READERS = {
 
 def check_whole(folder):
     """No file is half-written under its final name."""
-    for path in folder.rglob("[!.]*"):
-        if path.suffix in READERS:
+    for path in folder.rglob("*"):
+        if path.suffix in READERS and "/." not in str(path.relative_to(folder.parent)):
             READERS[path.suffix](path)
 
 
@@ -149,12 +157,15 @@ def contents(folder):
         elif path.suffix == ".npz":
             arrays, note = checkpoint.load(path)
             found[name] = note, {key: array.tobytes() for key, array in arrays.items()}
-        elif path.is_file():
-            found[name] = path.read_bytes()
+        else:
+            found[name] = path.read_bytes() if path.is_file() else "folder"
     return found
 
 
-TIMED = ("time.json", "evaluation.json", "summary.csv", "summary.md", "summary.txt")
+TIMED = (
+    "time.json", "evaluation.json", "summary.csv", "summary.md", "summary.txt", "leaderboard.csv",
+    "report.md", "report.html", "costs.csv", "saved_model.pb", "fingerprint.pb",
+)  # fmt: skip
 
 
 def assert_same(mine, theirs):

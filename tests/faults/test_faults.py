@@ -4,7 +4,7 @@ import json
 
 import fakes
 import pytest
-from harness import RANDOM, Fault, assert_same, chain, command, drawn
+from harness import RANDOM, Fault, assert_same, chain, command
 from kit import ROWS
 
 from tfrecon.models import MODELS
@@ -60,7 +60,15 @@ def test_a_model_ends_as_if_nothing_had_happened(tmp_path, model, table, fault_s
         is_run = (folder / "config.json").exists()
         return ["tfrecon.fit", "--run", "run", "--resume"] if is_run else begin
 
-    chain(begin, go_on, struck, drawn(POINTS, fault_seed, plain.events // 3), table(model))
+    chain(
+        begin,
+        struck,
+        POINTS,
+        table(model),
+        go_on=go_on,
+        seed=fault_seed,
+        most=len(plain.events) // 3,
+    )
     assert_same(struck, whole)
 
 

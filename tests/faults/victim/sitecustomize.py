@@ -1,10 +1,10 @@
 """Lets faults strike a process of tfrecon that Python starts with this folder on its path.
 
 The environment's ``FAULTS`` are `harness.Fault`s as JSON. Every change of a file below the working
-folder is an event: ``mkdir``, ``open`` for writing, ``write`` (the first to an opened file, in half
-where the fault says so), ``fsync``, ``rename``, ``remove``. Between two of them the disk does not
-change, so faults at events stand for every moment. A fault strikes just before its event, and once:
-it leaves its file ``struck_at`` behind, outside of the working folder.
+folder is an event: ``mkdir``, ``open`` for writing, ``write`` (the first to an opened file),
+``append`` (each further one), ``fsync``, ``rename``, ``remove``. Between two of them the disk does
+not change, so faults at events stand for every moment. A fault strikes just before its event, and
+once: it leaves its file ``struck_at`` behind, outside of the working folder.
 """
 
 import atexit
@@ -15,6 +15,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -31,7 +32,7 @@ class Victim:
     """What is to happen to this process, and what has."""
 
     faults: list
-    events: int = 0
+    events: list = dataclasses.field(default_factory=list)
     disk_is_full: bool = False
 
     def event(self, kind, path, write_half=lambda: None):
@@ -39,18 +40,21 @@ class Victim:
         path = os.path.abspath(os.fsdecode(path))
         if not path.startswith(HERE):
             return
-        self.events += 1
+        place = f"{kind} {os.path.relpath(path)}"
+        if kind != "append":  # of which there are many in one file
+            self.events.append(place)
         for fault in self.faults:
-            if fault["event"] in (kind, "any") and fault["of"] in path:
+            if fault["event"] in (kind, "any" if kind != "append" else "") and fault["of"] in path:
                 fault["nth"] -= 1
                 if fault["nth"] == 0 and not os.path.exists(fault["struck_at"]):
                     with real_open(fault["struck_at"], "w") as file:
-                        file.write(f"{kind} {os.path.relpath(path)}")
-                    self.strike(fault["what"], write_half)
-        if self.disk_is_full and kind in ("mkdir", "open", "write", "fsync"):
+                        file.write(place)
+                    self.strike(fault, write_half)
+        if self.disk_is_full and kind in ("mkdir", "open", "write", "append", "fsync"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def strike(self, what, write_half):
+    def strike(self, fault, write_half):
+        what = fault["what"]
         if what in ("torn write", "full disk"):
             write_half()
         if what == "full disk":
@@ -58,8 +62,18 @@ class Victim:
         elif what.startswith("clock"):
             seconds = 3600 * int(what.removeprefix("clock").removesuffix("h"))
             time.time = lambda: real_time() + seconds
+        elif what == "another process":
+            done = subprocess.run([sys.executable, "-m", *fault["other"]], capture_output=True)
+            with real_open(fault["struck_at"], "a") as file:
+                file.write(
+                    f": exit {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}"
+                )
         else:
-            os.kill(os.getpid(), getattr(signal, what, signal.SIGKILL))
+            number, _, whose = what.partition(" of ")
+            number = getattr(signal, number, signal.SIGKILL)
+            os.kill(os.getppid() if whose else os.getpid(), number)
+            if whose and number == signal.SIGKILL:
+                os.kill(os.getpid(), number)
 
     def audit(self, name, arguments):
         if name in AUDITED:
@@ -80,26 +94,28 @@ class Victim:
         real_fsync(handle)
 
     def tell(self):
-        """Leaves the number of events behind, for the faults at random ones."""
+        """Leaves the events behind, among which the random ones are drawn."""
         with real_open(self.faults[0]["struck_at"] + ".events", "w") as file:
-            file.write(str(self.events))
+            file.write("\n".join(self.events))
 
 
 class Watched(io.FileIO):
-    """A file whose first write is an event."""
+    """A file whose writes are events."""
 
-    written = False
+    kind = "write"
 
     def write(self, data):
         write = super().write
-        if not self.written:
-            self.written = True
-            victim.event("write", self.name, lambda: write(data[: len(data) // 2]))
+        victim.event(self.kind, self.name, lambda: write(data[: len(data) // 2]))
+        self.kind = "append"
         return write(data)
 
 
-victim = Victim([fault for fault in json.loads(os.environ["FAULTS"])])
-if victim.faults and victim.faults[0]["program"] in sys.orig_argv:
+victim = Victim(json.loads(os.environ["FAULTS"]))
+if victim.faults[0]["program"] in sys.orig_argv:
+    # As in the foreground, however the tests were started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     builtins.open = io.open = victim.open
     os.fsync = victim.fsync
     sys.addaudithook(victim.audit)
