@@ -128,7 +128,7 @@ def _fault_table(terminalreporter, config, ends):
     """A line for each fault: what was struck, by what, where, and what came of it."""
     failed = {report.nodeid for report in terminalreporter.stats.get("failed", [])}
     rows = [
-        (*row, "FAILED" if report.nodeid in failed else "then bit-identical")
+        (*row, "FAILED" if report.nodeid in failed else "" if "error" in row[3] else "bit-identical")
         for report in ends
         for name, row in report.user_properties
         if name == "fault"
@@ -138,4 +138,4 @@ def _fault_table(terminalreporter, config, ends):
             f"{len(rows)} faults, --fault-seed {config.getoption('--fault-seed')}"
         )
     for row in rows:
-        terminalreporter.write_line("{:19}{:12}{:50}{:27}{}".format(*row))
+        terminalreporter.write_line("{:17} {:18} {:55} {:24} {}".format(*row))

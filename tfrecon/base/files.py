@@ -131,6 +131,9 @@ def remove_leftovers(folder: str | os.PathLike[str], of: str = "*") -> None:
             handle = os.open(path, os.O_RDONLY)
             try:
                 if _lock(handle):
+                    place = path.with_name(path.name[1 : -len(".????????.part")])
+                    if (path / "old").exists() and not place.exists():
+                        (path / "old").rename(place)  # killed just before the new one took it
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
             finally:
                 os.close(handle)
@@ -147,6 +150,7 @@ def making(path: Path) -> Iterator[Path]:
     try:
         with claimed(workplace):
             remove_leftovers(path.parent, glob.escape(path.name))
+            remove_leftovers(workplace)
             yield workplace
     finally:
         with contextlib.suppress(OSError):  # something to go on with, or another's

@@ -63,7 +63,10 @@ class Victim:
             seconds = 3600 * int(what.removeprefix("clock").removesuffix("h"))
             time.time = lambda: real_time() + seconds
         elif what == "another process":
-            done = subprocess.run([sys.executable, "-m", *fault["other"]], capture_output=True)
+            done = subprocess.run(
+                [sys.executable, "-m", *fault["other"]], env={**os.environ, "FAULTS": "[]"},
+                capture_output=True,
+            )  # fmt: skip
             with real_open(fault["struck_at"], "a") as file:
                 file.write(
                     f": exit {done.returncode}\n{done.stdout.decode()}{done.stderr.decode()}"
@@ -77,7 +80,10 @@ class Victim:
 
     def audit(self, name, arguments):
         if name in AUDITED:
-            self.event(name.removeprefix("os."), arguments[AUDITED[name]])
+            path, folder = os.fsdecode(arguments[AUDITED[name]]), arguments[-1]
+            if folder >= 0:  # an open one
+                path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
+            self.event(name.removeprefix("os."), path)
         elif name == "open" and not isinstance(arguments[0], int) and arguments[2] & WRITING:
             self.event("open", arguments[0])
 
@@ -112,10 +118,10 @@ class Watched(io.FileIO):
 
 
 victim = Victim(json.loads(os.environ["FAULTS"]))
-if victim.faults[0]["program"] in sys.orig_argv:
-    # As in the foreground, however the tests were started.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+# As in the foreground, however the tests were started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+if victim.faults and victim.faults[0]["program"] in sys.orig_argv:
     builtins.open = io.open = victim.open
     os.fsync = victim.fsync
     sys.addaudithook(victim.audit)
