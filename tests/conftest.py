@@ -128,7 +128,10 @@ def _fault_table(terminalreporter, config, ends):
     """A line for each fault: what was struck, by what, where, and what came of it."""
     failed = {report.nodeid for report in terminalreporter.stats.get("failed", [])}
     rows = [
-        (*row, "FAILED" if report.nodeid in failed else "" if "error" in row[3] else "bit-identical")
+        (
+            *row,
+            "FAILED" if report.nodeid in failed else "" if "error" in row[3] else "bit-identical",
+        )
         for report in ends
         for name, row in report.user_properties
         if name == "fault"

@@ -157,6 +157,12 @@ def contents(folder):
         elif path.suffix == ".npz":
             arrays, note = checkpoint.load(path)
             found[name] = note, {key: array.tobytes() for key, array in arrays.items()}
+        elif path.name == "variables.index":
+            reader = tf.train.load_checkpoint(str(path.with_suffix("")))
+            keys = sorted(
+                set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+            )
+            found[name] = [(key, reader.get_tensor(key).tobytes()) for key in keys]
         else:
             found[name] = path.read_bytes() if path.is_file() else "folder"
     return found
@@ -165,6 +171,7 @@ def contents(folder):
 TIMED = (
     "time.json", "evaluation.json", "summary.csv", "summary.md", "summary.txt", "leaderboard.csv",
     "report.md", "report.html", "costs.csv", "saved_model.pb", "fingerprint.pb",
+    "variables.data-00000-of-00001",
 )  # fmt: skip
 
 
@@ -173,7 +180,7 @@ def assert_same(mine, theirs):
     found, expected = contents(mine), contents(theirs)
     assert found.keys() == expected.keys(), set(found) ^ set(expected)
     different = [name for name in expected if found[name] != expected[name]]
-    assert not different
+    assert not different, different
 
 
 def tensorboard(path):
