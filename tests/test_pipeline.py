@@ -181,6 +181,26 @@ def test_each_file_is_decoded_once_for_all_its_regions(tmp_path, monkeypatch):
     assert sorted(decoded) == sorted(["a.png", "b.jpg", "c.png", "d.jpg"] * 2)
 
 
+def test_a_reader_keeps_what_is_used_again_within_its_limit(tmp_path, monkeypatch):
+    decoded = []
+
+    def counting(path, page, read=images.decoded):
+        decoded.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(images, "decoded", counting)
+    places = [(sample.files[0], 0) for sample in clean_samples(tmp_path, count=3)]
+    reader = store.Reader(places, allowed=2 * 32 * 40 * 3)
+    for _ in range(2):
+        for place in places:
+            reader(*place, None)
+    assert decoded == ["0.png", "1.png", "2.png", "2.png"]
+    reader.release(places[:1])
+    for place in (*places[1:], *places[1:]):
+        reader(*place, None)
+    assert decoded[4:] == ["2.png"], "there is room again"
+
+
 def test_a_changed_file_or_box_is_seen_through_the_disk_cache(tmp_path):
     samples, data = damaged_pairs(tmp_path), config(tmp_path, cache="disk")
 

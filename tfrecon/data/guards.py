@@ -8,6 +8,7 @@ warning, photos in two splits too: whoever overfits on purpose shares them all.
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ FLAT = 1 / 255
 MARGIN = 0.05
 """How much better a damaged photo must correlate with its own target than with others; less is
 enough where all photos resemble each other, if it exceeds two standard errors."""
+
+MIDDLE = 2048
+"""Side in pixels of the square in which noise is estimated, which takes ten times its bytes."""
 
 SURE = 0.9
 """From this correlation on a photo fits its target, however well it fits others."""
@@ -65,20 +69,22 @@ def inspect(
     colour.
     """
     looked = {split: spread(samples) for split, samples in splits.items() if samples}
-    read_parts = {
-        split: [parts_of(sample, sample.parts, read) for sample in samples]
+    # One photo after the other: all of them may be too large for the memory.
+    part = "input" if paired else "target"
+    seen = {
+        split: [_seen(parts_of(sample, sample.parts, read), part) for sample in samples]
         for split, samples in looked.items()
     }
-    for split, photos in read_parts.items():
+    for split, photos in seen.items():
         _check_range(split, photos)
-    train = read_parts["train"]
-    fine = [f"values up to {max(int(photo['target'].max()) for photo in train)} of 255"]
+    train = seen["train"]
+    fine = [f"values up to {max(photo['target'].brightest for photo in train)} of 255"]
     if paired:
         fine = [*_check_pairs(looked["train"], train), *fine]
-    warnings = [*_leaks(splits), *_shifts(looked, read_parts, paired)]
+    warnings = [*_leaks(splits), *_shifts(looked, seen, part)]
     if paired:
         warnings += _empty_masks(splits)
-    small = [photo for photo in train if min(photo["target"].shape[:2]) < least_side]
+    small = [photo for photo in train if photo["target"].side < least_side]
     if small:
         warnings.append(
             f"{len(small)} of {len(train)} training photos looked at are smaller than the "
@@ -98,17 +104,48 @@ def spread(samples: Sequence[Sample]) -> list[Sample]:
     return [samples[index] for index in sorted({*starts.tolist(), *(starts + 1).tolist()})]
 
 
-def _check_range(split: str, photos: Sequence[Parts]) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """What is kept of one part of a photo; `noise` of that alone which a model is given."""
+
+    brightest: int
+    is_flat: bool
+    """Of one colour."""
+    side: int
+    """The shorter, in pixels."""
+    mean: float
+    grey: Array
+    """(THUMBNAIL²,), see `_thumbnail`."""
+    noise: Array
+
+
+Photo = Mapping[str, Seen]
+
+
+def _seen(parts: Parts, given: str) -> dict[str, Seen]:
+    """Of ``target``, ``input`` and ``mask`` of one photo what the guards look at."""
+    return {
+        part: Seen(
+            brightest=int(plane.max()), is_flat=not np.ptp(plane, axis=(0, 1)).any(),
+            side=min(plane.shape[:2]), mean=float(plane.mean()),
+            grey=_thumbnail(np.repeat(plane, 3, -1) if part == "mask" else plane),
+            noise=noise_levels(plane) if part == given else np.zeros(3, np.float32),
+        )
+        for part, plane in parts.items()
+    }  # fmt: skip
+
+
+def _check_range(split: str, photos: Sequence[Photo]) -> None:
     for part in ("target", "input"):
         planes = [photo[part] for photo in photos if part in photo]
-        brightest = max((int(plane.max()) for plane in planes), default=DARKEST)
+        brightest = max((plane.brightest for plane in planes), default=DARKEST)
         if brightest < DARKEST:
             raise UserError(
                 f"the brightest value of {len(planes)} {part} files of split {split!r} is "
                 f"{brightest} of 255: they look like values in [0,1] that were saved as bytes; "
                 "save them scaled to 0–255"
             )
-        if planes and all(plane.std(axis=(0, 1)).max() == 0 for plane in planes):
+        if planes and all(plane.is_flat for plane in planes):
             raise UserError(
                 f"each of {len(planes)} {part} files of split {split!r} shows a single colour: "
                 "nothing can be learnt from them; correct the files or the recipe"
@@ -129,15 +166,14 @@ def correlations(inputs: Array, targets: Array, masks: Array) -> Array:
     return np.stack(rows)
 
 
-def _check_pairs(samples: Sequence[Sample], photos: Sequence[Parts]) -> list[str]:
+def _check_pairs(samples: Sequence[Sample], photos: Sequence[Photo]) -> list[str]:
     """What the correlations say in favour of the pairs, nothing where too few photos show
     something. Raises UserError where they speak against them."""
     inputs, targets = (
-        np.stack([_thumbnail(photo[part]) for photo in photos]) for part in ("input", "target")
+        np.stack([photo[part].grey for photo in photos]) for part in ("input", "target")
     )
-    blank = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
-    masks = np.stack([_thumbnail(np.repeat(photo["mask"], 3, -1) if "mask" in photo else blank)
-                      for photo in photos])  # fmt: skip
+    blank = np.zeros(THUMBNAIL**2, np.float32)
+    masks = np.stack([photo["mask"].grey if "mask" in photo else blank for photo in photos])
     shown = np.flatnonzero((inputs.std(axis=1) > FLAT) & (targets.std(axis=1) > FLAT))
     if len(shown) < FEW:
         return []
@@ -214,10 +250,10 @@ def _empty_masks(splits: Splits) -> list[str]:
 
 
 def _shifts(
-    looked: Mapping[str, Sequence[Sample]], photos: Mapping[str, Sequence[Parts]], paired: bool
+    looked: Mapping[str, Sequence[Sample]], photos: Mapping[str, Sequence[Photo]], part: str
 ) -> list[str]:
-    """In what the photos that a model is given differ between training and the other splits."""
-    part = "input" if paired else "target"
+    """In what the photos that a model is given, a `part`, differ between training and the other
+    splits."""
     facts = {
         split: _facts([getattr(sample, part) for sample in looked[split]],
                       [photo[part] for photo in photos[split] if part in photo])
@@ -249,22 +285,23 @@ def _shifts(
     return warnings
 
 
-def _facts(paths: Sequence[Path | None], pixels: Sequence[Any]) -> dict[str, Any]:
-    if len(pixels) < FEW:
+def _facts(paths: Sequence[Path | None], photos: Sequence[Seen]) -> dict[str, Any]:
+    if len(photos) < FEW:
         return {}
-    noise = np.array([noise_levels(photo) for photo in pixels])
     return {
         "kinds": {path.suffix.lower().replace("jpeg", "jpg") for path in paths if path},
-        "noise": np.median(noise, axis=0),
-        "brightness": float(np.mean([photo.mean() for photo in pixels]) / 255),
-        "side": float(np.median([min(photo.shape[:2]) for photo in pixels])),
+        "noise": np.median([photo.noise for photo in photos], axis=0),
+        "brightness": float(np.mean([photo.mean for photo in photos]) / 255),
+        "side": float(np.median([photo.side for photo in photos])),
     }
 
 
 def noise_levels(pixels: Any) -> Array:
     """Standard deviation of the noise of (H,W,3) uint8 in Y, Cb and Cr, in units of [0,1].
 
-    Rounding to bytes alone is about 0.3/255.
+    Rounding to bytes alone is about 0.3/255. Of larger photos the MIDDLE is looked at.
     """
+    top, left = (max(0, side - MIDDLE) // 2 for side in pixels.shape[:2])
+    pixels = pixels[top : top + MIDDLE, left : left + MIDDLE]
     band = finest_diagonal(np.asarray(Image.fromarray(pixels).convert("YCbCr"), np.float32) / 255)
     return (np.median(np.abs(band), axis=(0, 1)) / 0.6745).astype(np.float32)

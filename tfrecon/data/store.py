@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ from tfrecon.data.sample import Sample
 MEMORY_SHARE = 0.5
 """The largest part of the machine's memory that decoded samples may take."""
 
+SPARE = 2**29
+"""Bytes of decoded files that are kept from the check until others have looked at them."""
+
 AT_A_TIME = 64
 """Files decoded ahead of the disk cache that takes them."""
 
@@ -44,10 +48,10 @@ Wanted = tuple[Sample, Sequence[str]]
 
 class Reader:
     """`images.read`, but a page of `uses` is decoded once and kept until it is released as often as
-    it is in there."""
+    it is in there; those beyond `allowed` bytes are decoded again."""
 
-    def __init__(self, uses: Iterable[Place] = ()) -> None:
-        self._uses = Counter(uses)
+    def __init__(self, uses: Iterable[Place] = (), allowed: float = math.inf) -> None:
+        self._uses, self._allowed = Counter(uses), allowed
         self._kept: dict[Place, Stored] = {}
 
     def decoded(self, path: Path, page: int) -> Stored:
@@ -55,7 +59,8 @@ class Reader:
         stored = self._kept.get((path, page))
         if stored is None:
             stored = images.decoded(path, page)
-            if (path, page) in self._uses:
+            if (path, page) in self._uses and self._allowed >= stored.values.nbytes:
+                self._allowed -= stored.values.nbytes
                 self._kept[path, page] = stored
         return stored
 
@@ -67,8 +72,8 @@ class Reader:
         """Ends one use of each of `places`."""
         self._uses.subtract(places)
         for place in places:
-            if self._uses[place] <= 0:
-                self._kept.pop(place, None)
+            if self._uses[place] <= 0 and (stored := self._kept.pop(place, None)):
+                self._allowed += stored.values.nbytes
 
 
 class Store:
@@ -148,8 +153,9 @@ def places_of(wanted: Iterable[Wanted]) -> list[Place]:
     ]
 
 
-def check_memory(wanted: Sequence[Wanted]) -> None:
-    """Raises UserError where the wanted parts would take more than MEMORY_SHARE of the memory."""
+def check_memory(wanted: Sequence[Wanted]) -> int:
+    """The bytes that the wanted parts take. Raises UserError where they are more than MEMORY_SHARE
+    of the memory."""
     needed = 0
     for sample, parts in wanted:
         with contextlib.suppress(UserError):  # an unreadable file is reported when it is decoded
@@ -163,6 +169,7 @@ def check_memory(wanted: Sequence[Wanted]) -> None:
             f"{available / 2**30:.1f} GiB of this machine; "
             "keep them on disk with --set data.cache=disk"
         )
+    return needed
 
 
 def fingerprint(about: Any, samples: Sequence[Sample]) -> str:

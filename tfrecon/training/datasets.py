@@ -69,7 +69,7 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
         for split in ("train", "val", "test")
     }
     extra = mixture.extra_samples(config.data)
-    reader = store.Reader(_places_to_keep(splits, extra, config.data))
+    reader = _reader(splits, extra, config.data)
     together = [sample for samples in (*splits.values(), *extra) for sample in samples]
     kept = {s: s for s in check.readable(together, skip_unreadable, reader, config.data.range)}
     train, val, test = ([kept[s] for s in samples if s in kept] for samples in splits.values())
@@ -92,22 +92,22 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
     return dataclasses.replace(data, findings=findings, decoded=decoded)
 
 
-def _places_to_keep(
+def _reader(
     splits: Mapping[str, list[Sample]], extra: Sequence[list[Sample]], config: DataConfig
-) -> list[store.Place]:
-    """The pages whose pixels are needed again after the check. Raises UserError for samples that
-    cannot be trained on, and for more pixels than fit into memory."""
+) -> store.Reader:
+    """Keeps the pages whose pixels are needed again after the check. Raises UserError for samples
+    that cannot be trained on, and for more pixels than fit into memory."""
     train = [*splits["train"], *itertools.chain.from_iterable(extra)]
     for sample in (*train, *splits["val"]):
         if sample.target is None:
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
     pipeline.check_sources(splits["train"], extra, config)
     wanted = _wanted(train, splits["val"], config)
-    store.check_memory(wanted)
+    needed = store.check_memory(wanted)
     places = store.places_of(wanted)
     for samples in (train, splits["val"], splits["test"]):
         places += [(path, s.page) for s in guards.spread(samples) for path in s.files]
-    return places
+    return store.Reader(places, needed + store.SPARE)
 
 
 def _wanted(
