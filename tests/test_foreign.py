@@ -10,7 +10,8 @@ from tfrecon import evaluate, fit, reconstruct, study
 from tfrecon.base import cli, config, files
 from tfrecon.base.errors import UserError, foreign
 from tfrecon.data import disk_cache
-from tfrecon.training.run import open_run
+from tfrecon.reports import plots
+from tfrecon.training.run import Run, open_run
 
 
 @pytest.mark.parametrize(
@@ -115,6 +116,17 @@ def test_facts_of_a_received_run_are_checked(tmp_path, facts, said):
     (tmp_path / "run.json").write_text(facts)
     with pytest.raises(UserError, match=said):
         open_run(tmp_path)
+
+
+def test_what_a_run_says_of_its_training_may_be_damaged(tmp_path):
+    run = Run(tmp_path, config.Config(config.Spec("pix2pix")), {"mask": True})
+    for content in (b"[" * 100_000, b"[]", b'{"train_seconds": "many"}', b"\xff"):
+        (tmp_path / "time.json").write_bytes(content)
+        assert run.train_minutes is None
+    for content in (b"step,val_psnr\n1,many\n", b"step,val_psnr\n\xff,1\n", b"val_psnr\n1\n"):
+        (tmp_path / "history.csv").write_bytes(content)
+        with pytest.raises(UserError, match=r"history\.csv' is damaged .*; remove it"):
+            plots._history(run, "val_psnr")
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrecon.base.errors import foreign
 from tfrecon.metrics.measures import MEASURES, Measure
 from tfrecon.reports import statistics, svg
 from tfrecon.reports.comparison import Comparison
@@ -227,7 +228,8 @@ def _front(points: Sequence[Point], measure: Measure) -> list[Point]:
 def _history(run: Run, monitor: str) -> tuple[Values, Values]:
     """Steps and values of ``history.csv``; empty where there is no such file or column."""
     path = run.path / "history.csv"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    rows = [row for row in csv.DictReader(lines) if row.get(monitor)]
-    steps, values = ([float(row[column]) for row in rows] for column in ("step", monitor))
+    with foreign("table", path, "remove it", "is damaged"):
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        rows = [row for row in csv.DictReader(lines) if row.get(monitor)]
+        steps, values = ([float(row[column]) for row in rows] for column in ("step", monitor))
     return np.array(steps), np.array(values)
