@@ -159,10 +159,9 @@ def contents(folder):
             found[name] = note, {key: array.tobytes() for key, array in arrays.items()}
         elif path.name == "variables.index":
             reader = tf.train.load_checkpoint(str(path.with_suffix("")))
-            keys = sorted(
-                set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
-            )
-            found[name] = [(key, reader.get_tensor(key).tobytes()) for key in keys]
+            keys = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+            # Each process numbers them anew.
+            found[name] = sorted(reader.get_tensor(key).tobytes() for key in keys)
         else:
             found[name] = path.read_bytes() if path.is_file() else "folder"
     return found
