@@ -50,7 +50,9 @@ def test_a_verb_ends_as_if_nothing_had_happened(tmp_path, trained, verb, table, 
     whole, struck = (shutil.copytree(trained, tmp_path / name) for name in ("whole", "struck"))
     plain = command(begin, whole)
     assert plain.code == 0, plain
-    chain(begin, struck, POINTS, table(verb), seed=fault_seed, most=len(plain.events) // 3)
+    chain(
+        begin, struck, POINTS, table(verb), seed=f"{fault_seed} {verb}", most=len(plain.events) // 3
+    )
     assert_same(struck, whole)
 
 

@@ -66,7 +66,7 @@ def test_a_model_ends_as_if_nothing_had_happened(tmp_path, model, table, fault_s
         POINTS,
         table(model),
         go_on=go_on,
-        seed=fault_seed,
+        seed=f"{fault_seed} {model}",
         most=len(plain.events) // 3,
     )
     assert_same(struck, whole)
