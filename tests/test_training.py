@@ -120,8 +120,8 @@ def test_what_a_run_leaves_behind(plain):
     run = plain
     names = {path.name for path in run.path.iterdir()}
     assert names == {
-        "config.json", "run.json", "state.npz", "best.npz", "history.csv", "samples.png", "logs",
-        "time.json",
+        "config.json", "run.json", "state.npz", "state-before.npz", "best.npz", "history.csv",
+        "samples.png", "logs", "time.json",
     }  # fmt: skip
     rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["3", "6", "8"]
@@ -224,7 +224,7 @@ def test_minutes_and_auto_stay_as_asked_and_a_run_records_what_they_became(
     counted = loop.train(config(photos, steps=steps, precision=precision), tmp_path / "counted")
     assert_equal_states(timed, counted)
     # A run that is resumed before its first checkpoint keeps its number of steps.
-    for name in ("state.npz", "best.npz"):
+    for name in ("state.npz", "state-before.npz", "best.npz"):
         (timed.path / name).unlink()
     monkeypatch.setattr(loop, "measured_pace", None)
     assert loop.train(asked, timed.path, resume=True).facts["steps"] == steps

@@ -64,7 +64,7 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.base.config import names_model
     from tfrecon.base.system import set_threads
     from tfrecon.models import entry
-    from tfrecon.training.run import check_same_settings, complete, open_run
+    from tfrecon.training.run import complete, goes_on, open_run
 
     if arguments.list:
         return _list(arguments.list)
@@ -77,8 +77,7 @@ def _body(arguments: argparse.Namespace) -> None:
     path = _folder(arguments, given)
     recorded = open_run(path) if arguments.resume else None
     if recorded:
-        check_same_settings(given, recorded)
-        config = recorded.config
+        config = goes_on(given, recorded)
     elif config:
         entry(config.model.name)  # TensorFlow takes seconds to start; a wrong name is told before
     start_tensorflow()
@@ -103,6 +102,7 @@ def _body(arguments: argparse.Namespace) -> None:
             f"{stop}; go on with python -m tfrecon.evaluate {path}", stop.number
         ) from None
     where = [
+        *(f"in training: {sentence}" for sentence in trained.incidents),
         f"weights, history.csv, logs/ (TensorBoard): {path}",
         f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",
     ]

@@ -1,6 +1,7 @@
 """Named arrays and a JSON note in one ``.npz`` file, written whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 import zipfile
@@ -13,31 +14,53 @@ import numpy as np
 from tfrecon.base import files
 from tfrecon.base.errors import UserError, foreign
 
-NOTE = "note.json"
-_CHECKPOINT = "checkpoint", "put a copy in its place, or train another run"
+Saved = tuple[dict[str, Any], dict[str, Any]]
+"""Arrays by name, and the note."""
+
+NOTE, HASH = "note.json", "blake2b"
+_REMEDY = "put a copy in its place, or train another run"
 
 UNPACKED_MIB, UNPACKED_TIMES = 64, 20
 """What a file of arrays may unpack to: so many MiB, and so many times its own size beyond."""
 
 
 def save(path: Path, groups: Mapping[str, Sequence[Any]], note: Mapping[str, Any]) -> None:
-    """Writes the variables of each group, by group, place and path, and the note.
+    """`write`, with the variables of each group named by group and place."""
+    write(path, named(groups), note)
 
-    The file gets its name only when it is complete and on the disk, so none is ever torn.
+
+def write(path: Path, arrays: Mapping[str, Any], note: Mapping[str, Any]) -> None:
+    """Writes arrays, or variables, by name, the note, and a hash over both.
+
+    The file gets its name only when it is complete and on the disk, so none is ever torn by us.
     """
-    arrays = {name: np.asarray(value) for name, value in _named(groups).items()}
-    arrays[NOTE] = np.frombuffer(json.dumps(note).encode(), np.uint8)
+    members = {**arrays, NOTE: np.frombuffer(json.dumps(note).encode(), np.uint8)}
     with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        # Variables become arrays one at a time: all at once would need their memory again.
+        np.savez(file, **members, **{HASH: _hash(members)})
         file.flush()
         os.fsync(file.fileno())
 
 
-def load(path: Path) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
-    """The arrays and the note of a file. Raises UserError for a missing or damaged one."""
-    with opened(path, *_CHECKPOINT) as archive:
+def load(path: Path, remedy: str = _REMEDY) -> Saved:
+    """The arrays and the note of a file. Raises UserError, which ends with a `remedy`, for a
+    damaged one, which its hash tells (those of 2026 have none), and for a missing one."""
+    with opened(path, "checkpoint", remedy) as archive:
         arrays = {name: numbers(archive, name) for name in archive.files}
+        recorded = arrays.pop(HASH, None)
+        if recorded is not None and not np.array_equal(recorded, _hash(arrays)):
+            raise ValueError(f"{path} does not have the content that was written")
         return arrays, json.loads(arrays.pop(NOTE).tobytes())
+
+
+def _hash(arrays: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """(32,) uint8: BLAKE2b over names, types, shapes and values."""
+    digest = hashlib.blake2b(digest_size=32)
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        digest.update(repr((name, array.dtype.str, array.shape)).encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.frombuffer(digest.digest(), np.uint8)
 
 
 @contextlib.contextmanager
@@ -77,7 +100,7 @@ def check_members(path: Path, archive: zipfile.ZipFile) -> None:
 
 def load_note(path: Path) -> dict[str, Any]:
     """The note alone, without reading the arrays; raises what `load` raises."""
-    with opened(path, *_CHECKPOINT) as archive:
+    with opened(path, "checkpoint", _REMEDY) as archive:
         return json.loads(numbers(archive, NOTE).tobytes())
 
 
@@ -89,19 +112,20 @@ def assign(
     Raises UserError naming the first array that is missing or of another shape: the file belongs
     to another model.
     """
-    named = _named(groups)
-    for name, variable in named.items():
+    variables = named(groups)
+    for name, variable in variables.items():
         if name not in arrays or arrays[name].shape != tuple(variable.shape):
             saved = arrays[name].shape if name in arrays else "absent"
             raise UserError(
                 f"checkpoint {str(path)!r} belongs to another model: {name!r} should be "
                 f"{tuple(variable.shape)} and is {saved}"
             )
-    for name, variable in named.items():
+    for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
-def _named(groups: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def named(groups: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """The variables of each group by the name ``GROUP/PLACE``."""
     # Automatic layer names carry a counter that depends on what the process built before.
     return {
         f"{group}/{place:04d}": variable

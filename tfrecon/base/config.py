@@ -116,6 +116,9 @@ class FitConfig:
     reduce_on_plateau_patience: Annotated[int, AtLeast(0)] = 0
     """Epochs without improvement before the learning rate is reduced; 0 switches it off."""
     reduce_on_plateau_factor: Annotated[float, Between(0, 1, "()")] = 0.5
+    sentinel: bool = True
+    """A step after which a loss or weight is not finite is undone: training goes back to the last
+    good state with half the learning rate, three times at most. False: it stops there."""
     checkpoint_seconds: Annotated[float, Between(0, math.inf)] = 120.0
     """Time between two checkpoints; 0 writes one after every step."""
 

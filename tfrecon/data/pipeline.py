@@ -73,13 +73,22 @@ def dataset(
         return {"id": ids[index], **sample}
 
     counts, position = [len(source) for source in sources], start_step * batch_size
-    if len(counts) == 1:
-        order = sample_order(counts[0], seed, position, training)
+    if training:
+        order = training_order(counts, config, seed, position)
     else:
-        weights = [1.0, *(weight for _, _, weight in extras(config))]
-        order = mixed_order(counts, weights, seed, position)
+        order = sample_order(counts[0], seed, position, training)
     loaded = order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return loaded.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
+
+
+def training_order(
+    counts: Sequence[int], config: DataConfig, seed: int, position: int
+) -> tf.data.Dataset:
+    """Endless (position, sample index) from `position` on, for so many photos of each recipe."""
+    if len(counts) == 1:
+        return sample_order(counts[0], seed, position, training=True)
+    weights = [1.0, *(weight for _, _, weight in extras(config))]
+    return mixed_order(counts, weights, seed, position)
 
 
 def model_input(batch: Batch) -> Any:

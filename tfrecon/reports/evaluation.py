@@ -220,6 +220,7 @@ def _notes(
         f"{', '.join(names)} on {config.recipe.name}, split {about['split']!r}, {about['images']} "
         f"images of {config.image_size}×{config.image_size}",
         *dict.fromkeys(line for run in runs for line in run.facts.get("findings", [])),
+        *(f"{run.name}: {line}" for run in runs for line in run.incidents),
     ]
 
 

@@ -94,9 +94,10 @@ def run_facts(run: Run, model: Any) -> dict[str, Any]:
 
 def is_trained(run: Run) -> bool:
     """Whether the run's training has come to its end, so that its weights are its last."""
-    if not (run.path / STATE).is_file():
+    try:
+        note = checkpoint.load_note(run.path / STATE)
+    except UserError:  # none, or a damaged one, which scoring does without
         return False
-    note = checkpoint.load_note(run.path / STATE)
     return bool(note["stopped"]) or note["step"] >= run.facts["steps"]
 
 

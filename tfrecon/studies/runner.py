@@ -17,7 +17,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, main_column
 from tfrecon.reports.comparison import REPORT, Scored, has_report, read_report
 from tfrecon.studies.matrix import OUTPUT, Cell
-from tfrecon.training.run import STATE, check_same_settings, open_run
+from tfrecon.training.run import check_same_settings, has_state, open_run
 
 REMEDY = (
     "give the same --root, --set and --minutes-per-run as before, or delete its folder to train "
@@ -40,7 +40,7 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     than the cell has now.
     """
     path = folder / cell.name
-    if not (path / STATE).is_file():
+    if not has_state(path):
         return None
     run = open_run(path)
     recorded = run.config.to_dict()

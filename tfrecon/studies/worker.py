@@ -30,10 +30,10 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.base.system import set_threads
     from tfrecon.reports.evaluation import evaluate_runs
     from tfrecon.training import loop
-    from tfrecon.training.run import STATE, complete, open_run
+    from tfrecon.training.run import complete, has_state, open_run
 
     path = arguments.path
-    recorded = open_run(path) if (path / STATE).is_file() else None  # before, it starts anew
+    recorded = open_run(path) if has_state(path) else None  # before, it starts anew
     set_threads(recorded.facts if recorded else None)
     # That a run's settings are still the cell's has been seen before it is begun (runner.result).
     config = recorded.config if recorded else complete(arguments.tables)

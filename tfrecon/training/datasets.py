@@ -145,6 +145,18 @@ def training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data
     return _keras_dataset(config, data, data.train, config.fit.batch_size, **training)
 
 
+def batch_ids(config: Config, data: Data, step: int) -> list[str]:
+    """The ids of the photos that step `step`, from 1 on, trains on."""
+    seed, position = config.fit.seed, (step - 1) * config.fit.batch_size
+    counts = [len(source) for source in (data.train, *data.extra)]
+    if data.features:  # each photo once or, mirrored too, twice
+        counts = [len(data.features)]
+    order = pipeline.training_order(counts, config.data, seed, position)
+    versions = sum(counts) // len(data.all_train)
+    indices = [int(index) for _, index in order.take(config.fit.batch_size)]
+    return [data.all_train[index // versions].id for index in indices]
+
+
 def _keras_dataset(
     config: Config, data: Data, samples: list[Sample], batch_size: int, **options: Any
 ) -> tf.data.Dataset:

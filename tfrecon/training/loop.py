@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import (
     Data,
     adaptation_batches,
+    batch_ids,
     kept_features,
     load_data,
     training_batches,
@@ -37,8 +38,19 @@ from tfrecon.training.preparation import (
     strategy_and_model,
 )
 from tfrecon.training.progress import History, Progress, SampleGrid
-from tfrecon.training.run import BEST, CONFIG, FORMAT, STATE, Run, check_frozen, open_run
-from tfrecon.training.state import Checkpoint, higher_is_better
+from tfrecon.training.run import (
+    BEST,
+    CONFIG,
+    FORMAT,
+    STATE,
+    Run,
+    check_frozen,
+    has_state,
+    open_run,
+    resume_command,
+)
+from tfrecon.training.sentinel import Diverged, Sentinel
+from tfrecon.training.state import Checkpoint, States, higher_is_better, newest_states
 
 GRID_IMAGES = 4
 DEFAULT_EPOCHS = 10
@@ -50,11 +62,13 @@ def train(
 ) -> Run:  # fmt: skip
     """Trains the run in `path` to its end and returns it.
 
-    With `resume` a run goes on from its last checkpoint, or from step 0 where it has none, and ends
-    as if it had never stopped. Ctrl-C and SIGTERM save at the next step and raise `Stopped`; a
-    second one stops at once. `probe` first lets the model overfit one batch and says how far it
-    got; its weights are taken back. Raises UserError for a bad configuration or bad data, before
-    the first step and before anything is written.
+    With `resume` a run goes on from its last whole checkpoint, or from step 0 where it has none,
+    and ends as if it had never stopped; `config` may name other places for its data and caches. A
+    step that leaves a value that is not finite is undone (`tfrecon.training.state.Checkpoint`).
+    Ctrl-C and SIGTERM save at the next step and raise `Stopped`; a second one stops at once.
+    `probe` first lets the model overfit one batch and says how far it got; its weights are taken
+    back. Raises UserError for a bad configuration or bad data, before the first step and before
+    anything is written.
 
     `callbacks` see every epoch before history and checkpoint do, so that what they add to its
     values is recorded. Training may take several `fit` calls, each with its `on_train_begin`. A
@@ -70,15 +84,15 @@ def _train(
     config: Config, path: Path, resume: bool, skip_unreadable: bool, probe: bool,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> Run:  # fmt: skip
-    if not resume and any((path / name).is_file() for name in (STATE, BEST)):
+    if not resume and (has_state(path) or (path / BEST).is_file()):
         raise Taken(f"run {str(path)!r} exists; go on with --resume, or choose another --run")
     check_model(config.model)  # the names and options, before thousands of files are read
     losses.mixture(config.fit.loss)
     build_optimizer(config.fit, total_steps=1)
-    is_there = any((path / name).is_file() for name in (CONFIG, STATE))
+    is_there = (path / CONFIG).is_file() or has_state(path)
     recorded = open_run(path) if resume and is_there else None
-    goes_on = (path / STATE).is_file() and recorded is not None
-    if not goes_on and (path / BEST).is_file():
+    states = newest_states(path) if recorded else None
+    if not states and (path / BEST).is_file():
         raise UserError(
             f"run {str(path)!r} has {BEST} and no {STATE} to go on from; evaluate or export it as "
             "it is, and train with another --run"
@@ -91,7 +105,7 @@ def _train(
     strategy, model = strategy_and_model(config, data.mask, precision)
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     started = time.monotonic()
-    if model.adapts_to and not goes_on:
+    if model.adapts_to and not states:
         model.adapt(*adaptation_batches(config, data, model.adapts_to))
     adapting = time.monotonic() - started
     if probe and model.trainable_variables:
@@ -105,9 +119,9 @@ def _train(
     run = Run(path, config, facts)
     compile_model(model, config.fit, length["steps"], strategy)
     files.remove_leftovers(path)
-    if recorded and goes_on:
+    if recorded and states:
         _check_data(recorded, run)
-    _fit(model, run, data, recorded if goes_on else None, adapting, callbacks)
+    _fit(model, run, data, recorded, states, adapting, callbacks)
     return run
 
 
@@ -135,7 +149,8 @@ def _length(
 
 
 def _check_data(recorded: Run, run: Run) -> None:
-    """Raises UserError unless a run that goes on has the data and frozen weights of its start."""
+    """Raises UserError unless a run that goes on has the data and frozen weights of its start; data
+    that lies elsewhere now is recorded there."""
     check_frozen(recorded, run.facts["frozen"])
     for name in ("train_images", "val_images", "mask"):
         then, now = recorded.facts[name], run.facts[name]
@@ -146,75 +161,120 @@ def _check_data(recorded: Run, run: Run) -> None:
                 "--run"
             )
     then, now = recorded.facts.get("data"), run.facts["data"]
+    moved = run.config != recorded.config
+    if then is None and moved:
+        raise UserError(
+            f"run {str(run.path)!r} has no record of its images' contents, so they cannot be found "
+            f"again elsewhere; give its own --root {recorded.config.data.root}"
+        )
     if then not in (None, now):
         raise UserError(
             f"run {str(run.path)!r} cannot go on: its images have changed since it began, in their "
             "contents, names or order; restore them, or start another --run"
         )
+    if moved:
+        files.write_json(run.path / CONFIG, run.config.to_dict(), indent=2)
 
 
 def _fit(
-    model: ReconstructionModel, run: Run, data: Data, recorded: Run | None, seconds_before: float,
-    callbacks: Sequence[keras.callbacks.Callback],
+    model: ReconstructionModel, run: Run, data: Data, recorded: Run | None, states: States | None,
+    seconds_before: float, callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:  # fmt: skip
-    """Trains to the end, from the checkpoint of the `recorded` run where there is one."""
+    """Trains to the end, from the newest of the `states` of the `recorded` run where there are."""
     path, fit, total = run.path, run.config.fit, run.facts["steps"]
     validation = validation_batches(run.config, data, run.facts["replicas"])
-    first = None if recorded or not total else training_batches(run.config, data)
+    first = None if states or not total else training_batches(run.config, data)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
-    if not recorded:
+    if not states:
         run.save()  # from here on the run exists
-    print(f"run {path} (if it is stopped: python -m tfrecon.fit --run {path} --resume)")
+    print(f"run {path} (if it is stopped: {resume_command(path)})")
     average = MovingAverage(model.inference_variables, fit.ema_decay) if fit.ema_decay else None
     history = History(path)
     callbacks = [*_stoppers(fit), *callbacks]
     state = Checkpoint(run, history, average, callbacks, seconds_before)
-    if recorded:
-        state.restore(model)
-        if different := changes(recorded.facts.get("machine", {}), run.facts["machine"]):
-            print(
-                "warning: the run goes on but will not end bit-identical to an uninterrupted one, "
-                f"because the machine has changed ({'; '.join(different)})",
-                file=sys.stderr,
-            )
+    if states and recorded:
+        state.restore(model, *states)
+        _tell_of_machine(recorded, run)
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
-    if state.stopped or state.step >= total > 0:
-        return
+    else:
+        state.begin(model)
+    if state.stopped or (state.step >= total if total else state.best is not None):
+        return _finished(model, validation, average, state)
     if not total:
         return _validate_once(model, validation, history, state)
     progress = Progress(total, state.step)
-    grid = SampleGrid(x, target, path, history)
-    in_order = [grid, *([average] if average else []), *callbacks, history, progress, state]
+    grid = SampleGrid(x, target, path, history, state.tell)
+    watched = [Sentinel(lambda: state.step), grid, *([average] if average else [])]
+    in_order = [*watched, *callbacks, history, progress, state]
+
+    def batches_from(start: int) -> tf.data.Dataset:
+        return first if first and not start else training_batches(run.config, data, start)
+
     try:
         with signals_noted() as state.signals:
-            for start, epochs, steps in segments(state.step, total, run.facts["steps_per_epoch"]):
-                if state.stopped:
-                    break
-                batches, first = first or training_batches(run.config, data, start), None
-                begun = start // run.facts["steps_per_epoch"]
-                model.fit(
-                    batches, initial_epoch=begun, epochs=begun + epochs, steps_per_epoch=steps,
-                    validation_data=validation, callbacks=in_order, verbose=0,
-                    shuffle=False,  # the pipeline shuffles
-                )  # fmt: skip
+            while state.step < total and not state.stopped:
+                try:
+                    _train_on(model, run, state, batches_from, validation, in_order)
+                except Diverged as bad:
+                    state.go_back(bad, batch_ids(run.config, data, bad.step) if bad.at_once else [])
+                    progress.set_step(state.step)
     finally:
         progress.bar.close()
-    state.set_model(model)
-    state.save()
     state.stop_if_asked()  # during the last callbacks
     if state.best is None:
         raise UserError(
             f"training diverged: {fit.monitor} was finite after none of the epochs, so no weights "
-            "are best; start another run with a lower fit.learning_rate"
+            f"are best; {state.another_run}"
         )
+
+
+def _train_on(
+    model: ReconstructionModel, run: Run, state: Checkpoint,
+    batches_from: Callable[[int], tf.data.Dataset], validation: tf.data.Dataset,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:  # fmt: skip
+    """Trains from where the state is until the run is at its end, and saves. Raises `Diverged`."""
+    per_epoch = run.facts["steps_per_epoch"]
+    for start, epochs, steps in segments(state.step, run.facts["steps"], per_epoch):
+        if state.stopped:
+            break
+        begun = start // per_epoch
+        model.fit(
+            batches_from(start), initial_epoch=begun, epochs=begun + epochs, steps_per_epoch=steps,
+            validation_data=validation, callbacks=[*callbacks], verbose=0,
+            shuffle=False,  # the pipeline shuffles
+        )  # fmt: skip
+    state.save()
+
+
+def _tell_of_machine(recorded: Run, run: Run) -> None:
+    if different := changes(recorded.facts.get("machine", {}), run.facts["machine"]):
+        print(
+            "warning: the run goes on but will not end bit-identical to an uninterrupted one, "
+            f"because the machine has changed ({'; '.join(different)})",
+            file=sys.stderr,
+        )
+
+
+def _finished(
+    model: ReconstructionModel, validation: tf.data.Dataset, average: MovingAverage | None,
+    state: Checkpoint,
+) -> None:  # fmt: skip
+    """Nothing is left to train; where the best weights are gone the last ones take their place."""
+    early = ", stopped early" if state.step < state.steps else ""
+    print(f"run {state.path} is finished{early}: {state.step} of {state.steps} steps are done")
+    if state.best is None:
+        watchers = [average] if average else []
+        values = model.evaluate(validation, verbose=0, return_dict=True, callbacks=watchers)
+        state.keep_best({f"val_{name}": value for name, value in values.items()})
+        state.save()
 
 
 def _validate_once(
     model: ReconstructionModel, validation: tf.data.Dataset, history: History, state: Checkpoint
 ) -> None:
     """Validates and keeps a model that was solved for and takes no steps."""
-    for callback in (history, state):
-        callback.set_model(model)
+    history.set_model(model)
     values = model.evaluate(validation, verbose=0, return_dict=True)
     logs = {f"val_{name}": value for name, value in values.items()}
     history.on_epoch_end(0, logs)

@@ -47,13 +47,15 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate over `total_steps`, after a linear warm-up over `warmup_steps`.
 
     `shape` is ``"constant"``, ``"linear"`` (constant for the first half, then linearly to zero, as
-    pix2pix has it) or ``"cosine"`` (to zero; Loshchilov & Hutter 2017, without restarts).
+    pix2pix has it) or ``"cosine"`` (to zero; Loshchilov & Hutter 2017, without restarts). `scale`,
+    a variable, multiplies it.
     """
 
     def __init__(self, peak: float, shape: str, warmup_steps: int, total_steps: int) -> None:
         super().__init__()
         self.peak, self.shape = peak, shape
         self.warmup_steps, self.total_steps = warmup_steps, total_steps
+        self.scale = tf.Variable(1.0, trainable=False)
 
     def __call__(self, step: Any) -> Any:
         """The rate of the update after `step` updates."""
@@ -66,7 +68,7 @@ class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "cosine": lambda: 0.5 * (1.0 + tf.cos(3.141592653589793 * done)),
         }[self.shape]()
         warm = tf.minimum(1.0, (step + 1.0) / max(1, self.warmup_steps))
-        return self.peak * warm * factor
+        return self.peak * warm * factor * self.scale
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""
@@ -113,3 +115,12 @@ def build_optimizer(config: FitConfig, total_steps: int) -> keras.optimizers.Opt
     if config.schedule != "constant" or config.warmup_steps:
         rate = RunSchedule(config.learning_rate, config.schedule, config.warmup_steps, total_steps)
     return build(config.optimizer, OPTIMIZERS, "optimizer", learning_rate=rate)
+
+
+def halve_rate(optimizer: Any, halvings: int, counted: int) -> None:
+    """Halves the learning rate `halvings` times in all. Where the optimizer's own variables hold a
+    constant rate, they have `counted` of the times already."""
+    if isinstance(schedule := optimizer._learning_rate, RunSchedule):
+        schedule.scale.assign(0.5**halvings)
+    else:
+        optimizer.learning_rate = optimizer.learning_rate * 0.5 ** (halvings - counted)

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfrecon.base import files, images
-from tfrecon.base.errors import UserError
+from tfrecon.training.sentinel import of_one_colour
 
 
 class Progress(keras.callbacks.Callback):
@@ -25,12 +26,11 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """One step further."""
         self.bar.update()
-        bad = [name for name, value in (logs or {}).items() if not np.isfinite(value)]
-        if bad:
-            raise UserError(
-                f"training diverged: {bad[0]!r} is not finite at step {self.bar.n}; start "
-                "another run with a lower fit.learning_rate or with fit.optimizer.clipnorm"
-            )
+
+    def set_step(self, step: int) -> None:
+        """The run goes on from another step."""
+        self.bar.n = step
+        self.bar.refresh()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Prints the epoch's values."""
@@ -56,6 +56,9 @@ class History(keras.callbacks.Callback):
         """Goes on after `step`: what TensorBoard's files hold of later ones, which a kill before
         the state was saved leaves, and a torn end are dropped and will be written again."""
         self.rows, self.step = rows, step
+        if "writer" in vars(self):  # a training that goes back: the writer begins a file anew
+            self.writer.close()
+            del self.writer
         files.remove_leftovers(self.path / "logs")
         for path in (self.path / "logs").glob("*tfevents*"):
             kept: list[bytes] = []
@@ -98,17 +101,21 @@ class SampleGrid(keras.callbacks.Callback):
     """Input, output and target of fixed validation images, for TensorBoard and as ``samples.png``.
 
     It stands before the moving average in the list of callbacks, so that it sees the averaged
-    weights that validation sees.
+    weights that validation sees. Answers of one colour are told by `tell`.
     """
 
-    def __init__(self, x: Any, target: Any, path: Path, history: History) -> None:
+    def __init__(
+        self, x: Any, target: Any, path: Path, history: History, tell: Callable[[str, str], None]
+    ) -> None:
         super().__init__()
-        self.x, self.target = x, target
+        self.x, self.target, self.tell = x, target, tell
         self.path, self.history = path, history
 
     def on_test_end(self, logs: Any = None) -> None:
         """Draws the grid: one row an image."""
         restored = np.asarray(self.model(self.x, training=False))
+        if sentence := of_one_colour(self.x, restored, self.target):
+            self.tell("one colour", sentence)
         rows = np.concatenate([np.asarray(self.x)[..., :3], restored, np.asarray(self.target)], 2)
         grid = np.concatenate(list(rows), axis=0)
         images.write(self.path / "samples.png", grid)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tfrecon.base.config import (
     Table,
     check_sections,
     from_tables,
+    merged,
     names_model,
     read_json,
     with_settings,
@@ -25,6 +27,9 @@ from tfrecon.base.system import float32_policy
 from tfrecon.models import defaults, entry
 
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
+BEFORE = "state-before.npz"
+"""An earlier state: that to which a step that goes wrong leads back, and the one to go on from
+where `STATE` is damaged."""
 FORMAT = 2
 """Of the two JSON files. Before format 2 ``config.json`` held what steps and precision became."""
 TIME = "time.json"
@@ -35,7 +40,7 @@ is the same however often it was stopped."""
 _FACT_TYPES = {
     "mask": bool, "precision": str, "machine": dict, "intra_op_threads": Natural,
     "inter_op_threads": Natural, "steps": Natural, "steps_per_epoch": Positive,
-    "replicas": Positive,
+    "replicas": Positive, "incidents": dict,
 }  # fmt: skip
 """What others than this program may have written into `FACTS`."""
 
@@ -73,11 +78,22 @@ class Run:
         """The most memory that its training's process held at once; None where not recorded."""
         return resources_used(self.path)["peak_memory_gib"] or None
 
+    @property
+    def incidents(self) -> list[str]:
+        """What went wrong while it trained, in sentences."""
+        return [*self.facts.get("incidents", {}).values()]
+
     def save(self) -> None:
         """Writes config and facts."""
         # The configuration last: a folder that has it is a run.
         for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
             files.write_json(self.path / name, content, indent=2)
+
+    def record(self, name: str, value: Any) -> None:
+        """Adds one fact to those that the folder has; the others stay those of the run's start."""
+        self.facts[name] = value
+        facts = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
+        files.write_json(self.path / FACTS, {**facts, name: value}, indent=2)
 
     def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
         """The trained model in float32, with the best weights (their moving average where the run
@@ -90,14 +106,14 @@ class Run:
         if not (self.path / BEST).is_file():
             raise UserError(
                 f"run {str(self.path)!r} has no weights yet; finish it with "
-                f"python -m tfrecon.fit --run {self.name} --resume"
+                f"{resume_command(self.path)}"
             )
         spec, size = self._with(options or {}), self.config.data.image_size
         seed = self.config.fit.seed
         with float32_policy():
             model = build_model(spec, image_size=size, mask=self.has_mask, seed=seed)
         check_frozen(self, model.fingerprint)
-        arrays, _ = checkpoint.load(self.path / BEST)
+        arrays, _ = load_best(self.path)
         checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
         return model
 
@@ -112,6 +128,26 @@ class Run:
                     + (", ".join(known) or "none")
                 )
         return Spec(trained.name, {**trained.options, **options})
+
+
+def resume_command(path: Path) -> str:
+    """The command that goes on with the run in a folder."""
+    place = path if len(path.parts) > 1 else path.absolute()  # a bare name is one in checkpoints/
+    return f"python -m tfrecon.fit --run {shlex.quote(str(place))} --resume"
+
+
+def has_state(path: Path) -> bool:
+    """Whether the run in a folder has something to go on from."""
+    return any((path / name).is_file() for name in (STATE, BEFORE))
+
+
+def load_best(path: Path) -> checkpoint.Saved:
+    """The best weights of the run in a folder. Raises UserError where they are damaged."""
+    return checkpoint.load(
+        path / BEST,
+        "put a copy in its place, or remove it and let the run choose its best weights anew with "
+        f"{resume_command(path)}",
+    )
 
 
 def check_frozen(run: Run, fingerprint: str | None) -> None:
@@ -160,6 +196,23 @@ def complete(tables: Mapping[str, Any], source: str = "configuration") -> Config
     if "model" in tables:
         tables = with_settings(defaults(Spec.parse(tables["model"], "model").name), tables)
     return from_tables(tables, source)
+
+
+PLACES = "root", "cache_dir"
+"""Settings of [data] that say where something lies, and not what a run is."""
+
+
+def goes_on(given: Mapping[str, Any], recorded: Run) -> Config:
+    """The configuration with which a run goes on: its own, with the places that are given.
+
+    Raises UserError where another setting differs.
+    """
+    mine, theirs = dict(given.get("data", {})), recorded.config.to_dict()
+    places = {key: mine.pop(key) for key in PLACES if key in mine}
+    if names_model(given):
+        mine |= {key: theirs["data"][key] for key in PLACES}
+    check_same_settings({**given, "data": mine}, recorded)
+    return from_tables(merged(theirs, {"data": places}))
 
 
 def check_same_settings(
