@@ -292,7 +292,7 @@ def life(tmp_path_factory):
     stage(
         "full disk", *PIX2PIX, "--root", "photos", *TINY, "--steps", "5", "--skip-unreadable",
         "--set", "fit.checkpoint_seconds=0", "--set", "fit.steps_per_epoch=5",
-        patch=lambda monkeypatch: full_disk(monkeypatch, after=2),
+        patch=lambda monkeypatch: full_disk(monkeypatch, after=3),
     )  # fmt: skip
     (run / ".state.npz.01234567.part").write_bytes(b"what a killed process leaves")
     resume = ("--resume", "--skip-unreadable")
@@ -439,8 +439,9 @@ def test_a_damaged_run_folder(refuses, copied, name, content, words):
 
 
 def test_a_damaged_state_is_not_trained_on(refuses, copied):
-    (copied / "state.npz").write_bytes((copied / "state.npz").read_bytes()[:1000])
-    refuses(fit.main, RESUME, "state.npz", "is truncated or damaged")
+    for name in ("state.npz", "state-before.npz"):
+        (copied / name).write_bytes((copied / name).read_bytes()[:1000])
+    refuses(fit.main, RESUME, "its state is damaged (state.npz, state-before.npz)")
 
 
 def test_evaluate_refuses(refuses, copied):
