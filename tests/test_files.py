@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tfrecon.base import files
+from tfrecon.base.journal import Journal
 
 HOLDER = """
 import sys, time
@@ -99,9 +100,7 @@ def test_what_a_process_makes_is_made_by_no_other(tmp_path, holder):
         pytest.fail("another makes it")
     process.kill()
     process.wait()
-    path.with_name(".a.csv.unfinished").joinpath(".journal.12345678.part").touch()
     with files.making(path) as workplace:
-        assert not list(workplace.glob(".*.part"))
         assert (workplace / "half").read_text() == "half", "what can be gone on with stays"
         assert not left[0].exists() and left[1].exists(), "leftovers of its own name alone go"
         (workplace / "half").unlink()
@@ -144,6 +143,14 @@ def test_the_umask_is_respected_and_nothing_is_changed_later(
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     assert modes == {"a.json": file, "made": folder}
     assert (tmp_path / "made" / "b").stat().st_mode & 0o777 == file
+
+
+def test_a_journal_leaves_nothing_of_a_killed_process(tmp_path):
+    (tmp_path / "..journal.01234567.part").touch()
+    journal = Journal(tmp_path / ".journal")
+    journal.add("done")
+    journal.remove()
+    assert os.listdir(tmp_path) == []
 
 
 def test_what_was_there_comes_back_when_a_process_dies_as_it_is_replaced(tmp_path):

@@ -150,7 +150,6 @@ def making(path: Path) -> Iterator[Path]:
     try:
         with claimed(workplace):
             remove_leftovers(path.parent, glob.escape(path.name))
-            remove_leftovers(workplace)
             yield workplace
     finally:
         with contextlib.suppress(OSError):  # something to go on with, or another's

@@ -1,6 +1,7 @@
 """What work through many files has finished, so that the same command goes on after a stop."""
 
 import contextlib
+import glob
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        files.remove_leftovers(path.parent, glob.escape(path.name))
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         self.lines = text.split("\n")[:-1]
         if text and not text.endswith("\n"):
