@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import atheris  # pyright: ignore[reportMissingImports] - of the extra `fuzz`
+import tensorflow as tf  # noqa: F401 - else the first input that needs it pays for the import
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # as pytest does
 
