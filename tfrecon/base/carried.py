@@ -3,7 +3,6 @@ EXIF and resolution."""
 
 import contextlib
 import io
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,7 +147,7 @@ def _options(picture: Image.Image, is_grey: bool) -> tuple[dict[str, Any], tuple
             lost.append(f"the colour profile ({space!r}, not of the PNG's colours)")
     with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):  # of damaged metadata
         dpi = tuple(float(value) for value in picture.info.get("dpi", ()))
-        if len(dpi) == 2 and all(math.isfinite(value) and 0 < value < 1e6 for value in dpi):
+        if len(dpi) == 2 and all(1 < value < 1e6 for value in dpi):
             options["dpi"] = dpi
     try:
         exif = _exif(picture)
