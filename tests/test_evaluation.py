@@ -412,6 +412,8 @@ def test_report_folder_says_what_was_evaluated(tmp_path):
         assert report_name(run, split, data_config(run, data, root)) == expected
     assert data_config(run, "demo", None).root is None
     assert data_config(run, None, None).root == "photos/contest"
+    assert data_config(run, None, None).range == "auto"
+    assert data_config(run, None, None, 4095).range == 4095
 
 
 @pytest.mark.parametrize(

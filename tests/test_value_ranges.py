@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfrecon import evaluate, reconstruct, submit
 from tfrecon.base import images
 from tfrecon.base.config import from_tables
 from tfrecon.base.errors import UserError
@@ -140,6 +141,18 @@ def test_colour_of_16_bits_is_read_to_8_or_refused(tmp_path, capsys):
         readable([camera])
     with pytest.raises(UserError, match="only the upper 8 are read"):
         readable([camera], range=4095)
+
+
+@pytest.mark.parametrize("verb", [evaluate, submit, reconstruct])
+def test_verbs_take_a_range(verb):
+    def taken(text):
+        places = ["a", "b", "c"] if verb is reconstruct else ["a"]
+        return verb.parser().parse_args([*places, "--range", text]).range
+
+    assert taken("4095") == 4095 and taken("auto") == "auto"
+    for text in ("0", "-1", "nan", "inf", "white"):
+        with pytest.raises(UserError, match="--range"):
+            taken(text)
 
 
 def test_pairs_of_two_ranges(tmp_path):

@@ -113,11 +113,13 @@ def positive(text: str) -> int:
 
 
 def white_value(text: str) -> float | Literal["auto"]:
-    """What an option ``--range`` holds: a value above 0, or the word auto."""
-    value = math.inf if text == "auto" else float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return "auto" if text == "auto" else value
+    """What an option ``--range`` holds: a finite value above 0, or the word auto."""
+    if text == "auto":
+        return "auto"
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be above 0 and finite, not {text}")
+    return value
 
 
 def section_options(
