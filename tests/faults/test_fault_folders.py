@@ -25,7 +25,8 @@ def test_two_processes_do_not_share_a_folder(tmp_path, table):
     assert done.code == 0, done
     begun, resumed = done.struck
     assert ": exit 0\n" in begun, begun
-    assert ": exit 2\nerror: another process works in 'checkpoints/pix2pix_folder'; " in resumed
+    assert ": exit 2\n" in resumed
+    assert "\nerror: another process works in 'checkpoints/pix2pix_folder'; " in resumed
     for said in done.struck:
         row("another process", *said.splitlines()[0].split(": "))
     folder = here / "checkpoints" / "pix2pix_folder"

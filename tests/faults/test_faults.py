@@ -61,14 +61,9 @@ def test_a_model_ends_as_if_nothing_had_happened(tmp_path, model, table, fault_s
         return ["tfrecon.fit", "--run", "run", "--resume"] if is_run else begin
 
     chain(
-        begin,
-        struck,
-        POINTS,
-        table(model),
-        go_on=go_on,
-        seed=f"{fault_seed} {model}",
+        begin, struck, POINTS, table(model), go_on=go_on, seed=f"{fault_seed} {model}",
         most=len(plain.events) // 3,
-    )
+    )  # fmt: skip
     assert_same(struck, whole)
 
 
