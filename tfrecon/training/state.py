@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from tfrecon.base import checkpoint, files
 from tfrecon.base.errors import Stopped, UserError
@@ -155,7 +156,7 @@ class Checkpoint(keras.callbacks.Callback):
         incidents = self.run.facts.get("incidents", {})
         if kind not in incidents:
             self.run.record("incidents", {**incidents, kind: sentence})
-            print(f"warning: {sentence}", file=sys.stderr)
+            tqdm.write(f"warning: {sentence}", file=sys.stderr)  # on a line of its own
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Keras has just reset its callbacks' counters: they get their values back."""
