@@ -149,6 +149,7 @@ HOSTILE: dict[str, list[bytes]] = {
     ],
     "submission": [b"", b"id,value\n\0", b'id,value\n"' * 3, b"id,value\na.png_0," + b"9" * 5000],
     "npz": [
+        _npz(**{"note.json": np.frombuffer(b"[3]", np.uint8)}),
         _packed(zipfile.ZIP_LZMA), _packed(zipfile.ZIP_BZIP2), _packed(zipfile.ZIP_STORED),
         _npz(True, a=np.zeros(80 * 2**20, np.uint8)), _npz(a=np.array(["text"])), b"PK\x05\x06",
         _npz(a=np.zeros(1))[:-30], b"\x93NUMPY\x01\0\x46\0{'descr': '<f8', 'fortran_order': False,"

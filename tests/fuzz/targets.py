@@ -114,7 +114,8 @@ def submission(path: Path) -> None:
 def npz(path: Path) -> None:
     """A checkpoint, and a file of weights."""
     numbers(path)
-    arrays, _ = checkpoint.load(path)
+    arrays, note = checkpoint.load(path)
+    assert isinstance(note, dict) and repr(note) == repr(checkpoint.load_note(path))
     assert all(isinstance(array, np.ndarray) for array in arrays.values())
 
 

@@ -50,7 +50,7 @@ def load(path: Path, remedy: str = _REMEDY) -> Saved:
         recorded = arrays.pop(HASH, None)
         if recorded is not None and not np.array_equal(recorded, _hash(arrays)):
             raise ValueError(f"{path} does not have the content that was written")
-        return arrays, json.loads(arrays.pop(NOTE).tobytes())
+        return arrays, _note(arrays.pop(NOTE))
 
 
 def _hash(arrays: Mapping[str, Any]) -> np.ndarray[Any, Any]:
@@ -101,7 +101,14 @@ def check_members(path: Path, archive: zipfile.ZipFile) -> None:
 def load_note(path: Path) -> dict[str, Any]:
     """The note alone, without reading the arrays; raises what `load` raises."""
     with opened(path, "checkpoint", _REMEDY) as archive:
-        return json.loads(numbers(archive, NOTE).tobytes())
+        return _note(numbers(archive, NOTE))
+
+
+def _note(packed: np.ndarray[Any, Any]) -> dict[str, Any]:
+    note = json.loads(packed.tobytes())
+    if not isinstance(note, dict):
+        raise ValueError("its note is no table")
+    return note
 
 
 def assign(
