@@ -71,6 +71,13 @@ def _packed(method: int) -> bytes:
     return buffer.getvalue()
 
 
+def _packed_bmp(width: int, height: int) -> bytes:
+    """8 bits, run-length encoded, without any run."""
+    head = struct.pack("<2sIHHI", b"BM", 1082, 0, 0, 1078)
+    head += struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 4, 0, 0, 256, 0)
+    return head + bytes(1024) + b"\0\1\0\0"
+
+
 _tensor = functools.partial(torch_files.tensor, "FloatStorage", "0")
 _STATE = {
     "a": _tensor(12, 0, (3, 4), (4, 1)),
@@ -122,7 +129,8 @@ SEEDS: dict[str, list[bytes]] = {
 # A picture of another format under the name; few bytes that are many pixels.
 _NO_IMAGES = [
         _image("DDS"), b"%!PS-Adobe-3.0 EPSF-3.0\n", _png(99_999_999, 1),
-        _png(100_000_001, 1), _png(1, 1) + b"x", b"\x00\x00\x00\x1cftypavif" + bytes(40),
+        _png(100_000_001, 1), _png(1, 1) + b"x", _packed_bmp(10_000, 5600),
+        b"\x00\x00\x00\x1cftypavif" + bytes(40),
 ]  # fmt: skip
 
 HOSTILE: dict[str, list[bytes]] = {

@@ -239,7 +239,7 @@ def opened(path: PathLike, page: int, large: bool | int) -> Iterator[tuple[Image
             # Image's own method: that of PngImageFile decodes all pixels to look for EXIF behind.
             orientation = Image.Image.getexif(picture).get(0x0112)
         with picture:
-            _check_pixels(path, picture.width, picture.height, large)
+            _check_pixels(path, picture, large)
             yield picture, orientation
     except UserError:
         raise
@@ -263,14 +263,18 @@ def _pillow_settings() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_pixels(path: Path, width: int, height: int, large: bool | int) -> None:
+def _check_pixels(path: Path, picture: Image.Image, large: bool | int) -> None:
     """Raises UserError where the size that a file claims is not allowed."""
-    by_size = min(MAX_LARGE, PIXELS_PER_BYTE * path.stat().st_size) if large is True else large
-    limit = max(MAX_PIXELS, by_size)
-    if width * height > limit:
-        of_size = " for a file of its size" if large is True and limit < MAX_LARGE else ""
+    of_file = PIXELS_PER_BYTE * path.stat().st_size
+    limit = max(MAX_PIXELS, min(MAX_LARGE, of_file) if large is True else large)
+    packed = picture.format == "BMP"  # Pillow fills in what a packed one leaves out, byte by byte
+    limit = min(limit, of_file) if packed else limit
+    if picture.width * picture.height > limit:
+        by_size = packed or (large is True and limit < MAX_LARGE)
+        of_size = " for a file of its size" if by_size else ""
         raise UserError(
-            f"image file {str(path)!r} claims {width}×{height} pixels, more than the limit of "
+            f"image file {str(path)!r} claims {picture.width}×{picture.height} pixels, more than "
+            f"the limit of "
             f"{limit:,}{of_size}; shrink it first"
         )
 
