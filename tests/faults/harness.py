@@ -152,7 +152,7 @@ def contents(folder):
         name = str(path.relative_to(folder))
         if "tfevents" in name:
             found.setdefault(f"{path.parent.name}/tfevents", []).extend(tensorboard(path))
-        elif path.name in TIMED:
+        elif path.name in TIMED or path.parent.name == "output":  # what a study's cells said
             found[name] = "there"
         elif path.suffix == ".npz":
             arrays, note = checkpoint.load(path)

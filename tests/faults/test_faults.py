@@ -62,7 +62,7 @@ def test_a_model_ends_as_if_nothing_had_happened(tmp_path, model, table, fault_s
 
     chain(
         begin, struck, POINTS, table(model), go_on=go_on, seed=f"{fault_seed} {model}",
-        most=len(plain.events) // 3,
+        most=len(plain.events) // 6,
     )  # fmt: skip
     assert_same(struck, whole)
 

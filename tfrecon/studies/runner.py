@@ -68,6 +68,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
         # A process takes over the cores of the thread that starts it.
         jobs, initializer=lambda: os.sched_setaffinity(0, shares.pop())
     ) as pool:  # fmt: skip
+        files.remove_leftovers(folder)  # of its report
         waiting = _unfinished(cells, folder, failed)
         if finished := len(cells) - len(waiting) - len(failed):
             print(f"{finished} of {len(cells)} cells are finished already")
