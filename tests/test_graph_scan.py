@@ -119,31 +119,50 @@ def saving_function_as_signature(graph):
 def signature_as_saving_function(graph):
     """What a file calls its saver is believed only where nothing else calls it."""
     function = graph.graph_def.library.function.add()
-    function.signature.name = "mine"
+    function.signature.name = "of_its_own"
     function.node_def.add(name="a", op="RestoreV2")
     saver = next(n for n in graph.graph_def.node if n.name == graph.saver_def.restore_op_name)
-    saver.attr["f"].func.name = "mine"
-    graph.object_graph_def.concrete_functions["mine"].bound_inputs.append(0)
+    for place, own in enumerate(graph.graph_def.library.function):
+        if own.signature.name == saver.attr["f"].func.name:  # which nothing calls its saver now
+            del graph.graph_def.library.function[place]
+            break
+    saver.attr["f"].func.name = "of_its_own"
+    graph.object_graph_def.concrete_functions["of_its_own"].bound_inputs.append(0)
 
 
 def gradient(graph):
     graph.graph_def.library.gradient.add(function_name="a", gradient_func="b")
     signature_as_saving_function(graph)
-    del graph.object_graph_def.concrete_functions["mine"]
-    graph.graph_def.library.gradient[0].gradient_func = "mine"
+    del graph.object_graph_def.concrete_functions["of_its_own"]
+    graph.graph_def.library.gradient[0].gradient_func = "of_its_own"
+
+
+def registered_gradient(graph):
+    signature_as_saving_function(graph)
+    del graph.object_graph_def.concrete_functions["of_its_own"]
+    graph.graph_def.library.registered_gradients.add(gradient_func="of_its_own")
+
+
+def put_in_anothers_place(graph):
+    """TensorFlow calls one of the functions that implement the same, whichever was named."""
+    signature_as_saving_function(graph)
+    del graph.object_graph_def.concrete_functions["of_its_own"]
+    for function in graph.graph_def.library.function:
+        function.attr["api_implements"].s = b"restoring"
 
 
 @pytest.mark.parametrize(
     ("edit", "named"),
     [(custom, "OfSomeLibrary"), (at_the_top, "WriteFile"), (asset, "assets"),
      (saving_function_as_signature, "RestoreV2"), (signature_as_saving_function, "RestoreV2"),
-     (gradient, "RestoreV2")],
+     (gradient, "RestoreV2"), (registered_gradient, "RestoreV2"),
+     (put_in_anothers_place, "RestoreV2")],
 )  # fmt: skip
 def test_a_graph_that_was_edited_is_refused(right, tmp_path, edit, named):
     path = shutil.copytree(right, tmp_path / "export")
     graph_scan.check(path)
     edited(path, edit)
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(UserError, match=f"{named}.*add --trust-code"):
         open_export(path)
 
 

@@ -58,6 +58,14 @@ def _sixteen_bits(kind: int) -> bytes:
     return _chunks(header, zlib.compress(row * 2))
 
 
+def _doubling(times: int) -> list[object]:
+    """A list that is short in a pickle and endless as text: it holds the same one twice, and so on."""
+    inner: list[object] = ["a" * 20]
+    for _ in range(times):
+        inner = [inner, inner]
+    return inner
+
+
 def _pickle_of_array() -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.array([{}], object), allow_pickle=True)
@@ -173,6 +181,7 @@ HOSTILE: dict[str, list[bytes]] = {
         b"\x80\x02Nr\xff\xff\xff\x0f.", b"\x80\x02Np268435455\n.",  # a memo of 268 million parts
         b"\x80\x05\x96\xff\xff\xff\x7f\0\0\0\0.", torch_files.pickled(torch_files.Record("x")),
         torch_files.pickled({torch_files.Global("os", "system"): 1}),
+        torch_files.pickled(torch_files.Record(_doubling(26), 0, 0, 0, 0)),
         torch_files.pickled({"a": _tensor(-1, 0, (3,), (1,))}),
     ],
     "safetensors": [

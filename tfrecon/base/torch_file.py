@@ -52,7 +52,11 @@ def read(path: Path) -> Arrays:
             if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
                 loaded = loaded[key]
         items = loaded.items() if isinstance(loaded, dict) else ()
-        tensors = {str(name): item for name, item in items if isinstance(item, _Tensor)}
+        tensors = {
+            name: item
+            for name, item in items
+            if isinstance(name, str) and isinstance(item, _Tensor)
+        }
         checkpoint.check_unpacked(path, sum(item.size * 8 for item in tensors.values()))
         arrays = {name: item.copied() for name, item in tensors.items()}
     if not arrays:
@@ -102,8 +106,9 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> np.ndarray[Any, Any]:
         """A storage from the record ``("storage", type, key, place, count, …)``."""
         tag, kind, key, _, count, *view = pid
-        if tag != "storage" or kind not in _TYPES:
-            raise _RefusedError(f"a record {tag!r}")
+        # Lists in lists, each twice, are short in the pickle and endless as text.
+        if tag != "storage" or not isinstance(key, str | int) or kind not in _TYPES:
+            raise _RefusedError("a record of another kind")
         if view and view[0] is not None:
             raise _RefusedError("a view of another storage")
         return self.storage(np.dtype(_TYPES[kind]), str(key), int(count))

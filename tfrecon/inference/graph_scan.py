@@ -33,6 +33,10 @@ SAVING = frozenset({
 })  # fmt: skip
 """What TensorFlow adds to each SavedModel for saving it again, in functions that nothing calls."""
 
+MARKS = frozenset({"_construction_context", "_input_shapes"})
+"""The attributes of those functions. By others TensorFlow may put one function in another's place
+(``api_implements``), without a call that names it."""
+
 
 def check(folder: Path) -> None:
     """Raises UserError naming the operations that the SavedModel in `folder` should not hold, and
@@ -53,14 +57,14 @@ def check(folder: Path) -> None:
     others: list[Any] = [
         *(node for node in nodes if node.name not in saver),
         *(function for function in library.function if function.signature.name not in saving),
-        *library.gradient, graph.object_graph_def,
+        *library.gradient, *library.registered_gradients, graph.object_graph_def,
     ]  # fmt: skip
     text = b"".join(part.SerializeToString() for part in others)
     own = {function.signature.name for function in library.function}
     wrong = {node.op for node in nodes if not (node.op in own or _computes(node.op))}
     for function in library.function:
         name = function.signature.name
-        uncalled = name in saving and name.encode() not in text
+        uncalled = name in saving and name.encode() not in text and MARKS >= set(function.attr)
         allowed = own | SAVING if uncalled else own
         wrong |= {n.op for n in function.node_def if not (n.op in allowed or _computes(n.op))}
     if graph.asset_file_def:
