@@ -158,7 +158,7 @@ def test_missing_and_empty_folders(refuses, here):
     refuses(fit.main, tiny_fit("empty"), "no image under 'empty'")
     killed = here / "killed"  # before it was a run
     killed.mkdir()
-    for name in (".lock", "run.json", ".config.json.01234567.part"):
+    for name in (files.LOCK, "run.json", ".config.json.01234567.part"):
         (killed / name).touch()
     refuses(fit.main, tiny_fit("empty", "--run", "./killed"), "no image under 'empty'")
     fakes.photo_folder(here / "two", 2)

@@ -149,12 +149,11 @@ def test_two_photos_of_one_stem_are_refused(folders):
 def test_an_output_that_would_replace_an_input_is_refused(folders):
     save(folders.photos / "a.bmp", photo(8, 8))
     before = save(folders.photos / "b.png", photo(8, 8))
-    refused(folders, "b.png' is an input and would be replaced", out=folders.photos)
-    refused(folders, "would be replaced", out=folders.photos / ".." / "in")
+    refused(folders, "is the input folder itself", out=folders.photos)  # nor a.png beside a.bmp:
+    # started again, it would find two photos of one stem
+    refused(folders, "is the input folder itself", out=folders.photos / ".." / "in")
     np.testing.assert_array_equal(images.read(folders.photos / "b.png"), before)
-    (folders.photos / "b.png").unlink()
-    restore_folder(Fake(False), folders.photos, folders.photos)  # bmp to png beside it
-    assert (folders.photos / "a.png").exists()
+    assert len(list(folders.photos.iterdir())) == 2
 
 
 def test_an_output_that_would_replace_a_mask_is_refused(folders):
@@ -325,6 +324,42 @@ def test_one_mask_image_is_that_of_all_photos(folders):
         restore_folder(Fake(), folders.photos, folders.out, masks=mask)
 
 
+def test_a_mask_beside_the_photos_is_none_of_them(folders):
+    save(folders.photos / "a.png", photo(20, 30))
+    save(folders.photos / "mask.png", HOLE * np.uint8(255))
+    mask = folders.photos / "mask.png"
+    assert restore_folder(Fake(), folders.photos, folders.out, masks=mask) == 1
+
+
+def test_floats_to_255_are_holes_from_their_middle(folders):
+    pixels = save(folders.photos / "a.png", photo(20, 30))
+    soft = HOLE * np.float32(255)
+    soft[0] = 100  # what antialiasing leaves
+    save(folders.masks / "a.tif", soft)
+    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    expected = np.where(HOLE[..., None], RED, pixels)
+    np.testing.assert_array_equal(images.read(folders.out / "a.png"), expected)
+
+
+def test_pages_of_masks_are_those_of_photos(folders, capsys):
+    def pages(path, *pictures):
+        path.parent.mkdir(exist_ok=True)
+        first, *others = map(Image.fromarray, pictures)
+        first.save(path, save_all=True, append_images=others)
+
+    pages(folders.photos / "a.tif", *(photo(20, 30, seed) for seed in range(3)))
+    masks = [np.roll(HOLE, place, 1) * np.uint8(255) for place in range(3)]
+    pages(folders.masks / "a.tif", *masks)
+    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    assert "left out" not in capsys.readouterr().out
+    for page, mask in enumerate(masks):
+        restored = images.read(folders.out / f"a-page{page + 1}.png")
+        np.testing.assert_array_equal(restored, np.where(mask[..., None], RED, photo(20, 30, page)))
+    pages(folders.masks / "a.tif", *masks[:2])
+    with pytest.raises(UserError, match=r"a\.tif' has 2 pages, and its photo more"):
+        restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+
+
 # What a PNG keeps
 
 
@@ -396,6 +431,30 @@ def test_a_profile_of_other_colours_is_left_out_and_named(folders, capsys):
     assert "colour profile ('CMYK'" in capsys.readouterr().out
     with Image.open(folders.out / "a.png") as written:
         assert "icc_profile" not in written.info
+
+
+def test_lab_has_no_transparency_and_16_bit_colours_of_a_tiff_are_told_of(
+    folders, capsys, monkeypatch
+):
+    Image.fromarray(photo(8, 8)).convert("LAB").save(folders.photos / "lab.tif")
+    assert not images.facts(folders.photos / "lab.tif").has_alpha
+    save(folders.photos / "deep.tif", photo(8, 8))
+    monkeypatch.setattr(images, "_bits", lambda picture: 16)  # Pillow writes no such file
+    restore_folder(Fake(False), folders.photos, folders.out)
+    assert "beyond the upper 8 is left out of the PNG of deep.tif" in capsys.readouterr().out
+
+
+def test_colours_of_16_bits_that_pillow_alone_reads_keep_8(folders, capsys):
+    folders.photos.mkdir(exist_ok=True)
+    pixels = grid(9, 8, 4, most=65535)
+    write_16(folders.photos / "a.png", pixels)
+    whole = (folders.photos / "a.png").read_bytes()
+    (folders.photos / "a.png").write_bytes(whole[:-12])  # without its last chunk
+    assert restore_folder(Fake(False), folders.photos, folders.out) == 1
+    assert "beyond the upper 8 is left out of the PNG of a.png" in capsys.readouterr().out
+    restored = images.read_float(folders.out / "a.png")
+    expected = pixels[..., :3] / 65535 * pixels[..., 3:] / 65535
+    np.testing.assert_allclose(restored, expected, atol=2 / 255)
 
 
 def test_each_page_of_a_file_is_a_photo(folders, capsys):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecon.base import checkpoint
+from tfrecon.base import checkpoint, files
 from tfrecon.models import build_model
 from tfrecon.studies.matrix import read_study
 from tfrecon.training.preparation import compile_model
@@ -97,7 +97,7 @@ def killed_once(here, until):
     while not list(here.glob(f"checkpoints/own/*/{until}")):
         assert time.monotonic() < deadline and first.poll() is None
         time.sleep(0.02)
-    lock = (here / "checkpoints" / "own" / ".lock").open("w")
+    lock = (here / "checkpoints" / "own" / files.LOCK).open("w")
     with lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     first.send_signal(signal.SIGKILL)

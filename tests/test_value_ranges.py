@@ -116,7 +116,9 @@ def test_the_folder_decides_not_the_file(tmp_path, capsys):
     samples = folder_of(tmp_path / "ints", dark, bright, (GREY * 200).astype(np.uint16))
     first = readable(samples)[0]
     assert read(first).max() == pytest.approx(3000 / 65535, abs=1 / 255)
-    assert "warning: 1 of them are black in that range, e.g. '2.tif'" in capsys.readouterr().out
+    assert "warning: 2 of them are black or nearly so in that range" in capsys.readouterr().out
+    (black,) = readable(folder_of(tmp_path / "black", np.zeros((9, 9), np.uint16)))
+    assert read(black).max() == 0, "black in any range"
     floats = [GREY.astype(np.float32)] * 3 + [(GREY * 255).astype(np.float32)]
     with pytest.raises(UserError, match=r"3\.tif' holds values from 0 to 255, far outside"):
         readable(folder_of(tmp_path / "floats", *floats))

@@ -59,7 +59,7 @@ def _sixteen_bits(kind: int) -> bytes:
 
 
 def _doubling(times: int) -> list[object]:
-    """A list that is short in a pickle and endless as text: it holds the same one twice, and so on."""
+    """A list that is short in a pickle and endless as text: each holds the one before twice."""
     inner: list[object] = ["a" * 20]
     for _ in range(times):
         inner = [inner, inner]

@@ -67,10 +67,14 @@ def read(
     with images.opened(path, page, large=large) as (picture, orientation):
         facts = images.facts(path, page, large=large)
         is_grey, planes = facts.is_grey, None
-        if facts.bits == 16 and picture.format == "PNG" and (facts.has_alpha or not is_grey):
-            planes = upright(_decoded_with_16_bits(path), orientation)
-            is_grey = planes.shape[-1] < 3  # where Pillow says RGBA
+        deep = facts.bits == 16 and (facts.has_alpha or not is_grey)
+        if deep and picture.format == "PNG":
+            with contextlib.suppress(Exception):  # TensorFlow refuses some that Pillow reads
+                planes = upright(_decoded_with_16_bits(path), orientation)
+                is_grey = planes.shape[-1] < 3  # where Pillow says RGBA
         options, lost = _options(picture, is_grey)
+        if deep and planes is None:
+            lost = (*lost, "what colours of 16 bits hold beyond the upper 8")
         if facts.has_alpha and planes is None:
             planes = np.asarray(picture.convert("RGBA"))
             if picture.format != "TIFF":  # which Pillow turns as it loads it

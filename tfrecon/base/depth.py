@@ -129,7 +129,7 @@ def usual_range(kind: str, highs: Sequence[float]) -> float | None:
     """
     highest, middle = max(highs), float(np.median(highs))
     if kind != "32-bit float":
-        return OWN[kind] if highest > DARK else None
+        return OWN[kind] if highest > DARK or not highest else None  # black is black in any
     largest = next((usual for usual in FLOAT_RANGES if middle <= (1 + TOLERANCE) * usual), None)
     return largest if largest and (largest == 1 or highest > largest / 4) else None
 

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from tfrecon.base.errors import UserError
 
-LOCK = ".lock"
+LOCK = ".tfrecon.lock"
 """The file in a folder that says that a process works there."""
 
 

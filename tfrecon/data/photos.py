@@ -40,24 +40,27 @@ def photos(folder: Path, used: Collection[str] = ()) -> list[Path]:
 
     Raises UserError when `folder` does not exist or holds no image, and for two with equal stems.
     """
-    files = by_stem(listed(folder, used))
-    if not files:
-        raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
+    files = images_in(folder, used)
     of_several = [path.name for path in files.values() if len(pages(path)) > 1]
     if of_several:
         print_once(
             f"left out in {str(folder)!r}: all pages but the first of {_some(of_several, 'files')}"
         )
-    return [files[stem] for stem in sorted(files)]
+    return list(files.values())
 
 
 def pages_in(folder: Path, used: Collection[str] = ()) -> list[tuple[Path, int]]:
     """As `photos`, but each page of a TIFF and each frame of an animation: the file and the number
     of the page."""
+    return [(path, page) for path in images_in(folder, used).values() for page in pages(path)]
+
+
+def images_in(folder: Path, used: Collection[str] = ()) -> dict[str, Path]:
+    """As `photos`, by their stems, and with nothing said of pages."""
     files = by_stem(listed(folder, used))
     if not files:
         raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
-    return [(files[stem], page) for stem in sorted(files) for page in pages(files[stem])]
+    return {stem: files[stem] for stem in sorted(files)}
 
 
 def listed(folder: Path, used: Collection[str] = (), *, below: bool = False) -> list[Path]:

@@ -15,6 +15,10 @@ from tfrecon.data.photos import print_once
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Place
 
+DARKER = 15
+"""Photos that reach no more than this part of the range of their folder are warned of: those of 12
+bits among such of 16 are."""
+
 
 def found(
     extents: Mapping[Place, Extent], asked: float | Literal["auto"]
@@ -34,10 +38,11 @@ def found(
         if largest is None:
             raise UserError(_ambiguous(folder, kind, max(highs)))
         print_once(f"{kind} files of {str(folder)!r} read with range {largest:,g}")
-        dark = [path for path, page in places if extents[path, page].most <= largest / 255]
+        dark = [path for path, page in places if extents[path, page].most <= largest / DARKER]
         if dark:
             print_once(
-                f"warning: {len(dark)} of them are black in that range, e.g. {dark[0].name!r}"
+                f"warning: {len(dark)} of them are black or nearly so in that range, e.g. "
+                f"{dark[0].name!r}"
             )
         of_place |= dict.fromkeys(places, largest if largest != OWN[kind] else None)
     return of_place

@@ -81,7 +81,11 @@ def restore_folder(
     output_dir = Path(output_dir)
     _check_settings(restorer, settings)
     used = [Path(masks).name] if masks else []
-    pages = pages_in(Path(input_dir), used)
+    pages = [
+        (path, page)
+        for path, page in pages_in(Path(input_dir), used)
+        if masks is None or path.resolve() != Path(masks).resolve()
+    ]
     several = {path for path, page in pages if page}
     samples = [
         Sample(f"{path.name} page {page + 1}" if path in several else path.name, path, page=page)
@@ -142,6 +146,8 @@ def _outputs(
     samples: Sequence[Sample], mask_files: Iterable[Path], output_dir: Path
 ) -> Mapping[str, Path]:
     """The file of each sample. Raises UserError for one that would replace an input or another."""
+    if any(path.files[0].parent.resolve() == output_dir.resolve() for path in samples):
+        raise UserError("OUTPUT_DIR is the input folder itself; choose another")
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"output folder {str(output_dir)!r} is a file; choose another place")
     inputs = {path.resolve() for path in (*(s.files[0] for s in samples), *mask_files)}

@@ -64,7 +64,7 @@ def check(folder: Path) -> None:
     wrong = {node.op for node in nodes if not (node.op in own or _computes(node.op))}
     for function in library.function:
         name = function.signature.name
-        uncalled = name in saving and name.encode() not in text and MARKS >= set(function.attr)
+        uncalled = name in saving and name.encode() not in text and set(function.attr) <= MARKS
         allowed = own | SAVING if uncalled else own
         wrong |= {n.op for n in function.node_def if not (n.op in allowed or _computes(n.op))}
     if graph.asset_file_def:

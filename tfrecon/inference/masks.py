@@ -11,10 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from tfrecon.base import carried, images
+from tfrecon.base.depth import OWN, usual_range
 from tfrecon.base.errors import UserError, some
 from tfrecon.data.boxes import drawn, nothing_known, read_boxes
-from tfrecon.data.photos import is_photo
-from tfrecon.data.photos import photos as photos_in
+from tfrecon.data.photos import images_in, is_photo
 from tfrecon.data.sample import Sample
 
 MaskFrom = Literal["alpha", "luminance"]
@@ -47,7 +47,7 @@ class Masks:
         self._of_stem: Mapping[str, Path] = {}
         self._boxes: Mapping[str, Any] = {}
         if path.is_dir():
-            self._of_stem = {file.stem: file for file in photos_in(path)}
+            self._of_stem = images_in(path)
         elif not self._one:
             self._boxes = read_boxes(path)
             if mask_from:
@@ -126,6 +126,11 @@ class Masks:
             return drawn(sample.boxes, about.height, about.width)[..., 0] > 0, []
         pixels = about.height * about.width  # which a mask of few bytes may have, too
         own = images.facts(file, large=pixels)
+        if sample.page >= own.pages > 1:
+            raise UserError(
+                f"mask {str(file)!r} has {own.pages} pages, and its photo more; give both as many, "
+                "or the mask one"
+            )
         page, changed = sample.page if own.pages > 1 else 0, file.stat().st_mtime_ns
         hidden, note = _holes(file, changed, page, pixels, self._from)
         size, notes = (about.height, about.width), [note] if note else []
@@ -169,9 +174,12 @@ def _values(file: Path, page: int, pixels: int, mask_from: MaskFrom | None) -> t
     if not about.has_alpha and mask_from == "alpha":
         raise UserError(f"mask {str(file)!r} has no transparency; leave out --mask-from alpha")
     if not about.has_alpha and (about.bits == 8 or about.is_grey):
-        values = images.decoded(file, page, large=pixels).values
+        stored = images.decoded(file, page, large=pixels)
+        values, kind = stored.values, stored.kind
         values = values.max(axis=-1) if values.ndim == 3 else values
-        return values, 1.0 if values.dtype.kind == "f" else 255.0 if about.bits == 8 else 65535.0
+        if kind:
+            return values, usual_range(kind, [float(values.max())]) or OWN[kind]
+        return values, 1.0 if values.dtype.kind == "f" else 255.0
     photo = carried.read(file, page, large=pixels)
     values, alpha = photo.pixels.max(axis=-1), photo.alpha
     white = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
