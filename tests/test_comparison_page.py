@@ -320,14 +320,11 @@ def test_names_cannot_be_formulas_rows_or_pictures(tmp_path):
     assert read["image"].to_list() == [id for id, _, _ in lines]
     assert read["method"].to_list() == [method for _, method, _ in lines]
     assert scores.csv_text([[-0.5, -3, None]]) == "-0.5,-3,\n", "numbers are numbers"
-    summary = scores.summary_csv(scores.summarise(read), costs.csv_lines({"=x": Cost(3)}))
-    assert list(csv.reader(io.StringIO(summary)))[-1][:5] == [
-        "'=x",
-        "method",
-        "parameters",
-        "",
-        "3",
-    ]
+    paid = costs.csv_lines({"=x": Cost(3, kid=-0.0012)})
+    summary = scores.summary_csv(scores.summarise(read), paid)
+    assert [line[:5] for line in csv.reader(io.StringIO(summary))][-2:] == [
+        ["'=x", "method", "parameters", "", "3"], ["'=x", "method", "kid", "", "-0.0012"]
+    ]  # fmt: skip
     table = Table([Column(""), Column("a")], [[name, 1] for name in NAMES])
     rows = table.markdown().splitlines()
     assert len(rows) == 2 + len(NAMES)

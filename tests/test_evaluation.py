@@ -413,7 +413,9 @@ def test_report_folder_says_what_was_evaluated(tmp_path):
     assert data_config(run, "demo", None).root is None
     assert data_config(run, None, None).root == "photos/contest"
     assert data_config(run, None, None).range == "auto"
-    assert data_config(run, None, None, 4095).range == 4095
+    wider = data_config(run, None, None, 4095)
+    assert wider.range == 4095
+    assert report_name(run, "test", wider) == "report-range_4095"
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,8 @@ def test_a_journal_leaves_nothing_of_a_killed_process(tmp_path):
     (tmp_path / "..journal.01234567.part").touch()
     journal = Journal(tmp_path / ".journal")
     journal.add("done")
+    assert not journal.lines, "what is written is not kept in memory"
+    assert Journal(tmp_path / ".journal").lines == ["done"]
     journal.remove()
     assert os.listdir(tmp_path) == []
 

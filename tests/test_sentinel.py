@@ -16,6 +16,7 @@ from test_training import assert_equal_states, config, state
 
 from tfrecon import evaluate, export, fit
 from tfrecon.base import checkpoint
+from tfrecon.base.config import from_tables
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.data import pipeline
 from tfrecon.training import loop
@@ -105,6 +106,36 @@ def test_after_three_returns_it_stops_with_the_evidence(tmp_path, photos):
         assert all(np.isfinite(array).all() for array in checkpoint.load(path / name)[0].values())
 
 
+class StopsBadly(keras.callbacks.Callback):
+    """Ends the training early after the second epoch, when its optimizer holds a NaN, once."""
+
+    due = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1 and self.due:
+            self.due = False
+            self.model.stop_training = True
+            self.model.optimizer.variables[-1].assign(np.nan * self.model.optimizer.variables[-1])
+
+
+def test_an_early_stop_that_is_undone_is_none(tmp_path, photos, capsys):
+    run = loop.train(config(photos), tmp_path / "run", callbacks=[StopsBadly()])
+    assert "a value of the optimizer is not finite at step 6" in capsys.readouterr().err
+    note = state(run)[1]
+    assert (note["step"], note["stopped"]) == (8, False)
+
+
+def test_a_model_solved_for_that_answers_no_numbers_is_told_of(tmp_path, photos, monkeypatch):
+    tables = config(photos).to_dict()
+    decoder = {"name": "linear", "kernel_size": 1}
+    tables["model"] = {"name": "feature_inversion", "weights": None, "decoder": decoder}
+    tables["data"]["damage"] = "identity"
+    monkeypatch.setattr(keras.Model, "evaluate", lambda *_, **__: {"psnr": np.nan})
+    for resume in (False, True):
+        with pytest.raises(UserError, match=r"finite after none .* other data or options of the m"):
+            loop.train(from_tables(tables), tmp_path / "run", resume=resume)
+
+
 def test_trainings_that_learn_nothing_are_told_of_once(tmp_path, photos, monkeypatch, capsys):
     monkeypatch.setattr(
         SampleGrid, "on_epoch_end", lambda self, epoch, logs: logs.update(discriminator=0.002),
@@ -186,12 +217,16 @@ def test_a_damaged_state_is_not_the_end(tmp_path, photos, plain, often, capsys):
         found(copy)
 
 
-def test_best_weights_are_not_taken_for_worse_ones(tmp_path, photos, plain, capsys):
+def test_best_weights_are_not_taken_for_worse_ones(tmp_path, photos, plain, capsys, monkeypatch):
     path = shutil.copytree(plain.path, tmp_path / "run")
     (path / "state.npz").unlink()
     checkpoint.save(path / "best.npz", {"model": [np.zeros(2)]}, {"step": 7, "val_psnr": 99.0})
     better = (path / "best.npz").read_bytes()
+    held = []
+    monkeypatch.setattr(loop, "newest_states", lambda path: held.append(found(path)) or held[0])
     loop.train(config(photos), path, resume=True)
+    monkeypatch.undo()
+    assert held == [[]], "what is put back is not held in memory"
     assert "state.npz is missing; going on from the one before, step 0" in capsys.readouterr().out
     assert (path / "best.npz").read_bytes() == better
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_training import assert_equal_states, config
 
+from tfrecon import fit
 from tfrecon.base import checkpoint, files
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.system import signals_noted
@@ -128,3 +129,19 @@ def test_a_validation_that_is_not_finite_is_no_best_one(tmp_path, photos, monkey
     assert checkpoint.load(run.path / "best.npz")[1] == {"step": 8, "val_psnr": 30.0}
     with pytest.raises(UserError, match="val_psnr was finite after none of the epochs"):
         loop.train(config(photos, steps=2), tmp_path / "none")
+
+
+def test_a_stop_after_training_names_the_command_that_goes_on(tmp_path, monkeypatch, capsys):
+    def stopped(runs, **options):
+        raise Stopped("stopped by SIGTERM after 1 of 2 photos", signal.SIGTERM, True)
+
+    monkeypatch.setattr(loop, "train", lambda config, path, **options: path)
+    monkeypatch.setattr("tfrecon.reports.evaluation.evaluate_runs", stopped)
+    run = str(tmp_path / "my run")
+    words = ["--model", "pix2pix", "--data", "demo", "--run", run, "--skip-unreadable"]
+    assert fit.main(words) == 143
+    assert (
+        capsys.readouterr()
+        .err.strip()
+        .endswith(f"; go on with python -m tfrecon.evaluate '{run}' --skip-unreadable")
+    )

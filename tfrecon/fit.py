@@ -3,6 +3,7 @@
 import argparse
 import functools
 import itertools
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,11 +96,13 @@ def _body(arguments: argparse.Namespace) -> None:
             path = _folder(arguments, given)  # somebody was faster: the next number
     from tfrecon.reports.evaluation import evaluate_runs
 
+    skip = arguments.skip_unreadable
     try:
-        report = evaluate_runs([trained], skip_unreadable=arguments.skip_unreadable)
+        report = evaluate_runs([trained], skip_unreadable=skip)
     except Stopped as stop:
+        again = shlex.join([str(path), *(["--skip-unreadable"] if skip else [])])
         raise Stopped(
-            f"{stop}; go on with python -m tfrecon.evaluate {path}", stop.number
+            f"{stop}; go on with python -m tfrecon.evaluate {again}", stop.number
         ) from None
     where = [
         *(f"in training: {sentence}" for sentence in trained.incidents),

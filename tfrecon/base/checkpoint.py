@@ -44,7 +44,7 @@ def write(path: Path, arrays: Mapping[str, Any], note: Mapping[str, Any]) -> Non
 
 def load(path: Path, remedy: str = _REMEDY) -> Saved:
     """The arrays and the note of a file. Raises UserError, which ends with a `remedy`, for a
-    damaged one, which its hash tells (those of 2026 have none), and for a missing one."""
+    damaged one, which its hash tells (older ones have none), and for a missing one."""
     with opened(path, "checkpoint", remedy) as archive:
         arrays = {name: numbers(archive, name) for name in archive.files}
         recorded = arrays.pop(HASH, None)

@@ -61,10 +61,8 @@ def run(
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
     without permission included), 130 for Ctrl-C and 143 for SIGTERM.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a name or sign that it cannot write stops nothing
+    for stream in (sys.stdout, sys.stderr):  # a sign that it cannot write stops nothing
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     options, typed = parser(), sys.argv[1:] if argv is None else argv
     try:

@@ -11,7 +11,8 @@ from tfrecon.base.errors import Stopped
 
 
 class Journal:
-    """A file of lines, one for each thing that is finished; `lines` holds those that are there.
+    """A file of lines, one for each thing that is finished; `lines` holds those that were there at
+    the beginning.
 
     A process that is killed at any moment leaves whole lines and at most a torn last one, which is
     dropped. It belongs to one process at a time: see `files.claimed`.
@@ -35,7 +36,6 @@ class Journal:
         """Writes a line, which is in the file when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
-        self.lines.append(line)
 
     def remove(self) -> None:
         """Removes the file: all is done."""

@@ -3,14 +3,15 @@
 import csv
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.errors import UserError, foreign, some
 from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import costs, run_facts, scores
 from tfrecon.reports.costs import Cost
@@ -20,13 +21,6 @@ from tfrecon.training.run import Run
 REPORT = "report"
 
 KEYS = ("region", "metric", "image")
-
-
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """The first `most` of `names` in running text, and how many more there are."""
-    every = list(names)
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
 
 
 @dataclass(frozen=True)
@@ -119,10 +113,8 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
 
     Raises UserError for a file that is missing, damaged, or of another version of tfrecon.
     """
-    again = (
-        f"make it anew with python -m tfrecon.evaluate {' '.join(str(run.path) for run in runs)}"
-    )
-    with foreign("the report in", folder, again, "cannot be read"):
+    command = shlex.join(["python", "-m", "tfrecon.evaluate", *(str(run.path) for run in runs)])
+    with foreign("the report in", folder, f"make it anew with {command}", "cannot be read"):
         about = json.loads((folder / run_facts.FILE).read_text(encoding="utf-8"))
         facts_by_method = about.pop("runs")
         for declared in about.get("measures", []):  # of a user's metrics, which are not here
@@ -228,7 +220,7 @@ def _check_same_images(first: Scored, other: Scored) -> None:
             raise UserError(
                 f"run {first.run.name!r} and run {other.run.name!r} were evaluated on different "
                 f"images, so they cannot be compared image by image: {run.name!r} lacks "
-                f"{listed(map(repr, absent), 10)}; evaluate both on the same split"
+                f"{some(map(repr, absent), 10)}; evaluate both on the same split"
             )
     facts = [(scored.run.name, scored.facts) for scored in (first, other)]
     run_facts.check_same_images("run", facts, "evaluate both on the same data")

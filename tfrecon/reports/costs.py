@@ -115,7 +115,7 @@ def notes(costs: Costs) -> list[str]:
 def csv_lines(costs: Costs) -> list[list[object]]:
     """Lines for ``summary.csv``: region ``method``, the number in place of the mean."""
     return [
-        [name, "method", quantity, None, f"{value:.10g}", None, None, None]
+        [name, "method", quantity, None, value, None, None, None]
         for name, cost in costs.items()
         for quantity in NAMES
         if (value := vars(cost)[quantity]) is not None

@@ -275,6 +275,8 @@ def report_name(
         parts.append(Path(config.root).resolve().name)
     if split != "test" or len(parts) > 1:
         parts.insert(1, split)
+    if config.range != run.config.data.range:
+        parts.append(f"range_{config.range}")
     parts += [f"{name}_{value}" for name, value in (options or {}).items()]
     if limit is not None:
         parts.append(f"first_{limit}")

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tfrecon.base.errors import some
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.reports import statistics
-from tfrecon.reports.comparison import Comparison, listed
+from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.scores import Board
 from tfrecon.reports.statistics import ALPHA, Difference, between
 
@@ -77,7 +78,7 @@ def failures(board: Board) -> list[str]:
     if not failed:
         return []
     return [
-        f"{listed(failed)}: the output there is not finite. Such an image counts as worse than any "
+        f"{some(failed)}: the output there is not finite. Such an image counts as worse than any "
         "other in ranks and tests and in no mean, and a method ranks below all that failed on "
         "fewer."
     ]
@@ -88,7 +89,7 @@ def _tied(comparison: Comparison) -> list[str]:
     tied = [name for name in others if not between(comparison, best, name).is_real]
     if not tied:
         return []
-    return [f"Not to be told apart from {best} at p < {ALPHA:g}: {listed(tied)}."]
+    return [f"Not to be told apart from {best} at p < {ALPHA:g}: {some(tied)}."]
 
 
 def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
@@ -99,9 +100,9 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
     better = [row for row in real if row not in worse]
     tested = {reference, *(row.first for row in rows)}
 
-    def shown(some: Sequence[Difference]) -> str:
-        names = (f"{row.first} {measure.quantity(row.difference, signed=True)}" for row in some)
-        return listed(names)
+    def shown(these: Sequence[Difference]) -> str:
+        names = (f"{row.first} {measure.quantity(row.difference, signed=True)}" for row in these)
+        return some(names)
 
     first = f"On {axis}, {reference} is best with all else equal"
     if better:
@@ -110,10 +111,10 @@ def _axis(comparison: Comparison, axis: str, rows: Sequence[Difference]) -> str:
         ("", first),
         ("worse: ", shown(worse)),
         ("better: ", shown(better)),
-        ("not to be told apart from it: ", listed(r.first for r in rows if not r.is_real)),
+        ("not to be told apart from it: ", some(r.first for r in rows if not r.is_real)),
         (
             "not compared, as no result agrees with it in all else: ",
-            listed(label for label in comparison.axes[axis] if label not in tested),
+            some(label for label in comparison.axes[axis] if label not in tested),
         ),
     ]
     return "; ".join(head + names for head, names in parts if names) + "."
@@ -139,7 +140,7 @@ def against_untrained(board: Board, rivals: Mapping[str, Sequence[str]], column:
     verdict = "every result is better than each method without training that it is held against"
     if worse:
         verdict = (
-            f"NO better than methods without training: {listed(worse)}; {len(worse)} of {held} "
+            f"NO better than methods without training: {some(worse)}; {len(worse)} of {held} "
             "results"
         )
     return [f"By {measure.name} {verdict}."] if held else []
@@ -190,7 +191,7 @@ def _cautions(comparison: Comparison) -> list[str]:
 def missing(comparison: Comparison) -> list[str]:
     """Which cells have no result; nothing where all have."""
     names = comparison.missing
-    return [f"Without a result: {listed(names)} ({len(names)})."] if names else []
+    return [f"Without a result: {some(names)} ({len(names)})."] if names else []
 
 
 def _images(comparison: Comparison) -> int:

@@ -193,26 +193,42 @@ def _fit(
     callbacks = [*_stoppers(fit), *callbacks]
     state = Checkpoint(run, history, average, callbacks, seconds_before)
     if states and recorded:
-        state.restore(model, *states)
+        state.restore(model, states)
         _tell_of_machine(recorded, run)
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
     else:
         state.begin(model)
     if state.stopped or (state.step >= total if total else state.best is not None):
-        return _finished(model, validation, average, state)
-    if not total:
-        return _validate_once(model, validation, history, state)
-    progress = Progress(total, state.step)
-    grid = SampleGrid(x, target, path, history, state.tell)
-    watched = [Sentinel(lambda: state.step), grid, *([average] if average else [])]
-    in_order = [*watched, *callbacks, history, progress, state]
+        _finished(model, validation, average, state)
+    elif not total:
+        _validate_once(model, validation, history, state)
+    else:
+        grid = SampleGrid(x, target, path, history, state.tell)
+        watched = [Sentinel(lambda: state.step), grid, *([average] if average else [])]
+        _train_to_end(model, run, state, data, first, validation, [*watched, *callbacks, history])
+    if state.best is None:
+        raise UserError(
+            f"training diverged: {fit.monitor} was finite after none of the epochs, so no weights "
+            f"are best; {state.another_run}"
+        )
+
+
+def _train_to_end(
+    model: ReconstructionModel, run: Run, state: Checkpoint, data: Data,
+    first: tf.data.Dataset | None, validation: tf.data.Dataset,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:  # fmt: skip
+    """Trains on, and back and on again where a step goes wrong; `first` are the batches from step 0
+    on, where they are made already."""
+    progress = Progress(state.steps, state.step)
+    in_order = [*callbacks, progress, state]
 
     def batches_from(start: int) -> tf.data.Dataset:
         return first if first and not start else training_batches(run.config, data, start)
 
     try:
         with signals_noted() as state.signals:
-            while state.step < total and not state.stopped:
+            while state.step < state.steps and not state.stopped:
                 try:
                     _train_on(model, run, state, batches_from, validation, in_order)
                 except Diverged as bad:
@@ -221,11 +237,6 @@ def _fit(
     finally:
         progress.bar.close()
     state.stop_if_asked()  # during the last callbacks
-    if state.best is None:
-        raise UserError(
-            f"training diverged: {fit.monitor} was finite after none of the epochs, so no weights "
-            f"are best; {state.another_run}"
-        )
 
 
 def _train_on(

@@ -38,10 +38,12 @@ class Sentinel(keras.callbacks.Callback):
         super().__init__()
         self.steps_done = steps_done
 
-    @tf.function(reduce_retracing=True)
-    def _norm(self) -> Any:
-        """One pass over the variables; a norm beyond float32 is as bad as none."""
-        return tf.add_n([tf.nn.l2_loss(v.value) for v in self.model.optimized_variables])
+    def set_model(self, model: Any) -> None:
+        """Traces the one pass over the variables; a norm beyond float32 is as bad as none."""
+        super().set_model(model)
+        variables = [variable.value for variable in model.optimized_variables]
+        norm = tf.function(lambda: tf.add_n([tf.nn.l2_loss(variable) for variable in variables]))
+        self._norm = norm.get_concrete_function()  # half the overhead of a call
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the losses, then at the variables."""

@@ -38,7 +38,7 @@ COUNTERS = {
 }
 """What Keras's callbacks count in, and reset whenever `fit` begins."""
 
-States = tuple[checkpoint.Saved, checkpoint.Saved]
+States = list[checkpoint.Saved]
 """The newest state of a run and its last good one, which may be the same."""
 
 GOOD_STEPS, GOOD_SHARE = 100, 20
@@ -94,18 +94,18 @@ class Checkpoint(keras.callbacks.Callback):
         self.set_model(model)
         self._keep()
 
-    def restore(self, model: ReconstructionModel, newest: checkpoint.Saved, good: checkpoint.Saved
-    ) -> None:  # fmt: skip
-        """Puts the `newest` state of the run back, and knows the last `good` one.
+    def restore(self, model: ReconstructionModel, states: States) -> None:
+        """Puts the newest of the `states` back, and keeps the last good one alone; the list is
+        empty then, as nobody else is to hold their memory while the training goes on.
 
         Raises UserError where the best weights are damaged.
         """
         self.set_model(model)
+        newest, self.good = states
+        states.clear()
         note = newest[1]
         self._put_back(newest)
-        self.good = good
-        self.best, self.stopped = note["best"], note["stopped"]
-        self.halvings = note.get("halvings", 0)
+        self.best, self.halvings = note["best"], note.get("halvings", 0)
         halve_rate(model.optimizer, self.halvings, self.halvings)
         self.run.facts["incidents"] = note.get("incidents", {})
         before = resources_used(self.path)
@@ -121,7 +121,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays, note = saved
         checkpoint.assign(self.path / STATE, arrays, self._groups(self.model))
         self._running = {name: array for name, array in arrays.items() if "running/" in name}
-        self._counts, self.step = note["counters"], note["step"]
+        self._counts, self.step, self.stopped = note["counters"], note["step"], note["stopped"]
         self.history.restore([*note["history"]], self.step)
 
     def go_back(self, diverged: Diverged, ids: Sequence[str]) -> None:
@@ -146,6 +146,8 @@ class Checkpoint(keras.callbacks.Callback):
     @property
     def another_run(self) -> str:
         """What to do where this run cannot be trained."""
+        if not self.steps:
+            return "repeat the command with another --run and other data or options of the model"
         return (
             "repeat the command with another --run and with --set fit.learning_rate=RATE, lower "
             f"than {self.run.config.fit.learning_rate:g}, or --set fit.optimizer.clipnorm=1"
@@ -337,4 +339,4 @@ def newest_states(path: Path) -> States | None:
     elif damaged:
         print(f"{BEFORE} is damaged; going on from {STATE}, step {step}")
     good = newest[1].get("good")
-    return newest, next((saved for saved in whole.values() if saved[1]["step"] == good), newest)
+    return [newest, next((saved for saved in whole.values() if saved[1]["step"] == good), newest)]
