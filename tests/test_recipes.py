@@ -453,7 +453,7 @@ def test_what_a_folder_leaves_out_is_said_once(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said == [
         f"{LEFT_OUT.format(folder)}; 1 folder: inner",
-        f"left out in '{folder}': all pages but the first of 2 files: moving.gif, pages.tif",
+        f"left out in '{folder}': all pages but the first of moving.gif, pages.tif",
     ]
     assert len(pages_in(folder)) == 10 + 2 + 1
     assert not capsys.readouterr().out, "the same is said once; pages are not left out here"

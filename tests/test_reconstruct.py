@@ -550,6 +550,15 @@ def test_after_a_kill_only_the_unfinished_photos_are_restored(folders, capsys):
     assert restored(other) == [8, 9, 20, 11]
 
 
+def test_names_that_are_no_text_or_have_lines_are_known_after_a_kill(folders, capsys):
+    for name in ("a\nb", "caf\udce9", "d"):
+        save(folders.photos / f"{name}.png", photo(9, 8))
+    with pytest.raises(Killed):
+        restore_folder(Dying(-3), folders.photos, folders.out)
+    assert restore_folder(Fake(False), folders.photos, folders.out) == 3
+    assert "2 of 3 photos were restored before; 1 to go" in capsys.readouterr().out
+
+
 def test_a_changed_mask_is_restored_again(folders):
     for name in "ab":
         save(folders.photos / f"{name}.png", photo(20, 30))

@@ -90,18 +90,6 @@ def read(
     return Carried(pixels, alpha, is_grey, facts.bits, options, lost)
 
 
-def to_float(pixels: Pixels) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """uint8 or uint16 to float32 in [0,1]; float as it is."""
-    if pixels.dtype == np.uint16:
-        return pixels.astype(np.float32) / np.float32(65535)
-    return images.to_float(pixels) if pixels.dtype == np.uint8 else pixels
-
-
-def to_uint16(image: Pixels) -> np.ndarray[Any, np.dtype[np.uint16]]:
-    """float in [0,1] to the nearest uint16; values outside are clipped."""
-    return np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
-
-
 def upright(planes: Pixels, orientation: int) -> Pixels:
     """(H,W,…) turned as its EXIF orientation tells."""
     if orientation in (5, 6, 7, 8):

@@ -181,8 +181,8 @@ def finest_diagonal(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def to_float(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """uint8 to float32 in [0,1]."""
-    return pixels.astype(np.float32) / np.float32(255)
+    """uint8 or uint16 to float32 in [0,1]."""
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
 
 
 def check_float(**images_by_name: Any) -> None:
@@ -203,6 +203,11 @@ def check_float(**images_by_name: Any) -> None:
 def to_uint8(image: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """float in [0,1] to the nearest uint8; values outside are clipped."""
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def to_uint16(image: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """`to_uint8` with 16 bits."""
+    return np.rint(np.clip(image, 0, 1) * 65535).astype(np.uint16)
 
 
 def to_float_tensor(pixels: Any) -> Any:

@@ -9,6 +9,9 @@ from pathlib import Path
 from tfrecon.base import files, system
 from tfrecon.base.errors import Stopped
 
+BYTES = "surrogateescape"
+"""How names that are no UTF-8 are written and read."""
+
 
 class Journal:
     """A file of lines, one for each thing that is finished; `lines` holds those that were there at
@@ -21,7 +24,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         files.remove_leftovers(path.parent, glob.escape(path.name))
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8", errors=BYTES) if path.is_file() else ""
         self.lines = text.split("\n")[:-1]
         if text and not text.endswith("\n"):
             self.restart(self.lines)
@@ -30,11 +33,11 @@ class Journal:
         """Holds these lines and no others from now on."""
         self.lines = lines
         with files.replacing(self.path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8", BYTES)
 
     def add(self, line: str) -> None:
         """Writes a line, which is in the file when this returns."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", errors=BYTES) as file:
             file.write(f"{line}\n")
 
     def remove(self) -> None:

@@ -9,7 +9,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from tfrecon.base.depth import Extent
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, some
 from tfrecon.data import value_ranges
 from tfrecon.data.boxes import describe, drawn, nothing_known, outside
 from tfrecon.data.sample import Sample
@@ -116,10 +116,9 @@ def _listing(reasons: dict[Place, str]) -> str:
     if len(reasons) == 1:
         return f"{next(iter(reasons.values()))}, or go on without it with --skip-unreadable"
     names = sorted({str(path) for path, _ in reasons})
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (
-        f"{len(names)} image files cannot be read: {', '.join(names[:SHOWN])}{more}; replace or "
-        "remove them, or go on without them with --skip-unreadable"
+        f"{len(names)} image files cannot be read: {some(names, SHOWN)}; replace or remove them, "
+        "or go on without them with --skip-unreadable"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from tfrecon.base import images
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, some
 from tfrecon.base.images import FORMATS, SUFFIXES
 from tfrecon.data.sample import by_stem
 
@@ -19,7 +19,7 @@ PAGED = {ending for name in FORMATS if name not in ("JPEG", "BMP") for ending in
 """Endings of files that may hold several pages or frames."""
 
 SHOWN = 4
-"""Names and endings that a line gives of what is left out; it counts all."""
+"""Names and endings that a line gives of what is left out."""
 
 
 def holding(root: Path, places: Sequence[str], folder: str) -> Path:
@@ -44,7 +44,7 @@ def photos(folder: Path, used: Collection[str] = ()) -> list[Path]:
     of_several = [path.name for path in files.values() if len(pages(path)) > 1]
     if of_several:
         print_once(
-            f"left out in {str(folder)!r}: all pages but the first of {_some(of_several, 'files')}"
+            f"left out in {str(folder)!r}: all pages but the first of {some(of_several, SHOWN)}"
         )
     return list(files.values())
 
@@ -88,10 +88,14 @@ def say_left_out(folder: Path, others: Sequence[Path], used: Collection[str] = (
             (folders if path.is_dir() else files).append(path.relative_to(folder).as_posix())
     kinds = Counter(Path(name).suffix.lower() or "no ending" for name in files).most_common()
     endings = ", ".join(f"{count} {ending}" for ending, count in kinds[:SHOWN])
-    said = [_some(names, what) for names, what in (
-        (files, f"file{'s' * (len(files) > 1)} ({endings}{', …' * (len(kinds) > SHOWN)})"),
-        (folders, f"folder{'s' * (len(folders) > 1)}"),
-    ) if names]  # fmt: skip
+    said = [
+        f"{len(names)} {what}: {some(names, SHOWN)}"
+        for names, what in (
+            (files, f"file{'s' * (len(files) > 1)} ({endings}{', …' * (len(kinds) > SHOWN)})"),
+            (folders, f"folder{'s' * (len(folders) > 1)}"),
+        )
+        if names
+    ]
     if said:
         print_once(f"left out in {str(folder)!r}: {'; '.join(said)}")
 
@@ -146,11 +150,6 @@ def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
 
 def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
-
-
-def _some(names: Sequence[str], what: str) -> str:
-    """``5 files: a.txt, b.txt, c.txt, d.txt, …``."""
-    return f"{len(names)} {what}: {', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"
 
 
 def _check_exists(folder: Path) -> None:

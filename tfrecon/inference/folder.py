@@ -184,7 +184,7 @@ def _finished(output: Path, key: str) -> str:
     if not output.is_file():
         return ""
     about = output.stat()
-    return f"{key} {about.st_size} {about.st_mtime_ns} {output.name}"
+    return f"{key} {about.st_size} {about.st_mtime_ns} {output.name!r}"
 
 
 def _restore_all(
@@ -230,7 +230,8 @@ def _restored(
     takes about 12 bytes a pixel."""
 
     def piece(place: tuple[slice, slice]) -> np.ndarray:
-        parts = [carried.to_float(photo.pixels[place])]
+        pixels = photo.pixels[place]
+        parts = [pixels if pixels.dtype == np.float32 else images.to_float(pixels)]
         if hidden is not None:
             parts.append(hidden[place][..., None].astype(np.float32))
         return np.concatenate(parts, axis=-1)[None]
@@ -245,7 +246,7 @@ def _restored(
         if not np.isfinite(band).all():
             return None
         band = band.mean(axis=-1, keepdims=True) if photo.is_grey else band
-        quantised = carried.to_uint16(band) if sixteen else images.to_uint8(band)
+        quantised = images.to_uint16(band) if sixteen else images.to_uint8(band)
         restored[top : top + len(band)] = quantised
         top += len(band)
     return restored
