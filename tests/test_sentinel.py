@@ -136,6 +136,12 @@ def test_a_model_solved_for_that_answers_no_numbers_is_told_of(tmp_path, photos,
             loop.train(from_tables(tables), tmp_path / "run", resume=resume)
 
 
+def test_a_model_that_begins_with_no_number_is_told_of(tmp_path, photos, monkeypatch):
+    monkeypatch.setattr(states.Checkpoint, "_groups", lambda self, model: {"model": [np.nan]})
+    with pytest.raises(UserError, match="the model is not finite at step 0; repeat the command wi"):
+        loop.train(config(photos), tmp_path / "run")
+
+
 def test_trainings_that_learn_nothing_are_told_of_once(tmp_path, photos, monkeypatch, capsys):
     monkeypatch.setattr(
         SampleGrid, "on_epoch_end", lambda self, epoch, logs: logs.update(discriminator=0.002),

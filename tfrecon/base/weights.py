@@ -83,8 +83,8 @@ def checked(path: Path, file: WeightFile) -> Path:
     if found != expected:
         raise UserError(
             f"weight file {str(path)!r} has {kind.upper()} {found}, not {expected} as that of "
-            f"{file.url}; remove it and it is fetched again, or give a file of your own by its "
-            "path in the weights option"
+            f"{file.url}; remove it and it is fetched again (a backbone takes a file of your own "
+            "by its path in its option weights)"
         )
     return path
 

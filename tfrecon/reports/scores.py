@@ -206,17 +206,13 @@ def read_scores(path: Path) -> pl.DataFrame:
         head, *lines = csv.reader(file, strict=True)
     if any(len(line) != len(head) for line in lines):
         raise ValueError("a line is cut off")
-    lines = [[plain(id), plain(method), *values] for id, method, *values in lines]
     if head[-1] != FAILED:
-        return frame(head, [[text or "nan" for text in line] for line in lines])
+        head, lines = [*head, FAILED], [[*line, "0"] for line in lines]
     worst = [MEASURES[column].worst for column in head[2:-1]]
-    return frame(
-        head[:-1],
-        [
-            [id, method, *(worst if failed == "1" else (text or "nan" for text in values))]
-            for id, method, *values, failed in lines
-        ],
-    )
+    return frame(head[:-1], [
+        [plain(id), plain(name), *(worst if failed == "1" else (text or "nan" for text in values))]
+        for id, name, *values, failed in lines
+    ])  # fmt: skip
 
 
 def mean(values: Values) -> float:

@@ -90,9 +90,13 @@ class Checkpoint(keras.callbacks.Callback):
         self._running: dict[str, np.ndarray[Any, Any]] = {}
 
     def begin(self, model: ReconstructionModel) -> None:
-        """The state at the beginning of the run is the first good one."""
+        """The state at the beginning of the run is the first good one. Raises UserError where it is
+        not finite, as that of a model solved for on photos that do not determine it."""
         self.set_model(model)
-        self._keep()
+        try:
+            self._keep()
+        except Diverged as bad:
+            raise UserError(f"{bad}; {self.another_run}") from None
 
     def restore(self, model: ReconstructionModel, states: States) -> None:
         """Puts the newest of the `states` back, and keeps the last good one alone; the list is
