@@ -320,7 +320,7 @@ def test_names_cannot_be_formulas_rows_or_pictures(tmp_path):
     assert read["image"].to_list() == [id for id, _, _ in lines]
     assert read["method"].to_list() == [method for _, method, _ in lines]
     assert scores.csv_text([[-0.5, -3, None]]) == "-0.5,-3,\n", "numbers are numbers"
-    paid = costs.csv_lines({"=x": Cost(3, kid=-0.0012)})
+    paid = costs.csv_lines({"=x": Cost(3, kid=-0.0012), "few": Cost(kid=math.nan)})
     summary = scores.summary_csv(scores.summarise(read), paid)
     assert [line[:5] for line in csv.reader(io.StringIO(summary))][-2:] == [
         ["'=x", "method", "parameters", "", "3"], ["'=x", "method", "kid", "", "-0.0012"]

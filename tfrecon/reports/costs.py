@@ -1,6 +1,7 @@
 """What a method costs: parameters, multiply-adds, time an image, what training took; and its KID
 and its failures, which are numbers of the whole set of images as well."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -118,7 +119,7 @@ def csv_lines(costs: Costs) -> list[list[object]]:
         [name, "method", quantity, None, value, None, None, None]
         for name, cost in costs.items()
         for quantity in NAMES
-        if (value := vars(cost)[quantity]) is not None
+        if (value := vars(cost)[quantity]) is not None and not math.isnan(value)
     ]
 
 
