@@ -269,7 +269,7 @@ def complete_file(path, name, *, head=()):
     shapes = {key: torch_shape(tuple(v.shape)) for key, v in torch_names(model).items()}
     shapes |= dict.fromkeys(head, (3,))
     arrays = {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}
-    np.savez_compressed(path, **arrays)
+    np.savez(path, **arrays)
     return str(path)
 
 
