@@ -272,7 +272,7 @@ def test_headers_of_odd_files_tell_the_size_that_is_read(tmp_path):
         assert facts.bits == deep.get(path.stem, 8), path.name
         assert facts.is_grey == (path.stem in ("grey", "deep", "float")), path.name
         assert facts.has_alpha == (path.stem in ("alpha", "colour_key")), path.name
-        precise = images.read_float(path)
+        precise = images.decoded(path).to_float()
         assert np.abs(precise * 255 - pixels).max() <= 0.51, path.name
 
 

@@ -63,7 +63,7 @@ def test_what_can_mean_one_thing_is_read_and_said(tmp_path, capsys, name):
     (sample,) = readable(folder_of(tmp_path, values))
     assert capsys.readouterr().out.endswith(f"of '{tmp_path}' read with range {largest:,}\n")
     assert np.abs(read(sample) - np.clip(values / largest, 0, 1)).max() <= 0.51 / 255
-    precise = images.read_float(sample.target, range=sample.range)[..., 0]
+    precise = images.decoded(sample.target).to_float(sample.range)[..., 0]
     assert np.abs(precise - np.clip(values / largest, 0, 1)).max() < 1e-6
 
 

@@ -45,7 +45,7 @@ def image(path: Path) -> None:
     pixels = images.read(path)
     assert pixels.shape == (about.height, about.width, 3) and pixels.dtype == np.uint8
     assert about.pages == len(pages) and about.bits in (8, 12, 16, 32)
-    values = images.read_float(path, pages[-1])
+    values = images.decoded(path, pages[-1]).to_float()
     assert values.dtype == np.float32 and values.ndim == 3
     assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
 

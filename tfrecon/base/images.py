@@ -86,17 +86,9 @@ def read(
     return decoded(path, page, large=large).to_uint8(range)
 
 
-def read_float(
-    path: PathLike, page: int = 0, range: float | None = None, *, large: bool | int = False
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """`read` to (H,W,3) float32 in [0,1], with all bits of a grey file of 16 or 32 bits. Pillow
-    reads the upper 8 bits of 16-bit colour."""
-    return decoded(path, page, large=large).to_float(range)
-
-
 def decoded(path: PathLike, page: int = 0, *, large: bool | int = False) -> Stored:
-    """The values of an image file as `read` takes them, but not scaled. Raises UserError as `read`
-    does, but for the range."""
+    """The values of an image file as `read` takes them, but not scaled: all bits of a grey file,
+    the upper 8 of 16-bit colour. Raises UserError as `read` does, but for the range."""
     with opened(path, page, large) as (picture, orientation):
         bits, is_ppm, is_tiff = _bits(picture), picture.format == "PPM", picture.format == "TIFF"
         picture.load()

@@ -126,10 +126,10 @@ class Masks:
             return drawn(sample.boxes, about.height, about.width)[..., 0] > 0, []
         pixels = about.height * about.width  # which a mask of few bytes may have, too
         own = images.facts(file, large=pixels)
-        if sample.page >= own.pages > 1:
+        if own.pages > 1 and sample.page not in images.pages(file):
             raise UserError(
-                f"mask {str(file)!r} has {own.pages} pages, and its photo more; give both as many, "
-                "or the mask one"
+                f"mask {str(file)!r} has no page {sample.page + 1}, and its photo has; give both "
+                "as many, or the mask one"
             )
         page, changed = sample.page if own.pages > 1 else 0, file.stat().st_mtime_ns
         hidden, note = _holes(file, changed, page, pixels, self._from)
