@@ -638,9 +638,12 @@ def test_a_received_run_imports_no_code_that_the_user_has_not_named(
     tables[section][key] = value
     (copied / "config.json").write_text(json.dumps(tables))
     path = value if isinstance(value, str) else (value[0] if key == "loss" else value)["name"]
-    verbs = [(fit.main, RESUME)]
+    # The name of a file or run is not the user's, though it stands on the command line.
+    shutil.copytree(copied, here / "checkpoints" / path)
+    shutil.copytree(copied, here / path)
+    verbs = [(fit.main, RESUME), (fit.main, tuple(path if a == "tiny" else a for a in RESUME))]
     if section != "fit":
-        verbs.append((evaluate.main, ("checkpoints/tiny",)))
+        verbs += [(evaluate.main, ("checkpoints/tiny",)), (evaluate.main, (path,))]
     for main, arguments in verbs:
         sys.modules.pop("stranger", None)
         assert main([str(argument) for argument in arguments]) == 2

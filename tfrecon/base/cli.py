@@ -67,7 +67,7 @@ def run(
     options, typed = parser(), sys.argv[1:] if argv is None else argv
     try:
         arguments = options.parse_args(argv)
-        with facts.only_names_in(None if arguments.trust_code else " ".join(typed)):
+        with facts.only_names_in(None if arguments.trust_code else _own_words(typed)):
             body(arguments)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
@@ -108,6 +108,16 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
     return value
+
+
+def _own_words(typed: Sequence[str]) -> str:
+    """A command line without the files and runs in it: who made them named them."""
+    ends = {word: word.rpartition("=")[2] for word in typed}
+    return " ".join(
+        word
+        for word, end in ends.items()
+        if not os.path.exists(end) and not os.path.exists(os.path.join("checkpoints", end))
+    )
 
 
 def white_value(text: str) -> float | Literal["auto"]:
