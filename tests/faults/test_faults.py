@@ -16,9 +16,10 @@ POINTS = [
     Fault("torn write", "write", "state.npz"),
     Fault("SIGKILL", "rename", "state.npz", 2),
     Fault("SIGTERM", "write", "state.npz"),
+    # Both in the epoch that is the first to have best weights: there may be no better ones later.
+    Fault("full disk", "write", "best.npz"),
     Fault("SIGKILL", "rename", "best.npz"),
     Fault("SIGKILL", "open", "state.npz"),
-    Fault("full disk", "write", "best.npz"),
     Fault("full disk", "fsync", "state.npz", 2),
     Fault("SIGINT", "fsync", "state.npz", 2),
     Fault("SIGKILL", "any", nth=RANDOM),

@@ -148,11 +148,15 @@ def frame(head: Sequence[str], lines: Sequence[Sequence[object]]) -> pl.DataFram
 
 def arrays(scores: pl.DataFrame) -> dict[tuple[str, str], Values]:
     """By method and column the values in the order of the frame."""
-    parts = scores.partition_by("method", "region", "metric", as_dict=True, maintain_order=True)
-    return {
-        (str(method), (HOLE if region == "holes" else "") + str(metric)): part["value"].to_numpy()
-        for (method, region, metric), part in parts.items()
-    }
+    found: dict[tuple[str, str], Values] = {}
+    # One method after the other: to group a million names at once takes memory many times over.
+    for method in scores["method"].unique(maintain_order=True):
+        of_method = scores.filter(method=method).select("region", "metric", "value")
+        parts = of_method.partition_by("region", "metric", as_dict=True, maintain_order=True)
+        for (region, metric), part in parts.items():
+            column = (HOLE if region == "holes" else "") + str(metric)
+            found[method, column] = part["value"].to_numpy()
+    return found
 
 
 def images_of(scores: pl.DataFrame) -> list[str]:
