@@ -59,6 +59,23 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """A folder of twelve photos, which no test changes."""
+    import fakes
+
+    return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory, photos):
+    """A run of `tiny_runs.config` in which nothing happens; no test changes it."""
+    import tiny_runs
+
+    settings = tiny_runs.config(photos)
+    return tiny_runs.loop.train(settings, tmp_path_factory.mktemp("plain") / "run")
+
+
 # --- where the time goes: `pytest --cpu-times`
 
 _BEGAN = pytest.StashKey[float]()

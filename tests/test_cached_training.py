@@ -6,7 +6,7 @@ import fakes
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_training import assert_equal_states, interrupted, state
+from tiny_runs import assert_equal_states, interrupted, state
 
 from tfrecon.base.config import from_tables, merged
 from tfrecon.base.errors import UserError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from kit import awake, check_model, draw_alike
-from test_training import interrupted
+from tiny_runs import interrupted
 
 from tfrecon.base import checkpoint
 from tfrecon.base.config import from_tables

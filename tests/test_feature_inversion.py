@@ -240,7 +240,7 @@ def trained(tmp_path_factory, folder):
 
 @pytest.mark.slow
 def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, folder):
-    from test_training import interrupted
+    from tiny_runs import interrupted
 
     settings = config(folder)
     whole = loop.train(settings, tmp_path / "whole")

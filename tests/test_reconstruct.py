@@ -422,11 +422,15 @@ def test_profile_exif_and_resolution_are_kept(folders, name, depth):
         assert name == "a.webp" or picture.info["dpi"] == pytest.approx((300, 200), abs=0.02)
 
 
-def test_a_profile_of_other_colours_is_left_out_and_named(folders, capsys):
+def profile_of(colours):
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    profile[16:20] = b"CMYK"
+    profile[16:20] = colours
+    return bytes(profile)
+
+
+def test_a_profile_of_other_colours_is_left_out_and_named(folders, capsys):
     picture = Image.new("CMYK", (8, 8))
-    picture.save(folders.photos / "a.jpg", icc_profile=bytes(profile))
+    picture.save(folders.photos / "a.jpg", icc_profile=profile_of(b"CMYK"))
     restore_folder(Fake(False), folders.photos, folders.out)
     assert "colour profile ('CMYK'" in capsys.readouterr().out
     with Image.open(folders.out / "a.png") as written:
@@ -629,7 +633,8 @@ def test_a_signal_ends_the_command_after_the_photo_and_it_goes_on(
     folders, capsys, monkeypatch, usual_handlers
 ):
     for name in ("a.png", "b.png"):
-        save(folders.photos / name, photo(90, 101))
+        picture = Image.fromarray(photo(90, 101))
+        picture.save(folders.photos / name, icc_profile=profile_of(b"GRAY"))
     table(folders.table, [(0, "a.png", 3, 20, 5, 5), (1, "b.png", 3, 20, 5, 5)])
     given = ["--method", "harmonic_fill", folders.photos, folders.out, "--masks", folders.table]
     arguments = [str(argument) for argument in given]
@@ -642,9 +647,10 @@ def test_a_signal_ends_the_command_after_the_photo_and_it_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(carried.Carried, "write", stopped)
         assert reconstruct.main(arguments) == 143
-    said = capsys.readouterr().err
+    out, said = capsys.readouterr()
     assert "stopped by SIGTERM after 1 of 2 photos; go on with python -m tfrecon.recon" in said
     assert shlex.join(arguments) in said
+    assert "is left out of the PNG of a.png\n" in out
     assert reconstruct.main(arguments) == 0
     assert "1 of 2 photos were restored before; 1 to go" in capsys.readouterr().out
     assert sorted(path.name for path in folders.out.iterdir()) == ["a.png", "b.png"]

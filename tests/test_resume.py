@@ -4,7 +4,7 @@ import fakes
 import numpy as np
 import pytest
 from kit import ROWS
-from test_training import interrupted
+from tiny_runs import interrupted
 
 from tfrecon.base import checkpoint
 from tfrecon.base.config import from_tables

@@ -12,7 +12,7 @@ import fakes
 import keras
 import numpy as np
 import pytest
-from test_training import assert_equal_states, config, state
+from tiny_runs import assert_equal_states, config, state
 
 from tfrecon import evaluate, export, fit
 from tfrecon.base import checkpoint
@@ -25,17 +25,6 @@ from tfrecon.training.datasets import load_data
 from tfrecon.training.progress import SampleGrid
 from tfrecon.training.run import open_run
 from tfrecon.training.sentinel import learns_nothing, of_one_colour
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory, photos):
-    """A run of 8 steps in three epochs in which nothing happens."""
-    return loop.train(config(photos), tmp_path_factory.mktemp("plain") / "run")
 
 
 class Spoils(keras.callbacks.Callback):

@@ -7,11 +7,10 @@ import shutil
 import signal
 import time
 
-import fakes
 import keras
 import numpy as np
 import pytest
-from test_training import assert_equal_states, config
+from tiny_runs import assert_equal_states, config
 
 from tfrecon import fit
 from tfrecon.base import checkpoint, files
@@ -21,17 +20,6 @@ from tfrecon.training import loop
 from tfrecon.training.progress import SampleGrid
 
 pytestmark = pytest.mark.usefixtures("usual_handlers")
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory, photos):
-    """A run of 8 steps in three epochs that nothing stopped."""
-    return loop.train(config(photos), tmp_path_factory.mktemp("plain") / "run")
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path, photos, plain):

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_runs import assert_equal_states, config, interrupted, state
 
 from tfrecon.base import checkpoint, images
 from tfrecon.base.config import from_tables, merged
@@ -21,71 +22,17 @@ from tfrecon.base.errors import UserError
 from tfrecon.reports.evaluation import evaluate_runs
 from tfrecon.training import datasets, loop, preparation
 from tfrecon.training.ema import MovingAverage
-from tfrecon.training.progress import Progress, SampleGrid
+from tfrecon.training.progress import SampleGrid
 from tfrecon.training.run import Run, check_same_settings, open_run
 from tfrecon.training.state import kept_variables
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-def config(root, **fit):
-    tables = {
-        "model": {"name": "pix2pix", "base_filters": 4, "discriminator_filters": 4},
-        "data": {
-            "recipe": "folder", "root": str(root), "image_size": 32,
-            "damage": {"name": "boxes", "size": 8},
-        },
-        "fit": {
-            "steps": 8, "batch_size": 2, "steps_per_epoch": 3, "ema_decay": 0.9,
-            "checkpoint_seconds": 0, "seed": 5,
-        },
-    }  # fmt: skip
-    return from_tables(merged(tables, {"fit": fit}))
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return fakes.photo_folder(tmp_path_factory.mktemp("photos"), 12)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory, photos):
-    """A run of 8 steps in three epochs, trained once for the tests that look at it."""
-    return loop.train(config(photos), tmp_path_factory.mktemp("plain") / "run")
-
-
 @pytest.fixture(scope="module")
 def short(tmp_path_factory, photos):
     """A run of one epoch of 3 steps: its best weights are the average of the last step."""
     return loop.train(config(photos, steps=3), tmp_path_factory.mktemp("short") / "run")
-
-
-def state(run):
-    return checkpoint.load(run.path / "state.npz")
-
-
-def assert_equal_states(run, other):
-    """The two runs have kept the same arrays, bit for bit."""
-    mine, theirs = state(run)[0], state(other)[0]
-    assert mine.keys() == theirs.keys()
-    for name, array in theirs.items():
-        np.testing.assert_array_equal(mine[name], array, err_msg=name)
-
-
-def interrupted(monkeypatch, config, path, step):
-    """Trains and is stopped just after `step`, in the middle of whatever epoch that is."""
-    original = Progress.on_train_batch_end
-
-    def stop(self, batch, logs=None):
-        original(self, batch, logs)
-        if self.bar.n == step + 1:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "on_train_batch_end", stop)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(config, path)
-    assert checkpoint.load(path / "state.npz")[1]["step"] == step
 
 
 @pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 4])

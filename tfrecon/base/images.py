@@ -240,6 +240,7 @@ def opened(path: PathLike, page: int, large: bool | int) -> Iterator[tuple[Image
             yield picture, orientation
     except UserError:
         raise
+    # Not `foreign`: a file that the system refuses to open is one to be skipped on request, too.
     except Exception as error:  # a damaged file can raise anything inside Pillow
         raise UserError(
             f"image file {str(path)!r} cannot be decoded ({error}); replace or remove it; "
@@ -271,8 +272,7 @@ def _check_pixels(path: Path, picture: Image.Image, large: bool | int) -> None:
         of_size = " for a file of its size" if by_size else ""
         raise UserError(
             f"image file {str(path)!r} claims {picture.width}×{picture.height} pixels, more than "
-            f"the limit of "
-            f"{limit:,}{of_size}; shrink it first"
+            f"the limit of {limit:,}{of_size}; shrink it first"
         )
 
 

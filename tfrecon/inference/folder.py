@@ -146,7 +146,7 @@ def _outputs(
     samples: Sequence[Sample], mask_files: Iterable[Path], output_dir: Path
 ) -> Mapping[str, Path]:
     """The file of each sample. Raises UserError for one that would replace an input or another."""
-    if any(path.files[0].parent.resolve() == output_dir.resolve() for path in samples):
+    if any(sample.files[0].parent.resolve() == output_dir.resolve() for sample in samples):
         raise UserError("OUTPUT_DIR is the input folder itself; choose another")
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"output folder {str(output_dir)!r} is a file; choose another place")
@@ -198,22 +198,24 @@ def _restore_all(
     failed: list[str] = []
     lost: defaultdict[str, list[str]] = defaultdict(list)
     bar = tqdm(todo, "restoring", total, unit="photo", initial=total - len(todo))
-    with stoppable(total) as stop_if_asked, contextlib.closing(bar):
-        for done, (sample, output, key) in enumerate(bar, start=total - len(todo)):
-            stop_if_asked(done)
-            hidden = damage.hidden(sample) if damage else None
-            photo = carried.read(sample.files[0], sample.page, sample.range)
-            restored = _restored(photo, hidden, restore, settings)
-            if restored is None:
-                failed.append(sample.id)
-                continue
-            photo.write(output, restored, hidden)
-            journal.add(_finished(output, key))
-            for what in photo.lost:
-                lost[what].append(sample.id)
-    journal.remove()
-    for what, names in lost.items():
-        print(f"{what} is left out of the PNG of {some(names)}")
+    try:
+        with stoppable(total) as stop_if_asked, contextlib.closing(bar):
+            for done, (sample, output, key) in enumerate(bar, start=total - len(todo)):
+                stop_if_asked(done)
+                hidden = damage.hidden(sample) if damage else None
+                photo = carried.read(sample.files[0], sample.page, sample.range)
+                restored = _restored(photo, hidden, restore, settings)
+                if restored is None:
+                    failed.append(sample.id)
+                    continue
+                photo.write(output, restored, hidden)
+                journal.add(_finished(output, key))
+                for what in photo.lost:
+                    lost[what].append(sample.id)
+        journal.remove()
+    finally:  # after a stop, too: who goes on does not look at these photos again
+        for what, names in lost.items():
+            print(f"{what} is left out of the PNG of {some(names)}")
     if failed:
         raise UserError(
             f"{len(failed)} of {total} photos were restored to values that are not finite and are "

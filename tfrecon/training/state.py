@@ -42,9 +42,9 @@ States = list[checkpoint.Saved]
 """The newest state of a run and its last good one, which may be the same."""
 
 GOOD_STEPS, GOOD_SHARE = 100, 20
-"""A new last good state is taken when so many steps have gone by since the one before, and a so
-many-th part of all: where it stands depends on nothing but the steps, so that a run which was
-stopped goes back to the same. Copying the state costs less than a percent of them."""
+"""A new last good state is taken when so many steps have gone by since the one before, and the
+so-many-th part of all steps done: where it stands depends on the steps alone, so that a run that
+was stopped goes back to the same. Copying the state costs less than a percent of them."""
 
 
 class Checkpoint(keras.callbacks.Callback):
