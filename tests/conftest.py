@@ -5,6 +5,7 @@ import gc
 import os
 import resource
 import signal
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -74,6 +75,15 @@ def plain(tmp_path_factory, photos):
 
     settings = tiny_runs.config(photos)
     return tiny_runs.loop.train(settings, tmp_path_factory.mktemp("plain") / "run")
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Where a folder of photos is restored: `photos`, `masks` or `table`, and `out`."""
+    paths = SimpleNamespace(photos=tmp_path / "in", out=tmp_path / "out", masks=tmp_path / "masks")
+    paths.photos.mkdir()
+    paths.table = tmp_path / "masked_info.csv"
+    return paths
 
 
 # --- where the time goes: `pytest --cpu-times`
