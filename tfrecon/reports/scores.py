@@ -255,7 +255,8 @@ def bootstrap(
     count, width = values.shape
     known = np.isfinite(values)
     # How often each image was drawn, times its value: no (resamples, N, K) array is needed.
-    stacked = np.concatenate([np.where(known, values, 0.0), known], axis=1)
+    stacked = np.concatenate([values, known], axis=1)
+    stacked[:, :width][~known] = 0
     sums = np.empty((resamples, 2 * width))
     for index in range(resamples):
         picked = cast(NDArray[np.int64], random.integers(count, size=count))
