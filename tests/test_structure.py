@@ -195,6 +195,15 @@ def test_help_of_every_verb_imports_nothing_heavy():
         assert f"usage: python -m tfrecon.{verb}" in said
 
 
+def test_presets_are_listed_without_tensorflow():
+    code = (
+        "import sys, tfrecon\n"
+        "for preset in tfrecon.presets(): str(preset)\n"
+        f"print('heavy:', *[name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert in_fresh_python(code).splitlines()[-1] == "heavy:"
+
+
 def test_a_wrong_argument_is_said_before_anything_heavy_is_imported():
     code = (
         "import sys; from tfrecon import fit\n"
@@ -231,8 +240,8 @@ def test_import_tfrecon_is_light():
 
 PUBLIC = {
     "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
-    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "restorer",
-    "samples",
+    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "presets",
+    "restorer", "samples",
 }  # fmt: skip
 
 
@@ -286,7 +295,9 @@ def test_the_wheel_holds_every_folder_and_nothing_of_another_name():
     packages, data = tool["setuptools"]["packages"], tool["setuptools"]["package-data"]
     ours = {path.parent for path in (REPOSITORY / "tfrecon").rglob("*.py")}
     folders = {".".join(path.relative_to(REPOSITORY).parts) for path in ours}
-    assert set(packages) == folders | {f"tfrecon.{name}" for name in (*FACTS, "configs")}
+    assert set(packages) == folders | {
+        f"tfrecon.{name}" for name in (*FACTS, "configs", "preset_files")
+    }
     others = {
         path for path in (REPOSITORY / "tfrecon").rglob("*.*") if path.suffix not in (".py", ".pyc")
     }

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tfrecon.base.cards import presets
     from tfrecon.base.config import Config, DataConfig, FitConfig
     from tfrecon.base.errors import UserError
     from tfrecon.base.registry import Spec
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
-    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "restorer",
-    "samples",
+    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "presets",
+    "restorer", "samples",
 ]  # fmt: skip
 
 # No name of a verb: importing the module tfrecon.fit would put itself in the place of a `fit`.
@@ -42,6 +43,7 @@ _HOMES = {
     "keras_dataset": "tfrecon.data.pipeline",
     "open_run": "tfrecon.training.run",
     "pix2pix": "tfrecon.models.pix2pix",
+    "presets": "tfrecon.base.cards",
     "restorer": "tfrecon.inference.restorer",
     "samples": "tfrecon.data.recipes",
 }

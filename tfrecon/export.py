@@ -1,10 +1,12 @@
-"""``python -m tfrecon.export``: writes a run as a SavedModel that needs TensorFlow alone."""
+"""``python -m tfrecon.export``: writes a run as a SavedModel that needs TensorFlow alone, or as a
+preset."""
 
 import argparse
 import functools
 import sys
 
 from tfrecon.base.cli import Parser, run, section_options, start_tensorflow
+from tfrecon.base.errors import UserError
 
 WITH_MASK = 'model.serve(image, mask)["restored"]  # uint8 (B,H,W,3), (B,H,W,1) nonzero = damaged'
 WITHOUT_MASK = 'model.serve(image)["restored"]  # uint8 (B,H,W,3)'
@@ -14,7 +16,7 @@ def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "export",
-        "Writes a run as a TensorFlow SavedModel and compares it with the model.\n"
+        "Writes a run as a TensorFlow SavedModel, or as a preset, and compares it with the model.\n"
         "An earlier export of the same name is replaced once the new one has passed.",
     )
     options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
@@ -27,23 +29,38 @@ def parser() -> Parser:
         "put the mean over eight flips and turns into the export: better, eight times slower",
     )
     options.add_argument("--out", metavar="DIR", help="where to write it (exports/NAME)")
+    options.add_argument(
+        "--preset", metavar="DIR/NAME",
+        help="write a preset instead: DIR/NAME.npz, weights in half precision, and its card, "
+        "DIR/NAME.json, whose words you fill in; restore with --preset DIR/NAME.npz",
+    )  # fmt: skip
     return options
 
 
 def _export(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
-    options = section_options(arguments.set)
+    options, preset = section_options(arguments.set), arguments.preset
+    if preset and (arguments.out or arguments.ensemble):
+        raise UserError("--out and --ensemble have no effect on a preset; leave them out")
     trained = open_run(arguments.run)
     start_tensorflow()
+    from tfrecon.inference.presets import write_preset
     from tfrecon.inference.saved_model import default_path, export_run
 
     path = arguments.out or default_path(trained)
-    for difference in export_run(trained, path, options, arguments.ensemble):
+    for difference in (
+        write_preset(trained, preset, options)
+        if preset
+        else export_run(trained, path, options, arguments.ensemble)
+    ):
         print(
             f"{difference.height}×{difference.width}: largest difference from the model "
             f"{difference.restore:.1e} (float), {difference.serve} (uint8)"
         )
+    if preset:
+        print(f"preset written to {preset}.npz; fill in the words of its card, {preset}.json")
+        return
     print(f"exported to {path}; to use it with TensorFlow alone:\n")
     print("    import tensorflow as tf")
     print(f"    model = tf.saved_model.load({str(path)!r})")

@@ -1,4 +1,5 @@
-"""What ships beside the library: configurations, recipes of data sets, key formats of competitions.
+"""What ships beside the library: configurations, recipes of data sets, key formats of competitions,
+presets.
 
 In a checkout they are folders of the repository, in an installed wheel they are part of the package
 `tfrecon`; `folder` finds them in both, whatever the working folder and ``sys.path`` are.
@@ -25,7 +26,11 @@ from typing import Any
 from tfrecon.base.errors import UserError, unknown
 
 CONFIGS, RECIPES, COMPETITIONS = "configs", "data_pipelines", "kaggle_submission"
+PRESETS = "presets"
 """The folders of what ships."""
+
+INSIDE = {PRESETS: "preset_files"}
+"""Their names in a wheel where they differ: ``tfrecon.presets`` is a function."""
 
 WHAT = {RECIPES: "recipe", COMPETITIONS: "competition"}
 """What a module of each folder is called in error messages."""
@@ -39,7 +44,7 @@ PACKAGE = Path(__file__).parents[1]
 
 def folder(kind: str) -> Path:
     """The folder of what ships: inside the package (a wheel), or else beside it (a checkout)."""
-    inside = PACKAGE / kind
+    inside = PACKAGE / INSIDE.get(kind, kind)
     return inside if inside.is_dir() else PACKAGE.parent / kind
 
 

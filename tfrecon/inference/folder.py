@@ -21,8 +21,7 @@ from tfrecon.data.photos import pages_in
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Reader
 from tfrecon.inference.masks import Hidden, MaskFrom, Masks
-from tfrecon.inference.methods import Method
-from tfrecon.inference.restorer import Export, Restore, restored_bands, self_ensemble
+from tfrecon.inference.restorer import PhotoRestorer, Restore, restored_bands, self_ensemble
 
 JOURNAL = ".tfrecon.journal"
 """The file in the output folder that says which photos are finished, until all are."""
@@ -48,7 +47,7 @@ class Settings:
 
 
 def restore_folder(
-    restorer: Export | Method,
+    restorer: PhotoRestorer,
     input_dir: PathLike,
     output_dir: PathLike,
     *,
@@ -115,7 +114,7 @@ class _LargeReader(Reader):
         return images.decoded(path, page, large=True)
 
 
-def _check_settings(restorer: Export | Method, settings: Settings) -> None:
+def _check_settings(restorer: PhotoRestorer, settings: Settings) -> None:
     tile, overlap = settings.tile, settings.overlap
     if not 0 <= overlap < tile:
         raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
@@ -124,7 +123,7 @@ def _check_settings(restorer: Export | Method, settings: Settings) -> None:
 
 
 def _masks(
-    restorer: Export | Method, masks: PathLike | None, input_dir: Path, mask_from: MaskFrom | None
+    restorer: PhotoRestorer, masks: PathLike | None, input_dir: Path, mask_from: MaskFrom | None
 ) -> Masks | None:
     if restorer.has_mask and masks is None:
         raise UserError(

@@ -1,7 +1,6 @@
 """Methods that need no training: they take a damaged photo and nothing else."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,27 +8,8 @@ import numpy as np
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec, build
 from tfrecon.inference.deep_image_prior import DeepImagePrior
+from tfrecon.inference.restorer import Loaded
 from tfrecon.layers.harmonic_fill import harmonic_fill
-
-
-@dataclass(frozen=True)
-class Method:
-    """A method for photos with masks or for photos without; it stands where an `Export` does."""
-
-    spec: Spec
-    has_mask: bool
-    restore: Callable[[Any], np.ndarray]
-    is_ensemble: bool = False
-
-    @property
-    def title(self) -> str:
-        """What error messages call it."""
-        return f"method {self.spec.name!r}"
-
-    @property
-    def identity(self) -> str:
-        """Its name and options."""
-        return repr(self.spec)
 
 
 class HarmonicFill:
@@ -48,7 +28,7 @@ METHODS: dict[str, Callable[..., Any]] = {
 NEEDS_MASK = ("harmonic_fill",)
 
 
-def method(spec: Spec, *, has_mask: bool) -> Method:
+def method(spec: Spec, *, has_mask: bool) -> Loaded:
     """The method that `spec` names, for photos with or without masks.
 
     Raises UserError for an unknown method or option, and for a fill without masks."""
@@ -58,4 +38,4 @@ def method(spec: Spec, *, has_mask: bool) -> Method:
             f"method {spec.name!r} must be told what is damaged; give --masks masked_info.csv or "
             "--masks FOLDER of mask images (white = damaged)"
         )
-    return Method(spec, has_mask, built.restore)
+    return Loaded(f"method {spec.name!r}", repr(spec), has_mask, built.restore)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -165,6 +165,45 @@ def _axis(size: int, tile: int, overlap: int) -> tuple[int, list[tuple[int, np.n
     starts = tile_starts(size, tile, overlap)
     weights = tile_weights(starts, size, tile, overlap)
     return tile, list(zip(starts.numpy().tolist(), weights.numpy(), strict=True))
+
+
+class PhotoRestorer(Protocol):
+    """What restores photos of any size: an export, a preset, a method without training."""
+
+    @property
+    def title(self) -> str:
+        """What error messages call it."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A text that differs where its answers may."""
+        ...
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether it must be told what is damaged."""
+        ...
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the mean over eight flips and turns already."""
+        ...
+
+    def restore(self, x: Any, /) -> np.ndarray:
+        """`Restore`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A `PhotoRestorer` that is a function in this process."""
+
+    title: str
+    identity: str
+    has_mask: bool
+    restore: Restore
+    is_ensemble: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.files import making, replacing_folder
 from tfrecon.inference.restorer import (
     RECORD,
+    Restore,
     open_export,
     restore_any_size,
     restorer,
@@ -43,7 +44,7 @@ UINT8_TOLERANCE = 1
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest differences between an export and its model on images of one size.
+    """The largest differences between what was written of a model and itself on images of one size.
 
     `restore`: of float values in [0,1]. `serve`: of uint8 values.
     """
@@ -130,8 +131,22 @@ def compare(
     export, restore = open_export(path, trusted=True), restorer(model)
     if ensemble:
         restore = self_ensemble(restore)
-    random = np.random.default_rng(0)
     differences = []
+    for pixels, mask, x, expected in answers(restore, has_mask):
+        served = export.serve(pixels, mask).astype(int) - images.to_uint8(expected)
+        apart = [export.restore(x) - expected]
+        if "sample" in export.module.signatures:
+            drawn = restore_any_size(model, x, lambda images: model.sample(images, 7))
+            apart.append(export.sample(x, 7) - np.asarray(drawn))
+        worst = float(np.abs(apart).max()), int(np.abs(served).max())
+        differences.append(Difference(*pixels.shape[1:3], *worst))
+    return differences
+
+
+def answers(restore: Restore, has_mask: bool) -> Iterator[tuple[np.ndarray, ...]]:
+    """Random photos of all `SIZES` with masks, both uint8, what a model is given of them, and what
+    it makes of that. Raises UserError where that is not finite."""
+    random = np.random.default_rng(0)
     for batch, height, width in SIZES:
         pixels = random.integers(0, 256, (batch, height, width, 3), np.uint8)
         mask = np.zeros((batch, height, width, 1), np.uint8)
@@ -145,14 +160,7 @@ def compare(
                 "the model itself restores a photo to values that are not finite; its training has "
                 "diverged: train it again with a lower fit.learning_rate; nothing was written"
             )
-        served = export.serve(pixels, mask).astype(int) - images.to_uint8(expected)
-        apart = [export.restore(x) - expected]
-        if "sample" in export.module.signatures:
-            drawn = restore_any_size(model, x, lambda images: model.sample(images, 7))
-            apart.append(export.sample(x, 7) - np.asarray(drawn))
-        float_difference = float(np.abs(apart).max())
-        differences.append(Difference(height, width, float_difference, int(np.abs(served).max())))
-    return differences
+        yield pixels, mask, x, expected
 
 
 def _check(difference: Difference) -> None:

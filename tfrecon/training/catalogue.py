@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tfrecon.base import facts
+from tfrecon.base import cards, facts
 from tfrecon.base.errors import unknown
 
 
@@ -53,6 +53,10 @@ def _configs() -> Iterable[str]:
     return (f"{name}: {facts.purpose(path)}" for name, path in facts.configurations().items())
 
 
+def _presets() -> Iterable[str]:
+    return map(str, cards.presets())
+
+
 def _listed(table: str, context: str = "") -> Callable[[], Iterable[str]]:
     """Lists the builders of a table, less the arguments of a context, both by their dotted path:
     importing them starts TensorFlow."""
@@ -73,6 +77,7 @@ KINDS: dict[str, Callable[[], Iterable[str]]] = {
     "metrics": _metrics,
     "recipes": _recipes,
     "configs": _configs,
+    "presets": _presets,
 }
 
 

@@ -1,0 +1,142 @@
+"""Presets: small trained models that ship. Each is a file of weights in half precision,
+``NAME.npz``, and a card that says what it is for, ``NAME.json``. Read without TensorFlow."""
+
+import functools
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrecon.base import checkpoint, facts, files
+from tfrecon.base.errors import foreign, unknown
+from tfrecon.base.registry import Positive, Spec, check_options, check_type
+
+WITHOUT_MASK, WITH_MASK = "scratches", "inpainting"
+"""The presets that are taken where none is named."""
+
+_NOTE = {"model": dict, "image_size": Positive, "has_mask": bool}
+"""What the note beside the weights holds: what `build_model` needs."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A trained model that ships, and what its card says of it.
+
+    Args:
+        name: of its two files.
+        path: of its weights.
+        sha256: of the weights' file, in hexadecimal digits.
+        title: what it is, in a line.
+        purpose: the damage that it is for.
+        not_for: where it is no better than what needs no training.
+        licence: of its weights.
+        provenance: what it was trained on.
+        config: the name of the configuration that trains it again.
+        minutes: of that training, and its `steps`.
+        results: rows of a table of what it reaches, each by the heads of the columns.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    title: str = ""
+    purpose: str = ""
+    not_for: str = ""
+    licence: str = ""
+    provenance: str = ""
+    config: str = ""
+    minutes: float | None = None
+    steps: int | None = None
+    results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]], hash=False)
+
+    @functools.cached_property
+    def note(self) -> dict[str, Any]:
+        """``model`` (the table of a Spec), ``image_size`` and ``has_mask``.
+
+        Raises UserError where the file is missing or not the one that the card names."""
+        with foreign("preset", self.path, _remedy(self.path)):
+            if sha256(self.path) != self.sha256:
+                raise ValueError("its SHA-256 is not the one that its card names")
+            note = checkpoint.load_note(self.path)
+            for name, hint in _NOTE.items():
+                check_type(f"{str(self.path)!r}: {name}", note[name], hint)
+        return note
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether it must be told what is damaged. Raises what `note` raises."""
+        return self.note["has_mask"]
+
+    def load(self) -> checkpoint.Saved:
+        """The weights, in float32, and the note. Raises what `note` raises."""
+        note = self.note
+        arrays, _ = checkpoint.load(self.path, _remedy(self.path))
+        floats = {name: array.astype(np.float32) for name, array in arrays.items()
+                  if array.dtype == np.float16}  # fmt: skip
+        return {**arrays, **floats}, note
+
+    def __str__(self) -> str:
+        """A few lines of the card."""
+        lines = (
+            f"{self.name}: {self.title}", f"for: {self.purpose}", f"not for: {self.not_for}",
+            f"needs a mask: {'yes' if self.has_mask else 'no'}", f"trained on: {self.provenance}",
+            f"again by: fit --config {self.config}", f"licence: {self.licence}",
+        )  # fmt: skip
+        return "\n  ".join(line for line in lines if not line.endswith(": "))
+
+    def save_card(self) -> None:
+        """Writes the card beside the weights."""
+        told = {key: value for key, value in asdict(self).items() if key not in ("name", "path")}
+        files.write_json(_card(self.path), told, indent=2)
+
+
+def presets() -> list[Preset]:
+    """The presets that ship, sorted by name."""
+    return [_read(path) for path in _shipped().values()]
+
+
+def find(name: str) -> Preset:
+    """The preset that ships as `name`, or one of your own by the path of its weights,
+    ``DIR/NAME.npz``.
+
+    Raises UserError with the nearest name where there is neither, and for a damaged card.
+    """
+    if name.endswith(".npz"):
+        return _read(Path(name))
+    shipped = _shipped()
+    if name not in shipped:
+        raise unknown("preset", name, shipped)
+    return _read(shipped[name])
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _shipped() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(facts.folder(facts.PRESETS).glob("*.npz"))}
+
+
+def _card(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _read(path: Path) -> Preset:
+    with foreign("card of a preset", _card(path), _remedy(path)):
+        told = json.loads(_card(path).read_text(encoding="utf-8"))
+        told = check_options(Preset, Spec(path.stem, told), "preset", ("name", "path"))
+        return Preset(path.stem, path, **told)
+
+
+def _remedy(path: Path) -> str:
+    if path.parent == facts.folder(facts.PRESETS):
+        return (
+            "install tfrecon again with pip install --force-reinstall, or in a checkout restore "
+            f"its files with git checkout {facts.PRESETS}"
+        )
+    return "write it again with python -m tfrecon.export checkpoints/NAME --preset DIR/NAME"
