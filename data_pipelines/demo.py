@@ -8,13 +8,12 @@ ones do not outweigh the others. Sources and licences: README.txt in skimage's d
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 
 from tfrecon.base import images
-from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
+from tfrecon.data.photos import of_skimage
 from tfrecon.data.sample import Sample
 
 SPLITS = ("train", "val", "test")
@@ -33,14 +32,15 @@ PHOTOS = {
     "val": ("rocket.jpg",),
     "test": ("chelsea.png", "coffee.png"),
 }
+GREY = "camera.png", "brick.png", "grass.png", "gravel.png", "moon.png"
 
 
-def samples(root: Path | None, split: str) -> list[Sample]:
-    """Crops of one split; `root` is ignored, as the photos lie inside the package scikit-image."""
-    folder = _folder()
+def samples(root: Path | None, split: str, *, grey: bool = False) -> list[Sample]:
+    """Crops of one split; `root` is ignored, as the photos lie inside the package scikit-image.
+    `grey` adds five grey photos, mostly textures, to training."""
     crops: list[Sample] = []
-    for name in PHOTOS[split]:
-        path = folder / name
+    for name in (*PHOTOS[split], *(GREY if grey and split == "train" else ())):
+        path = of_skimage(name)
         tops, lefts = (
             _starts(extent, TRAIN_GRID if split == "train" else math.ceil(extent / CROP))
             for extent in images.size(path)
@@ -57,11 +57,3 @@ def _starts(extent: int, count: int) -> list[int]:
     """`count` evenly spaced positions from 0 to the last at which a crop fits into `extent`."""
     room = extent - CROP
     return sorted({round(step * room / max(count - 1, 1)) for step in range(count)})
-
-
-def _folder() -> Path:
-    # Found, not imported: importing skimage takes longer than the whole recipe.
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("recipe 'demo' needs scikit-image; install it with pip")
-    return Path(spec.submodule_search_locations[0]) / "data"

@@ -1,6 +1,7 @@
 """What recipes of clean photos share: finding a folder, listing photos, drawing some of them."""
 
 import functools
+import importlib.util
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -135,6 +136,15 @@ def photos_by_class(folder: Path) -> dict[str, list[Path]]:
         )
     say_left_out(folder, [path for path in found if not path.is_dir()])
     return {path.name: photos(path) for path in classes}
+
+
+def of_skimage(name: str) -> Path:
+    """The photo of that name inside scikit-image. Raises UserError where that is not installed."""
+    # Found, not imported: importing skimage takes longer than reading its photos.
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the demo's photos lie inside scikit-image; install it with pip")
+    return Path(spec.submodule_search_locations[0]) / "data" / name
 
 
 def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:

@@ -7,19 +7,20 @@ which each image draws a value.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Spec, build
+from tfrecon.base.registry import Between, Spec, build, checked
+from tfrecon.data.damage.age import fading, grain, spots, stains
 from tfrecon.data.damage.holes import box_mask, boxes
 from tfrecon.data.damage.lines import scratches, strokes
 from tfrecon.data.damage.noise import gaussian_noise, poisson_noise, salt_and_pepper
 from tfrecon.data.damage.options import Draw
 from tfrecon.data.damage.quality import blur, downsample, jpeg
 
-__all__ = ["DAMAGES", "IDENTITY", "Draw", "box_mask", "boxes", "chain", "damage", "identity"]
+__all__ = ["DAMAGES", "IDENTITY", "Draw", "box_mask", "boxes", "chain", "damage", "identity", "sometimes"]
 
 IDENTITY = Spec("identity")
 """The damage for models that see the clean image: feature inversion, autoencoders."""
@@ -51,6 +52,32 @@ def chain(*, steps: list[Any]) -> Draw:
     return draw
 
 
+@checked
+def sometimes(*, step: Any, chance: Annotated[float, Between(0, 1)] = 0.5) -> Draw:
+    """The damage `step` with probability `chance`, else none:
+    ``{ name = "sometimes", step = "jpeg", chance = 0.3 }``."""
+    drawn, has_mask = damage(Spec.parse(step, "data.damage.step")), list[bool]()
+
+    @tf.function
+    def either(target: Any, seed: Any) -> Any:
+        fate, key = tf.unstack(tf.random.split(seed, 2))
+        none = tf.zeros_like(target[..., :1])
+
+        def damaged() -> Any:
+            image, mask = drawn(target, key)
+            has_mask[:] = [mask is not None]
+            return image, none if mask is None else mask
+
+        hit = tf.random.stateless_uniform([], fate) < chance
+        return tf.cond(hit, damaged, lambda: (target, none))  # which draws only where it hits
+
+    def draw(target: Any, seed: Any) -> tuple[Any, Any]:
+        image, mask = either(target, seed)
+        return tf.ensure_shape(image, target.shape), mask if has_mask[0] else None
+
+    return draw
+
+
 DAMAGES: dict[str, Callable[..., Draw]] = {
     "boxes": boxes,
     "strokes": strokes,
@@ -61,7 +88,12 @@ DAMAGES: dict[str, Callable[..., Draw]] = {
     "blur": blur,
     "jpeg": jpeg,
     "downsample": downsample,
+    "spots": spots,
+    "stains": stains,
+    "fading": fading,
+    "grain": grain,
     "chain": chain,
+    "sometimes": sometimes,
     "identity": identity,
 }
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import tensorflow as tf
 
 from tfrecon.base.registry import Above, AtLeast, Between, checked
-from tfrecon.data.damage.options import Amount, Count, Draw, span, uniform, whole
+from tfrecon.data.damage.options import Amount, Count, Draw, colour, span, uniform, whole
 
 VISIBLE = 1 / 255
 """A pixel counts as damaged when scratches cover a larger share of it than this."""
@@ -61,10 +61,13 @@ def scratches(
     width: Annotated[Amount, Above(0)] = (0.7, 2.0),
     strength: Annotated[Amount, Between(0, 1)] = (0.4, 1.0),
     dust: Annotated[Count, AtLeast(0)] = (10, 40),
+    shade: Annotated[Amount, Between(0, 1)] = 1.0,
+    tint: Annotated[Amount, Between(0, 1)] = 0.0,
     mask: bool = False,
 ) -> Draw:
-    """White scratches and specks of dust as on old photos: `count` bent lines and `dust` specks,
-    `width` pixels thick, which cover the image by `strength` of 1.
+    """Scratches and specks of dust as on old photos: `count` bent lines and `dust` specks, `width`
+    pixels thick, which cover the image by `strength` of 1. All of an image have one `colour` of
+    `shade` and `tint`, white as they stand.
 
     Each line and speck draws its own width and strength. A restorer of old photos does not know
     where they are, so the mask is None; with ``mask = true`` it is 1 on all pixels of which more
@@ -81,7 +84,8 @@ def scratches(
         if mask:
             hidden = tf.cast(cover > VISIBLE, tf.float32)
             return target * (1.0 - hidden), hidden
-        return target + cover * (1.0 - target), None
+        paint = colour(shade, tint, tf.random.experimental.stateless_fold_in(seed, 2))
+        return target + cover * (paint - target), None
 
     return draw
 

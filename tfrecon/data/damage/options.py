@@ -45,3 +45,20 @@ def whole(count: Any, seed: Any) -> Any:
     """A scalar int32; each whole number from lowest to highest of a Count is equally likely."""
     low, high = span(count)
     return tf.random.stateless_uniform([], seed, low, high + 1, tf.int32)
+
+
+def colour(shade: Any, tint: Any, seed: Any) -> Any:
+    """(3,) in [0,1]: grey of an Amount `shade`, from black to white; each channel departs from it
+    by up to the Amount `tint` towards the middle of the range."""
+    keys = tf.unstack(tf.random.split(seed, 3))
+    grey, departure = uniform(shade, keys[0]), uniform(tint, keys[1])
+    return grey + departure * uniform((0, 1), keys[2], [3]) * (0.5 - grey) * 2.0
+
+
+def smooth_field(cells: Any, seed: Any, height: int, width: int) -> Any:
+    """(H,W,1), mean 0 and deviation about 1: normal values, bicubic between places of which `cells`
+    lie along the longer side."""
+    shares = tf.constant([height, width], tf.float32) / max(height, width)
+    grid = tf.cast(tf.math.ceil(shares * cells), tf.int32) + 1
+    values = tf.random.stateless_normal(tf.concat([grid, [1]], 0), seed)
+    return 1.4 * tf.image.resize(values, [height, width], "bicubic")  # which averages
