@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 
 from tfrecon.base.errors import UserError
-from tfrecon.layers.ranges import Composite
+from tfrecon.layers.harmonic_fill import HarmonicFill
+from tfrecon.layers.ranges import Composite, MeanFill
 
 if TYPE_CHECKING:
     from tfrecon.models.features import Extractor
 
 SHALLOWEST, DEEPEST = 3, 8
+
+Fill = Literal["none", "mean", "harmonic"]
+"""What a network sees in holes: what the photo has there, the mean colour, the harmonic fill."""
 
 
 class ReconstructionModel(keras.Model):
@@ -115,6 +119,20 @@ def composed(x: Any, restored: Any, composite: bool) -> keras.Model:
     if composite and x.shape[-1] == 4:
         restored = Composite(name="composite")(x[..., :3], restored, x[..., 3:])
     return keras.Model(x, restored, name="generator")
+
+
+def filled(model: str, x: Any, fill: Fill) -> Any:
+    """The photos of `x` (B,H,W,3 or 4) with their holes filled, (B,H,W,3). Raises UserError for a
+    `fill` without masks."""
+    if fill == "none":
+        return x[..., :3]
+    if x.shape[-1] == 3:
+        raise UserError(
+            f"option 'fill' of model {model!r} is {fill!r}, but this data has no masks to fill; "
+            "remove the option"
+        )
+    layer = {"mean": MeanFill, "harmonic": HarmonicFill}[fill]
+    return layer(name="fill")(x[..., :3], x[..., 3:])
 
 
 def halvings(model: str, image_size: int) -> int:

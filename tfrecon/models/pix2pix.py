@@ -9,13 +9,11 @@ from typing import Annotated, Any, Literal
 
 import keras
 
-from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Between, Positive, Weight, checked
-from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.normalization import Inference
-from tfrecon.layers.ranges import MeanFill, Residual, from_signed, to_signed
+from tfrecon.layers.ranges import Residual, from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
-from tfrecon.models.base import composed, halvings
+from tfrecon.models.base import Fill, composed, filled, halvings
 from tfrecon.networks.gan import patch_discriminator, unet
 
 
@@ -25,7 +23,7 @@ def pix2pix(
     discriminator_filters: Positive = 64,
     normalization: Literal["batch", "instance", "none"] = "batch", inference: Inference = "moving",
     dropout: Annotated[float, Between(0, 1, "[)")] = 0.5, dropout_at_inference: bool = False,
-    fill: Literal["none", "mean", "harmonic"] = "none", residual: bool = False,
+    fill: Fill = "none", residual: bool = False,
     composite: bool = True, reconstruction_weight: Weight = 100.0, adversarial_weight: Weight = 1.0,
     seed: int | None = None,
 ) -> AdversarialModel:  # fmt: skip
@@ -50,11 +48,6 @@ def pix2pix(
         seed: of the initial weights and of dropout.
     """
     depth = halvings("pix2pix", image_size)
-    if fill != "none" and not mask:
-        raise UserError(
-            f"option 'fill' of model 'pix2pix' is {fill!r}, but this data has no masks to fill; "
-            "remove the option"
-        )
     channels = 4 if mask else 3
     network = unet(
         channels=channels, depth=depth, base_filters=base_filters, norm=normalization,
@@ -73,16 +66,12 @@ def pix2pix(
 
 
 def _generator(
-    network: keras.Model, mask: bool, fill: str, residual: bool, composite: bool
+    network: keras.Model, mask: bool, fill: Fill, residual: bool, composite: bool
 ) -> keras.Model:
     """The network between the image contract on both sides."""
     x = keras.Input((None, None, 4 if mask else 3), name="x")
-    seen: Any = x[..., :3]
-    masks: Any = x[..., 3:] if mask else None
-    if fill != "none":
-        layer = {"mean": MeanFill, "harmonic": HarmonicFill}[fill]
-        seen = layer(name="fill")(seen, masks)
-    stacked = keras.layers.Concatenate(name="seen")([seen, masks]) if mask else seen
+    seen = filled("pix2pix", x, fill)
+    stacked = keras.layers.Concatenate(name="seen")([seen, x[..., 3:]]) if mask else seen
     signed = network(to_signed("to_signed")(stacked))
     if residual:
         restored = Residual(name="residual")(seen, signed)

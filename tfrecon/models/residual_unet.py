@@ -7,6 +7,7 @@ import keras
 
 from tfrecon.base.registry import Positive, checked
 from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
+from tfrecon.models.base import Fill
 from tfrecon.models.supervised import Restorer, corrector
 from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
@@ -14,7 +15,7 @@ from tfrecon.networks.blocks import additive_unet, convolution, seeded
 @checked
 def residual_unet(
     *, image_size: Positive = 256, mask: bool = False, width: Positive = 48, depth: Positive = 1,
-    composite: bool = True, seed: int | None = None,
+    fill: Fill = "none", composite: bool = True, seed: int | None = None,
 ) -> Restorer:  # fmt: skip
     """The default restorer: (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
 
@@ -30,6 +31,7 @@ def residual_unet(
         mask: whether the input's last channel is a mask, 1 = damaged.
         width: channels at half resolution (48: 4.2 M parameters).
         depth: multiplies the numbers of residual blocks.
+        fill: what it sees and corrects in the holes: the photo, mean colour or harmonic fill.
         composite: known pixels pass through unchanged, where there is a mask.
         seed: of the initial weights.
     """
@@ -41,6 +43,6 @@ def residual_unet(
     x = convolution(x, 12, 3, start, "head", scale=0.0, dtype="float32")
     correction = DepthToSpace(dtype="float32", name="pixels")(x)
     return corrector(
-        keras.Model(inputs, correction, name="residual_unet"), mask=mask, composite=composite,
+        keras.Model(inputs, correction, name="residual_unet"), mask=mask, composite=composite, fill=fill,
         size_multiple=2 ** len(widths), name="residual_unet",
     )  # fmt: skip

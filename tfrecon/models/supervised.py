@@ -10,7 +10,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Positive, checked
 from tfrecon.layers.ranges import Residual
 from tfrecon.metrics.logged import results
-from tfrecon.models.base import ReconstructionModel, composed
+from tfrecon.models.base import Fill, ReconstructionModel, composed, filled
 
 
 class Supervised(ReconstructionModel):
@@ -115,9 +115,13 @@ def wrapped(
 
 
 def corrector(
-    correction: keras.Model, *, mask: bool, composite: bool, size_multiple: int, name: str
-) -> Restorer:
-    """A `Restorer` whose answer is the image plus `correction` of it, which starts at zero."""
-    x = keras.Input((None, None, 3 + mask), name="x", dtype="float32")
-    restored = Residual(name="residual")(x[..., :3], correction(x))
+    correction: keras.Model, *, mask: bool, composite: bool, size_multiple: int, name: str,
+    fill: Fill = "none",
+) -> Restorer:  # fmt: skip
+    """A `Restorer` whose answer is the image, with its holes filled as `fill` says, plus
+    `correction` of that, which starts at zero."""
+    x: Any = keras.Input((None, None, 3 + mask), name="x", dtype="float32")
+    seen = filled(name, x, fill)
+    stacked = x if fill == "none" else keras.layers.Concatenate(name="seen")([seen, x[..., 3:]])
+    restored = Residual(name="residual")(seen, correction(stacked))
     return Restorer(composed(x, restored, composite), size_multiple=size_multiple, name=name)
