@@ -25,6 +25,7 @@ OPTIONS = {
     "jpeg": {"quality": [5, 60]},
     "downsample": {"factor": [1.5, 4]},
     "chain": {"steps": ["scratches", {"name": "boxes", "size": 9}, "gaussian_noise", "jpeg"]},
+    "sometimes": {"step": {"name": "gaussian_noise", "sigma": 0.1}, "chance": 1.0},
 }
 EVERY = sorted(DAMAGES.keys() - {"identity"})
 MASKED = {"boxes", "strokes", "chain"}
@@ -95,6 +96,11 @@ def test_a_draw_is_a_function_of_the_seed_alone(name):
         ("jpeg", "quality", [0, 50], "must lie in [1, 100], not [0, 50]"),
         ("jpeg", "quality", 50.5, "not 50.5"),
         ("downsample", "factor", 0.5, "must be 1 or more and finite"),
+        ("scratches", "shade", [0.5, 1.5], "must lie in [0, 1], not [0.5, 1.5]"),
+        ("spots", "radius", 0, "must be greater than 0"),
+        ("stains", "share", [0, 0.1], "must lie in (0, 1), not [0, 0.1]"),
+        ("fading", "strength", 1, "must lie in [0, 1), not 1"),
+        ("grain", "size", 0.5, "must be 1 or more and finite"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_drawn(name, option, value, said):
@@ -107,7 +113,7 @@ def test_bad_options_are_refused_before_anything_is_drawn(name, option, value, s
 def test_all_are_listed_with_their_options():
     listed = catalogue("damages")
     assert re.findall(r"^(\w+): ", listed, re.MULTILINE) == list(DAMAGES)
-    assert "sigma = 0.1" in listed and "dust = (10, 40), mask = False" in listed
+    assert "sigma = 0.1" in listed and "dust = (10, 40), shade = 1.0, tint" in listed
 
 
 def test_a_range_gives_each_image_its_own_strength():
@@ -306,6 +312,83 @@ def test_the_mask_of_a_chain_is_the_union():
     np.testing.assert_array_equal(masks[0], masks[1])
     assert masks[0].sum() == 64 and 64 < masks[2].sum() <= 128 and 64 < masks[3].sum() <= 128
     assert (masks[2] >= masks[0]).all()
+
+
+@pytest.mark.parametrize("step", ["gaussian_noise", {"name": "boxes", "size": 8}])
+def test_sometimes_draws_a_share_of_the_time(step):
+    target, often = grey(0.5, 32), 0
+    for number in range(200):
+        image, mask = drawn("sometimes", target, (1, number), step=step, chance=0.3)
+        hit = (image != target).any()
+        often += hit
+        assert (mask is not None) == (step != "gaussian_noise")
+        assert mask is None or mask.any() == hit
+    assert 40 < often < 80
+    with pytest.raises(UserError, match="unknown damage 'jpg'"):
+        damage(Spec("sometimes", {"step": "jpg"}))
+    with pytest.raises(UserError, match=re.escape("must lie in [0, 1], not 2")):
+        damage(Spec("sometimes", {"step": "jpeg", "chance": 2}))
+
+
+# --- age ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("scratches", {"count": 3, "strength": 1.0}),
+        ("spots", {"strength": 1.0, "softness": 0.0}),
+        ("stains", {"strength": 1.0, "share": 0.3}),
+    ],
+)
+@pytest.mark.parametrize("shade", [0.0, 1.0])
+def test_covers_take_their_shade(name, options, shade):
+    image, _ = drawn(name, grey(0.5, 96), (4, 1), **options, shade=shade, tint=0.0)
+    covered = image[image != 0.5]
+    assert covered.size and abs(np.abs(covered - 0.5).max() - 0.5) < 1e-3
+    assert (covered < 0.5).all() if shade == 0 else (covered > 0.5).all()
+    np.testing.assert_array_equal(image[..., 0], image[..., 1], "no tint is grey")
+    tinted, _ = drawn(name, grey(0.5, 96), (4, 1), **options, shade=shade, tint=1.0)
+    assert np.abs(tinted[..., 0] - tinted[..., 1]).max() > 0.05
+
+
+def test_spots_have_their_radius():
+    spot = {"count": 1, "radius": 10.0, "strength": 1.0, "softness": 0.0, "shade": 1.0, "tint": 0.0}
+    areas = []
+    for number in range(20):
+        image, _ = drawn("spots", grey(0.0, 200), (0, number), **spot)
+        areas.append(image[..., 0].sum())
+    assert abs(max(areas) - math.pi * 100) < 4, "of a spot that lies inside"
+
+
+def test_stains_cover_about_their_share():
+    shares = []
+    for number in range(60):
+        image, _ = drawn("stains", grey(0.0, 64), (2, number), cells=8, share=0.2, strength=1.0,
+                         shade=1.0, tint=0.0)  # fmt: skip
+        shares.append((image[..., 0] > 0.5).mean())
+    assert 0.12 < np.mean(shares) < 0.28
+
+
+def test_fading_moves_all_tones_towards_one_colour():
+    target = picture()
+    faded, _ = drawn("fading", target, (3, 3), strength=0.25, unevenness=0.0, shade=1.0, tint=0.0)
+    np.testing.assert_allclose(faded, 0.75 * target + 0.25, atol=1e-6)
+    uneven, _ = drawn("fading", grey(0.0, 64), (3, 3), strength=0.25, unevenness=1.0, shade=1.0)
+    assert uneven.std() > 0.03
+
+
+def test_grain_has_its_deviation_and_size():
+    def seen(size: float) -> np.ndarray:
+        images = [drawn("grain", grey(0.5), (5, n), sigma=0.05, size=size)[0] for n in range(8)]
+        np.testing.assert_array_equal(images[0][..., 0], images[0][..., 2], "it has no colour")
+        return np.stack(images)[..., 0] - 0.5
+
+    fine, coarse = seen(1.0), seen(4.0)
+    for grains in (fine, coarse):
+        assert abs(grains.mean()) < 0.005 and 0.035 < grains.std() < 0.07
+    beside = [(g[:, 1:] * g[:, :-1]).mean() / g.var() for g in (fine, coarse)]
+    assert beside[0] < 0.5 < 0.8 < beside[1], "neighbours inside a clump are alike"
 
 
 def test_bad_chains_are_refused():

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 SHALLOWEST, DEEPEST = 3, 8
 
-Fill = Literal["none", "mean", "harmonic"]
-"""What a network sees in holes: what the photo has there, the mean colour, the harmonic fill."""
+Fill = Literal["none", "mean", "harmonic", "auto"]
+"""What a network sees in holes: what the photo has there, the mean colour, the harmonic fill; auto
+is the harmonic fill where there are masks."""
 
 
 class ReconstructionModel(keras.Model):
@@ -124,14 +125,15 @@ def composed(x: Any, restored: Any, composite: bool) -> keras.Model:
 def filled(model: str, x: Any, fill: Fill) -> Any:
     """The photos of `x` (B,H,W,3 or 4) with their holes filled, (B,H,W,3). Raises UserError for a
     `fill` without masks."""
-    if fill == "none":
+    masked = x.shape[-1] == 4
+    if fill == "none" or (fill == "auto" and not masked):
         return x[..., :3]
-    if x.shape[-1] == 3:
+    if not masked:
         raise UserError(
             f"option 'fill' of model {model!r} is {fill!r}, but this data has no masks to fill; "
             "remove the option"
         )
-    layer = {"mean": MeanFill, "harmonic": HarmonicFill}[fill]
+    layer = MeanFill if fill == "mean" else HarmonicFill
     return layer(name="fill")(x[..., :3], x[..., 3:])
 
 

@@ -5,7 +5,7 @@ Differences from the paper, each an option: the mask is an input channel, known 
 unchanged, and the holes may be filled before the generator sees them.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import keras
 

@@ -20,7 +20,17 @@ from tfrecon.data.damage.noise import gaussian_noise, poisson_noise, salt_and_pe
 from tfrecon.data.damage.options import Draw
 from tfrecon.data.damage.quality import blur, downsample, jpeg
 
-__all__ = ["DAMAGES", "IDENTITY", "Draw", "box_mask", "boxes", "chain", "damage", "identity", "sometimes"]
+__all__ = [
+    "DAMAGES",
+    "IDENTITY",
+    "Draw",
+    "box_mask",
+    "boxes",
+    "chain",
+    "damage",
+    "identity",
+    "sometimes",
+]
 
 IDENTITY = Spec("identity")
 """The damage for models that see the clean image: feature inversion, autoencoders."""
