@@ -43,6 +43,6 @@ def residual_unet(
     x = convolution(x, 12, 3, start, "head", scale=0.0, dtype="float32")
     correction = DepthToSpace(dtype="float32", name="pixels")(x)
     return corrector(
-        keras.Model(inputs, correction, name="residual_unet"), mask=mask, composite=composite, fill=fill,
-        size_multiple=2 ** len(widths), name="residual_unet",
+        keras.Model(inputs, correction, name="residual_unet"), mask=mask, composite=composite,
+        fill=fill, size_multiple=2 ** len(widths), name="residual_unet",
     )  # fmt: skip
