@@ -15,7 +15,7 @@ import tensorflow as tf
 from kit import ROWS, check_model, draw_alike
 
 import tfrecon
-from tfrecon.base.config import FitConfig, from_tables
+from tfrecon.base.config import FitConfig, from_tables, merged
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.inference.restorer import open_export, restorer
@@ -25,6 +25,7 @@ from tfrecon.models import CONTEXT, MODELS, build_model, builder, defaults
 from tfrecon.models import check_model as check_options
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.models.pix2pix import pix2pix
+from tfrecon.models.residual_unet import residual_unet
 from tfrecon.models.supervised import wrapped
 from tfrecon.networks.gan import patch_discriminator
 from tfrecon.training import loop
@@ -63,7 +64,7 @@ def test_every_model_keeps_its_promises_in_graphs_and_without_masks(name, monkey
 def test_the_entry_of_a_model_fits_it(name):
     options = set(inspect.signature(builder(name)).parameters) - set(CONTEXT)
     assert set(MODELS[name].inference_options) <= options
-    from_tables({"model": name, **defaults(name)})
+    from_tables(merged(defaults(name), {"model": name}))
     check_options(Spec(name))
 
 
@@ -196,8 +197,19 @@ def test_residual_starts_at_the_fill():
     from tfrecon.layers.harmonic_fill import harmonic_fill
 
     x = _x()
-    restored = pix2pix(**SMALL, fill="harmonic", residual=True)(x).numpy()
-    np.testing.assert_allclose(restored, harmonic_fill(x[..., :3], x[..., 3:]), atol=1e-6)
+    for model in (
+        pix2pix(**SMALL, fill="harmonic", residual=True),
+        pix2pix(**SMALL, fill="auto", residual=True),
+        residual_unet(image_size=32, mask=True, width=4, fill="harmonic"),
+    ):
+        restored = model(x).numpy()
+        np.testing.assert_allclose(restored, harmonic_fill(x[..., :3], x[..., 3:]), atol=1e-6)
+
+
+def test_an_automatic_fill_is_none_without_masks():
+    x = _x()[..., :3]
+    restored = pix2pix(**{**SMALL, "mask": False}, fill="auto", residual=True)(x).numpy()
+    np.testing.assert_allclose(restored, x, atol=1e-6)
 
 
 def _trained(**options):
