@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from tfrecon.base import files
 
-Array = np.ndarray[Any, np.dtype[np.float32]]
+Array = np.ndarray[Any, Any]
 
 TEXTURE = 512
 """Side of a texture in pixels: the largest side of an image."""
