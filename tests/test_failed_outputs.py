@@ -17,7 +17,7 @@ from made_up_comparison import BASE, comparison_of, shifted
 from PIL import Image
 
 from tfrecon import evaluate
-from tfrecon.base import files
+from tfrecon.base import files, images
 from tfrecon.base.errors import Stopped
 from tfrecon.base.journal import Journal
 from tfrecon.metrics import kid
@@ -142,10 +142,10 @@ def test_pictures_of_what_is_not_finite_say_so(two):
     assert pictures.chosen({"a": 30.0, "b": -math.inf, "c": math.nan}, MEASURES["psnr"], 1) == {
         "best": ["a"], "median": ["b"], "worst": ["b"],
     }  # fmt: skip
-    shown = pictures.marked(np.full((64, 64, 3), np.nan, np.float32))
+    shown = images.marked(np.full((64, 64, 3), np.nan, np.float32))
     assert 0.1 < shown.mean() < 0.8 and len(np.unique(shown)) > 1
     whole = np.zeros((8, 8, 3), np.float32)
-    assert pictures.marked(whole) is whole
+    assert images.marked(whole) is whole
     worst = np.asarray(Image.open(report.path / "worst.png"))
     assert (worst == 0).all(-1).mean() < 0.3
 

@@ -120,7 +120,7 @@ def test_a_study_killed_before_its_first_checkpoint_goes_on(here):
     # The minutes that it was given are still known, though it was begun twice.
     other = study(here, "--minutes-per-run", "3", "--report-only")
     assert other.returncode == 2
-    assert "has fit.minutes = 0.02, not 3.0; give the same --root, --set" in other.stderr
+    assert "has fit.minutes = 0.02, not 3.0; give the same --set" in other.stderr
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_what_a_run_leaves_behind(plain):
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         "config.json", "run.json", "state.npz", "state-before.npz", "best.npz", "history.csv",
-        "samples.png", "logs", "time.json",
+        "samples.png", "progress.webp", "progress", "logs", "time.json",
     }  # fmt: skip
     rows = list(csv.DictReader((run.path / "history.csv").read_text().splitlines()))
     assert [row["step"] for row in rows] == ["3", "6", "8"]

@@ -30,11 +30,13 @@ def state(run):
 
 
 def assert_equal_states(run, other):
-    """The two runs have kept the same arrays, bit for bit."""
+    """The two runs have kept the same arrays and drawn the same animation, bit for bit."""
     mine, theirs = state(run)[0], state(other)[0]
     assert mine.keys() == theirs.keys()
     for name, array in theirs.items():
         np.testing.assert_array_equal(mine[name], array, err_msg=name)
+    drawn = [run.path / "progress.webp", other.path / "progress.webp"]
+    assert drawn[0].read_bytes() == drawn[1].read_bytes()
 
 
 def interrupted(monkeypatch, config, path, step):

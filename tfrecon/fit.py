@@ -106,7 +106,7 @@ def _body(arguments: argparse.Namespace) -> None:
         ) from None
     where = [
         *(f"in training: {sentence}" for sentence in trained.incidents),
-        f"weights, history.csv, logs/ (TensorBoard): {path}",
+        f"weights, history.csv, progress.webp (samples), logs/ (TensorBoard): {path}",
         f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",
     ]
     print(report.screen(where))

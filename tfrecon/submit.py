@@ -65,7 +65,9 @@ def _submit(arguments: argparse.Namespace) -> None:
         trained = open_run(arguments.run)
         data = trained.config.data
         if arguments.data in (None, data.recipe.name):
-            spec, root = data.recipe, root or data.root
+            spec, root = data.recipe, root or trained.placed.data.root
+            if arguments.root:
+                _tell_of_other_data(trained, Path(root))
     competition = find(arguments.competition or spec.name)
     samples = recipes.samples(spec, Path(root) if root else None, arguments.split)
     if arguments.check:
@@ -76,6 +78,29 @@ def _submit(arguments: argparse.Namespace) -> None:
         lines = _write(path, trained, samples, competition, arguments)
         done = f"submission written to {path}; it passed the check"
     print(f"{done}: {len(samples)} images, {lines:,} lines with the header")
+
+
+def _tell_of_other_data(trained: Any, root: Path) -> None:
+    """Says where the validation photos below `root` are not those that the run has recorded: a
+    submission may be made of other data, and of a folder that has nothing but its photos."""
+    from tfrecon.data import recipes
+    from tfrecon.data.check import unreadable
+    from tfrecon.data.store import content_fingerprint
+    from tfrecon.reports.run_facts import unlike_recorded
+
+    data = trained.config.data
+    try:
+        photos, _ = unreadable(recipes.samples(data.recipe, root, "val"), data.range)
+    except UserError:
+        return
+    about = {"split": "val", "recipe": data.recipe.to_dict(), "images": len(photos),
+             "data": content_fingerprint(photos)}  # fmt: skip
+    if how := unlike_recorded(trained, about):
+        print(
+            f"warning: run {trained.name!r} was trained beside other images of split 'val' ({how}) "
+            f"than those of {str(root)!r}",
+            file=sys.stderr,
+        )
 
 
 def _refuse_contradictions(arguments: argparse.Namespace) -> None:
@@ -100,6 +125,7 @@ def _write(
         raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
     if trained.has_mask and not samples[0].boxes:
         raise UserError(f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes")
+    model = trained.load_model()
     samples, broken = unreadable(samples, arguments.range or trained.config.data.range)
     if broken:
         raise UserError(
@@ -107,7 +133,7 @@ def _write(
             f"{', '.join(sample.id for sample, _ in broken[:20])}; {broken[0][1]}"
         )
     size, ensemble = arguments.batch_size, arguments.ensemble
-    restored = functools.partial(_restored, trained, size, ensemble)
+    restored = functools.partial(_restored, model, trained.has_mask, size, ensemble)
     identity = _identity(trained, samples, competition, size, ensemble)
     return write_submission(path, samples, restored, competition, identity)
 
@@ -124,7 +150,7 @@ def _identity(trained: Any, samples: Sequence[Sample], *others: Any) -> str:
 
 
 def _restored(
-    trained: Any, batch_size: int, ensemble: bool, samples: Sequence[Sample]
+    model: Any, has_mask: bool, batch_size: int, ensemble: bool, samples: Sequence[Sample]
 ) -> Generator[tuple[Sequence[Sample], Any]]:
     """The batches of `samples` and their restored images (B,H,W,3), with a progress bar."""
     import numpy as np
@@ -133,12 +159,12 @@ def _restored(
     from tfrecon.data.pipeline import native_batches
     from tfrecon.inference.restorer import restorer, self_ensemble
 
-    restore = restorer(trained.load_model())
+    restore = restorer(model)
     if ensemble:
         restore = self_ensemble(restore)
     with tqdm(total=len(samples), desc="restoring", unit="image") as progress:
         for batch, inputs, masks in native_batches(samples, batch_size):
-            parts: list[Any] = [inputs, masks] if trained.has_mask else [inputs]
+            parts: list[Any] = [inputs, masks] if has_mask else [inputs]
             yield batch, restore(np.concatenate(parts, axis=-1))
             progress.update(len(batch))
 

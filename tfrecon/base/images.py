@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, features
+from PIL import Image, ImageDraw, ImageFont, TiffImagePlugin, features
 
 from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError
@@ -159,6 +159,20 @@ def write(path: PathLike, image: np.ndarray[Any, Any]) -> None:
     pixels = image if image.dtype == np.uint8 else to_uint8(image)
     with replacing(path) as temporary:
         Image.fromarray(pixels).save(temporary, format="PNG")
+
+
+def marked(picture: Any) -> np.ndarray[Any, Any]:
+    """`picture` (H,W,3), or in place of one that is not finite, which would be black, a grey one
+    that says so."""
+    image = np.asarray(picture)
+    if np.isfinite(image).all():
+        return image
+    height, width = image.shape[:2]
+    cell = Image.new("RGB", (width, height), "silver")
+    font = ImageFont.load_default(max(6, min(width // 6, 15)))
+    place = (width / 2, height / 2)
+    ImageDraw.Draw(cell).text(place, "not finite", "black", font, anchor="mm")
+    return to_float(np.asarray(cell))
 
 
 def finest_diagonal(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -39,6 +39,15 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)
 UINT16_MAX = np.float32(65535)
 
 
+def check_whole(config: DataConfig) -> None:
+    """Raises UserError unless the model sees whole images."""
+    if config.damage != IDENTITY:
+        raise UserError(
+            "data.feature_cache_gib keeps the features of whole images; set "
+            "data.damage=identity, or data.feature_cache_gib=0"
+        )
+
+
 class FeatureCache:
     """Features and targets of `samples`, each cut once in its centre as for validation, and also
     mirrored where ``config.flip`` says so: entry 2i is image i, entry 2i + 1 its mirror image.
@@ -58,11 +67,7 @@ class FeatureCache:
         extract: Callable[[Any], Sequence[Any]],
         about: str,
     ) -> None:
-        if config.damage != IDENTITY:
-            raise UserError(
-                "data.feature_cache_gib keeps the features of whole images; set "
-                "data.damage=identity, or data.feature_cache_gib=0"
-            )
+        check_whole(config)
         self.samples, self.extract, self.mirrored = samples, extract, config.flip
         size = config.crop_size or config.image_size
         # Evaluation's geometry; whether photos are decoded from a cache does not matter.

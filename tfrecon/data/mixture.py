@@ -36,6 +36,11 @@ def extra_samples(config: DataConfig) -> list[list[Sample]]:
     return [recipes.samples(recipe, root, "train") for recipe, root, _ in extras(config)]
 
 
+def weights(config: DataConfig) -> list[float]:
+    """Those of the main recipe, 1, and of each of ``data.extra``."""
+    return [1.0, *(weight for _, _, weight in extras(config))]
+
+
 def quotas(counts: Sequence[int], weights: Sequence[float]) -> list[int]:
     """How many photos of each source an epoch shows. It shows as many as there are photos in all,
     divided by `weights`; what rounding down leaves goes to the largest remainders.

@@ -19,7 +19,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import augment, recipes
 from tfrecon.data.damage import IDENTITY, Draw, damage
-from tfrecon.data.mixture import extras, mixed_order
+from tfrecon.data.mixture import mixed_order, quotas, weights
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Parts, Store, channels, parts_of
 
@@ -87,8 +87,7 @@ def training_order(
     """Endless (position, sample index) from `position` on, for so many photos of each recipe."""
     if len(counts) == 1:
         return sample_order(counts[0], seed, position, training=True)
-    weights = [1.0, *(weight for _, _, weight in extras(config))]
-    return mixed_order(counts, weights, seed, position)
+    return mixed_order(counts, weights(config), seed, position)
 
 
 def model_input(batch: Batch) -> Any:
@@ -159,12 +158,13 @@ def check_sources(
     samples: Sequence[Sample], extra: Sequence[Sequence[Sample]], config: DataConfig
 ) -> None:
     """Raises UserError unless the training photos of the main recipe and of each of `extra`, those
-    of ``config.extra``, are damaged alike."""
+    of ``config.extra``, are damaged alike and all are shown."""
     if len(extra) != len(config.extra):
         raise UserError(
             f"data.extra names {len(config.extra)} recipes and photos of {len(extra)} are given; "
             "give those of `mixture.extra_samples`"
         )
+    quotas([len(photos) for photos in (samples, *extra)], weights(config))
     if config.redraw_damage or config.damage == IDENTITY:
         return
     for spec, photos in zip(config.extra, extra, strict=True):

@@ -33,14 +33,19 @@ def find(name: str) -> Any:
     return facts.module(facts.RECIPES, name, ("samples", "SPLITS"))
 
 
+def check(spec: Spec) -> dict[str, Any]:
+    """The options of a recipe, as its ``samples`` takes them. Raises UserError for an unknown
+    recipe or option, before the recipe looks at any file."""
+    return check_options(find(spec.name).samples, spec, "recipe", ("root", "split"))
+
+
 def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
     """The samples of one split, in a fixed order.
 
     Raises UserError for an unknown recipe, option or split, for an empty split, and for whatever
     the recipe finds wrong with the files.
     """
-    recipe = find(spec.name)
-    options = check_options(recipe.samples, spec, "recipe", {"root": root, "split": split})
+    recipe, options = find(spec.name), check(spec)
     if split not in recipe.SPLITS:
         raise UserError(
             f"recipe {spec.name!r} has no split {split!r}; it has {', '.join(recipe.SPLITS)}"

@@ -79,6 +79,7 @@ def restore_folder(
     """
     output_dir = Path(output_dir)
     _check_settings(restorer, settings)
+    damage = _masks(restorer, masks, Path(input_dir), mask_from)
     used = [Path(masks).name] if masks else []
     pages = [
         (path, page)
@@ -90,7 +91,6 @@ def restore_folder(
         Sample(f"{path.name} page {page + 1}" if path in several else path.name, path, page=page)
         for path, page in pages
     ]
-    damage = _masks(restorer, masks, Path(input_dir), mask_from)
     outputs = _outputs(samples, damage.files if damage else (), output_dir)
     if damage:
         samples = damage.attached(samples)

@@ -6,7 +6,16 @@ import tensorflow as tf
 from keras import ops
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Above, Positive, Spec, Weight, build, check_type, checked
+from tfrecon.base.registry import (
+    Above,
+    Positive,
+    Spec,
+    Weight,
+    build,
+    check,
+    check_type,
+    checked,
+)
 from tfrecon.layers.similarity import gaussian_taps, similarity_map
 from tfrecon.losses.image_loss import ImageLoss, PixelLoss, WholeLoss
 from tfrecon.metrics.perceptual import Net, check_range, lpips_network
@@ -157,21 +166,32 @@ class Mixture(ImageLoss):
         return sum(weight * loss.per_image(y_true, y_pred, weights) for weight, loss in self.terms)
 
 
-def mixture(specs: list[Spec]) -> ImageLoss:
-    """The weighted sum of the losses that `specs` name; each may have a ``weight`` (1) beside its
-    options. Raises UserError for no loss, an unknown one, bad options and a weight that is no
-    number."""
-    terms: list[tuple[float, ImageLoss]] = []
+def weighted(specs: list[Spec]) -> list[tuple[float, Spec]]:
+    """The weight (1 if not given) of each loss that `specs` name, and the loss without it; nothing
+    is built, as some losses fetch weights then. Raises UserError for no loss, an unknown one, bad
+    options and a weight that is no number."""
+    if not specs:
+        raise UserError("fit.loss must name at least one loss")
+    terms: list[tuple[float, Spec]] = []
     for spec in specs:
         options = dict(spec.options)
         weight = options.pop("weight", 1.0)
         check_type(f"the weight of loss {spec.name!r}", weight, Weight)
-        loss = build(Spec(spec.name, options), LOSSES, "loss")
+        bare = Spec(spec.name, options)
+        check(bare, LOSSES, "loss")
+        terms.append((float(weight), bare))
+    return terms
+
+
+def mixture(specs: list[Spec]) -> ImageLoss:
+    """The sum of the losses that `specs` name, as they are `weighted`. Raises UserError for what
+    that raises it for, and for a builder that returns no `ImageLoss`."""
+    terms: list[tuple[float, ImageLoss]] = []
+    for weight, spec in weighted(specs):
+        loss = build(spec, LOSSES, "loss")
         if not isinstance(loss, ImageLoss):  # a loss of Keras would reduce differently, silently
             raise UserError(
                 f"loss {spec.name!r} is no tfrecon.losses.ImageLoss; derive it from that"
             )
-        terms.append((float(weight), loss))
-    if not terms:
-        raise UserError("fit.loss must name at least one loss")
+        terms.append((weight, loss))
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Mixture(terms, name="mixture")

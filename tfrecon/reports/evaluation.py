@@ -19,6 +19,7 @@ from tfrecon.base.registry import Natural, Positive, Spec, checked
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
+from tfrecon.metrics.logged import users_metrics
 from tfrecon.metrics.measures import HOLE, MEASURES
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scoring, summaries
@@ -96,7 +97,9 @@ def evaluate_runs(
     """Scores runs and the baselines on a split, in one table, and writes the report.
 
     `data` and `root` name another recipe or folder than the runs were trained on, `range` another
-    value that is white in its files of more than 8 bits. `baselines` adds
+    value that is white in its files of more than 8 bits. A folder whose images are those that the
+    first run has recorded counts as its own; where a run has recorded others the report says so.
+    `baselines` adds
     the damaged input with the classical fills where there are masks and the classical denoisers
     where there are none; `slow` ones among them too. Of each run further rows are its ×8
     self-`ensemble`, its weights without their moving average (`compare_ema`), so many of the
@@ -118,13 +121,8 @@ def evaluate_runs(
     """
     names = contenders.row_names(runs)
     config = _common_config(runs, data, root, range)
-    name = report_name(runs[0], split, config, options, limit)
-    if folder is None:
-        folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
     samples = _samples(runs, config, split)[:limit]
-    samples = check.readable(samples, skip_unreadable, range=config.range)
-    masked = pipeline.has_mask(samples, config)
-    jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
+    users_metrics(metrics)  # like all that follows before an image is decoded: options are seen
     models = [run.load_model(options) for run in runs]
     trained: contenders.Contenders = {}
     for run, row, model in zip(runs, names, models, strict=True):
@@ -132,6 +130,9 @@ def evaluate_runs(
             run, row, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
             tile=tile,
         )  # fmt: skip
+    samples = check.readable(samples, skip_unreadable, range=config.range)
+    masked = pipeline.has_mask(samples, config)
+    jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
     untrained: contenders.Contenders = {}
     if baselines and config.damage == IDENTITY:
         untrained = contenders.of_reductions(models[0].tap_stride)
@@ -144,6 +145,14 @@ def evaluate_runs(
     about = run_facts.facts(split, config, samples, options, [*untrained])
     about["measures"] = [vars(MEASURES[prefix + name]) for name in metrics for prefix in ("", HOLE)]
     of_runs = dict(zip(names, map(run_facts.run_facts, runs, models), strict=True))
+    known = limit is None and range is None
+    unlike = [run_facts.unlike_recorded(run, about) if known else None for run in runs]
+    shown = config
+    if unlike[0] == "":  # the run's own, wherever they lie now
+        shown = dataclasses.replace(config, root=runs[0].placed.data.root)
+    name = report_name(runs[0], split, shown, options, limit)
+    if folder is None:
+        folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
     undated = {name: fact for name, fact in about.items() if name != "date"}
     key = _key(runs, models, scorer, [undated, of_runs, batch_size, tile])
     with files.claimed(folder):
@@ -156,6 +165,11 @@ def evaluate_runs(
         board = Board(frame, "hole_psnr" if masked else "psnr")
         said = verdicts(board, paid, names, [*untrained])
         notes = _notes(runs, names, config, about)
+        notes += [
+            f"{run.name} was trained beside other images of split {split!r} ({how}) than these."
+            for run, how in zip(runs, unlike, strict=True)
+            if how
+        ]
         notes += _gaps(board, metrics)
         if jpeg and classical.BIHARMONIC in untrained:
             notes.append(BORDER_NOTE)
@@ -234,7 +248,9 @@ def _common_config(
     configs = [data_config(run, data, root, range) for run in runs]
     settings = [run_facts.image_settings(config) for config in configs]
     # Photos in another folder may be damaged differently.
-    free = ("damage",) if data is None and root is not None else ()
+    free = ["damage"] if data is None and root is not None else []
+    contents = [run.facts.get("data") for run in runs]
+    free += ["root"] if contents[0] and contents == contents[:1] * len(runs) else []
     run_facts.check_same_images(
         "run", [*zip((run.name for run in runs), settings, strict=True)],
         "evaluate them apart, or name one data set with --data and --root",
@@ -255,7 +271,7 @@ def data_config(
     range: float | Literal["auto"] | None = None,
 ) -> DataConfig:  # fmt: skip
     """The run's data section with another recipe, folder or range, and without a cache."""
-    config = dataclasses.replace(run.config.data, cache="none")
+    config = dataclasses.replace(run.placed.data, cache="none")
     config = dataclasses.replace(config, range=range or config.range)
     if data is not None and data != config.recipe.name:
         # Another recipe's folder and options mean nothing to this one.
@@ -271,7 +287,7 @@ def report_name(
     parts = ["report"]
     if config.recipe.name != run.config.data.recipe.name:
         parts.append(config.recipe.name.replace(".", "_"))
-    if config.root is not None and config.root != run.config.data.root:
+    if config.root is not None and config.root != run.placed.data.root:
         parts.append(Path(config.root).resolve().name)
     if split != "test" or len(parts) > 1:
         parts.insert(1, split)

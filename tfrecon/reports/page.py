@@ -16,8 +16,9 @@ from tfrecon.metrics.measures import leading_columns
 from tfrecon.reports import atlas, costs, leaderboard, plots, statistics, svg
 from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
-from tfrecon.reports.pictures import Picture, leading_pictures
+from tfrecon.reports.pictures import LEADING, Picture, leading_pictures
 from tfrecon.reports.tables import escaped
+from tfrecon.training.run import ANIMATION, Run, without_places
 
 THREADS = ("intra_op_threads", "inter_op_threads")
 VERSIONS = ("tensorflow", "keras", "numpy", "python", "processor")
@@ -28,8 +29,6 @@ CAUTIONS = {
 }
 """What to say of that in which the results differ."""
 FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
-PLACES = ("root", "cache_dir")
-"""Settings that name folders of this machine, which is nobody's business."""
 
 
 def write(
@@ -70,7 +69,7 @@ def page(
     fact."""
     count, pairs = len(comparison.results), statistics.pairs(comparison, comparison.metric)
     configs = [
-        {"name": result.name, "config": _without_places(result.runs[0].config.to_dict())}
+        {"name": result.name, "config": _without_places(result.runs[0])}
         for result in comparison.results
     ]
     subtitle = (
@@ -86,7 +85,8 @@ def page(
         distributions=[*filter(None, (plots.distributions(comparison, c) for c in leading))],
         cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(pairs),
         depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
-        pictures=pictures, configs=configs, missing=comparison.missing, environment=environment,
+        progress=_progress(comparison), pictures=pictures, configs=configs,
+        missing=comparison.missing, environment=environment,
     )  # fmt: skip
 
 
@@ -121,17 +121,24 @@ def _data_uri(image: Any) -> str:
     """(H,W,3) in [0,1] as PNG within a URI."""
     file = io.BytesIO()
     Image.fromarray(images.to_uint8(image)).save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return _uri("png", file.getvalue())
 
 
-def _without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the folders of this machine."""
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
-    def stripped(settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in settings.items() if key not in PLACES}
 
-    data = stripped(config["data"])
-    return {**config, "data": {**data, "extra": [stripped(extra) for extra in data["extra"]]}}
+def _progress(comparison: Comparison) -> dict[str, str]:
+    """The animation of each leading result's first training, as a URI; of those that have one."""
+    of_runs = {r.name: r.runs[0].path / ANIMATION for r in comparison.results[:LEADING] if r.runs}
+    shown = {name: path for name, path in of_runs.items() if path.is_file()}
+    return {name: _uri("webp", path.read_bytes()) for name, path in shown.items()}
+
+
+def _without_places(run: Run) -> dict[str, Any]:
+    """A run's configuration without the folders of this machine, which are nobody's business."""
+    tables = run.config.to_dict()
+    return {**tables, "data": without_places(tables["data"])}
 
 
 def environment(comparison: Comparison) -> dict[str, str]:

@@ -101,7 +101,7 @@ def write(
     file_of = file_names([sample.id for sample in samples[:pairs]])
     for id, batch, (restored,) in _restored(samples, [*file_of], config, [methods[first]]):
         for name, shown in (("original", batch["target"]), ("reconstruction", restored)):
-            images.write(folder / "pairs" / f"{name}_{file_of[id]}.png", marked(shown[0]))
+            images.write(folder / "pairs" / f"{name}_{file_of[id]}.png", images.marked(shown[0]))
     return ["pairs/"]
 
 
@@ -180,7 +180,7 @@ def leading_pictures(
         for which, id in picked.items():
             (batch, restored), caption = shown[id], f"{measure.name} {measure.quantity(scores[id])}"
             damaged = None if config.damage == IDENTITY else batch["input"].numpy()[0]
-            target, restored = batch["target"].numpy()[0], marked(restored[0])
+            target, restored = batch["target"].numpy()[0], images.marked(restored[0])
             of_result.append(Picture(which, id, caption, target, restored, damaged))
     return pictures
 
@@ -225,23 +225,9 @@ def _error_map(target: Any, restored: Any) -> Pixels:
     return np.repeat(np.clip(ERROR_SCALE * error, 0, 1), 3, -1)
 
 
-def marked(picture: Any) -> Pixels:
-    """`picture` (H,W,3), or in place of one that is not finite, which would be black, a grey one
-    that says so."""
-    pixels = np.asarray(picture)
-    if np.isfinite(pixels).all():
-        return pixels
-    height, width = pixels.shape[:2]
-    cell = Image.new("RGB", (width, height), "silver")
-    font = ImageFont.load_default(max(6, min(width // 6, FONT)))
-    place = (width / 2, height / 2)
-    ImageDraw.Draw(cell).text(place, "not finite", "black", font, anchor="mm")
-    return images.to_float(np.asarray(cell))
-
-
 def _fitted(picture: Any) -> Image.Image:
     """`picture` with its longest side at CELL pixels: small ones enlarged in whole pixels."""
-    shown = Image.fromarray(images.to_uint8(marked(picture)))
+    shown = Image.fromarray(images.to_uint8(images.marked(picture)))
     longest = max(shown.size)
     if longest <= CELL // 2:
         factor = CELL // longest

@@ -72,6 +72,23 @@ def facts(
     }
 
 
+def unlike_recorded(run: Run, about: Mapping[str, Any]) -> str | None:
+    """What sets images, of which `facts` says what it does, apart from those that the run has
+    recorded of the split when it was trained; "" where nothing does. None where it has no record of
+    such images: of another recipe, of a split with photos of ``data.extra``, or of an older run."""
+    split, data = about["split"], run.config.data
+    then = (run.facts.get("data") or {}).get(split)
+    of_others = split == "train" and data.extra
+    if then is None or of_others or about["recipe"] != data.recipe.to_dict():
+        return None
+    if then == about["data"]:
+        return ""
+    count, now = run.facts[f"{split}_images"], about["images"]
+    if count != now:
+        return f"{count} then, {now} now"
+    return "as many, of other contents, names or order"
+
+
 def run_facts(run: Run, model: Any) -> dict[str, Any]:
     """Of one run: whether its training had ended and, for an inversion, its taps and how many
     feature values it keeps of each pixel (three would be as many as the image has)."""

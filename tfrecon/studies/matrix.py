@@ -10,7 +10,6 @@ from typing import Any
 
 from tfrecon.base.config import Config, Table, from_tables, load_toml, merged, with_settings
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Spec, check
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.studies.axes import (
     Value,
@@ -132,14 +131,11 @@ def config(cell: Cell, path: str | Path) -> Config:
 
 
 def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
-    """Raises UserError for names and options of models, losses, optimizers and recipes that do not
-    exist, for data that is not there, and for cells that would be tested on different pixels,
-    before any cell is trained."""
+    """Raises UserError for what `check_settings` refuses of a cell, for data that is not there, and
+    for cells that would be tested on different pixels, before any cell is trained."""
     from tfrecon.data import recipes
-    from tfrecon.losses import LOSSES
-    from tfrecon.models import check_model
     from tfrecon.reports import run_facts
-    from tfrecon.training.optimizers import build_optimizer
+    from tfrecon.training.preparation import check_settings
     from tfrecon.training.run import complete
 
     places: dict[str, tuple[Cell, Config]] = {}
@@ -147,12 +143,7 @@ def check_cells(cells: Sequence[Cell], path: str | Path) -> None:
     for cell in cells:
         with _of(cell):
             whole = complete(cell.tables, str(path))
-            check_model(whole.model)
-            for loss in whole.fit.loss:  # not built: some need weights that are fetched then
-                options = {key: value for key, value in loss.options.items() if key != "weight"}
-                check(Spec(loss.name, options), LOSSES, "loss")
-            build_optimizer(whole.fit, total_steps=1)
-            recipes.find(whole.data.recipe.name)
+            check_settings(whole)
             tested[cell.name] = whole
             places.setdefault(repr((whole.data.recipe, whole.data.root)), (cell, whole))
     settings = [(name, run_facts.image_settings(whole.data)) for name, whole in tested.items()]

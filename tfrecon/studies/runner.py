@@ -20,14 +20,15 @@ from tfrecon.studies.matrix import OUTPUT, Cell
 from tfrecon.training.run import check_same_settings, has_state, open_run
 
 REMEDY = (
-    "give the same --root, --set and --minutes-per-run as before, or delete its folder to train "
+    "give the same --set and --minutes-per-run as before, or delete its folder to train "
     "the cell anew"
 )
 
 INDIFFERENT = {
-    "data": ("root", "cache", "cache_dir"), "fit": ("checkpoint_seconds",)
+    "data": ("cache",), "fit": ("checkpoint_seconds",)
 }  # fmt: skip
-"""Settings that do not change a result: those of a cell that is there stay as they are."""
+"""Settings that do not change a result and are no places: those of a cell that is there stay as
+they are."""
 
 POLL_SECONDS = 0.2
 USER_MISTAKE = 2

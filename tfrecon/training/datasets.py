@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tfrecon.base.config import Config, DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data import check, guards, mixture, pipeline, recipes, store
-from tfrecon.data.feature_cache import FeatureCache
+from tfrecon.data.feature_cache import FeatureCache, check_whole
 from tfrecon.data.sample import Sample
 from tfrecon.models.base import ReconstructionModel
 
@@ -30,6 +30,7 @@ class Data:
     mask: bool
     extra: list[list[Sample]] = field(default_factory=list[list[Sample]])
     """The training photos of each recipe of data.extra."""
+    test: list[Sample] = field(default_factory=list[Sample])
     findings: list[str] = field(default_factory=list[str])
     """What `guards.inspect` says of the files."""
     decoded: Mapping[Sample, store.Parts] = field(default_factory=dict[Sample, store.Parts])
@@ -48,27 +49,53 @@ class Data:
             "mask": self.mask,
             "train_images": len(self.all_train),
             "val_images": len(self.val),
+            "test_images": len(self.test),
             "findings": self.findings,
             "data": {
                 "train": store.content_fingerprint(self.all_train),
                 "val": store.content_fingerprint(self.val),
+                "test": store.content_fingerprint(self.test),
             },
         }
 
 
-def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
-    """Training and validation samples, every file of them decoded once to see that it can be; with
-    ``data.cache = "memory"`` the pixels stay.
+@dataclass(frozen=True)
+class Listed:
+    """The samples of a run by split, those of each recipe of data.extra, and whether masks come
+    with them; no image is decoded yet."""
 
-    The test files, which a run ends with, are decoded too. Raises UserError for whatever is wrong
-    with any file, before anything is trained.
-    """
+    splits: dict[str, list[Sample]]
+    extra: list[list[Sample]]
+    mask: bool
+
+
+def list_data(config: Config) -> Listed:
+    """What the recipes list. Raises UserError for what they find wrong, for samples that cannot be
+    trained on, and for damage that cannot be drawn onto images of these sizes."""
     root = Path(config.data.root) if config.data.root else None
     splits = {
         split: recipes.samples(config.data.recipe, root, split)
         for split in ("train", "val", "test")
     }
     extra = mixture.extra_samples(config.data)
+    for sample in itertools.chain(splits["train"], *extra, splits["val"]):
+        if sample.target is None:
+            raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
+    pipeline.check_sources(splits["train"], extra, config.data)
+    return Listed(splits, extra, pipeline.agreed_mask(splits["train"], extra, config.data))
+
+
+def load_data(
+    config: Config, listed: Listed | None = None, *, skip_unreadable: bool = False
+) -> Data:
+    """Training and validation samples, every file of them decoded once to see that it can be; with
+    ``data.cache = "memory"`` the pixels stay. `listed` is what `list_data` gives.
+
+    The test files, which a run ends with, are decoded too. Raises UserError for whatever is wrong
+    with any file, before anything is trained.
+    """
+    listed = listed or list_data(config)
+    splits, extra = listed.splits, listed.extra
     reader = _reader(splits, extra, config.data)
     together = [sample for samples in (*splits.values(), *extra) for sample in samples]
     kept = {s: s for s in check.readable(together, skip_unreadable, reader, config.data.range)}
@@ -79,7 +106,7 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
     for name, samples in named:
         if not samples:
             raise UserError(f"no image of {name} can be read; replace the unreadable files")
-    data = Data(train, val, pipeline.agreed_mask(train, extra, config.data), extra)
+    data = Data(train, val, listed.mask, extra, test)
     read_in_training = pipeline.stored_parts(data.all_train, config.data, training=True)
     findings = guards.inspect(
         {"train": data.all_train, "val": val, "test": test},
@@ -95,13 +122,9 @@ def load_data(config: Config, *, skip_unreadable: bool = False) -> Data:
 def _reader(
     splits: Mapping[str, list[Sample]], extra: Sequence[list[Sample]], config: DataConfig
 ) -> store.Reader:
-    """Keeps the pages whose pixels are needed again after the check. Raises UserError for samples
-    that cannot be trained on, and for more pixels than fit into memory."""
+    """Keeps the pages whose pixels are needed again after the check. Raises UserError for more
+    pixels than fit into memory."""
     train = [*splits["train"], *itertools.chain.from_iterable(extra)]
-    for sample in (*train, *splits["val"]):
-        if sample.target is None:
-            raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
-    pipeline.check_sources(splits["train"], extra, config)
     wanted = _wanted(train, splits["val"], config)
     needed = store.check_memory(wanted)
     places = store.places_of(wanted)
@@ -167,15 +190,24 @@ def _keras_dataset(
     return pipeline.keras_dataset(batches, config.fit.hole_weight)
 
 
-def kept_features(config: Config, data: Data, model: ReconstructionModel) -> FeatureCache | None:
-    """The frozen features of the training images, where the run is to keep them on disk."""
+def keeps_features(config: Config, model: ReconstructionModel) -> bool:
+    """Whether a run trains on features that are kept on disk. Raises UserError for a model that has
+    none, and for damage, with which a photo's features are never twice the same."""
     if not config.data.feature_cache_gib or not model.trainable_variables:
-        return None
+        return False
     if model.features_key is None:
         raise UserError(
             f"model {config.model.name!r} has no frozen features that could be kept; set "
             "data.feature_cache_gib=0"
         )
+    check_whole(config.data)
+    return True
+
+
+def kept_features(config: Config, data: Data, model: ReconstructionModel) -> FeatureCache | None:
+    """The frozen features of the training images, where the run is to keep them on disk."""
+    if not keeps_features(config, model) or model.features_key is None:
+        return None
     extract = tf.function(model.raw_features, reduce_retracing=True)
     return FeatureCache(data.train, config.data, extract, model.features_key)
 

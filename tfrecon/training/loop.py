@@ -1,6 +1,7 @@
 """From a configuration to a trained run: data, strategy, model, callbacks, one `model.fit`."""
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,26 +11,25 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon import losses
 from tfrecon.base import files
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.files import Taken
 from tfrecon.base.system import changes, machine, revision, signals_noted
-from tfrecon.models import check_model
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import (
     Data,
     adaptation_batches,
     batch_ids,
     kept_features,
+    list_data,
     load_data,
     training_batches,
     validation_batches,
 )
 from tfrecon.training.ema import MovingAverage
-from tfrecon.training.optimizers import build_optimizer
 from tfrecon.training.preparation import (
+    check_settings,
     compile_model,
     fast_precision,
     measured_pace,
@@ -86,9 +86,7 @@ def _train(
 ) -> Run:  # fmt: skip
     if not resume and (has_state(path) or (path / BEST).is_file()):
         raise Taken(f"run {str(path)!r} exists; go on with --resume, or choose another --run")
-    check_model(config.model)  # the names and options, before thousands of files are read
-    losses.mixture(config.fit.loss)
-    build_optimizer(config.fit, total_steps=1)
+    check_settings(config)
     is_there = (path / CONFIG).is_file() or has_state(path)
     recorded = open_run(path) if resume and is_there else None
     states = newest_states(path) if recorded else None
@@ -97,12 +95,16 @@ def _train(
             f"run {str(path)!r} has {BEST} and no {STATE} to go on from; evaluate or export it as "
             "it is, and train with another --run"
         )
-    data = load_data(config, skip_unreadable=skip_unreadable)
-    print(*data.findings, sep="\n")
+    made_in = os.path.relpath(Path.cwd(), path.resolve())
+    made_in = recorded.facts.get("made_in") if recorded else made_in
+    asked, config = config, Run(path, config, {"made_in": made_in}).placed
+    listed = list_data(config)
     precision = config.fit.precision
     if precision == "auto":
         precision = recorded.facts["precision"] if recorded else fast_precision()
-    strategy, model = strategy_and_model(config, data.mask, precision)
+    strategy, model = strategy_and_model(config, listed.mask, precision)
+    data = load_data(config, listed, skip_unreadable=skip_unreadable)
+    print(*data.findings, sep="\n")
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     started = time.monotonic()
     if model.adapts_to and not states:
@@ -114,9 +116,9 @@ def _train(
     facts = {
         "format": FORMAT, "precision": precision, **length, **data.facts(), "code": revision(),
         "frozen": model.fingerprint, "replicas": strategy.num_replicas_in_sync,
-        "machine": machine(),
+        "machine": machine(), "made_in": made_in,
     }  # fmt: skip
-    run = Run(path, config, facts)
+    run = Run(path, asked, facts)
     compile_model(model, config.fit, length["steps"], strategy)
     files.remove_leftovers(path)
     if recorded and states:
@@ -161,18 +163,18 @@ def _check_data(recorded: Run, run: Run) -> None:
                 "--run"
             )
     then, now = recorded.facts.get("data"), run.facts["data"]
-    moved = run.config != recorded.config
-    if then is None and moved:
+    before, here = recorded.config.data, run.config.data
+    if then is None and (before.root, before.extra) != (here.root, here.extra):
         raise UserError(
             f"run {str(run.path)!r} has no record of its images' contents, so they cannot be found "
-            f"again elsewhere; give its own --root {recorded.config.data.root}"
+            f"again elsewhere; give its own --root {before.root}"
         )
-    if then not in (None, now):
+    if then and any(then[split] != now[split] for split in ("train", "val")):
         raise UserError(
             f"run {str(run.path)!r} cannot go on: its images have changed since it began, in their "
             "contents, names or order; restore them, or start another --run"
         )
-    if moved:
+    if here != before:
         files.write_json(run.path / CONFIG, run.config.to_dict(), indent=2)
 
 
@@ -182,8 +184,8 @@ def _fit(
 ) -> None:  # fmt: skip
     """Trains to the end, from the newest of the `states` of the `recorded` run where there are."""
     path, fit, total = run.path, run.config.fit, run.facts["steps"]
-    validation = validation_batches(run.config, data, run.facts["replicas"])
-    first = None if states or not total else training_batches(run.config, data)
+    validation = validation_batches(run.placed, data, run.facts["replicas"])
+    first = None if states or not total else training_batches(run.placed, data)
     x, target = next(iter(validation.unbatch().batch(GRID_IMAGES)))[:2]
     if not states:
         run.save()  # from here on the run exists
@@ -198,12 +200,13 @@ def _fit(
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
     else:
         state.begin(model)
+    grid = SampleGrid(x, target, run, history, state.tell)
     if state.stopped or (state.step >= total if total else state.best is not None):
         _finished(model, validation, average, state)
+        grid.animate()  # a kill between the last state and this leaves it undone
     elif not total:
         _validate_once(model, validation, history, state)
     else:
-        grid = SampleGrid(x, target, path, history, state.tell)
         watched = [Sentinel(lambda: state.step), grid, *([average] if average else [])]
         _train_to_end(model, run, state, data, first, validation, [*watched, *callbacks, history])
     if state.best is None:
@@ -224,7 +227,7 @@ def _train_to_end(
     in_order = [*callbacks, progress, state]
 
     def batches_from(start: int) -> tf.data.Dataset:
-        return first if first and not start else training_batches(run.config, data, start)
+        return first if first and not start else training_batches(run.placed, data, start)
 
     try:
         with signals_noted() as state.signals:

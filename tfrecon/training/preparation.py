@@ -16,10 +16,18 @@ from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.base.system import processor
-from tfrecon.metrics.logged import keras_metric
-from tfrecon.models import build_model
+from tfrecon.data import recipes
+from tfrecon.data.damage import damage
+from tfrecon.data.mixture import extras
+from tfrecon.metrics.logged import METRICS, keras_metric
+from tfrecon.models import build_model, check_model
 from tfrecon.models.base import ReconstructionModel
-from tfrecon.training.datasets import Data, training_batches, validation_batches
+from tfrecon.training.datasets import (
+    Data,
+    keeps_features,
+    training_batches,
+    validation_batches,
+)
 from tfrecon.training.optimizers import build_optimizer
 
 WARM_UP_SECONDS, CALIBRATION_SECONDS = 5.0, 10.0
@@ -52,7 +60,8 @@ def fast_precision() -> str:
 def strategy_and_model(
     config: Config, mask: bool, precision: str
 ) -> tuple[tf.distribute.Strategy, ReconstructionModel]:
-    """The strategy and, under it, the model. Raises UserError where it cannot take the images."""
+    """The strategy and, under it, the model. Raises UserError where it cannot take the images or
+    be trained as ``[fit]`` says; none has to be decoded to see that."""
     keras.utils.set_random_seed(config.fit.seed)
     keras.config.set_dtype_policy(POLICIES[precision])
     strategy = distribution(config.fit)
@@ -66,7 +75,37 @@ def strategy_and_model(
         raise UserError(
             f"model {config.model.name!r} cannot weigh single pixels; set fit.hole_weight=1"
         )
+    _check_fit(config, mask, model)
     return strategy, model
+
+
+def check_settings(config: Config) -> None:
+    """Raises UserError for an unknown name and for every option that its builder does not take, of
+    model, losses, optimizer, recipes and damage, before a file is looked at. What depends on the
+    images' size or on there being masks is seen by `list_data` and `strategy_and_model`, before an
+    image is decoded."""
+    check_model(config.model)
+    losses.weighted(config.fit.loss)
+    build_optimizer(config.fit, total_steps=1)
+    for recipe in (config.data.recipe, *(recipe for recipe, _, _ in extras(config.data))):
+        recipes.check(recipe)
+    if config.data.damage:
+        damage(config.data.damage)
+
+
+def _check_fit(config: Config, mask: bool, model: ReconstructionModel) -> None:
+    """Raises UserError for a loss or metric that cannot take images of these sizes or weigh their
+    pixels, for a ``fit.monitor`` that is not computed, and for features that cannot be kept."""
+    loss, size = losses.mixture(config.fit.loss), config.data.image_size
+    for side in {size, config.data.crop_size or size}:
+        grey, ones = tf.fill([1, side, side, 3], 0.5), tf.ones([1, side, side, 1])
+        loss(grey, grey, ones if mask and config.fit.hole_weight != 1 else None)
+    for name in VALIDATED:
+        METRICS[name](tf.zeros([1, size, size, 3]), tf.zeros([1, size, size, 3]))
+    computed = [*VALIDATED, *model.monitored]
+    if config.fit.monitor.removeprefix("val_") not in computed:
+        raise unknown("fit.monitor", config.fit.monitor, [f"val_{name}" for name in VALIDATED])
+    keeps_features(config, model)
 
 
 def distribution(fit: FitConfig) -> tf.distribute.Strategy:
@@ -113,10 +152,7 @@ def _check_crop(config: Config, model: ReconstructionModel) -> None:
 def compile_model(
     model: ReconstructionModel, fit: FitConfig, total_steps: int, strategy: tf.distribute.Strategy
 ) -> None:
-    """Optimizer, loss and metrics of a run of so many steps.
-
-    Raises UserError for a ``fit.monitor`` that is not computed.
-    """
+    """Optimizer, loss and metrics of a run of so many steps."""
     with strategy.scope():
         optimizer = build_optimizer(fit, total_steps)
         # Built now: a checkpoint can only be restored into slots that exist.
@@ -127,9 +163,6 @@ def compile_model(
             metrics=[keras_metric(name) for name in VALIDATED],
             jit_compile=False,  # XLA halves the speed of these networks on a CPU
         )
-    computed = [*VALIDATED, *model.monitored]
-    if fit.monitor.removeprefix("val_") not in computed:
-        raise unknown("fit.monitor", fit.monitor, [f"val_{name}" for name in VALIDATED])
 
 
 def probe_text(config: Config, data: Data, model: ReconstructionModel, strategy: Any) -> str:

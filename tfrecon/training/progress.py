@@ -10,10 +10,21 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from tqdm import tqdm
 
 from tfrecon.base import files, images
+from tfrecon.training.run import ANIMATION, Run
 from tfrecon.training.sentinel import of_one_colour
+
+FRAMES = "progress"
+"""The folder in a run's of the frames of its animation, a PNG each."""
+MOST_FRAMES, FRAME_SIDE = 32, 128
+"""Frames of an animation, and pixels a side of each image in it."""
+FRAME_MS, LAST_MS = 200, 2000
+"""How long a frame is seen."""
+BAR = 4
+"""Height in pixels of the bar that shows how much of the training is done."""
 
 
 class Progress(keras.callbacks.Callback):
@@ -98,26 +109,89 @@ class History(keras.callbacks.Callback):
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Input, output and target of fixed validation images, for TensorBoard and as ``samples.png``.
+    """Input, output and target of fixed validation images, as `x` and `target` hold them: for
+    TensorBoard, as ``samples.png``, and over the run as the animation ``progress.webp``.
 
     It stands before the moving average in the list of callbacks, so that it sees the averaged
-    weights that validation sees. Answers of one colour are told by `tell`.
+    weights that validation sees. Answers of one colour are told by `tell`; one that is not finite
+    says so in its place.
+
+    The answers of an epoch are a frame. Frames are kept in `FRAMES` of the run's folder, without
+    loss, and those whose epoch is a multiple of a power of two, which doubles where there would be
+    more than MOST_FRAMES; so the animation is a function of what the run has seen, however often
+    it was stopped. Frames that a killed process drew of later steps are drawn again.
     """
 
     def __init__(
-        self, x: Any, target: Any, path: Path, history: History, tell: Callable[[str, str], None]
+        self, x: Any, target: Any, run: Run, history: History, tell: Callable[[str, str], None]
     ) -> None:
         super().__init__()
-        self.x, self.target, self.tell = x, target, tell
-        self.path, self.history = path, history
+        self.x, self.target, self.tell = np.asarray(x), np.asarray(target), tell
+        self.path, self.history = run.path, history
+        self.steps, self.steps_per_epoch = run.facts["steps"], run.facts["steps_per_epoch"]
 
     def on_test_end(self, logs: Any = None) -> None:
         """Draws the grid: one row an image."""
         restored = np.asarray(self.model(self.x, training=False))
         if sentence := of_one_colour(self.x, restored, self.target):
             self.tell("one colour", sentence)
-        rows = np.concatenate([np.asarray(self.x)[..., :3], restored, np.asarray(self.target)], 2)
-        grid = np.concatenate(list(rows), axis=0)
+        restored = np.stack([images.marked(image) for image in restored])
+        columns = [_column(stack) for stack in (self.x[..., :3], restored, self.target)]
+        grid = np.concatenate(columns, axis=1)
         images.write(self.path / "samples.png", grid)
         with self.history.writer.as_default(step=self.history.step):
             tf.summary.image("input, output, target", np.clip(grid, 0, 1)[None])
+        self._keep_frame(columns[1], self.history.step)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """The animation is whole."""
+        self.animate()
+
+    def _keep_frame(self, restored: Any, step: int) -> None:
+        """Keeps the column (N·H,W,3) of answers after `step`, where their epoch is shown. At epochs
+        1, 2, 4, 8 and so on, and the last, the animation is written anew."""
+        epochs, frames = -(-step // self.steps_per_epoch), self._frames()
+        stride = 1 << ((epochs - 1) // MOST_FRAMES).bit_length()
+        for at, path in frames.items():
+            if at >= step or at % (stride * self.steps_per_epoch):
+                path.unlink()
+        if epochs % stride == 0 or step == self.steps:
+            pixels = _shrunk(restored, len(self.x))
+            images.write(self.path / FRAMES / f"{step:09}.png", pixels)
+        if epochs & (epochs - 1) == 0 or step == self.steps:
+            self.animate()
+
+    def _frames(self) -> dict[int, Path]:
+        """The kept frames by their step, in order."""
+        paths = sorted((self.path / FRAMES).glob("[0-9]*.png"))
+        return {int(path.stem): path for path in paths}
+
+    def animate(self) -> None:
+        """Writes the animation of the frames that are kept, a bar below each for the share of the
+        steps that is done."""
+        sides = [_shrunk(_column(part), len(self.x)) for part in (self.x[..., :3], self.target)]
+        pictures: list[Image.Image] = []
+        for step, path in self._frames().items():
+            picture = np.concatenate([sides[0], images.read(path), sides[1]], 1)
+            bar = np.zeros((BAR, picture.shape[1], 3), np.uint8)
+            bar[:, : round(step / self.steps * picture.shape[1])] = 255
+            pictures.append(Image.fromarray(np.concatenate([picture, bar])))
+        if not pictures:
+            return
+        seen_ms = [*[FRAME_MS] * (len(pictures) - 1), LAST_MS]
+        with files.replacing(self.path / ANIMATION) as new:
+            pictures[0].save(
+                new, format="WEBP", save_all=True, append_images=pictures[1:], loop=0,
+                duration=seen_ms, quality=70, method=2,
+            )  # fmt: skip
+
+
+def _column(stack: Any) -> Any:
+    """(N,H,W,3) as (N·H,W,3)."""
+    return np.concatenate(list(stack), axis=0)
+
+
+def _shrunk(column: Any, count: int) -> Any:
+    """`count` images above each other as uint8, their sides FRAME_SIDE pixels at most."""
+    pixels, side = images.to_uint8(column), min(column.shape[1], FRAME_SIDE)
+    return images.resized(pixels, count * side, side)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ BEFORE = "state-before.npz"
 where `STATE` is damaged."""
 FORMAT = 2
 """Of the two JSON files. Before format 2 ``config.json`` held what steps and precision became."""
+ANIMATION = "progress.webp"
+"""What the model made of a few validation photos, over the training."""
 TIME = "time.json"
 """What training has taken: ``train_seconds`` and ``peak_memory_gib``. Not in the run's state, which
 is the same however often it was stopped."""
@@ -40,7 +42,7 @@ is the same however often it was stopped."""
 _FACT_TYPES = {
     "mask": bool, "precision": str, "machine": dict, "intra_op_threads": Natural,
     "inter_op_threads": Natural, "steps": Natural, "steps_per_epoch": Positive,
-    "replicas": Positive, "incidents": dict,
+    "replicas": Positive, "incidents": dict, "made_in": str | None,
 }  # fmt: skip
 """What others than this program may have written into `FACTS`."""
 
@@ -60,6 +62,25 @@ class Run:
     def name(self) -> str:
         """The folder's name."""
         return self.path.name
+
+    @property
+    def placed(self) -> Config:
+        """`config`, its relative places as they were meant when the run was made, from whatever
+        working folder it is looked at.
+
+        ``made_in`` of `facts` is the way from the run's folder to the working folder of its
+        training, so that a project that is moved or copied as a whole, to another machine too,
+        finds its data. What is not there, as of a run that was moved alone or is older than this
+        record, is looked for from the present working folder. That the data is the same its
+        recorded hashes tell, wherever it lies.
+        """
+        return _with_places(self.config, self._found)
+
+    def _found(self, place: str) -> str:
+        there = self.path.resolve() / (self.facts.get("made_in") or os.getcwd()) / place
+        if not there.exists() or (os.path.exists(place) and there.samefile(place)):
+            return place
+        return os.path.normpath(there)
 
     @property
     def has_mask(self) -> bool:
@@ -199,19 +220,45 @@ def complete(tables: Mapping[str, Any], source: str = "configuration") -> Config
 
 
 PLACES = "root", "cache_dir"
-"""Settings of [data] that say where something lies, and not what a run is."""
+"""Settings of [data], and of its extra recipes, that say where something lies, and not what a run
+is."""
+
+
+def _with_places(config: Config, found: Callable[[str], str]) -> Config:
+    """`config` with what `found` makes of each of its places."""
+
+    def moved(settings: Mapping[str, Any]) -> Table:
+        return {key: found(value) for key, value in settings.items()
+                if key in PLACES and isinstance(value, str)}  # fmt: skip
+
+    extra = [Spec(e.name, {**e.options, **moved(e.options)}) for e in config.data.extra]
+    data = dataclasses.replace(config.data, **moved(vars(config.data)), extra=extra)
+    return dataclasses.replace(config, data=data)
+
+
+def without_places(data: Mapping[str, Any]) -> Table:
+    """The table [data] without the folders of a machine."""
+
+    def stripped(settings: Mapping[str, Any]) -> Table:
+        return {key: value for key, value in settings.items() if key not in PLACES}
+
+    return {**stripped(data), "extra": [stripped(extra) for extra in data["extra"]]}
 
 
 def goes_on(given: Mapping[str, Any], recorded: Run) -> Config:
-    """The configuration with which a run goes on: its own, with the places that are given.
+    """The configuration with which a run goes on: its own, with the places that are given. A
+    relative one is meant from here: it is written down whole where the run was made elsewhere.
 
     Raises UserError where another setting differs.
     """
-    mine, theirs = dict(given.get("data", {})), recorded.config.to_dict()
-    places = {key: mine.pop(key) for key in PLACES if key in mine}
-    if names_model(given):
-        mine |= {key: theirs["data"][key] for key in PLACES}
-    check_same_settings({**given, "data": mine}, recorded)
+    check_same_settings(given, recorded)
+    theirs, mine = recorded.config.to_dict(), given.get("data", {})
+    places = {key: mine[key] for key in (*PLACES, "extra") if key in mine}
+    made_in = recorded.path.resolve() / (recorded.facts.get("made_in") or os.getcwd())
+    if made_in.resolve() != Path.cwd().resolve():
+        asked = from_tables({"model": theirs["model"], "data": places})
+        whole = _with_places(asked, os.path.abspath).to_dict()["data"]
+        places = {key: whole[key] for key in places}
     return from_tables(merged(theirs, {"data": places}))
 
 
@@ -219,9 +266,9 @@ def check_same_settings(
     given: Mapping[str, Any], recorded: Run,
     remedy: str = "go on with --run and --resume alone, or start another --run",
 ) -> None:  # fmt: skip
-    """Raises UserError for the first setting in which a run that is to go on differs from what is
-    given: a whole configuration, or, in tables that name no model, some settings of it. `remedy`
-    ends the sentence.
+    """Raises UserError for the first setting, other than a place, in which a run that is to go on
+    differs from what is given: a whole configuration, or, in tables that name no model, some
+    settings of it. `remedy` ends the sentence.
     """
     theirs = recorded.config.to_dict()
     if names_model(given):
@@ -230,6 +277,8 @@ def check_same_settings(
         mine = from_tables(with_settings(theirs, given)).to_dict()
     if "format" not in recorded.facts:
         _forgive(mine["fit"], theirs["fit"], recorded.facts)
+    for tables in (mine, theirs):
+        tables["data"] = without_places(tables["data"])
     for section, settings in mine.items():
         for key in sorted(settings.keys() | theirs[section].keys()):
             if settings.get(key) != theirs[section].get(key):
