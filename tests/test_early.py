@@ -1,6 +1,7 @@
 """What is wrong with the settings is said before an image is decoded, however many there are."""
 
 import inspect
+import re
 import shutil
 from pathlib import Path
 
@@ -83,6 +84,35 @@ def test_a_setting_is_refused_before_a_photo_is_read(setting, sentence, capsys):
     given = [f"--set={key}={value}" for key, value in settings.items() if value]
     assert sentence in refused(capsys, fit, *given)
     assert not Path("checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("fit.loss=ssim; fit.hole_weight=2", "fit.hole_weight=1"),
+        ("data.feature_cache_gib=1; data.load_size=32", "data.feature_cache_gib=0"),
+        ("data.feature_cache_gib=1", "data.load_size=32; data.feature_cache_gib=0"),
+        ("data.load_size=16", "data.load_size=32"),
+        ("fit.steps=2; fit.epochs=1", "fit.steps="),
+        ("fit.schedule=linear; fit.reduce_on_plateau_patience=1", "fit.schedule=constant"),
+        ("fit.strategy=mirrored; fit.batch_size=3", "fit.batch_size=2"),
+        ("fit.monitor=val_snr", "fit.monitor=val_psnr"),
+        ("data.damage={name='boxes', size=300}", "data.damage={name='boxes', size=9}"),
+        ("data.damage={name='boxes', size=40}", "data.image_size=64"),
+    ],
+)  # fmt: skip
+def test_the_remedy_of_a_refusal_is_taken(setting, remedy, capsys):
+    """What the sentence says is done; then the photos are read."""
+
+    def given(*changes):
+        pairs = (one.split("=", 1) for change in changes for one in change.split("; "))
+        return [f"--set={key}={value}" for key, value in {**BASE, **dict(pairs)}.items() if value]
+
+    said = refused(capsys, fit, *given(setting))
+    for key in re.findall(r"((?:data|fit)\.\w+)=", remedy):
+        assert key in said
+    with pytest.raises(AssertionError, match="a file is opened"):
+        fit.main(given(setting, remedy))
 
 
 def tables(**over):
