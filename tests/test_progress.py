@@ -7,16 +7,16 @@ import pytest
 from PIL import Image
 
 from tfrecon.reports import page
-from tfrecon.training.progress import FRAMES, MOST_FRAMES, History, SampleGrid
+from tfrecon.training.progress import BAR, FRAMES, MOST_FRAMES, History, SampleGrid
 
 
 def frames_in(path):
-    """The middle column of each frame of an animation, (H,W,3), and how long it is seen."""
+    """The middle column of each frame of an animation, (H,W,3)."""
     with Image.open(path / "progress.webp") as animation:
         for number in range(animation.n_frames):
             animation.seek(number)
             pixels = np.asarray(animation.convert("RGB"))
-            yield pixels[:, pixels.shape[1] // 3 : 2 * pixels.shape[1] // 3], animation
+            yield pixels[:, pixels.shape[1] // 3 : 2 * pixels.shape[1] // 3]
 
 
 def drawn_steps(path):
@@ -42,12 +42,12 @@ def grid_of(path, answer, steps=100):
 def test_a_run_is_animated_to_its_end(plain):
     frames = [*frames_in(plain.path)]
     assert drawn_steps(plain.path) == [3, 6, 8] and len(frames) == 3
-    assert frames[0][0].shape == (4 * 32 + 4, 32, 3)
-    bars = [float((frame[-2:] > 128).mean()) for frame, _ in frames]
+    samples = np.asarray(Image.open(plain.path / "samples.png").convert("RGB"))[:, 32:64]
+    assert all(frame.shape == (len(samples) + BAR, 32, 3) for frame in frames)
+    bars = [float((frame[-BAR:] > 128).mean()) for frame in frames]
     assert bars == sorted(bars) and bars[-1] == 1.0, "the bar grows to the whole width"
-    samples = np.asarray(Image.open(plain.path / "samples.png").convert("RGB"))
-    last = frames[-1][0][:-4].astype(int)
-    assert np.abs(last - samples[:, 32:64]).mean() < 12, "the last frame is samples.png"
+    last = frames[-1][:-BAR].astype(int)
+    assert np.abs(last - samples).mean() < 12, "the last frame is samples.png"
 
 
 def test_frames_are_few_and_the_same_however_often_it_was_stopped(tmp_path):
@@ -81,9 +81,9 @@ def test_a_run_that_is_lengthened_loses_the_frame_of_its_old_end(tmp_path):
 def test_an_answer_that_is_not_finite_is_not_black(tmp_path):
     validated, _ = grid_of(tmp_path, lambda step: np.float32(np.nan))
     validated(1)
-    (frame, _) = next(frames_in(tmp_path))
+    frame = next(frames_in(tmp_path))
     samples = np.asarray(Image.open(tmp_path / "samples.png"))[:, 16:32]
-    for shown in (frame[:-4], samples):
+    for shown in (frame[:-BAR], samples):
         assert (shown < 30).all(-1).mean() < 0.5
 
 
