@@ -1,5 +1,7 @@
 """``python -m tfrecon.fit``: trains a model and ends with the verdict of its test scores."""
 
+from __future__ import annotations
+
 import argparse
 import functools
 import itertools
@@ -7,11 +9,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.files import LOCK, Taken
+
+if TYPE_CHECKING:
+    from tfrecon.training.run import Run
+    from tfrecon.training.start import Source
 
 RUNS = Path("checkpoints")
 
@@ -42,6 +48,16 @@ def parser() -> Parser:
     length.add_argument("--epochs", type=int, help="train this many epochs")
     length.add_argument("--minutes", type=float, help="train about this long on this machine")
     command.flag("--resume", "go on with a run that was stopped")
+    command.add_argument(
+        "--from", dest="source", metavar="RUN|EXPORT|PRESET",
+        help="begin with the best weights of another run, or those of an export or a preset; "
+        "without --model its model is taken, and of a run the other settings too",
+    )  # fmt: skip
+    command.flag("--from-state", "--from takes the raw weights of the run's newest state")
+    command.add_argument(
+        "--freeze", action="append", metavar="PATTERN",
+        help="layers that keep their weights, e.g. 'down*' (repeatable)",
+    )  # fmt: skip
     command.flag(
         "--probe",
         "first see how far the model gets on a single batch, as a check of model and loss",
@@ -72,6 +88,8 @@ def _body(arguments: argparse.Namespace) -> None:
     given = tables(arguments)
     if arguments.prepare:
         return _prepare(given)
+    source = _source(arguments)
+    given = source.under(given) if source else given
     if arguments.resume and not arguments.run and not names_model(given):
         raise UserError("--resume without --run; name the run that is to go on with --run NAME")
     config = complete(given) if names_model(given) or not arguments.resume else None
@@ -79,6 +97,7 @@ def _body(arguments: argparse.Namespace) -> None:
     recorded = open_run(path) if arguments.resume else None
     if recorded:
         config = goes_on(given, recorded)
+        _check_begun(arguments, recorded)
     elif config:
         entry(config.model.name)  # TensorFlow takes seconds to start; a wrong name is told before
     start_tensorflow()
@@ -86,6 +105,7 @@ def _body(arguments: argparse.Namespace) -> None:
 
     set_threads(recorded.facts if recorded else None)
     options = {"resume": arguments.resume, "skip_unreadable": arguments.skip_unreadable}
+    options["source"] = source
     while True:
         try:
             trained = loop.train(config, path, probe=arguments.probe and not recorded, **options)
@@ -110,6 +130,40 @@ def _body(arguments: argparse.Namespace) -> None:
         f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",
     ]
     print(report.screen(where))
+
+
+def _source(arguments: argparse.Namespace) -> Source | None:
+    """What --from names: a run in checkpoints/, a path or a preset."""
+    from tfrecon.base.cards import presets
+    from tfrecon.training.start import open_source
+
+    name = arguments.source
+    if name is None and arguments.from_state:
+        raise UserError("--from-state without --from; name the run with --from RUN")
+    if name is None or arguments.resume:
+        return None
+    for path in (RUNS / name, Path(name)):
+        if path.exists():
+            return open_source(path, arguments.from_state)
+    shipped = {preset.name: preset.path for preset in presets()}
+    if name not in shipped:
+        raise UserError(
+            f"--from {name}: there is no run, export, file or preset of that name; runs lie in "
+            f"{RUNS}/, and presets are {', '.join(shipped)}"
+        )
+    return open_source(shipped[name], arguments.from_state, name)
+
+
+def _check_begun(arguments: argparse.Namespace, recorded: Run) -> None:
+    """Raises UserError where a run that goes on is given another --from than it began with."""
+    begun = recorded.facts.get("started_from", {}).get("name")
+    named = arguments.source
+    if named is not None and begun not in (named, str(RUNS / named)):
+        raise UserError(
+            f"run {str(recorded.path)!r} began "
+            + (f"from {begun}, not from {named}" if begun else f"without --from {named}")
+            + "; leave it out to go on, or start another --run"
+        )
 
 
 def _list(kind: str) -> None:
@@ -148,6 +202,7 @@ def tables(arguments: argparse.Namespace) -> dict[str, Any]:
     over = merged(flags, parse_set(arguments.set))
     lengths = {name: getattr(arguments, name) for name in LENGTHS}
     over["fit"] |= {name: value for name, value in lengths.items() if value is not None}
+    over["fit"] |= {"freeze": arguments.freeze} if arguments.freeze else {}
     return with_settings(given, {key: value for key, value in over.items() if value})
 
 

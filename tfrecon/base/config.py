@@ -92,6 +92,8 @@ class FitConfig:
     """Turned into a number of steps after a short calibration; ``run.json`` records the steps."""
     steps_per_epoch: Count | None = None
     """Steps between two validations; None means once over the training images."""
+    freeze: list[str] = field(default_factory=list[str])
+    """Layers and networks that keep the weights that they begin with, by name or pattern."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """bfloat16 keeps float32 weights, outputs and losses; auto asks the processor, and ``run.json``

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfrecon.base import files
 from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.files import RECORD
 from tfrecon.base.images import check_float
 from tfrecon.inference import graph_scan
 from tfrecon.layers.tiling import (
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 Restore = Callable[[Any], np.ndarray]
 """(B,H,W,3), or (B,H,W,4) with the mask as last channel, to the restored (B,H,W,3) in [0,1]."""
-
-RECORD = "export.json"
-"""The file beside the SavedModel that says what an export is."""
 
 
 def restorer(model: ReconstructionModel, call: Callable[[Any], Any] | None = None) -> Restore:

@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,8 @@ import tensorflow as tf
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.base.files import making, replacing_folder
+from tfrecon.base.files import RECORD, making, replacing_folder
 from tfrecon.inference.restorer import (
-    RECORD,
     Restore,
     open_export,
     restore_any_size,
@@ -66,7 +65,10 @@ def export_run(
     `options` take the place of the model's own.
     """
     path = default_path(run) if out is None else out
-    facts = {"run": run.name, "model": {**run.config.model.to_dict(), **(options or {})}}
+    facts = {
+        "run": run.name, "model": {**run.config.model.to_dict(), **(options or {})},
+        "image_size": run.config.data.image_size,
+    }  # fmt: skip
     return export_model(run.load_model(options), path, run.has_mask, facts, ensemble=ensemble)
 
 
@@ -109,6 +111,7 @@ def export_model(
     }
     with making(path), replacing_folder(path) as temporary:
         module, signatures = _exported(model, has_mask, ensemble)
+        record["weights"] = _places(model, module.weights)
         try:
             tf.saved_model.save(module, str(temporary), signatures=signatures)
         except tf.errors.OpError as error:
@@ -206,6 +209,13 @@ def _exported(
     # Only what the graph reads is saved: no discriminator, no optimizer.
     module.weights = list(restore.get_concrete_function().graph.variables)
     return module, signatures | {"serving_default": serve}
+
+
+def _places(model: ReconstructionModel, variables: Sequence[tf.Variable]) -> list[int | None]:
+    """The place of each in the model's inference variables, from which a training can start; None
+    for one of a frozen network."""
+    places = {id(own.value): place for place, own in enumerate(model.inference_variables)}
+    return [places.get(id(variable)) for variable in variables]
 
 
 def _inputs(dtype: tf.DType, has_mask: bool) -> list[tf.TensorSpec]:

@@ -43,6 +43,10 @@ class AdversarialModel(ReconstructionModel):
         if adversarial_weight and r1_weight:
             names += ["r1"]
         self.trackers = [keras.metrics.Mean(name=name) for name in names]
+        others = (v for v in generator.non_trainable_variables if v.dtype.startswith("float"))
+        made = [*generator.trainable_variables, *others]
+        # In the order of a model of which nothing is frozen. Keras would track a list.
+        self.generator_variables = lambda: made
 
     def call(self, x: Any, training: bool = False) -> Any:
         """The restored images."""
@@ -64,8 +68,7 @@ class AdversarialModel(ReconstructionModel):
     @property
     def inference_variables(self) -> list[Any]:
         """The generator's, without the integer states of random numbers."""
-        trained, others = self.generator.trainable_variables, self.generator.non_trainable_variables
-        return [*trained, *(v for v in others if v.dtype.startswith("float"))]
+        return list(self.generator_variables())
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One simultaneous step of both networks (Isola et al. 2017, eqs. 1–4)."""

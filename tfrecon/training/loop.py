@@ -50,7 +50,9 @@ from tfrecon.training.run import (
     resume_command,
 )
 from tfrecon.training.sentinel import Diverged, Sentinel
+from tfrecon.training.start import Source, open_source
 from tfrecon.training.state import Checkpoint, States, higher_is_better, newest_states
+from tfrecon.training.transfer import Start, freeze
 
 GRID_IMAGES = 4
 DEFAULT_EPOCHS = 10
@@ -59,8 +61,10 @@ DEFAULT_EPOCHS = 10
 def train(
     config: Config, path: Path, *, resume: bool = False, skip_unreadable: bool = False,
     probe: bool = False, callbacks: Sequence[keras.callbacks.Callback] = (),
+    source: Source | None = None,
 ) -> Run:  # fmt: skip
-    """Trains the run in `path` to its end and returns it.
+    """Trains the run in `path` to its end and returns it. It begins with the weights of `source`,
+    where there is one.
 
     With `resume` a run goes on from its last whole checkpoint, or from step 0 where it has none,
     and ends as if it had never stopped; `config` may name other places for its data and caches. A
@@ -77,12 +81,12 @@ def train(
     works in `path`.
     """
     with files.claimed(path):
-        return _train(config, path, resume, skip_unreadable, probe, callbacks)
+        return _train(config, path, resume, skip_unreadable, probe, callbacks, source)
 
 
 def _train(
     config: Config, path: Path, resume: bool, skip_unreadable: bool, probe: bool,
-    callbacks: Sequence[keras.callbacks.Callback],
+    callbacks: Sequence[keras.callbacks.Callback], source: Source | None,
 ) -> Run:  # fmt: skip
     if not resume and (has_state(path) or (path / BEST).is_file()):
         raise Taken(f"run {str(path)!r} exists; go on with --resume, or choose another --run")
@@ -102,12 +106,14 @@ def _train(
     precision = config.fit.precision
     if precision == "auto":
         precision = recorded.facts["precision"] if recorded else fast_precision()
+    start = None if states else _start(source, recorded)  # its building draws seeds of its own
     strategy, model = strategy_and_model(config, listed.mask, precision)
+    begun = _begin(config, model, listed.mask, start, recorded if states else None)
     data = load_data(config, listed, skip_unreadable=skip_unreadable)
     print(*data.findings, sep="\n")
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     started = time.monotonic()
-    if model.adapts_to and not states:
+    if model.adapts_to and not states and (start is None or start.leaves_to_fit(model)):
         model.adapt(*adaptation_batches(config, data, model.adapts_to))
     adapting = time.monotonic() - started
     if probe and model.trainable_variables:
@@ -116,7 +122,7 @@ def _train(
     facts = {
         "format": FORMAT, "precision": precision, **length, **data.facts(), "code": revision(),
         "frozen": model.fingerprint, "replicas": strategy.num_replicas_in_sync,
-        "machine": machine(), "made_in": made_in,
+        "machine": machine(), "made_in": made_in, **begun,
     }  # fmt: skip
     run = Run(path, asked, facts)
     compile_model(model, config.fit, length["steps"], strategy)
@@ -125,6 +131,39 @@ def _train(
         _check_data(recorded, run)
     _fit(model, run, data, recorded, states, adapting, callbacks)
     return run
+
+
+def _start(source: Source | None, recorded: Run | None) -> Start | None:
+    """The weights of `source`, or of that with which a run began that was killed before its first
+    state. Raises UserError where those have changed since."""
+    begun = recorded.facts.get("started_from") if recorded else None
+    if begun:
+        source = open_source(Path(begun["path"]), begun["from_state"])
+    if source is None:
+        return None
+    start = Start(source)
+    if begun and start.hash != begun["hash"]:
+        raise UserError(
+            f"run {str(recorded.path)!r} cannot go on: {source.name} has changed since it began, "
+            "and it has no state of its own yet; start another --run"
+        )
+    return start
+
+
+def _begin(
+    config: Config, model: ReconstructionModel, mask: bool, start: Start | None,
+    recorded: Run | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Gives `model`, which sees masks or not, the weights of another training and freezes layers;
+    of a `recorded` run, whose state is put back, the layers alone. Returns what a run records."""
+    facts: dict[str, Any] = {}
+    if recorded and "started_from" in recorded.facts:
+        facts["started_from"] = recorded.facts["started_from"]
+    elif start:
+        facts["started_from"] = start.give(model, mask)
+    if config.fit.freeze:
+        facts["frozen_layers"] = freeze(model, config.fit.freeze)
+    return facts
 
 
 def _length(
@@ -200,6 +239,8 @@ def _fit(
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
     else:
         state.begin(model)
+        if "started_from" in run.facts:
+            state.save()  # from here on the run does not need what it started from
     grid = SampleGrid(x, target, run, history, state.tell)
     if state.stopped or (state.step >= total if total else state.best is not None):
         _finished(model, validation, average, state)

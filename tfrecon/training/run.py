@@ -42,7 +42,7 @@ is the same however often it was stopped."""
 _FACT_TYPES = {
     "mask": bool, "precision": str, "machine": dict, "intra_op_threads": Natural,
     "inter_op_threads": Natural, "steps": Natural, "steps_per_epoch": Positive,
-    "replicas": Positive, "incidents": dict, "made_in": str | None,
+    "replicas": Positive, "incidents": dict, "made_in": str | None, "started_from": dict,
 }  # fmt: skip
 """What others than this program may have written into `FACTS`."""
 
@@ -122,20 +122,25 @@ class Run:
 
         Raises UserError when the run has no weights yet, for options that change what the weights
         belong to, and when the weights of a frozen part are not those of the training."""
-        from tfrecon.models import build_model
-
         if not (self.path / BEST).is_file():
             raise UserError(
                 f"run {str(self.path)!r} has no weights yet; finish it with "
                 f"{resume_command(self.path)}"
             )
+        model = self.build_model(options)
+        arrays, _ = load_best(self.path)
+        checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
+        return model
+
+    def build_model(self, options: Mapping[str, Any] | None = None) -> Any:
+        """The model in float32 as it was before its training; raises what `load_model` raises."""
+        from tfrecon.models import build_model
+
         spec, size = self._with(options or {}), self.config.data.image_size
         seed = self.config.fit.seed
         with float32_policy():
             model = build_model(spec, image_size=size, mask=self.has_mask, seed=seed)
         check_frozen(self, model.fingerprint)
-        arrays, _ = load_best(self.path)
-        checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
         return model
 
     def _with(self, options: Mapping[str, Any]) -> Spec:

@@ -1,0 +1,140 @@
+"""Where a training can start from: the weights of a run, an export or a preset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfrecon.base import cards, checkpoint
+from tfrecon.base.config import Table, names_model, with_settings
+from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.files import RECORD
+from tfrecon.base.registry import Positive, Spec, check_type
+from tfrecon.base.system import float32_policy
+from tfrecon.models import build_model
+from tfrecon.training.run import BEST, CONFIG, STATE, Run, has_state, open_run
+
+if TYPE_CHECKING:
+    from tfrecon.models.base import ReconstructionModel
+
+GEOMETRY = (
+    "image_size", "crop_size", "load_size", "val_size", "resize", "zoom", "color_jitter", "flip",
+)  # fmt: skip
+"""The settings of [data] that mean the same for every recipe."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Trained weights that a training can start from, in a folder or a file."""
+
+    path: Path
+    name: str
+    """What the user calls it."""
+    tables: Table
+    """What they were trained with: of a run its configuration, else model and image size."""
+    has_mask: bool
+    weights: Callable[[], tuple[ReconstructionModel, list[Any]]]
+    """Builds their model, in float32, and says which of its variables they are."""
+    from_state: bool = False
+    """Whether they are the raw ones of a run's newest state, not its best ones."""
+
+    def under(self, given: Mapping[str, Any]) -> Table:
+        """The tables `given`, where they name no model on top of the source's own. Where they name
+        another recipe, only the source's `GEOMETRY` of the data is kept."""
+        if names_model(given):
+            return dict(given)
+        tables, data = self.tables, self.tables["data"]
+        if "recipe" in given.get("data", {}) and "recipe" in data:
+            recipe = Spec.parse(given["data"]["recipe"], "data.recipe").name
+            if recipe != Spec.parse(data["recipe"], "data.recipe").name:
+                tables = {**tables, "data": {key: data[key] for key in GEOMETRY}}
+        return with_settings(tables, given)
+
+
+def open_source(path: Path, from_state: bool = False, name: str | None = None) -> Source:
+    """The source in a run's or export's folder, in a run's file of weights, or in that of a preset;
+    what builds models is not imported yet. It is called by its path unless it has a `name`.
+
+    Of a run its best weights, or with `from_state`, and where it has no best ones, the raw weights
+    of its newest state. Raises UserError for what is none of them.
+    """
+    name = name or str(path)
+    folder = path.parent if path.name == BEST else path
+    if (folder / CONFIG).is_file():
+        return _of_run(open_run(folder), name, from_state)
+    if from_state:
+        raise UserError(f"--from-state needs a run, and {name} is none; leave it out")
+    if (path / RECORD).is_file():
+        return _of_export(path, name)
+    if path.suffix != ".npz":
+        raise UserError(f"{name!r} is neither a run nor an export nor a preset; name one of them")
+    preset = cards.find(str(path))
+    return _described(path, name, preset.note, lambda: preset.load()[0])
+
+
+def _of_run(run: Run, name: str, from_state: bool) -> Source:
+    has_best = (run.path / BEST).is_file()
+    if not has_best and not has_state(run.path):
+        raise UserError(f"run {name!r} has no weights yet; name another with --from")
+
+    def of_best() -> tuple[ReconstructionModel, list[Any]]:
+        model = run.load_model()
+        return model, model.inference_variables
+
+    def of_state() -> tuple[ReconstructionModel, list[Any]]:
+        from tfrecon.training.state import kept_variables, newest_states
+
+        states = newest_states(run.path) or []
+        model = run.build_model()
+        checkpoint.assign(run.path / STATE, states[0][0], {"model": kept_variables(model)})
+        return model, kept_variables(model)
+
+    raw = from_state or not has_best
+    weights = of_state if raw else of_best
+    return Source(run.path, name, run.config.to_dict(), run.has_mask, weights, raw)
+
+
+def _of_export(path: Path, name: str) -> Source:
+    with foreign("export", path, "export it again", "cannot be read"):
+        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        if "weights" not in record or "image_size" not in record:
+            raise UserError(
+                f"export {name!r} does not say which of its weights is which, as exports do now; "
+                "export its run again, or start from the run"
+            )
+        return _described(path, name, record, lambda: _exported(path, record["weights"]))
+
+
+def _exported(path: Path, places: Sequence[int | None]) -> dict[str, Any]:
+    """The arrays of an export by the names that a checkpoint has for them; those of no place, of a
+    frozen network, are left out."""
+    import tensorflow as tf
+
+    with foreign("export", path, "export it again"):
+        reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+        return {
+            f"model/{place:04d}": reader.get_tensor(f"weights/{n}/.ATTRIBUTES/VARIABLE_VALUE")
+            for n, place in enumerate(places)
+            if place is not None
+        }
+
+
+def _described(
+    path: Path, name: str, about: Mapping[str, Any], arrays: Callable[[], dict[str, Any]]
+) -> Source:
+    """A source of the inference variables of the model that `about` describes by ``model``,
+    ``image_size`` and ``has_mask``."""
+    spec, size, mask = Spec.parse(about["model"], "model"), about["image_size"], about["has_mask"]
+    check_type("image_size", size, Positive)
+
+    def weights() -> tuple[ReconstructionModel, list[Any]]:
+        with float32_policy():
+            model = build_model(spec, image_size=size, mask=bool(mask), seed=0)
+        checkpoint.assign(path, arrays(), {"model": model.inference_variables})
+        return model, model.inference_variables
+
+    tables = {"model": spec.to_dict(), "data": {"image_size": size}}
+    return Source(path, name, tables, bool(mask), weights)
