@@ -39,7 +39,7 @@ def assert_equal_states(run, other):
     assert drawn[0].read_bytes() == drawn[1].read_bytes()
 
 
-def interrupted(monkeypatch, config, path, step):
+def interrupted(monkeypatch, config, path, step, **options):
     """Trains and is stopped just after `step`, in the middle of whatever epoch that is."""
     original = Progress.on_train_batch_end
 
@@ -51,5 +51,5 @@ def interrupted(monkeypatch, config, path, step):
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "on_train_batch_end", stop)
         with pytest.raises(KeyboardInterrupt):
-            loop.train(config, path)
+            loop.train(config, path, **options)
     assert checkpoint.load(path / "state.npz")[1]["step"] == step

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfrecon.base.errors import UserError, some
@@ -71,11 +70,11 @@ class Start:
         return same and self.model.fingerprint == model.fingerprint
 
     def _check(self, taken: dict[str, Any], mask: bool) -> None:
-        what = f"--from {self.source.name}"
+        what = f"--from {self.source.name} ({self.source.tables['model']['name']})"
         if not taken:
             raise UserError(
-                f"{what} is of another network ({self.source.tables['model']['name']!r}): none of "
-                "its arrays is in this one; leave out --model, or name another"
+                f"{what} is of another network: it shares no array with this one; leave out "
+                "--model, or name another"
             )
         for name, variable in taken.items():
             here, there = tuple(variable.shape), tuple(self.weights[name].shape)
@@ -98,12 +97,12 @@ def freeze(model: ReconstructionModel, patterns: Sequence[str]) -> list[str]:
     Raises UserError for a pattern that matches nothing that is trained, and where all is frozen
     that the restored image depends on.
     """
-    names = _layer_names(model)
-    layers = [
-        (names[layer.name], layer)
-        for layer in model._flatten_layers(include_self=False)
-        if layer.trainable_variables and not isinstance(layer, keras.metrics.Metric)
+    names, order = _layer_names(model), {id(v): n for n, v in enumerate(model.variables)}
+    trained = [
+        each for each in model._flatten_layers(include_self=False) if each.trainable_variables
     ]
+    trained.sort(key=lambda layer: order[id(layer.trainable_variables[0])])
+    layers = [(names[layer.name], layer) for layer in trained]
     frozen: list[str] = []
     for pattern in patterns:
         matching = [(name, layer) for name, layer in layers if fnmatch.fnmatchcase(name, pattern)]
