@@ -115,7 +115,7 @@ def test_a_run_killed_before_its_first_state_begins_again(tmp_path, monkeypatch,
         ({"width": 6}, True, "its 'enter/kernel' is (3, 3, 16, 4) and should be (3, 3, 16, 6); le"),
         ({}, False, "(3, 3, 16, 4) and should be (3, 3, 12, 4); it was trained with masks and sees "
          "no masks here; choose data or data.damage accordingly"),
-        ({"name": "pix2pix"}, True, "source (residual_unet) does not fit: its 'down1/kernel' is (2"),
+        ({"name": "pix2pix"}, True, "(residual_unet) does not fit: its 'down1/kernel' is (2"),
     ],
 )  # fmt: skip
 def test_weights_that_do_not_fit_are_refused_before_anything_is_written(

@@ -94,7 +94,7 @@ def _of_run(run: Run, name: str, from_state: bool) -> Source:
 
     raw = from_state or not has_best
     weights = of_state if raw else of_best
-    return Source(run.path, name, run.config.to_dict(), run.has_mask, weights, raw)
+    return Source(run.path, name, run.placed.to_dict(), run.has_mask, weights, raw)
 
 
 def _of_export(path: Path, name: str) -> Source:
