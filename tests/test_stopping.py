@@ -3,9 +3,11 @@ by another process in its folder."""
 
 import math
 import os
+import shlex
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -133,3 +135,27 @@ def test_a_stop_after_training_names_the_command_that_goes_on(tmp_path, monkeypa
         .err.strip()
         .endswith(f"; go on with python -m tfrecon.evaluate '{run}' --skip-unreadable")
     )
+
+
+def test_a_stop_before_the_first_step_names_the_command(tmp_path, monkeypatch, capsys, photos):
+    """SIGTERM while TensorFlow starts, while photos are decoded, and once the run is there."""
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", "pix2pix", "--data", "folder", "--root", str(photos), "--run", "x"]
+    words += ["--steps", "1", "--set", "data.image_size=32", "--set", "model.base_filters=4"]
+    words += ["--set", "data.damage={name='boxes', size=8}"]
+
+    def struck(*_, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for module, name, remedy in (
+        (fit, "start_tensorflow", shlex.join(words)),
+        (loop, "load_data", shlex.join(words)),
+        (loop.Checkpoint, "begin", "--run checkpoints/x --resume"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, struck)
+            assert fit.main(words) == 143
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == f"stopped by SIGTERM; go on with python -m tfrecon.fit {remedy}"
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert Path("checkpoints/x/config.json").exists() == remedy.endswith("--resume")

@@ -81,7 +81,7 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.base.config import names_model
     from tfrecon.base.system import set_threads
     from tfrecon.models import entry
-    from tfrecon.training.run import complete, goes_on, open_run
+    from tfrecon.training.run import CONFIG, complete, goes_on, open_run, resume_command
 
     if arguments.list:
         return _list(arguments.list)
@@ -114,6 +114,10 @@ def _body(arguments: argparse.Namespace) -> None:
             if arguments.run is not None or arguments.resume:
                 raise
             path = _folder(arguments, given)  # somebody was faster: the next number
+        except Stopped as stop:
+            if stop.again and (path / CONFIG).exists():  # begun, but at no step
+                stop = Stopped(f"{stop}; go on with {resume_command(path)}", stop.number)
+            raise stop from None
     from tfrecon.reports.evaluation import evaluate_runs
 
     skip = arguments.skip_unreadable

@@ -82,10 +82,9 @@ def command(arguments, here, faults=(NOTHING,)):
 
 RANDOM = 0
 CODES = {
-    "SIGKILL": (-9,), "torn write": (-9,), "full disk": (2,), "SIGINT": (130,),
-    "SIGTERM": (143, -15),
+    "SIGKILL": (-9,), "torn write": (-9,), "full disk": (2,), "SIGINT": (130,), "SIGTERM": (143,),
 }  # fmt: skip
-"""Exit codes of a command that a fault ended; nothing handles SIGTERM where nothing is lost."""
+"""Exit codes of a command that a fault ended."""
 GO_ON = re.compile(r"go on with python -m (.+)")
 DONE_BEFORE = re.compile(r"\d+ of \d+ \w+ were \w+ before")
 CLOCK = Fault("clock +24h", "any", nth=3), Fault("clock -48h", "rename", nth=3)

@@ -1,13 +1,16 @@
 """What every verb shares: errors become one sentence and an exit code, never a traceback."""
 
 import argparse
+import contextlib
 import errno
 import io
 import math
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
 from tfrecon.base import facts
@@ -67,7 +70,8 @@ def run(
     options, typed = parser(), sys.argv[1:] if argv is None else argv
     try:
         arguments = options.parse_args(argv)
-        with facts.only_names_in(None if arguments.trust_code else _own_words(typed)):
+        trusted = None if arguments.trust_code else _own_words(typed)
+        with facts.only_names_in(trusted), _terminable():
             body(arguments)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
@@ -100,6 +104,26 @@ def run(
             return _fail("a path holds the character 0; correct it where it is set")
         raise
     return 0
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """In the block a SIGTERM that would end the process without a word raises Stopped: the same
+    command begins or goes on. A second one ends it at once."""
+
+    def stop(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Stopped("stopped by SIGTERM", number, True)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    silent = in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if silent:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        if silent:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def positive(text: str) -> int:
