@@ -44,7 +44,7 @@ def main() -> int:
     run = open_run(arguments.run)
     if run.config.model.name != "skip_vae":
         options.error(f"{arguments.run} is a run of {run.config.model.name}, not of skip_vae")
-    root = arguments.root or run.config.data.root
+    root = arguments.root or run.placed.data.root
     samples = recipes.samples(run.config.data.recipe, Path(root) if root else None, arguments.split)
     model = run.load_model()
     network = model.network.get_layer("skip_vae")
