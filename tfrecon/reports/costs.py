@@ -14,7 +14,8 @@ from tfrecon.reports.tables import Column, Field
 class Cost:
     """What one method costs; None where there is nothing to count.
 
-    `seconds_per_image` is the median over the batches. `train_minutes` is wall time. `kid` is that
+    `seconds_per_image` is the median over the batches, the lower one of two: a short split must not
+    tell of what else the machine did. `train_minutes` is wall time. `kid` is that
     of all restored images to the targets. `multiply_adds` are those of one image,
     `train_memory_gib` is the peak of training, `failed` counts the outputs that are not finite.
     """

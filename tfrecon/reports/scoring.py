@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -174,7 +174,7 @@ def _paid(scorer: Scorer, entries: Sequence[Entry], name: str) -> Cost:
     both = [np.concatenate(parts) for parts in features.values() if parts]
     return dataclasses.replace(
         contender.cost,
-        seconds_per_image=median(entry["seconds"][name] for entry in entries)
+        seconds_per_image=median_low(entry["seconds"][name] for entry in entries)
         if contender.is_timed
         else None,
         kid=kid(*both) if len(both) == 2 else None,
