@@ -375,11 +375,13 @@ def mirroring_run(contest, monkeypatch, tmp_path) -> None:
     model = wrapped(keras.Model(inputs, Mirror()(inputs)))
     data = DataConfig(Spec("animals_inpainting"), root=str(contest))
     (tmp_path / "best.npz").touch()
+    config = SimpleNamespace(data=data, model=Spec("mirror"))
     trained = SimpleNamespace(
         name="mirror",
         has_mask=True,
         path=tmp_path,
-        config=SimpleNamespace(data=data, model=Spec("mirror")),
+        config=config,
+        placed=config,
         load_model=lambda options=None: model,
     )
     monkeypatch.setattr("tfrecon.training.run.open_run", lambda path: trained)
