@@ -26,6 +26,7 @@ def untrained(folder, has_mask, largest=0.1):
 def ship(folder, monkeypatch):
     """Lets the two presets that are taken where none is named lie in ``folder/presets``."""
     monkeypatch.setattr(facts, "PACKAGE", folder / "tfrecon")
-    for name, has_mask in ((cards.WITHOUT_MASK, False), (cards.WITH_MASK, True)):
+    for has_mask in (False, True):
+        name = cards.default(has_mask)
         write_preset(untrained(folder / "runs" / name, has_mask), folder / "presets" / name)
     return folder / "presets"

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import restore_folder
+from tfrecon.inference.folder import restore_files
 from tfrecon.inference.restorer import Export
 
 RED = np.array([255, 0, 0], np.uint8)
@@ -59,6 +59,6 @@ def profile_of(colours):
 def refused(folders, match, **options):
     fake = options.pop("export", None) or Fake(has_mask=False)
     with pytest.raises(UserError, match=match):
-        restore_folder(fake, folders.photos, options.pop("out", folders.out), **options)
+        restore_files(fake, folders.photos, options.pop("out", folders.out), **options)
     assert not fake.seen
     assert not folders.out.exists()

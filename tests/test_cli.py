@@ -461,7 +461,7 @@ def test_export_and_reconstruct_refuse(refuses, copied, here):
     refuses(export.main, [copied], "'exports/tiny' exists and is no export")
     refuses(reconstruct.main, ["exports/tiny", "photos", "out"], "is no export")
     refuses(reconstruct.main, ["exports/none", "photos", "out"], "does not exist")
-    refuses(reconstruct.main, ["exports/tiny", "photos"], "INPUT_DIR and OUTPUT_DIR")
+    refuses(reconstruct.main, ["--method", "deep_image_prior", "photos"], "give -o OUTPUT")
 
 
 def test_every_verb_starts_tensorflow_silently(refuses, copied, monkeypatch):

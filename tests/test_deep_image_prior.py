@@ -115,8 +115,8 @@ def test_reconstruct_by_a_method(folders, capsys):
     (["--method", "harmonic_fill"], "must be told what is damaged"),
     (["--method", "deep_image_prior", "--set", "method.step=3"], "did you mean 'steps'"),
     (["--method", "deep_image_prior", "--set", "model.steps=3"], "write --set method.KEY=VALUE"),
-    ([], "give either an EXPORT or a --method"),
-    (["exports/x", "--method", "harmonic_fill"], "give either an EXPORT or a --method"),
+    (["exports/x", "--preset", "inpainting"], "give one of EXPORT, --method and --preset"),
+    (["exports/x", "--method", "harmonic_fill"], "give one of EXPORT, --method and --preset"),
     (["exports/x", "--set", "method.steps=3"], "has no effect on an export"),
 ])  # fmt: skip
 def test_bad_commands(folders, capsys, arguments, words):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import Settings, restore_folder
+from tfrecon.inference.folder import Settings, restore_files
 from tfrecon.inference.restorer import Export, open_export, restorer, self_ensemble
 from tfrecon.inference.saved_model import export_model
 
@@ -77,7 +77,7 @@ def test_an_export_holds_the_ensemble(tmp_path, has_mask):
     np.testing.assert_allclose(export.restore(x), expected, atol=1e-5)
     assert export.record["ensemble"] == 8
     with pytest.raises(UserError, match="is an ensemble already; leave out --ensemble"):
-        restore_folder(export, tmp_path, tmp_path / "out", settings=Settings(ensemble=True))
+        restore_files(export, tmp_path, tmp_path / "out", settings=Settings(ensemble=True))
 
 
 class LeftHalfBlack(Export):
@@ -93,7 +93,7 @@ def test_a_folder_is_restored_by_the_ensemble(tmp_path):
     (tmp_path / "in").mkdir()
     Image.new("RGB", (20, 12), (200, 100, 40)).save(tmp_path / "in" / "a.png")
     export = LeftHalfBlack(Path("exports/fake"), False, {}, None)
-    restore_folder(export, tmp_path / "in", tmp_path / "out", settings=Settings(ensemble=True))
+    restore_files(export, tmp_path / "in", tmp_path / "out", settings=Settings(ensemble=True))
     # Every quarter is black in half of the eight.
     assert images.read(tmp_path / "out" / "a.png")[3, 3].tolist() == [100, 50, 20]
 

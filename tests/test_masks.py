@@ -7,7 +7,7 @@ from restored_folders import HOLE, RED, Fake, photo, refused, save, table
 
 from tfrecon.base import carried, images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import restore_folder
+from tfrecon.inference.folder import restore_files
 
 
 def restored_with(folders, mask, **options):
@@ -16,7 +16,7 @@ def restored_with(folders, mask, **options):
     picture = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
     folders.masks.mkdir(exist_ok=True)
     picture.save(folders.masks / "a.png")
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks, **options)
+    restore_files(Fake(), folders.photos, folders.out, masks=folders.masks, **options)
     expected = np.where(HOLE[..., None], RED, pixels)
     np.testing.assert_array_equal(images.read(folders.out / "a.png"), expected)
 
@@ -40,7 +40,7 @@ def test_a_mask_with_transparency_is_refused_unless_its_meaning_is_said(folders)
     table(folders.table, [])
     refused_again = pytest.raises(UserError, match="--mask-from has no effect on the boxes")
     with refused_again:
-        restore_folder(Fake(), folders.photos, folders.out, masks=folders.table, mask_from="alpha")
+        restore_files(Fake(), folders.photos, folders.out, masks=folders.table, mask_from="alpha")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_masks_that_hide_nothing_all_or_most_are_refused_or_named(folders, capsy
     refused(folders, known, **given(c=white))
     given(b=HOLE * np.uint8(255), c=~HOLE * np.uint8(255))
     capsys.readouterr()
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    restore_files(Fake(), folders.photos, folders.out, masks=folders.masks)
     said = capsys.readouterr().out
     assert "masks hide 14.2% of a photo in the median, from 0.0% to 85.8%; inverted?" in said
     assert "more than half is hidden in c.png\nmasks hide nothing: a.png\n" in said
@@ -91,7 +91,7 @@ def test_a_mask_is_turned_with_its_photo_or_warned_of(folders, orientation, caps
     mask = np.zeros((*stored.shape[:2], 1), np.uint8)
     mask[2:7, 3:16] = 255
     save(folders.masks / "a.png", mask[..., 0])
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    restore_files(Fake(), folders.photos, folders.out, masks=folders.masks)
     said, restored = capsys.readouterr().out, images.read(folders.out / "a.png")
     expected = np.where(mask, RED, stored) if orientation > 4 else stored
     expected = carried.upright(expected, orientation)
@@ -108,17 +108,17 @@ def test_one_mask_image_is_that_of_all_photos(folders):
         save(folders.photos / f"{name}.png", photo(20, 30))
     save(folders.masks / "logo.png", HOLE * np.uint8(255))
     mask = folders.masks / "logo.png"
-    assert restore_folder(Fake(), folders.photos, folders.out, masks=mask) == 2
+    assert restore_files(Fake(), folders.photos, folders.out, masks=mask) == 2
     save(folders.photos / "c.png", photo(30, 20))
     with pytest.raises(UserError, match=r"logo\.png' is 20×30 and its photo 30×20"):
-        restore_folder(Fake(), folders.photos, folders.out, masks=mask)
+        restore_files(Fake(), folders.photos, folders.out, masks=mask)
 
 
 def test_a_mask_beside_the_photos_is_none_of_them(folders):
     save(folders.photos / "a.png", photo(20, 30))
     save(folders.photos / "mask.png", HOLE * np.uint8(255))
     mask = folders.photos / "mask.png"
-    assert restore_folder(Fake(), folders.photos, folders.out, masks=mask) == 1
+    assert restore_files(Fake(), folders.photos, folders.out, masks=mask) == 1
 
 
 def test_floats_to_255_are_holes_from_their_middle(folders):
@@ -126,7 +126,7 @@ def test_floats_to_255_are_holes_from_their_middle(folders):
     soft = HOLE * np.float32(255)
     soft[0] = 100  # what antialiasing leaves
     save(folders.masks / "a.tif", soft)
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    restore_files(Fake(), folders.photos, folders.out, masks=folders.masks)
     expected = np.where(HOLE[..., None], RED, pixels)
     np.testing.assert_array_equal(images.read(folders.out / "a.png"), expected)
 
@@ -140,11 +140,11 @@ def test_pages_of_masks_are_those_of_photos(folders, capsys):
     pages(folders.photos / "a.tif", *(photo(20, 30, seed) for seed in range(3)))
     masks = [np.roll(HOLE, place, 1) * np.uint8(255) for place in range(3)]
     pages(folders.masks / "a.tif", *masks)
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    restore_files(Fake(), folders.photos, folders.out, masks=folders.masks)
     assert "left out" not in capsys.readouterr().out
     for page, mask in enumerate(masks):
         restored = images.read(folders.out / f"a-page{page + 1}.png")
         np.testing.assert_array_equal(restored, np.where(mask[..., None], RED, photo(20, 30, page)))
     pages(folders.masks / "a.tif", *masks[:2])
     with pytest.raises(UserError, match=r"a\.tif' has no page 3, and its photo has"):
-        restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+        restore_files(Fake(), folders.photos, folders.out, masks=folders.masks)

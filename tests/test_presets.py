@@ -126,7 +126,7 @@ def test_a_damaged_preset_is_refused(own, damage, words):
 
 def test_a_damaged_preset_that_ships_is_mended_by_another_remedy(own, monkeypatch):
     altered(own)
-    with pytest.raises(UserError, match=r"write it again with python -m tfrecon.export check"):
+    with pytest.raises(UserError, match="remove its two files and write it again with python -m"):
         cards.find(str(own)).load()
     monkeypatch.setattr(facts, "folder", lambda kind: own.parent)
     with pytest.raises(UserError, match=r"install tfrecon again .* git checkout presets"):
@@ -138,7 +138,7 @@ def test_a_received_preset_runs_no_code(own, tmp_path, monkeypatch):
     (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
     note = {"model": {"name": "theirs.model"}, "image_size": 32, "has_mask": False}
     checkpoint.write(own, checkpoint.load(own)[0], note)
-    preset = dataclasses.replace(cards.find(str(own)), sha256=cards.sha256(own))
+    preset = dataclasses.replace(cards.read(own), sha256=cards.sha256(own))
     with pytest.raises(UserError, match=r"'theirs\.model' is named by a file and not by you"):
         open_preset(preset)
 

@@ -15,7 +15,7 @@ from restored_folders import HOLE, Fake, photo, profile_of, refused, save, table
 from tfrecon import export, reconstruct
 from tfrecon.base import carried, files, images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import Settings, restore_folder
+from tfrecon.inference.folder import Settings, restore_files
 from tfrecon.inference.restorer import restorer
 from tfrecon.inference.saved_model import export_model
 
@@ -27,7 +27,7 @@ def test_every_photo_becomes_a_png_of_its_stem_and_size(folders):
     (folders.photos / "masked_info.csv").write_text("")
     (folders.photos / ".hidden.png").write_text("")
     save(folders.photos / "below" / "d.png", photo(4, 4))
-    assert restore_folder(Fake(False), folders.photos, folders.out) == 3
+    assert restore_files(Fake(False), folders.photos, folders.out) == 3
     assert sorted(p.name for p in folders.out.iterdir()) == ["Tiger (3).png", "a.png", "b.c.png"]
     for name, size in sizes.items():
         restored = images.read(folders.out / f"{Path(name).stem}.png")
@@ -37,7 +37,7 @@ def test_every_photo_becomes_a_png_of_its_stem_and_size(folders):
 def test_boxes_of_a_table_are_the_holes(folders):
     pixels = save(folders.photos / "a.png", photo(160, 170))
     table(folders.table, [(0, "other.png", 0, 0, 1, 1), (1, "a.png", 3, 90, 80, 10)])
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.table)
+    restore_files(Fake(), folders.photos, folders.out, masks=folders.table)
     expected = pixels.copy()
     expected[3:78, 90:165] = expected[80:155, 10:85] = (255, 0, 0)
     np.testing.assert_array_equal(images.read(folders.out / "a.png"), expected)
@@ -48,7 +48,7 @@ def test_white_of_a_mask_image_is_the_hole(folders):
     grey = np.full((40, 50), 20, np.uint8)  # what JPEG leaves of black
     grey[5:20, 8:30] = 240
     save(folders.masks / "a.bmp", grey)
-    restore_folder(Fake(), folders.photos, folders.out, masks=folders.masks)
+    restore_files(Fake(), folders.photos, folders.out, masks=folders.masks)
     expected = pixels.copy()
     expected[5:20, 8:30] = (255, 0, 0)
     np.testing.assert_array_equal(images.read(folders.out / "a.png"), expected)
@@ -62,9 +62,7 @@ def test_large_photos_go_through_tiles_and_a_hole_may_cross_their_borders(folder
     mask[30:120, 20:200] = 255
     save(folders.masks / "large.png", mask)
     fake = Fake()
-    restore_folder(
-        fake, folders.photos, folders.out, masks=folders.masks, settings=Settings(64, 16)
-    )
+    restore_files(fake, folders.photos, folders.out, masks=folders.masks, settings=Settings(64, 16))
     assert {x.shape[:3] for x in fake.seen} == {(1, 64, 64)}
     expected = np.where(mask[..., None] == 255, np.array([255, 0, 0], np.uint8), pixels)
     np.testing.assert_array_equal(images.read(folders.out / "large.png"), expected)
@@ -78,7 +76,7 @@ def test_a_rotated_photo_comes_out_upright(folders):
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     picture = Image.fromarray(np.rot90(upright).copy())
     picture.save(folders.photos / "a.png", exif=exif)
-    restore_folder(Fake(False), folders.photos, folders.out)
+    restore_files(Fake(False), folders.photos, folders.out)
     np.testing.assert_array_equal(images.read(folders.out / "a.png"), upright)
     with Image.open(folders.out / "a.png") as written:
         assert written.getexif()[0x0112] == 1
@@ -120,7 +118,7 @@ def test_an_output_folder_that_is_a_file_is_refused(folders):
 
 def test_masks_are_demanded_or_refused_as_the_model_takes_them(folders):
     save(folders.photos / "a.png", photo(8, 8))
-    refused(folders, "give --masks masked_info.csv", export=Fake())
+    refused(folders, "give --mask IMAGE .white = damaged., --masks FOLDER", export=Fake())
     refused(folders, "takes no masks; leave out --masks", masks=folders.table)
 
 
@@ -132,7 +130,7 @@ def test_photos_without_mask_are_named(folders):
     save(folders.masks / "a.png", np.zeros((80, 80), np.uint8))
     save(folders.masks / "b.png", np.zeros((80, 80), np.uint8))
     refused(folders, "c.png' has no mask image", export=Fake(), masks=folders.masks)
-    refused(folders, "input folder itself", export=Fake(), masks=folders.photos)
+    refused(folders, "the input itself", export=Fake(), masks=folders.photos)
 
 
 def test_masks_that_do_not_fit_are_named(folders):
@@ -157,7 +155,7 @@ def test_all_unreadable_photos_are_listed_and_may_be_skipped(folders):
     (folders.photos / "torn.png").write_bytes(data[: len(data) // 2])
     (folders.photos / "empty.jpg").touch()
     refused(folders, r"2 image files cannot be read: .*empty\.jpg.*torn\.png.*--skip-unreadable")
-    written = restore_folder(Fake(False), folders.photos, folders.out, skip_unreadable=True)
+    written = restore_files(Fake(False), folders.photos, folders.out, skip_unreadable=True)
     assert written == 1
     assert [path.name for path in folders.out.iterdir()] == ["good.png"]
 
@@ -189,7 +187,7 @@ def test_after_a_kill_only_the_unfinished_photos_are_restored(folders, capsys):
     def restored(fake=None, **options):
         """The widths of the photos that are restored."""
         fake = fake or Fake(False)
-        restore_folder(fake, folders.photos, folders.out, **options)
+        restore_files(fake, folders.photos, folders.out, **options)
         return [x.shape[2] for x in fake.seen]
 
     def killed():
@@ -227,8 +225,8 @@ def test_names_that_are_no_text_or_have_lines_are_known_after_a_kill(folders, ca
     for name in ("a\nb", "caf\udce9", "d"):
         save(folders.photos / f"{name}.png", photo(9, 8))
     with pytest.raises(Killed):
-        restore_folder(Dying(-3), folders.photos, folders.out)
-    assert restore_folder(Fake(False), folders.photos, folders.out) == 3
+        restore_files(Dying(-3), folders.photos, folders.out)
+    assert restore_files(Fake(False), folders.photos, folders.out) == 3
     assert "2 of 3 photos were restored before; 1 to go" in capsys.readouterr().out
 
 
@@ -246,17 +244,17 @@ def test_a_changed_mask_is_restored_again(folders):
 
     with pytest.raises(Killed):
         object.__setattr__(fake, "restore", dies)
-        restore_folder(fake, folders.photos, folders.out, masks=folders.masks)
+        restore_files(fake, folders.photos, folders.out, masks=folders.masks)
     save(folders.masks / "a.png", ~HOLE * np.uint8(255))
     fake = Fake()
-    restore_folder(fake, folders.photos, folders.out, masks=folders.masks)
+    restore_files(fake, folders.photos, folders.out, masks=folders.masks)
     assert len(fake.seen) == 2
 
 
 def test_one_process_at_a_time_restores_into_a_folder(folders):
     save(folders.photos / "a.png", photo(9, 8))
     with files.claimed(folders.out), pytest.raises(files.Taken, match="another process works in"):
-        restore_folder(Fake(False), folders.photos, folders.out)
+        restore_files(Fake(False), folders.photos, folders.out)
 
 
 def test_photos_restored_to_nan_are_listed_and_the_others_written(folders):
@@ -268,7 +266,7 @@ def test_photos_restored_to_nan_are_listed_and_the_others_written(folders):
             return x * np.nan if x.shape[2] == 9 else x
 
     with pytest.raises(UserError, match="1 of 3 photos were restored to values that are not fin"):
-        restore_folder(Diverged(False), folders.photos, folders.out)
+        restore_files(Diverged(False), folders.photos, folders.out)
     assert sorted(path.name for path in folders.out.iterdir()) == ["a.png", "c.png"]
 
 
@@ -319,7 +317,7 @@ def test_a_signal_ends_the_command_after_the_photo_and_it_goes_on(
     out, said = capsys.readouterr()
     assert "stopped by SIGTERM after 1 of 2 photos; go on with python -m tfrecon.recon" in said
     assert shlex.join(arguments) in said
-    assert "is left out of the PNG of a.png\n" in out
+    assert "is not kept of a.png\n" in out
     assert reconstruct.main(arguments) == 0
     assert "1 of 2 photos were restored before; 1 to go" in capsys.readouterr().out
     assert sorted(path.name for path in folders.out.iterdir()) == ["a.png", "b.png"]

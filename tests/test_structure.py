@@ -241,7 +241,7 @@ def test_import_tfrecon_is_light():
 PUBLIC = {
     "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
     "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "presets",
-    "restorer", "samples",
+    "restore", "restorer", "samples",
 }  # fmt: skip
 
 

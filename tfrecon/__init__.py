@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tfrecon.data.pipeline import dataset, keras_dataset
     from tfrecon.data.recipes import samples
     from tfrecon.data.sample import Sample
+    from tfrecon.inference.in_memory import restore
     from tfrecon.inference.restorer import restorer
     from tfrecon.layers.harmonic_fill import harmonic_fill
     from tfrecon.models.feature_inversion import feature_inversion
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
     "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "presets",
-    "restorer", "samples",
+    "restore", "restorer", "samples",
 ]  # fmt: skip
 
 # No name of a verb: importing the module tfrecon.fit would put itself in the place of a `fit`.
@@ -44,6 +45,7 @@ _HOMES = {
     "open_run": "tfrecon.training.run",
     "pix2pix": "tfrecon.models.pix2pix",
     "presets": "tfrecon.base.cards",
+    "restore": "tfrecon.inference.in_memory",
     "restorer": "tfrecon.inference.restorer",
     "samples": "tfrecon.data.recipes",
 }

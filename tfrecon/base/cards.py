@@ -14,9 +14,6 @@ from tfrecon.base import checkpoint, facts, files
 from tfrecon.base.errors import foreign, unknown
 from tfrecon.base.registry import Positive, Spec, check_options, check_type
 
-WITHOUT_MASK, WITH_MASK = "scratches", "inpainting"
-"""The presets that are taken where none is named."""
-
 _NOTE = {"model": dict, "image_size": Positive, "has_mask": bool}
 """What the note beside the weights holds: what `build_model` needs."""
 
@@ -52,14 +49,18 @@ class Preset:
     steps: int | None = None
     results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]], hash=False)
 
-    @functools.cached_property
-    def note(self) -> dict[str, Any]:
-        """``model`` (the table of a Spec), ``image_size`` and ``has_mask``.
-
-        Raises UserError where the file is missing or not the one that the card names."""
+    def check(self) -> None:
+        """Raises UserError where the weights are missing or not those that the card names."""
         with foreign("preset", self.path, _remedy(self.path)):
             if sha256(self.path) != self.sha256:
                 raise ValueError("its SHA-256 is not the one that its card names")
+
+    @functools.cached_property
+    def note(self) -> dict[str, Any]:
+        """``model`` (the table of a Spec), ``image_size`` and ``has_mask``. Raises what `check`
+        raises."""
+        self.check()
+        with foreign("preset", self.path, _remedy(self.path)):
             note = checkpoint.load_note(self.path)
             for name, hint in _NOTE.items():
                 check_type(f"{str(self.path)!r}: {name}", note[name], hint)
@@ -67,11 +68,11 @@ class Preset:
 
     @property
     def has_mask(self) -> bool:
-        """Whether it must be told what is damaged. Raises what `note` raises."""
+        """Whether it must be told what is damaged. Raises what `check` raises."""
         return self.note["has_mask"]
 
     def load(self) -> checkpoint.Saved:
-        """The weights, in float32, and the note. Raises what `note` raises."""
+        """The weights, in float32, and the note. Raises what `check` raises."""
         note = self.note
         arrays, _ = checkpoint.load(self.path, _remedy(self.path))
         floats = {name: array.astype(np.float32) for name, array in arrays.items()
@@ -93,23 +94,36 @@ class Preset:
         files.write_json(_card(self.path), told, indent=2)
 
 
+def default(has_mask: bool) -> str:
+    """The name of the preset that is taken for photos with or without masks."""
+    return "inpainting" if has_mask else "scratches"
+
+
 def presets() -> list[Preset]:
     """The presets that ship, sorted by name."""
-    return [_read(path) for path in _shipped().values()]
+    return [read(path) for path in _shipped().values()]
 
 
 def find(name: str) -> Preset:
     """The preset that ships as `name`, or one of your own by the path of its weights,
     ``DIR/NAME.npz``.
 
-    Raises UserError with the nearest name where there is neither, and for a damaged card.
+    Raises UserError with the nearest name where there is none, and for a damaged card; the weights
+    are checked where they are read.
     """
-    if name.endswith(".npz"):
-        return _read(Path(name))
     shipped = _shipped()
-    if name not in shipped:
+    if not name.endswith(".npz") and name not in shipped:
         raise unknown("preset", name, shipped)
-    return _read(shipped[name])
+    return read(shipped.get(name, Path(name)))
+
+
+def read(path: Path) -> Preset:
+    """The preset whose weights are to lie in `path`, by its card. Raises UserError for a missing
+    and a damaged card."""
+    with foreign("card of a preset", _card(path), _remedy(path)):
+        told = json.loads(_card(path).read_text(encoding="utf-8"))
+        told = check_options(Preset, Spec(path.stem, told), "preset", ("name", "path"))
+        return Preset(path.stem, path, **told)
 
 
 def sha256(path: Path) -> str:
@@ -126,17 +140,13 @@ def _card(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _read(path: Path) -> Preset:
-    with foreign("card of a preset", _card(path), _remedy(path)):
-        told = json.loads(_card(path).read_text(encoding="utf-8"))
-        told = check_options(Preset, Spec(path.stem, told), "preset", ("name", "path"))
-        return Preset(path.stem, path, **told)
-
-
 def _remedy(path: Path) -> str:
     if path.parent == facts.folder(facts.PRESETS):
         return (
             "install tfrecon again with pip install --force-reinstall, or in a checkout restore "
             f"its files with git checkout {facts.PRESETS}"
         )
-    return "write it again with python -m tfrecon.export checkpoints/NAME --preset DIR/NAME"
+    return (
+        "remove its two files and write it again with python -m tfrecon.export checkpoints/NAME "
+        "--preset DIR/NAME"
+    )

@@ -1,5 +1,5 @@
-"""A photo with all that its restored PNG is to keep: depth, greyness, transparency, colour profile,
-EXIF and resolution."""
+"""A photo with all that is kept where it is restored: depth, greyness, transparency, colours, EXIF
+and resolution."""
 
 import contextlib
 import io
@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from tfrecon.base import images
+from tfrecon.base.errors import UserError
 from tfrecon.base.files import replacing
 
 OF_TIFF = {
@@ -19,6 +20,9 @@ OF_TIFF = {
                  "ExifOffset", "GPSInfo")
 }  # fmt: skip
 """The tags of a TIFF that are kept: most others tell how its pixels are stored."""
+
+JPEG = {"quality": 95, "subsampling": 0}
+"""Of a JPEG that is written: hardly to be told from a PNG, and colours as sharp as brightness."""
 
 Pixels = np.ndarray[Any, Any]
 
@@ -36,27 +40,51 @@ class Carried:
     is_grey: bool
     bits: int
     options: dict[str, Any] = field(default_factory=dict)
-    """Of Pillow's PNG writer: ``icc_profile``, ``exif`` and ``dpi``, those that there are."""
+    """Of Pillow's writers: ``icc_profile``, ``exif`` and ``dpi``, those that there are."""
     lost: tuple[str, ...] = ()
-    """What its PNG cannot keep."""
+    """What cannot be kept."""
 
     def write(self, path: Path, restored: Pixels, opaque: Pixels | None = None) -> None:
-        """Writes `restored` as PNG with all that is kept; never a half-written file.
+        """Writes `restored` as PNG, or as JPEG where `path` ends so, with all that is kept; never a
+        half-written file.
 
-        restored: (H,W,3), or (H,W,1) for a grey photo, uint8 or uint16. Where `opaque` (H,W) is
-        true nothing is transparent.
+        restored: (H,W,3), or (H,W,1) for a grey photo, uint8, or uint16 for a PNG. Where `opaque`
+        (H,W) is true nothing is transparent. Raises UserError where JPEG cannot hold it.
         """
-        if self.alpha is not None:
-            most = np.iinfo(restored.dtype).max
-            alpha = _of_depth(self.alpha, restored.dtype)
-            if opaque is not None:
-                alpha = np.where(opaque, most, alpha).astype(restored.dtype)
-            restored = np.concatenate((restored, alpha[..., None]), axis=-1)
+        if path.suffix.lower() in images.FORMATS["JPEG"]:
+            self._write_jpeg(path, restored)
+            return
+        planes = self.planes(restored, opaque)
         with replacing(path) as temporary:
-            if restored.dtype == np.uint8:
-                _picture(restored).save(temporary, format="PNG", **self.options)
+            if planes.dtype == np.uint8:
+                to_picture(planes).save(temporary, format="PNG", **self.options)
             else:
-                temporary.write_bytes(_png_of_16_bits(restored, self.options))
+                temporary.write_bytes(_png_of_16_bits(planes, self.options))
+
+    def planes(self, restored: Pixels, opaque: Pixels | None = None) -> Pixels:
+        """`restored`, and behind it the transparency where the photo has some."""
+        if self.alpha is None:
+            return restored
+        most = np.iinfo(restored.dtype).max
+        alpha = _of_depth(self.alpha, restored.dtype)
+        if opaque is not None:
+            alpha = np.where(opaque, most, alpha).astype(restored.dtype)
+        return np.concatenate((restored, alpha[..., None]), axis=-1)
+
+    def _write_jpeg(self, path: Path, restored: Pixels) -> None:
+        if self.alpha is not None:
+            raise UserError(
+                f"a JPEG has no transparency, and the photo for {str(path)!r} has; name a .png"
+            )
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            try:
+                to_picture(restored).save(file, format="JPEG", **JPEG, **self.options)
+            except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno:  # of the disk
+                    raise
+                raise UserError(
+                    f"{str(path)!r} cannot be written as JPEG ({error}); name a .png"
+                ) from error
 
 
 def read(
@@ -90,6 +118,20 @@ def read(
     return Carried(pixels, alpha, is_grey, facts.bits, options, lost)
 
 
+def of_picture(picture: Image.Image) -> Carried:
+    """The photo in one of Pillow's images, which is not turned. Raises UserError for more than 8
+    bits, of which Pillow has no colours."""
+    if picture.mode[0] in "IF":
+        raise UserError(
+            f"image has the mode {picture.mode!r}; give an array, uint8, uint16 or floats in [0,1]"
+        )
+    alpha, facts = images.has_alpha(picture), ("icc_profile", "exif", "dpi")
+    planes = np.asarray(picture.convert("RGBA"))
+    options = {name: picture.info[name] for name in facts if name in picture.info}
+    is_grey = images.is_grey(picture)
+    return Carried(planes[..., :3], planes[..., 3] if alpha else None, is_grey, 8, options)
+
+
 def upright(planes: Pixels, orientation: int) -> Pixels:
     """(H,W,…) turned as its EXIF orientation tells."""
     if orientation in (5, 6, 7, 8):
@@ -105,7 +147,8 @@ def _of_depth(plane: Pixels, depth: np.dtype[Any]) -> Pixels:
     return plane.astype(np.uint16) * 257 if depth == np.uint16 else (plane // 257).astype(np.uint8)
 
 
-def _picture(planes: Pixels) -> Image.Image:
+def to_picture(planes: Pixels) -> Image.Image:
+    """Pillow's image of (H,W,1 to 4) uint8: grey or colours, and transparency where it is even."""
     return Image.fromarray(planes[..., 0] if planes.shape[-1] == 1 else planes)
 
 

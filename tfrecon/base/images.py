@@ -101,7 +101,7 @@ def decoded(path: PathLike, page: int = 0, *, large: bool | int = False) -> Stor
             if is_ppm or bits == 12:  # the file itself tells its range
                 return Stored(str(path), np.float32(values / (4095 if bits == 12 else 65535)))
             return Stored(str(path), values, f"{bits}-bit")
-        if _has_alpha(picture):
+        if has_alpha(picture):
             picture = picture.convert("RGBA")
             background = Image.new("RGBA", picture.size, (0, 0, 0, 255))
             picture = Image.alpha_composite(background, picture)
@@ -140,11 +140,21 @@ def facts(path: PathLike, page: int = 0, *, large: bool | int = False) -> Facts:
         height, width = _size(picture, orientation)
         return Facts(
             height, width, bits=_bits(picture),
-            has_alpha=_has_alpha(picture),
-            is_grey=picture.mode[0] in "1LIF" and picture.mode != "LAB",
+            has_alpha=has_alpha(picture), is_grey=is_grey(picture),
             orientation=orientation if orientation in _UPRIGHT else 1,
             pages=len(_pages(picture)),  # last, as it turns the pages
         )  # fmt: skip
+
+
+def has_alpha(picture: Image.Image) -> bool:
+    """Whether one of Pillow's images is transparent anywhere, or could be."""
+    # LAB has a band of the name A, too.
+    return picture.mode.endswith("A") or "transparency" in picture.info
+
+
+def is_grey(picture: Image.Image) -> bool:
+    """Whether one of Pillow's images has no colours."""
+    return picture.mode[0] in "1LIF" and picture.mode != "LAB"
 
 
 def pages(path: PathLike) -> list[int]:
@@ -295,11 +305,6 @@ def _size(picture: Image.Image, orientation: Any) -> tuple[int, int]:
     turned = orientation in (5, 6, 7, 8) and picture.format != "TIFF"
     width, height = picture.size[::-1] if turned else picture.size
     return height, width
-
-
-def _has_alpha(picture: Image.Image) -> bool:
-    # LAB has a band of the name A, too.
-    return picture.mode.endswith("A") or "transparency" in picture.info
 
 
 def _bits(picture: Image.Image) -> int:

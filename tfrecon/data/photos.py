@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -50,18 +51,17 @@ def photos(folder: Path, used: Collection[str] = ()) -> list[Path]:
     return list(files.values())
 
 
-def pages_in(folder: Path, used: Collection[str] = ()) -> list[tuple[Path, int]]:
-    """As `photos`, but each page of a TIFF and each frame of an animation: the file and the number
-    of the page."""
-    return [(path, page) for path in images_in(folder, used).values() for page in pages(path)]
-
-
-def images_in(folder: Path, used: Collection[str] = ()) -> dict[str, Path]:
-    """As `photos`, by their stems, and with nothing said of pages."""
-    files = by_stem(listed(folder, used))
-    if not files:
+def images_in(folder: Path, used: Collection[str] = (), below: bool = False) -> dict[str, Path]:
+    """As `photos`, by their stems, and with nothing said of pages; with `below` also those in the
+    folders in it, by their paths from `folder` without endings."""
+    found: dict[str, Path] = {}
+    by_folder = sorted(listed(folder, used, below=below), key=lambda path: path.parent)
+    for parent, files in itertools.groupby(by_folder, lambda path: path.parent):
+        place = parent.relative_to(folder)
+        found |= {(place / stem).as_posix(): path for stem, path in by_stem(files).items()}
+    if not found:
         raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
-    return {stem: files[stem] for stem in sorted(files)}
+    return {stem: found[stem] for stem in sorted(found)}
 
 
 def listed(folder: Path, used: Collection[str] = (), *, below: bool = False) -> list[Path]:

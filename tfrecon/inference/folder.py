@@ -1,11 +1,11 @@
-"""Restores a folder of photos of any size, by an export or a method, into one PNG each."""
+"""Restores photos of any size, one or a folder of them, by an export, a preset or a method."""
 
 import contextlib
 import dataclasses
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +17,10 @@ from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError, some
 from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data.check import readable
-from tfrecon.data.photos import pages_in
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Reader
 from tfrecon.inference.masks import Hidden, MaskFrom, Masks
+from tfrecon.inference.places import JPEG, checked_output, photos_of, placed
 from tfrecon.inference.restorer import PhotoRestorer, Restore, restored_bands, self_ensemble
 
 JOURNAL = ".tfrecon.journal"
@@ -37,7 +37,8 @@ class Settings:
         tile: photos with a longer side, in pixels, are restored in tiles that are blended.
         overlap: of the tiles, in pixels.
         ensemble: restores each photo as `self_ensemble` does.
-        depth: bits of the PNGs: ``"8"``, ``"16"``, or ``"auto"``: 16 for photos of more than 8.
+        depth: bits of the PNGs: ``"8"``, ``"16"``, or ``"auto"``: 16 for photos of more than 8. A
+            JPEG has 8.
     """
 
     tile: int = 512
@@ -46,65 +47,79 @@ class Settings:
     depth: Literal["8", "16", "auto"] = "auto"
 
 
-def restore_folder(
+def restore_files(
     restorer: PhotoRestorer,
-    input_dir: PathLike,
-    output_dir: PathLike,
+    source: PathLike,
+    output: PathLike | None = None,
     *,
+    suffix: str = "",
+    recursive: bool = False,
     masks: PathLike | None = None,
     mask_from: MaskFrom | None = None,
     range: float | Literal["auto"] = "auto",
     settings: Settings = Settings(),
     skip_unreadable: bool = False,
 ) -> int:
-    """Restores every image of `input_dir` to ``output_dir/<stem>.png``, and every page of a file of
-    several to ``<stem>-page2.png``; returns how many.
+    """Restores the photo `source` to the file `output`, PNG or JPEG by its ending, or every photo
+    of the folder `source` to ``output/<stem><suffix>.png``; returns how many.
 
-    Folders inside `input_dir` are left alone. Photos that a stopped or killed process has finished
-    with the same restorer, settings, masks and files are not restored again.
+    Every page of a file of several becomes ``<stem><suffix>-page2.png``. Photos of a folder that a
+    stopped or killed process has finished with the same restorer, settings, masks and files are not
+    restored again.
 
     Args:
+        output: without one, photos are written beside themselves by their `suffix`, and those that
+            have been are left out.
+        recursive: takes the photos of the folders in `source`, too, to such folders in `output`.
         masks: as `Masks` takes it. A `restorer` with masks needs it, others refuse it.
         mask_from: what the holes of masks with transparency are; see `Masks`.
         range: the largest value of photos of more than 8 bits.
         skip_unreadable: leaves out photos that cannot be read.
 
     Raises:
-        UserError: before the first photo is written, for a missing or empty folder, two photos of
-            one stem, a photo without mask or whose mask does not fit, a PNG that would replace an
+        UserError: before the first photo is written, for a missing or empty `source`, two photos of
+            one stem, a photo without mask or whose mask does not fit, a file that would replace an
             input, `ensemble` with an export that is an ensemble, and, listing all, for unreadable
             photos. After the last, for those whose restored values are not finite.
-        files.Taken: where another process works in `output_dir`.
+        files.Taken: where another process works on `output`.
         Stopped: after the photo at hand when a signal has come.
     """
-    output_dir = Path(output_dir)
-    _check_settings(restorer, settings)
-    damage = _masks(restorer, masks, Path(input_dir), mask_from)
-    used = [Path(masks).name] if masks else []
-    pages = [
-        (path, page)
-        for path, page in pages_in(Path(input_dir), used)
-        if masks is None or path.resolve() != Path(masks).resolve()
-    ]
-    several = {path for path, page in pages if page}
-    samples = [
-        Sample(f"{path.name} page {page + 1}" if path in several else path.name, path, page=page)
-        for path, page in pages
-    ]
-    outputs = _outputs(samples, damage.files if damage else (), output_dir)
-    if damage:
-        samples = damage.attached(samples)
-    samples = readable(samples, skip_unreadable, _LargeReader(), range)
+    source = Path(source)
+    target = checked_output(source, None if output is None else Path(output), suffix)
+    settings = _checked(restorer, settings, target)
+    damage = _masks(restorer, masks, source, mask_from, recursive)
+    leave_out = [target, *([Path(masks)] if masks else [])]
+    samples = photos_of(source, leave_out, recursive)
+    pairs = placed(samples, source, target, suffix, damage.files if damage else ())
+    if not pairs:
+        return 0
+    outputs = {sample.id: file for sample, file in pairs}
+    samples = [sample for sample, _ in pairs]
+    samples = readable(
+        damage.attached(samples) if damage else samples, skip_unreadable, _LargeReader(), range
+    )
     if damage:
         damage.check(samples)
     identity = repr((restorer.identity, settings, mask_from))
-    keys = {sample.id: _key(sample, damage, identity) for sample in samples}
-    with files.claimed(output_dir):
-        files.remove_leftovers(output_dir, "*.png")
+    photos = [(each, outputs[each.id], _key(each, damage, identity)) for each in samples]
+    with _alone(target, source.is_file()) as workplace:
+        for folder in {file.parent for file in outputs.values()}:
+            files.remove_leftovers(folder, "*.png")
         restore = self_ensemble(restorer.restore) if settings.ensemble else restorer.restore
-        photos = [(sample, outputs[sample.id], keys[sample.id]) for sample in samples]
-        _restore_all(photos, restore, damage, settings, Journal(output_dir / JOURNAL))
+        _restore_all(photos, restore, damage, settings, Journal(workplace / JOURNAL))
     return len(samples)
+
+
+@contextlib.contextmanager
+def _alone(target: Path, is_file: bool) -> Iterator[Path]:
+    """In the block this process alone makes a file, or works in a folder; gives the place of the
+    journal."""
+    if is_file:
+        with files.making(target) as workplace:
+            yield workplace
+    else:
+        with files.claimed(target):
+            yield target
 
 
 class _LargeReader(Reader):
@@ -114,21 +129,27 @@ class _LargeReader(Reader):
         return images.decoded(path, page, large=True)
 
 
-def _check_settings(restorer: PhotoRestorer, settings: Settings) -> None:
+def _checked(restorer: PhotoRestorer, settings: Settings, target: Path) -> Settings:
     tile, overlap = settings.tile, settings.overlap
     if not 0 <= overlap < tile:
         raise UserError(f"--overlap must be 0 or more and less than --tile {tile}, not {overlap}")
     if settings.ensemble and restorer.is_ensemble:
         raise UserError(f"{restorer.title} is an ensemble already; leave out --ensemble")
+    if target.suffix.lower() not in JPEG:
+        return settings
+    if settings.depth == "16":
+        raise UserError(f"a JPEG has 8 bits; name -o {str(target)!r} .png, or leave out --depth 16")
+    return dataclasses.replace(settings, depth="8")
 
 
 def _masks(
-    restorer: PhotoRestorer, masks: PathLike | None, input_dir: Path, mask_from: MaskFrom | None
-) -> Masks | None:
+    restorer: PhotoRestorer, masks: PathLike | None, source: Path, mask_from: MaskFrom | None,
+    recursive: bool,
+) -> Masks | None:  # fmt: skip
     if restorer.has_mask and masks is None:
         raise UserError(
-            f"{restorer.title} must be told what is damaged; give --masks "
-            "masked_info.csv or --masks FOLDER of mask images (white = damaged)"
+            f"{restorer.title} must be told what is damaged; give --mask IMAGE (white = damaged), "
+            "--masks FOLDER of such images, or --masks masked_info.csv"
         )
     if masks is None:
         if mask_from:
@@ -136,36 +157,9 @@ def _masks(
         return None
     if not restorer.has_mask:
         raise UserError(f"{restorer.title} takes no masks; leave out --masks")
-    if Path(masks).resolve() == input_dir.resolve():
-        raise UserError("--masks is the input folder itself; keep the mask images in their own")
-    return Masks(Path(masks), mask_from)
-
-
-def _outputs(
-    samples: Sequence[Sample], mask_files: Iterable[Path], output_dir: Path
-) -> Mapping[str, Path]:
-    """The file of each sample. Raises UserError for one that would replace an input or another."""
-    if any(sample.files[0].parent.resolve() == output_dir.resolve() for sample in samples):
-        raise UserError("OUTPUT_DIR is the input folder itself; choose another")
-    if output_dir.exists() and not output_dir.is_dir():
-        raise UserError(f"output folder {str(output_dir)!r} is a file; choose another place")
-    inputs = {path.resolve() for path in (*(s.files[0] for s in samples), *mask_files)}
-    sample_of: dict[Path, Sample] = {}
-    for sample in samples:
-        path = sample.files[0]
-        page = "" if sample.id == path.name else f"-page{sample.page + 1}"
-        output = output_dir / f"{path.stem}{page}.png"
-        if output.resolve() in inputs:
-            raise UserError(
-                f"{str(output)!r} is an input and would be replaced; choose another OUTPUT_DIR"
-            )
-        if output in sample_of:
-            raise UserError(
-                f"{sample_of[output].id!r} and {sample.id!r} would both be written to "
-                f"{str(output)!r}; rename one of the files"
-            )
-        sample_of[output] = sample
-    return {sample.id: output for output, sample in sample_of.items()}
+    if Path(masks).resolve() == source.resolve():
+        raise UserError("--masks is the input itself; keep the mask images in a place of their own")
+    return Masks(Path(masks), mask_from, source if recursive else None)
 
 
 def _key(sample: Sample, damage: Masks | None, identity: str) -> str:
@@ -203,7 +197,7 @@ def _restore_all(
                 stop_if_asked(done)
                 hidden = damage.hidden(sample) if damage else None
                 photo = carried.read(sample.files[0], sample.page, sample.range)
-                restored = _restored(photo, hidden, restore, settings)
+                restored = restored_photo(photo, hidden, restore, settings)
                 if restored is None:
                     failed.append(sample.id)
                     continue
@@ -214,7 +208,7 @@ def _restore_all(
         journal.remove()
     finally:  # after a stop, too: who goes on does not look at these photos again
         for what, names in lost.items():
-            print(f"{what} is left out of the PNG of {some(names)}")
+            print(f"{what} is not kept of {some(names)}")
     if failed:
         raise UserError(
             f"{len(failed)} of {total} photos were restored to values that are not finite and are "
@@ -223,7 +217,7 @@ def _restore_all(
         )
 
 
-def _restored(
+def restored_photo(
     photo: carried.Carried, hidden: Hidden | None, restore: Restore, settings: Settings
 ) -> np.ndarray | None:
     """The restored photo, (H,W,3), or (H,W,1) for a grey one, uint8 or uint16; None where a value

@@ -41,13 +41,16 @@ class Masks:
     white once transparency is put on black. A mask of two values hides where it has the larger.
     """
 
-    def __init__(self, path: Path, mask_from: MaskFrom | None = None) -> None:
-        self._path, self._from = path, mask_from
+    def __init__(
+        self, path: Path, mask_from: MaskFrom | None = None, below: Path | None = None
+    ) -> None:
+        """With `below`, photos lie anywhere in that folder, and their masks likewise in `path`."""
+        self._path, self._from, self._below = path, mask_from, below
         self._one = path if is_photo(path) else None
         self._of_stem: Mapping[str, Path] = {}
         self._boxes: Mapping[str, Any] = {}
         if path.is_dir():
-            self._of_stem = images_in(path)
+            self._of_stem = images_in(path, below=below is not None)
         elif not self._one:
             self._boxes = read_boxes(path)
             if mask_from:
@@ -60,7 +63,9 @@ class Masks:
 
     def file(self, sample: Sample) -> Path | None:
         """The mask image of a photo; None where it has boxes."""
-        return self._one or self._of_stem.get(sample.files[0].stem)
+        path = sample.files[0]
+        place = path.relative_to(self._below).parent if self._below else Path()
+        return self._one or self._of_stem.get((place / path.stem).as_posix())
 
     def attached(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples with their boxes. Raises UserError for a photo without boxes or mask."""
@@ -151,19 +156,29 @@ class Masks:
 def _holes(
     file: Path, changed_ns: int, page: int, pixels: int, mask_from: MaskFrom | None
 ) -> tuple[Hidden, str]:
-    """What a mask image of at most `pixels` hides, and what is to be said of it."""
-    values, white = _values(file, page, pixels, mask_from)
+    return holes(file, page, pixels, mask_from)
+
+
+def holes(file: Path, page: int, pixels: int, mask_from: MaskFrom | None) -> tuple[Hidden, str]:
+    """What a mask image of at most `pixels` hides, and what is to be said of it. Raises UserError
+    for one that cannot be read or does not say what its holes are."""
+    return hidden_by(*_values(file, page, pixels, mask_from), f"mask {str(file)!r}")
+
+
+def hidden_by(values: Any, white: float, name: str) -> tuple[Hidden, str]:
+    """What the values of a mask hide, of any shape, where `white` is the largest that they could
+    be, and what is to be said of it. Raises UserError, which calls it `name`, where no value says
+    what the hole is."""
     low, high = float(values.min()), float(values.max())
     if not np.isfinite((low, high)).all():
-        raise UserError(f"mask {str(file)!r} has values that are not finite; save it with 8 bits")
+        raise UserError(f"{name} has values that are not finite; save it with 8 bits")
     if low < high and bool(((values == low) | (values == high)).all()):
         usual = low < white / 2 <= high
         note = f"masks have the values {low:g} and {high:g}, and {high:g} is taken for the hole"
         return values == high, "" if usual else note
     if 0 < high < white / 2:
         raise UserError(
-            f"mask {str(file)!r} has no value above {high:g}; paint damaged pixels white "
-            f"({white:g})"
+            f"{name} has no value above {high:g}; paint damaged pixels white ({white:g})"
         )
     return values >= white / 2, ""
 

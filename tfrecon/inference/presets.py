@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrecon.base import checkpoint, facts, files, images
-from tfrecon.base.cards import Preset, find, sha256
+from tfrecon.base.cards import Preset, read, sha256
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.base.system import float32_policy
@@ -54,7 +54,7 @@ def write_preset(
     note = {
         "model": spec.to_dict(), "image_size": run.config.data.image_size, "has_mask": run.has_mask,
     }  # fmt: skip
-    known = find(str(weights)) if weights.with_suffix(".json").exists() else None
+    known = read(weights) if weights.with_suffix(".json").exists() else None
     with files.replacing(weights) as temporary:
         halves = [_half(variable) for variable in model.inference_variables]
         checkpoint.save(temporary, {"model": halves}, note)

@@ -1,0 +1,137 @@
+"""Which photos are restored, and into which files."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tfrecon.base.errors import UserError, some
+from tfrecon.base.images import FORMATS, SUFFIXES
+from tfrecon.data.photos import images_in, is_photo, pages
+from tfrecon.data.sample import Sample
+
+JPEG = FORMATS["JPEG"]
+"""Endings of a file that is written as JPEG; all others are PNG."""
+
+Placed = list[tuple[Sample, Path]]
+"""Photos, each with the file that it is restored to."""
+
+
+def photos_of(source: Path, leave_out: Iterable[Path], below: bool) -> list[Sample]:
+    """The photo `source`, or those in the folder `source`, with `below` also in the folders in it;
+    each page of a file is one. What lies at or in a path of `leave_out` is none of them.
+
+    Raises UserError where there is no photo, and for two of one folder with equal stems.
+    """
+    if source.is_file():
+        if not is_photo(source):
+            raise UserError(f"{str(source)!r} is no image; endings read: {', '.join(SUFFIXES)}")
+        top, found = source.parent, [source]
+    else:
+        others = {path.resolve() for path in leave_out} - {source.resolve()}
+        top, found = source, images_in(source, [path.name for path in others], below).values()
+        found = [each for each in found if not others & {each.resolve(), *each.resolve().parents}]
+    samples: list[Sample] = []
+    for path in found:
+        name, numbers = path.relative_to(top).as_posix(), pages(path)
+        ids = [f"{name} page {page + 1}" for page in numbers] if len(numbers) > 1 else [name]
+        pairs = zip(ids, numbers, strict=True)
+        samples += [Sample(id, path, page=page) for id, page in pairs]
+    return samples
+
+
+def checked_output(source: Path, output: Path | None, suffix: str) -> Path:
+    """The file that the photo `source` is restored to, or the folder for those of the folder
+    `source`; without `output` they come to lie beside the photos.
+
+    Raises UserError for a missing `source`, and for an output that cannot be such a file or folder.
+    """
+    if not source.exists():
+        raise UserError(f"photo or folder {str(source)!r} does not exist; correct its path")
+    if Path(suffix).name != suffix:
+        raise UserError(f"--suffix is a part of a file's name, e.g. _restored, not {suffix!r}")
+    if output is None and not suffix:
+        raise UserError(
+            "give -o OUTPUT, where to write, or --suffix _restored to write beside INPUT"
+        )
+    if not source.is_file():
+        return _output_folder(source, source if output is None else output, suffix)
+    if output is None:
+        return source.with_name(f"{source.stem}{suffix}.png")
+    if suffix:
+        raise UserError("--suffix has no effect where -o names the file; leave one of them out")
+    if output.is_dir():
+        raise UserError(
+            f"INPUT is one photo and -o {str(output)!r} is a folder; name a file, e.g. -o "
+            f"{str(output / source.with_suffix('.png').name)!r}"
+        )
+    if output.suffix.lower() not in (".png", *JPEG):
+        raise UserError(f"-o {str(output)!r} must end with .png or .jpg, as these are written")
+    return output
+
+
+def _output_folder(source: Path, output: Path, suffix: str) -> Path:
+    if not suffix and output.resolve() == source.resolve():
+        raise UserError(
+            f"{str(output)!r} is the input folder itself; choose another, or give --suffix "
+            "_restored"
+        )
+    if output.exists() and not output.is_dir():
+        raise UserError(f"output folder {str(output)!r} is a file; choose another place")
+    if output.suffix.lower() in SUFFIXES and not output.exists():
+        raise UserError(
+            f"INPUT is a folder and -o {str(output)!r} is named like a photo; name a folder"
+        )
+    return output
+
+
+def placed(
+    samples: Sequence[Sample], source: Path, output: Path, suffix: str, masks: Iterable[Path]
+) -> Placed:
+    """Each sample with its file: ``<stem><suffix>.png``, and for pages ``<stem><suffix>-page2.png``
+    in the folder `output`, or `output` itself for one photo.
+
+    Beside the photos nothing is replaced: what has been restored, and what it was restored to, is
+    left out and said. Raises UserError for a file that would replace an input or another.
+    """
+    found: dict[Path, Sample] = {}
+    for sample in samples:
+        path = sample.files[0]
+        page = "" if sample.id.endswith(path.name) else f"-page{sample.page + 1}"
+        if source.is_file():
+            file = output.with_stem(f"{output.stem}{page}")
+        else:
+            parent = output / path.relative_to(source).parent
+            file = parent / f"{path.stem}{suffix}{page}.png"
+        if file in found:
+            raise UserError(
+                f"{found[file].id!r} and {sample.id!r} would both be written to {str(file)!r}; "
+                "rename one of the files"
+            )
+        found[file] = sample
+    pairs = [(sample, file) for file, sample in found.items()]
+    if suffix and _same(output if output.is_dir() else output.parent, source):
+        pairs = _new(pairs, suffix)
+    inputs = {path.resolve() for path in (*(s.files[0] for s, _ in pairs), *masks)}
+    for _, file in pairs:
+        if file.resolve() in inputs:
+            raise UserError(
+                f"{str(file)!r} is an input and would be replaced; choose another output"
+            )
+    return pairs
+
+
+def _same(folder: Path, source: Path) -> bool:
+    return os.path.samefile(folder, source if source.is_dir() else source.parent)
+
+
+def _new(pairs: Placed, suffix: str) -> Placed:
+    """Those that were not restored before, and were not written so."""
+    written = {file for _, file in pairs}
+    pairs = [(sample, file) for sample, file in pairs if sample.files[0] not in written]
+    before = [sample.id for sample, file in pairs if file.exists()]
+    if before:
+        print(
+            f"left out, as they have a file with {suffix!r} beside them: {some(before)}; remove "
+            "it to restore again"
+        )
+    return [(sample, file) for sample, file in pairs if not file.exists()]
