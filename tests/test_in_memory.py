@@ -123,7 +123,7 @@ def test_a_batch_has_one_mask_or_one_each():
     (PIXELS, [[1]], "mask is a list"),
     (PIXELS, Image.new("RGBA", (30, 20)), "mask has transparency"),
     (PIXELS, "gone.png", "'gone.png' does not exist"),
-    ("photo.png", "gone.png", "'gone.png' does not exist"),
+    ("photo.png", "gone.png", "--masks 'gone.png' does not exist; give a mask image"),
 ])  # fmt: skip
 def test_what_cannot_be_restored_is_refused(image, mask, words):
     with pytest.raises(UserError, match=words):

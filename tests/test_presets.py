@@ -78,6 +78,8 @@ def test_words_of_a_card_stay_and_results_do_not(own, places):
     preset = dataclasses.replace(cards.find(str(own)), title="Mine", results=[{"PSNR": 30}])
     preset.save_card()
     assert cards.find(str(own)) == preset
+    said = str(preset).splitlines()
+    assert said[0] == "own: Mine" and "  needs a mask: no" in said and said[-1] == "  PSNR 30"
     run = tfrecon.open_run(places.parent / "runs" / "inpainting")
     write_preset(run, own)
     again = cards.find(str(own))
@@ -107,7 +109,7 @@ def of_card(text):
 
 
 @pytest.mark.parametrize(("damage", "words"), [
-    (altered, "its SHA-256 is not the one that its card names"),
+    (altered, r"preset '.*own\.npz' is damaged or altered, as its SHA-256 is not the one that its card names"),
     (truncated, "its SHA-256 is not the one that its card names"),
     (lambda path: path.unlink(), r"preset '.*own\.npz' does not exist"),
     (without_note, "KeyError: 'model'"),

@@ -20,9 +20,10 @@ from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
 from tfrecon.data.boxes import outside, read_boxes
 from tfrecon.data.check import readable, unreadable
-from tfrecon.data.photos import pages_in, photos
+from tfrecon.data.photos import photos
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import decode, fingerprint, parts_of
+from tfrecon.inference.places import photos_of
 
 animals_inpainting, demo = recipes.find("animals_inpainting"), recipes.find("demo")
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "animals_contest"
@@ -455,7 +456,7 @@ def test_what_a_folder_leaves_out_is_said_once(tmp_path, capsys):
         f"{LEFT_OUT.format(folder)}; 1 folder: inner",
         f"left out in '{folder}': all pages but the first of moving.gif, pages.tif",
     ]
-    assert len(pages_in(folder)) == 10 + 2 + 1
+    assert len(photos_of(folder, (), False)) == 10 + 2 + 1
     assert not capsys.readouterr().out, "the same is said once; pages are not left out here"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfrecon.base import checkpoint, facts, files
-from tfrecon.base.errors import foreign, unknown
+from tfrecon.base.errors import UserError, foreign, unknown
 from tfrecon.base.registry import Positive, Spec, check_options, check_type
 
 _NOTE = {"model": dict, "image_size": Positive, "has_mask": bool}
@@ -53,7 +53,10 @@ class Preset:
         """Raises UserError where the weights are missing or not those that the card names."""
         with foreign("preset", self.path, _remedy(self.path)):
             if sha256(self.path) != self.sha256:
-                raise ValueError("its SHA-256 is not the one that its card names")
+                raise UserError(
+                    f"preset {str(self.path)!r} is damaged or altered, as its SHA-256 is not the "
+                    f"one that its card names; {_remedy(self.path)}"
+                )
 
     @functools.cached_property
     def note(self) -> dict[str, Any]:
@@ -80,13 +83,15 @@ class Preset:
         return {**arrays, **floats}, note
 
     def __str__(self) -> str:
-        """A few lines of the card."""
-        lines = (
-            f"{self.name}: {self.title}", f"for: {self.purpose}", f"not for: {self.not_for}",
-            f"needs a mask: {'yes' if self.has_mask else 'no'}", f"trained on: {self.provenance}",
-            f"again by: fit --config {self.config}", f"licence: {self.licence}",
-        )  # fmt: skip
-        return "\n  ".join(line for line in lines if not line.endswith(": "))
+        """The card, as lines."""
+        told = {
+            "for": self.purpose, "not for": self.not_for,
+            "needs a mask": "yes" if self.has_mask else "no", "trained on": self.provenance,
+            "again by": self.config and f"fit --config {self.config}", "licence": self.licence,
+        }  # fmt: skip
+        rows = [", ".join(f"{key} {value}" for key, value in row.items()) for row in self.results]
+        lines = [f"{key}: {value}" for key, value in told.items() if value]
+        return "\n  ".join((f"{self.name}: {self.title}", *lines, *rows))
 
     def save_card(self) -> None:
         """Writes the card beside the weights."""

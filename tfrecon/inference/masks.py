@@ -49,6 +49,11 @@ class Masks:
         self._one = path if is_photo(path) else None
         self._of_stem: Mapping[str, Path] = {}
         self._boxes: Mapping[str, Any] = {}
+        if not path.exists():
+            raise UserError(
+                f"--masks {str(path)!r} does not exist; give a mask image, a folder of them, or a "
+                "table of boxes"
+            )
         if path.is_dir():
             self._of_stem = images_in(path, below=below is not None)
         elif not self._one:
