@@ -109,7 +109,7 @@ def of_card(text):
 
 
 @pytest.mark.parametrize(("damage", "words"), [
-    (altered, r"preset '.*own\.npz' is damaged or altered, as its SHA-256 is not the one that its card names"),
+    (altered, r"preset '.*own\.npz' is damaged or altered, as its SHA-256 is not"),
     (truncated, "its SHA-256 is not the one that its card names"),
     (lambda path: path.unlink(), r"preset '.*own\.npz' does not exist"),
     (without_note, "KeyError: 'model'"),

@@ -123,6 +123,9 @@ SEEDS: dict[str, list[bytes]] = {
     "set": [b"fit.steps=3\0model.base_filters=8", b"data.damage=none\0fit.loss=[\"l1\"]"],
     "run": [json.dumps(_CONFIG).encode()],
     "submission": [_CSV, _CSV.replace(b"\n", b"\r\n"), _CSV.replace(b"0.5", b'"1e-1"')],
+    "card": [
+        b'{"sha256": "00", "title": "A", "minutes": 2.5, "steps": 3, "results": [{"PSNR": 30.1}]}',
+    ],
     "npz": [
         _npz(**{"model/0000": np.zeros((2, 3), np.float32), "note.json": _NOTE}),
         _npz(True, **{"a": np.arange(6), "note.json": _NOTE}), b"\x93NUMPY\x01\0" + b"v\0",
@@ -164,6 +167,10 @@ HOSTILE: dict[str, list[bytes]] = {
         b'{"model": "\\ud800"}',
     ],
     "submission": [b"", b"id,value\n\0", b'id,value\n"' * 3, b"id,value\na.png_0," + b"9" * 5000],
+    "card": [
+        b"[]", b"{}", b'{"sha256": "", "results": [[]]}', b'{"sha256": "", "path": "/etc/passwd"}',
+        b'{"sha256": ' + b"[" * 100_000, b'{"sha256": "", "steps": true}', b"\xff",
+    ],
     "npz": [
         _npz(**{"note.json": np.frombuffer(b"[3]", np.uint8)}),
         _packed(zipfile.ZIP_LZMA), _packed(zipfile.ZIP_BZIP2), _packed(zipfile.ZIP_STORED),

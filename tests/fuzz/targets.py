@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 import torch_files
 
-from tfrecon.base import carried, checkpoint, config, images, weights
+from tfrecon.base import cards, carried, checkpoint, config, images, weights
 from tfrecon.base.errors import UserError
 from tfrecon.base.system import peak_memory_gib
 from tfrecon.data.boxes import read_boxes
@@ -93,6 +93,12 @@ def settings(path: Path) -> None:
 def run(path: Path) -> None:
     """The configuration of a received run."""
     whole(config.read_json(path))
+
+
+def card(path: Path) -> None:
+    """The card of a received preset."""
+    read = cards.read(path.with_suffix(".npz"))
+    assert isinstance(read.sha256, str) and all(isinstance(row, dict) for row in read.results)
 
 
 def whole(read: config.Config) -> None:
@@ -180,6 +186,7 @@ TARGETS = {
     "toml": Target(".toml", toml),
     "set": Target(".txt", settings),
     "run": Target(".json", run),
+    "card": Target(".json", card),
     "submission": Target(".csv", submission),
     "npz": Target(".npz", npz, in_zip),
     "pth": Target(".pth", numbers, pickled),
