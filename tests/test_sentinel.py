@@ -258,7 +258,13 @@ def test_every_remedy_works(tmp_path, photos, monkeypatch, capsys):
     assert "exists; go on with --resume or choose another" in fails(
         fit, *arguments, "--run", "base"
     )
-    assert "is finished: 4 of 4" in works(fit, "--run", "base", "--resume")
+    said = works(fit, "--run", "base", "--resume")
+    assert "is finished: 4 of 4 steps are done; lengthen it with" in said
+    kept = shutil.copytree("checkpoints/base", "kept-base")
+    said = works(fit, *command(next(line for line in said.splitlines() if "lengthen" in line)))
+    assert "lengthened at step 4 from 4 to 8 steps: it goes on, bit for bit, as if 8" in said
+    shutil.rmtree("checkpoints/base")
+    kept.rename("checkpoints/base")
 
     # best weights: damaged, then removed as told
     (base / "best.npz").write_bytes(b"torn")
@@ -314,7 +320,9 @@ def test_every_remedy_works(tmp_path, photos, monkeypatch, capsys):
     arguments = [*arguments, "--root", "moved", "--set", "fit.optimizer=sgd"]
     wild = [*arguments, "--set", "fit.learning_rate=1e30"]
     said = fails(fit, *wild, "--run", "wild")
-    assert "repeat the command with another --run and with --set fit.learning_rate=RATE" in said
-    assert said.endswith("lower than 1e+30, or --set fit.optimizer.clipnorm=1")
+    assert "begin another from its last good weights with python -m tfrecon.fit --from" in said
     assert "not finite" in fails(fit, "--run", "wild", "--resume")
+    said = works(fit, *command(said))
+    assert "started from checkpoints/wild: 54 of 54 arrays" in said
+    assert open_run("checkpoints/pix2pix_folder").config.fit.learning_rate == 1e-4
     works(fit, *arguments, "--run", "tame", "--set", "fit.learning_rate=1e-4")

@@ -1,6 +1,7 @@
 """A training that begins with the weights of another: what is taken and what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,14 +13,14 @@ from tiny_runs import assert_equal_states, config, interrupted, state
 
 from tfrecon import fit
 from tfrecon.base import checkpoint
-from tfrecon.base.config import from_tables, merged
+from tfrecon.base.config import LENGTHS, from_tables, merged
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.inference import saved_model
 from tfrecon.models import build_model
 from tfrecon.models.supervised import wrapped
 from tfrecon.training import loop
-from tfrecon.training.run import open_run
+from tfrecon.training.run import Run, goes_on, open_run
 from tfrecon.training.start import open_source
 from tfrecon.training.state import kept_variables
 from tfrecon.training.transfer import Start, freeze
@@ -66,6 +67,7 @@ def test_a_run_begins_with_the_best_weights_of_another(tmp_path, photos, plain, 
     assert open_run(run.path).facts["started_from"] == facts
 
 
+@pytest.mark.slow
 def test_it_goes_on_bit_for_bit_without_what_it_began_with(tmp_path, monkeypatch, photos, plain):
     shutil.copytree(plain.path, tmp_path / "source")
     settings = config(photos, freeze=["down*"])
@@ -236,3 +238,72 @@ def test_automatic_names_do_not_depend_on_what_was_built_before(capsys):
     assert capsys.readouterr().out == "started from held: 6 of 8 arrays, 2 new (conv2d_2)\n"
     assert given(larger, automatic()) == (6, 0, False)
     assert "6 of 6 arrays; 2 not used (conv2d_2)" in capsys.readouterr().out
+
+
+def test_a_run_is_lengthened_with_all_else_as_it_is(plain):
+    longer = {"steps": 16}, {"epochs": 9}, {"minutes": 3}
+    for asked in longer:
+        (name, value), fit = *asked.items(), goes_on({"fit": asked}, plain).fit
+        lengths = {key: getattr(fit, key) for key in LENGTHS}
+        assert lengths == {**dict.fromkeys(LENGTHS), name: value}
+    assert goes_on({"fit": {"steps": 8}}, plain) == plain.config
+    for asked, words in (
+        (
+            {"steps": 16, "schedule": "cosine"},
+            "has fit.schedule = 'constant', not 'cosine'; a run ",
+        ),
+        ({"steps": 7}, "has 8 steps and can be made longer, not shorter (7)"),
+        (
+            {"epochs": 2},
+            "not shorter (6); go on with --run and --resume alone, or begin another wi",
+        ),
+    ):
+        with pytest.raises(UserError, match=re.escape(words)):
+            goes_on({"fit": asked}, plain)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "words"),
+    [
+        ("constant", 6, "as if 16 had been asked for at first"),
+        (
+            "constant",
+            8,
+            "as if 16 had been asked for at first, but for one more validation, at step",
+        ),
+        (
+            "cosine",
+            8,
+            "cosine schedule of 8 steps, which goes on as that of 16: it does not end as",
+        ),
+    ],
+)
+def test_what_holds_of_a_lengthened_run_is_said(plain, capsys, schedule, step, words):
+    config = merged(plain.config.to_dict(), {"fit": {"schedule": schedule}})
+    run = Run(plain.path, from_tables(config), {**plain.facts, "steps": 16})
+    said = loop._check_length(plain, run, {"step": step, "stopped": False})
+    assert words in capsys.readouterr().out
+    assert len(said) == (1 if schedule == "constant" else 2), "what is less than exact is recorded"
+    with pytest.raises(UserError, match=r"stopped early, at step 5 of 8, .* begin another with"):
+        loop._check_length(plain, run, {"step": 5, "stopped": True})
+
+
+@pytest.mark.slow
+def test_a_lengthened_run_ends_as_if_it_had_been_asked_for(tmp_path, photos):
+    whole = loop.train(config(photos, steps=6), tmp_path / "whole")
+    loop.train(config(photos, steps=3), tmp_path / "run")
+    run = loop.train(config(photos, steps=6), tmp_path / "run", resume=True)
+    assert_equal_states(run, whole)
+    assert open_run(run.path).facts["steps"] == 6 and open_run(run.path).config.fit.steps == 6
+    for name in ("history.csv", "best.npz"):
+        assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+    cosine = config(photos, steps=3, schedule="cosine")
+    loop.train(cosine, tmp_path / "cosine")
+    longer = loop.train(
+        config(photos, steps=6, schedule="cosine"), tmp_path / "cosine", resume=True
+    )
+    again = loop.train(longer.config, longer.path, resume=True)
+    (sentence,) = open_run(longer.path).incidents
+    assert sentence.startswith("lengthened at step 3 from 3 to 6 steps: what came before was")
+    assert longer.incidents == again.incidents == [sentence]

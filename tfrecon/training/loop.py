@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,11 @@ from tfrecon.training.run import (
     STATE,
     Run,
     check_frozen,
+    check_not_shorter,
     has_state,
     open_run,
     resume_command,
+    start_command,
 )
 from tfrecon.training.sentinel import Diverged, Sentinel
 from tfrecon.training.start import Source, open_source
@@ -129,6 +131,11 @@ def _train(
     files.remove_leftovers(path)
     if recorded and states:
         _check_data(recorded, run)
+        longer = _check_length(recorded, run, states[0][1])
+        if longer or asked.data != recorded.config.data:
+            files.write_json(path / CONFIG, asked.to_dict(), indent=2)
+        if longer:
+            run.record(**length, lengthened=[*run.facts.get("lengthened", []), *longer[1:]])
     _fit(model, run, data, recorded, states, adapting, callbacks)
     return run
 
@@ -156,10 +163,9 @@ def _begin(
 ) -> dict[str, Any]:  # fmt: skip
     """Gives `model`, which sees masks or not, the weights of another training and freezes layers;
     of a `recorded` run, whose state is put back, the layers alone. Returns what a run records."""
-    facts: dict[str, Any] = {}
-    if recorded and "started_from" in recorded.facts:
-        facts["started_from"] = recorded.facts["started_from"]
-    elif start:
+    before = recorded.facts if recorded else {}
+    facts = {name: before[name] for name in ("started_from", "lengthened") if name in before}
+    if start:
         facts["started_from"] = start.give(model, mask)
     if config.fit.freeze:
         facts["frozen_layers"] = freeze(model, config.fit.freeze)
@@ -182,7 +188,8 @@ def _length(
     elif recorded and recorded.config.fit.minutes == fit.minutes:
         steps, calibration = recorded.facts["steps"], recorded.facts.get("calibration")
     else:
-        calibration = measured_pace(config, data, model, strategy)
+        calibration = recorded.facts.get("calibration") if recorded else None
+        calibration = calibration or measured_pace(config, data, model, strategy)
         steps = steps_in(fit.minutes, calibration, steps_per_epoch)
         pace = calibration["seconds_per_step"]
         print(f"{pace:.3f} s a step: {fit.minutes:g} minutes are {steps:,} steps")
@@ -213,8 +220,37 @@ def _check_data(recorded: Run, run: Run) -> None:
             f"run {str(run.path)!r} cannot go on: its images have changed since it began, in their "
             "contents, names or order; restore them, or start another --run"
         )
-    if here != before:
-        files.write_json(run.path / CONFIG, run.config.to_dict(), indent=2)
+
+
+def _check_length(recorded: Run, run: Run, note: Mapping[str, Any]) -> list[str]:
+    """Of a run that is lengthened, says what holds of its end, and once more for its record where
+    that is less than bit for bit; else nothing. `note` is that of its newest state.
+
+    Raises UserError for one that would be shorter, or would take no step.
+    """
+    then, now, fit = recorded.facts["steps"], run.facts["steps"], run.config.fit
+    if then == now:
+        return []
+    check_not_shorter(recorded, now)
+    if note["stopped"]:
+        raise UserError(
+            f"run {str(run.path)!r} was stopped early, at step {note['step']} of {then}, and would "
+            f"not take more; begin another with {start_command(run.path)} --set "
+            "fit.early_stopping_patience=0"
+        )
+    said = [f"lengthened at step {note['step']} from {then} to {now} steps"]
+    if fit.schedule == "constant":
+        whole = note["step"] < then or then % run.facts["steps_per_epoch"] == 0
+        but = "" if whole else f", but for one more validation, at step {then}"
+        said[0] += f": it goes on, bit for bit, as if {now} had been asked for at first{but}"
+    else:
+        said[0] += (
+            f": what came before was trained on the {fit.schedule} schedule of {then} steps, which "
+            f"goes on as that of {now}: it does not end as {now} steps asked for at first would"
+        )
+        said *= 2
+    print(said[0])
+    return said
 
 
 def _fit(
@@ -317,7 +353,13 @@ def _finished(
 ) -> None:  # fmt: skip
     """Nothing is left to train; where the best weights are gone the last ones take their place."""
     early = ", stopped early" if state.step < state.steps else ""
-    print(f"run {state.path} is finished{early}: {state.step} of {state.steps} steps are done")
+    more = f"; begin another from it with {start_command(state.path)}"
+    if state.step and not early:
+        more = f"; lengthen it with {resume_command(state.path)} --steps {2 * state.steps}"
+    more = more if state.steps else ""
+    print(
+        f"run {state.path} is finished{early}: {state.step} of {state.steps} steps are done{more}"
+    )
     if state.best is None:
         watchers = [average] if average else []
         values = model.evaluate(validation, verbose=0, return_dict=True, callbacks=watchers)

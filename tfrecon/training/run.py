@@ -43,6 +43,7 @@ _FACT_TYPES = {
     "mask": bool, "precision": str, "machine": dict, "intra_op_threads": Natural,
     "inter_op_threads": Natural, "steps": Natural, "steps_per_epoch": Positive,
     "replicas": Positive, "incidents": dict, "made_in": str | None, "started_from": dict,
+    "lengthened": list[str],
 }  # fmt: skip
 """What others than this program may have written into `FACTS`."""
 
@@ -101,8 +102,8 @@ class Run:
 
     @property
     def incidents(self) -> list[str]:
-        """What went wrong while it trained, in sentences."""
-        return [*self.facts.get("incidents", {}).values()]
+        """What went wrong, or was changed, while it trained, in sentences."""
+        return [*self.facts.get("lengthened", []), *self.facts.get("incidents", {}).values()]
 
     def save(self) -> None:
         """Writes config and facts."""
@@ -110,11 +111,11 @@ class Run:
         for name, content in ((FACTS, self.facts), (CONFIG, self.config.to_dict())):
             files.write_json(self.path / name, content, indent=2)
 
-    def record(self, name: str, value: Any) -> None:
-        """Adds one fact to those that the folder has; the others stay those of the run's start."""
-        self.facts[name] = value
-        facts = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
-        files.write_json(self.path / FACTS, {**facts, name: value}, indent=2)
+    def record(self, **facts: Any) -> None:
+        """Adds facts to those that the folder has; the others stay those of the run's start."""
+        self.facts.update(facts)
+        before = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
+        files.write_json(self.path / FACTS, {**before, **facts}, indent=2)
 
     def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
         """The trained model in float32, with the best weights (their moving average where the run
@@ -158,8 +159,17 @@ class Run:
 
 def resume_command(path: Path) -> str:
     """The command that goes on with the run in a folder."""
+    return f"python -m tfrecon.fit --run {_quoted(path)} --resume"
+
+
+def start_command(path: Path) -> str:
+    """The command that begins another run with the weights of the one in a folder."""
+    return f"python -m tfrecon.fit --from {_quoted(path)}"
+
+
+def _quoted(path: Path) -> str:
     place = path if len(path.parts) > 1 else path.absolute()  # a bare name is one in checkpoints/
-    return f"python -m tfrecon.fit --run {shlex.quote(str(place))} --resume"
+    return shlex.quote(str(place))
 
 
 def has_state(path: Path) -> bool:
@@ -252,12 +262,26 @@ def without_places(data: Mapping[str, Any]) -> Table:
 
 def goes_on(given: Mapping[str, Any], recorded: Run) -> Config:
     """The configuration with which a run goes on: its own, with the places that are given. A
-    relative one is meant from here: it is written down whole where the run was made elsewhere.
+    relative one is meant from here: it is written down whole where the run was made elsewhere. A
+    length that is given takes the place of its own.
 
-    Raises UserError where another setting differs.
+    Raises UserError where another setting differs, and for fewer steps than it has.
     """
-    check_same_settings(given, recorded)
     theirs, mine = recorded.config.to_dict(), given.get("data", {})
+    fit, own = given.get("fit", {}), {name: theirs["fit"][name] for name in LENGTHS}
+    asked = {**dict.fromkeys(LENGTHS), **{key: fit[key] for key in LENGTHS if fit.get(key)}}
+    if any(asked.values()) and asked != own and recorded.facts.get("steps"):
+        check_same_settings(
+            {**given, "fit": {**fit, **own}}, recorded,
+            "a run is lengthened with all else as it is; begin another with "
+            f"{start_command(recorded.path)}",
+        )  # fmt: skip
+        theirs["fit"] |= asked
+        steps = asked["steps"] or (asked["epochs"] or 0) * recorded.facts["steps_per_epoch"]
+        if steps:
+            check_not_shorter(recorded, steps)
+    else:
+        check_same_settings(given, recorded)
     places = {key: mine[key] for key in (*PLACES, "extra") if key in mine}
     made_in = recorded.path.resolve() / (recorded.facts.get("made_in") or os.getcwd())
     if made_in.resolve() != Path.cwd().resolve():
@@ -265,6 +289,16 @@ def goes_on(given: Mapping[str, Any], recorded: Run) -> Config:
         whole = _with_places(asked, os.path.abspath).to_dict()["data"]
         places = {key: whole[key] for key in places}
     return from_tables(merged(theirs, {"data": places}))
+
+
+def check_not_shorter(recorded: Run, steps: int) -> None:
+    """Raises UserError for fewer `steps` than a run has."""
+    if steps < recorded.facts["steps"]:
+        raise UserError(
+            f"run {str(recorded.path)!r} has {recorded.facts['steps']} steps and can be made "
+            f"longer, not shorter ({steps}); go on with --run and --resume alone, or begin another "
+            f"with {start_command(recorded.path)}"
+        )
 
 
 def check_same_settings(

@@ -29,6 +29,7 @@ from tfrecon.training.run import (
     load_best,
     resources_used,
     resume_command,
+    start_command,
 )
 from tfrecon.training.sentinel import MOST_HALVINGS, Diverged, learns_nothing
 
@@ -37,6 +38,12 @@ COUNTERS = {
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
 }
 """What Keras's callbacks count in, and reset whenever `fit` begins."""
+
+OTHER_RUN = "repeat the command with another --run and other data or options of the model"
+"""What to do where a model has no good weights at all."""
+
+HIGHEST_RATE = 1e-4
+"""Of the learning rates that a training which has diverged is begun again with."""
 
 States = list[checkpoint.Saved]
 """The newest state of a run and its last good one, which may be the same."""
@@ -96,7 +103,7 @@ class Checkpoint(keras.callbacks.Callback):
         try:
             self._keep()
         except Diverged as bad:
-            raise UserError(f"{bad}; {self.another_run}") from None
+            raise UserError(f"{bad}; {OTHER_RUN}") from None
 
     def restore(self, model: ReconstructionModel, states: States) -> None:
         """Puts the newest of the `states` back, and keeps the last good one alone; the list is
@@ -136,6 +143,7 @@ class Checkpoint(keras.callbacks.Callback):
         what = f"{diverged}{photos}"
         if not self.run.config.fit.sentinel or self.halvings == MOST_HALVINGS:
             self.tell("end", f"training diverged: {what}")
+            self._write_good()
             often = f", after {self.halvings} returns to a good state" if self.halvings else ""
             raise UserError(f"training diverged: {what}{often}; {self.another_run}")
         self._put_back(self.good)
@@ -151,17 +159,19 @@ class Checkpoint(keras.callbacks.Callback):
     def another_run(self) -> str:
         """What to do where this run cannot be trained."""
         if not self.steps:
-            return "repeat the command with another --run and other data or options of the model"
+            return OTHER_RUN
+        rate = min(HIGHEST_RATE, self.run.config.fit.learning_rate * 0.5 ** (self.halvings + 1))
         return (
-            "repeat the command with another --run and with --set fit.learning_rate=RATE, lower "
-            f"than {self.run.config.fit.learning_rate:g}, or --set fit.optimizer.clipnorm=1"
+            "begin another from its last good weights with "
+            f"{start_command(self.path)} --set fit.learning_rate={rate:g}; adding --set "
+            "fit.optimizer.clipnorm=1 may help, too"
         )
 
     def tell(self, kind: str, sentence: str) -> None:
         """Warns of what happens in a training, once of each `kind`, and records it."""
         incidents = self.run.facts.get("incidents", {})
         if kind not in incidents:
-            self.run.record("incidents", {**incidents, kind: sentence})
+            self.run.record(incidents={**incidents, kind: sentence})
             tqdm.write(f"warning: {sentence}", file=sys.stderr)  # on a line of its own
 
     def on_train_begin(self, logs: Any = None) -> None:
