@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from made_up_comparison import BASE, comparison_of
 from preset_runs import ship, untrained
 from tiny_runs import assert_equal_states, config, interrupted, state
 
@@ -19,6 +20,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.inference import saved_model
 from tfrecon.models import build_model
 from tfrecon.models.supervised import wrapped
+from tfrecon.reports.page import environment
 from tfrecon.training import loop
 from tfrecon.training.run import Run, goes_on, open_run
 from tfrecon.training.start import open_source
@@ -176,6 +178,14 @@ def test_whatever_holds_weights_gives_the_same(tmp_path, monkeypatch, small_phot
         UserError, match=r"does not say which of its weights is which, .*start from"
     ):
         open_source(tmp_path / "export")
+
+
+def test_the_report_says_what_a_run_began_with():
+    found = comparison_of({"a": BASE})
+    assert "began with the weights of" not in environment(found)
+    begun = {"name": "/home/me/runs/faces", "hash": "0123456789abcdef"}
+    found.results[0].runs[0].facts["started_from"] = begun
+    assert environment(found)["began with the weights of"] == "faces (hash 0123456789ab)"
 
 
 class Held:

@@ -153,7 +153,7 @@ def _source(arguments: argparse.Namespace) -> Source | None:
     if name not in shipped:
         raise UserError(
             f"--from {name}: there is no run, export, file or preset of that name; runs lie in "
-            f"{RUNS}/, and presets are {', '.join(shipped)}"
+            f"{RUNS}/, and presets are {', '.join(shipped) or 'none'}"
         )
     return open_source(shipped[name], arguments.from_state, name)
 

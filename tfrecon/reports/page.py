@@ -166,6 +166,10 @@ def environment(comparison: Comparison) -> dict[str, str]:
         "threads of a training": ", ".join(used),
         "training photos": ", ".join(photos) + " (hash over ids and file contents)",
     }
+    begun = [run.facts["started_from"] for run in runs if "started_from" in run.facts]
+    if begun:  # the folder of a run is nobody's business
+        weights = different(f"{Path(b['name']).name} (hash {b['hash'][:12]})" for b in begun)
+        shown["began with the weights of"] = ", ".join(weights)
     seen = {"training photos": photos, "machine": machines, "threads": threads}
     return shown | {f"caution: {k}": CAUTIONS[k] for k, values in seen.items() if len(values) > 1}
 
