@@ -57,8 +57,8 @@ def test_arrays_come_back_as_arrays_of_their_type_and_shape(capsys):
     assert np.isfinite(tfrecon.restore(hair)).all()
 
 
-def test_grey_stays_grey():
-    save("photo.png", PIXELS[..., 0])
+def test_grey_stays_grey(here):
+    save(here / "photo.png", PIXELS[..., 0])
     expected = by_command()
     assert expected.shape == (20, 30)
     for image in (PIXELS[..., 0], PIXELS[..., :1], np.stack([PIXELS[..., :1]])):
@@ -83,6 +83,16 @@ def test_pictures_and_paths_come_back_as_pictures(mode):
             assert restored.mode == expected.mode
             np.testing.assert_array_equal(np.asarray(restored), np.asarray(expected))
             assert restored.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_the_values_of_a_file_have_the_range_that_the_command_gives_them(here):
+    Image.fromarray(np.full((20, 30), 200, np.float32)).save(here / "photo.tif")
+    assert reconstruct.main(["photo.tif", "-o", "out.png", "--depth", "8"]) == 0
+    with Image.open("out.png") as expected:
+        np.testing.assert_array_equal(tfrecon.restore("photo.tif"), np.asarray(expected))
+    Image.fromarray(np.full((20, 30), 4000, np.uint16)).save(here / "photo.png")
+    with pytest.raises(UserError, match="4,095 is white"):
+        tfrecon.restore("photo.png")
 
 
 @pytest.mark.parametrize("mask", [

@@ -144,8 +144,16 @@ def test_beside_the_photos_nothing_is_replaced(tree, capsys):
 
 def test_a_suffix_is_that_of_another_folder_too(tree, tmp_path):
     for _ in range(2):
-        assert restore_files(Fake(False), tree, tmp_path / "out", suffix="_new") == 1
-        assert below(tmp_path / "out") == ["a_new.png"]
+        assert restore_files(Fake(False), tree, tmp_path / "new/out", suffix="_new") == 1
+        assert below(tmp_path / "new") == ["out/a_new.png"]
+
+
+def test_the_output_may_be_a_folder_above_and_masks_are_no_photos(tree):
+    assert restore_files(Fake(False), tree / "one", tree) == 1
+    shutil.rmtree(tree / "one")
+    (tree / "a.png").unlink()
+    refusal("holds no photo beside masks", tree, tree.parent / "out", fake=Fake(), recursive=True,
+            masks=tree / "masks")  # fmt: skip
 
 
 # The command

@@ -11,6 +11,7 @@ from PIL import Image
 from tfrecon.base import carried, images
 from tfrecon.base.cards import default, find
 from tfrecon.base.errors import UserError
+from tfrecon.data.check import readable
 from tfrecon.data.sample import Sample
 from tfrecon.inference.folder import Settings, restored_photo
 from tfrecon.inference.masks import Hidden, Masks, hidden_by, holes
@@ -69,9 +70,13 @@ def restore(image: Any, mask: Any = None, preset: str | None = None) -> Any:
         raise UserError(
             f"image is a {type(image).__name__}; give an array, one of Pillow's images, or a path"
         )
+    sample = Sample(str(image), Path(image))
+    if images.facts(image, large=True).bits > 8:  # which of its values is white?
+        (sample,) = readable([sample])
     if isinstance(mask, str | os.PathLike):
-        mask = Masks(Path(mask)).hidden(Masks(Path(mask)).attached([Sample("", Path(image))])[0])
-    return _restored_picture(opened, carried.read(Path(image)), mask)
+        masks = Masks(Path(mask))
+        mask = masks.hidden(masks.attached([sample])[0])
+    return _restored_picture(opened, carried.read(Path(image), range=sample.range), mask)
 
 
 def _restored_picture(opened: PhotoRestorer, photo: carried.Carried, mask: Any) -> Image.Image:

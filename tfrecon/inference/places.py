@@ -1,6 +1,5 @@
 """Which photos are restored, and into which files."""
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,9 +26,13 @@ def photos_of(source: Path, leave_out: Iterable[Path], below: bool) -> list[Samp
             raise UserError(f"{str(source)!r} is no image; endings read: {', '.join(SUFFIXES)}")
         top, found = source.parent, [source]
     else:
-        others = {path.resolve() for path in leave_out} - {source.resolve()}
+        others = {
+            path for each in leave_out if source.resolve() in (path := each.resolve()).parents
+        }
         top, found = source, images_in(source, [path.name for path in others], below).values()
         found = [each for each in found if not others & {each.resolve(), *each.resolve().parents}]
+    if not found:
+        raise UserError(f"{str(source)!r} holds no photo beside masks and what was restored before")
     samples: list[Sample] = []
     for path in found:
         name, numbers = path.relative_to(top).as_posix(), pages(path)
@@ -109,7 +112,7 @@ def placed(
             )
         found[file] = sample
     pairs = [(sample, file) for file, sample in found.items()]
-    if suffix and _same(output if output.is_dir() else output.parent, source):
+    if suffix and (source.is_file() or output.resolve() == source.resolve()):
         pairs = _new(pairs, suffix)
     inputs = {path.resolve() for path in (*(s.files[0] for s, _ in pairs), *masks)}
     for _, file in pairs:
@@ -118,10 +121,6 @@ def placed(
                 f"{str(file)!r} is an input and would be replaced; choose another output"
             )
     return pairs
-
-
-def _same(folder: Path, source: Path) -> bool:
-    return os.path.samefile(folder, source if source.is_dir() else source.parent)
 
 
 def _new(pairs: Placed, suffix: str) -> Placed:
