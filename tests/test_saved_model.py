@@ -124,7 +124,8 @@ def test_a_model_of_fixed_size_is_exported_with_its_tiles(tmp_path):
 
 
 def fake_run(model, has_mask):
-    config = SimpleNamespace(model=Spec("tiny", {"filters": 8}))
+    data = SimpleNamespace(image_size=64)
+    config = SimpleNamespace(model=Spec("tiny", {"filters": 8}), data=data)
     return SimpleNamespace(
         name="my_run", config=config, has_mask=has_mask, load_model=lambda options=None: model
     )
@@ -135,7 +136,8 @@ def test_a_run_is_exported_under_its_name(tmp_path, monkeypatch):
     export_run(fake_run(tiny(True), True))  # type: ignore[arg-type]
     record = open_export("exports/my_run").record
     assert record["run"] == "my_run"
-    assert record["model"] == {"name": "tiny", "filters": 8}
+    assert record["model"] == {"name": "tiny", "filters": 8} and record["image_size"] == 64
+    assert sorted(record["weights"]) == [*range(len(tiny(True).inference_variables))]
 
 
 class Drifting(keras.layers.Layer):
