@@ -66,24 +66,24 @@ def chain(*, steps: list[Any]) -> Draw:
 def sometimes(*, step: Any, chance: Annotated[float, Between(0, 1)] = 0.5) -> Draw:
     """The damage `step` with probability `chance`, else none:
     ``{ name = "sometimes", step = "jpeg", chance = 0.3 }``."""
-    drawn, has_mask = damage(Spec.parse(step, "data.damage.step")), list[bool]()
-
-    @tf.function
-    def either(target: Any, seed: Any) -> Any:
-        fate, key = tf.unstack(tf.random.split(seed, 2))
-        none = tf.zeros_like(target[..., :1])
-
-        def damaged() -> Any:
-            image, mask = drawn(target, key)
-            has_mask[:] = [mask is not None]
-            return image, none if mask is None else mask
-
-        hit = tf.random.stateless_uniform([], fate) < chance
-        return tf.cond(hit, damaged, lambda: (target, none))  # which draws only where it hits
+    drawn = damage(Spec.parse(step, "data.damage.step"))
 
     def draw(target: Any, seed: Any) -> tuple[Any, Any]:
-        image, mask = either(target, seed)
-        return tf.ensure_shape(image, target.shape), mask if has_mask[0] else None
+        fate, key = tf.unstack(tf.random.split(seed, 2))
+        hit = tf.random.stateless_uniform([], fate) < chance
+        none, masks = tf.zeros_like(target[..., :1]), list[Any]()
+
+        def damaged() -> tuple[Any, Any]:
+            image, mask = drawn(target, key)
+            masks.append(mask)
+            return image, none if mask is None else mask
+
+        if tf.executing_eagerly():
+            image, mask = damaged()  # whatever comes of it: whether it has a mask
+            image, mask = (image, mask) if hit else (target, none)
+        else:
+            image, mask = tf.cond(hit, damaged, lambda: (target, none))
+        return tf.ensure_shape(image, target.shape), None if masks[0] is None else mask
 
     return draw
 
