@@ -24,6 +24,9 @@ TEXTURE = 512
 EXPONENTS = (0.6, 1.0, 1.4, 1.8, 2.2, 2.6, 3.0, 3.4)
 """Of the power spectra of the textures, from nearly white noise to clouds."""
 
+STRETCHES = (1.0, 4.0, 15.0)
+"""How much longer than wide the grains of a texture are: sand, fur, wood."""
+
 LARGEST = 300.0
 """Radius of the largest leaf in pixels."""
 
@@ -140,7 +143,7 @@ def _paint(
     across = (np.arange(left, right) - middle[0]) / (2 * radius) + 0.5
     colour = first + (second - first) * _shade(random.uniform(0, 2 * np.pi), down, across)
     row, column = random.integers(0, TEXTURE - size + 1, 2)
-    texture = _textures()[random.integers(len(EXPONENTS))]
+    texture = _textures()[random.integers(len(_textures()))]
     texture = texture[row + top : row + bottom, column + left : column + right, None]
     colour = colour + min(random.exponential(0.05), 0.2) * texture
     canvas[place] += cover * (colour - canvas[place])
@@ -148,15 +151,20 @@ def _paint(
 
 @functools.cache
 def _textures() -> Array:
-    """(textures,TEXTURE,TEXTURE) of mean 0 and deviation 1, with power spectra of EXPONENTS."""
+    """(textures,TEXTURE,TEXTURE) of mean 0 and deviation 1, with power spectra of EXPONENTS in each
+    of STRETCHES, the grains in any direction; the last one is clouds."""
     random = np.random.default_rng(0)
-    frequency = np.fft.fftfreq(TEXTURE)
-    distance = np.hypot(frequency[:, None], frequency[None])
-    distance[0, 0] = 1
+    rows, columns = np.meshgrid(*2 * [np.fft.fftfreq(TEXTURE)], indexing="ij")
     textures = []
-    for exponent in EXPONENTS:
-        real, imaginary = random.standard_normal((2, TEXTURE, TEXTURE))
-        spectrum = (real + 1j * imaginary) * distance ** (-exponent / 2)
-        texture = np.fft.ifft2(spectrum).real
-        textures.append((texture - texture.mean()) / texture.std())
+    for stretch in reversed(STRETCHES):
+        for exponent in EXPONENTS:
+            angle = random.uniform(0, np.pi)
+            along = rows * np.sin(angle) + columns * np.cos(angle)
+            across = rows * np.cos(angle) - columns * np.sin(angle)
+            distance = np.hypot(along * stretch, across)
+            distance[0, 0] = 1
+            real, imaginary = random.standard_normal((2, TEXTURE, TEXTURE))
+            spectrum = (real + 1j * imaginary) * distance ** (-exponent / 2)
+            texture = np.fft.ifft2(spectrum).real
+            textures.append((texture - texture.mean()) / texture.std())
     return np.asarray(textures, np.float32)
