@@ -67,8 +67,8 @@ def missing_options(text, verb, options):
     name stands before, or else `verb`, that of the file, or else any."""
     anywhere = set().union(*options.values())
     text = re.sub(r"pip install [^,;]*", "", text)
-    for command in re.split(r"(?=python -m tfrecon\.|\btfrecon\.)", text):
-        named = re.match(r"(?:python -m )?tfrecon\.(\w+)", command)
+    for command in re.split(r"(?=python -m tfrecon\.)", text):
+        named = re.match(r"python -m tfrecon\.(\w+)", command)
         own = named[1] if named and named[1] in options else verb
         for found in re.finditer(rf"(?:\b({'|'.join(VERBS)}) )?({OPTION})", command):
             takes = options.get(found[1] or own, anywhere) | PYTHONS_OWN
