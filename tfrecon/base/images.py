@@ -38,6 +38,10 @@ MAX_PIXELS = 100_000_000
 MAX_LARGE, PIXELS_PER_BYTE = 1_000_000_000, 100
 """Who asks for large images gets so many pixels, where the file has a byte for at most so many."""
 
+DENSEST = {"BMP": PIXELS_PER_BYTE, "GIF": 3000}
+"""Pixels for a byte of the file, at most, whoever asks. Pillow fills in what a packed BMP leaves
+out, byte by byte; 12 bits of a GIF can stand for 4,096 pixels, and its frames grow the picture."""
+
 
 STRIP = 1024
 """Rows of a picture that become an array at once."""
@@ -253,13 +257,17 @@ def opened(path: PathLike, page: int, large: bool | int) -> Iterator[tuple[Image
     if path.stat().st_size == 0:
         raise UserError(f"image file {str(path)!r} is empty (0 bytes); replace or remove it")
     try:
-        with _pillow_settings():
-            picture = Image.open(path, formats=tuple(FORMATS))
-            if page:
-                picture.seek(page)
-            # Image's own method: that of PngImageFile decodes all pixels to look for EXIF behind.
-            orientation = Image.Image.getexif(picture).get(0x0112)
-        with picture:
+        with contextlib.ExitStack() as stack:
+            with _pillow_settings():
+                picture = stack.enter_context(Image.open(path, formats=tuple(FORMATS)))
+                # On the way to a frame of a GIF Pillow paints those before it.
+                for number in range(1, page) if picture.format == "GIF" else ():
+                    picture.seek(number)
+                    _check_pixels(path, picture, large)
+                if page:
+                    picture.seek(page)
+                # Image's own method: that of PngImageFile decodes all pixels to look for EXIF.
+                orientation = Image.Image.getexif(picture).get(0x0112)
             _check_pixels(path, picture, large)
             yield picture, orientation
     except UserError:
@@ -289,10 +297,10 @@ def _check_pixels(path: Path, picture: Image.Image, large: bool | int) -> None:
     """Raises UserError where the size that a file claims is not allowed."""
     of_file = PIXELS_PER_BYTE * path.stat().st_size
     limit = max(MAX_PIXELS, min(MAX_LARGE, of_file) if large is True else large)
-    packed = picture.format == "BMP"  # Pillow fills in what a packed one leaves out, byte by byte
-    limit = min(limit, of_file) if packed else limit
+    densest = DENSEST.get(picture.format or "")
+    limit = min(limit, densest * path.stat().st_size) if densest else limit
     if picture.width * picture.height > limit:
-        by_size = packed or (large is True and limit < MAX_LARGE)
+        by_size = densest or (large is True and limit < MAX_LARGE)
         of_size = " for a file of its size" if by_size else ""
         raise UserError(
             f"image file {str(path)!r} claims {picture.width}×{picture.height} pixels, more than "
