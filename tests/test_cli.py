@@ -376,11 +376,11 @@ def test_a_taken_name(refuses, copied, here):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (("--set", "fit.ema_decay=0.5"), "has fit.ema_decay = 0.0, not 0.5"),
+        (("--set", "fit.ema_decay=0.5"), "has fit.ema_decay = 0.999, not 0.5"),
         (("--steps", "3"), "has 5 steps and can be made longer, not shorter (3)"),
         (("--steps", "9", "--set", "fit.schedule=linear"), "is lengthened with all else as it is"),
         (("--from", "tiny"), "began without --from tiny; leave it out to go on"),
-        (("--set", "fit.precision=bfloat16"), "has fit.precision = 'float32', not 'bfloat16'"),
+        (("--set", "fit.precision=bfloat16"), "has fit.precision = 'auto', not 'bfloat16'"),
         ((*PIX2PIX, "--root", "photos", *TINY, "--set", "model.dropout=0.1"), "model.dropout"),
         (("--model", "unet"), "has"),
         (("--set", "fit.epoch=9"), "did you mean 'epochs'?"),
@@ -394,7 +394,7 @@ def test_a_resumed_run_may_be_given_its_settings_again(life):
     run = open_run(life.run)
     given = fit.tables(fit.parser().parse_args(["--set", "fit.steps=5", "--data", "folder"]))
     check_same_settings(given, run)
-    for text in ("fit.precision=float32", "model.base_filters=4", "fit.seed=0"):
+    for text in ("fit.precision=auto", "model.base_filters=4", "fit.seed=0"):
         check_same_settings(fit.tables(fit.parser().parse_args(["--set", text])), run)
 
 
