@@ -623,7 +623,7 @@ def test_a_resumed_run_that_another_process_trains_is_refused(refuses, monkeypat
     from tfrecon.training import loop, run
 
     copied.rename("checkpoints/pix2pix_folder")  # the name that it would get by itself
-    monkeypatch.setattr(run, "check_same_settings", lambda given, recorded: None)
+    monkeypatch.setattr(run, "check_same_settings", lambda *given: None)
     held = mock.Mock(side_effect=Taken("another process works there"))
     monkeypatch.setattr(loop, "train", held)
     refuses(fit.main, tiny_fit("photos", "--resume"), "another process works there")

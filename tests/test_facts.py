@@ -69,7 +69,7 @@ def test_an_unknown_configuration_gets_the_nearest():
 
 def test_fit_and_study_take_names_from_any_folder(capsys):
     arguments = fit.parser().parse_args(["--config", "pix2pix/demo"])
-    assert fit.tables(arguments)["model"]["fill"] == "harmonic"
+    assert fit.tables(arguments)["model"]["adversarial_weight"] == 0.001
     assert study.main(["studies/atlas_small", "--root", "x", "--list"]) == 0
     assert "tap=vgg16_block1 decoder=linear" in capsys.readouterr().out
 

@@ -100,7 +100,7 @@ def test_a_state_that_is_not_finite_takes_no_good_ones_place(tmp_path, photos):
 
     for step in (5, 8):  # inside, and after the last
         path = tmp_path / str(step)
-        with pytest.raises(UserError, match=f"the model is not finite at step {step}; repeat"):
+        with pytest.raises(UserError, match=f"the model is not finite at step {step}; begin"):
             loop.train(config(photos, sentinel=False), path, callbacks=[At(step, spoil)])
         assert checkpoint.load(path / "state.npz")[1]["step"] == step - 1
         for name in ("state.npz", "best.npz"):

@@ -220,9 +220,10 @@ def test_a_run_decodes_each_photo_once(tmp_path, photos, monkeypatch):
     quick_calibration(monkeypatch)
     decoded = []
 
-    def counting(path, page, read=images.decoded):
-        decoded.append(path)
-        return read(path)
+    def counting(path, page, read=images.decoded, **options):
+        if photos in Path(path).parents:  # a frame of the animation is read again
+            decoded.append(path)
+        return read(path, page, **options)
 
     monkeypatch.setattr(images, "decoded", counting)
     settings = config(photos, steps=None, minutes=0.02, steps_per_epoch=2)

@@ -72,8 +72,8 @@ class ReconstructionModel(keras.Model):
 
     @property
     def monitored(self) -> list[str]:
-        """The names of its own losses that validation reports."""
-        return [metric.name for metric in self.metrics]
+        """The names of its own losses that validation reports, compiled or not."""
+        return list(dict.fromkeys(["loss", *(metric.name for metric in self.metrics)]))
 
     def adapt(self, batches: Iterable[Any], images: int) -> None:
         """Fits what is not learned by gradients in one pass over `batches` of images (B,H,W,3),
