@@ -626,7 +626,7 @@ def test_a_resumed_run_that_another_process_trains_is_refused(refuses, monkeypat
     monkeypatch.setattr(run, "check_same_settings", lambda *given: None)
     held = mock.Mock(side_effect=Taken("another process works there"))
     monkeypatch.setattr(loop, "train", held)
-    refuses(fit.main, tiny_fit("photos", "--resume"), "another process works there")
+    refuses(fit.main, tiny_fit("photos", "--resume", "--steps", "5"), "another process works there")
     assert held.call_count == 1
 
 
