@@ -202,7 +202,7 @@ def interrupted(monkeypatch, calls, act):
 
     def counting(images, masks):
         calls.append(len(images))
-        if len(calls) == 3 and due:  # the first batch is done twice, to trace graphs
+        if len(calls) == 3 and due:  # the first batch of a size is done twice, to trace graphs
             due.pop()()
         return fill(images, masks)
 
@@ -243,7 +243,7 @@ def test_an_evaluation_goes_on_where_it_was_stopped(five, monkeypatch, capsys, t
     calls.clear()
     again = scored(five)
     assert f"{done} of 10 photos were scored before; {10 - done} to go" in capsys.readouterr().out
-    assert calls == ([2, 2] if number else [4, 4, 2]), "what was scored is not scored again"
+    assert calls == ([2, 2] if number else [4, 4, 2, 2]), "what was scored is not scored again"
     assert not (again.path / JOURNAL).exists()
     assert {name: (again.path / name).read_bytes() for name in kept} == kept
     assert again.scores.equals(whole.scores)
