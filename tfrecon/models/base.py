@@ -122,19 +122,22 @@ def composed(x: Any, restored: Any, composite: bool) -> keras.Model:
     return keras.Model(x, restored, name="generator")
 
 
-def filled(model: str, x: Any, fill: Fill) -> Any:
-    """The photos of `x` (B,H,W,3 or 4) with their holes filled, (B,H,W,3). Raises UserError for a
-    `fill` without masks."""
-    masked = x.shape[-1] == 4
-    if fill == "none" or (fill == "auto" and not masked):
-        return x[..., :3]
-    if not masked:
+def filled(model: str, x: Any, fill: Fill) -> tuple[Any, Any]:
+    """The photos of `x` (B,H,W,3 or 4) with their holes filled, (B,H,W,3), and what a network sees
+    of them: these, and the mask behind where there is one. Raises UserError for a `fill` without
+    masks."""
+    if x.shape[-1] == 4:
+        photos, masks = x[..., :3], x[..., 3:]
+        if fill != "none":
+            layer = MeanFill if fill == "mean" else HarmonicFill
+            photos = layer(name="fill")(photos, masks)
+        return photos, keras.layers.Concatenate(name="seen")([photos, masks])
+    if fill not in ("none", "auto"):
         raise UserError(
             f"option 'fill' of model {model!r} is {fill!r}, but this data has no masks to fill; "
             "remove the option"
         )
-    layer = MeanFill if fill == "mean" else HarmonicFill
-    return layer(name="fill")(x[..., :3], x[..., 3:])
+    return x, x
 
 
 def halvings(model: str, image_size: int) -> int:

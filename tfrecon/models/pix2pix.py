@@ -70,11 +70,10 @@ def _generator(
 ) -> keras.Model:
     """The network between the image contract on both sides."""
     x = keras.Input((None, None, 4 if mask else 3), name="x")
-    seen = filled("pix2pix", x, fill)
-    stacked = keras.layers.Concatenate(name="seen")([seen, x[..., 3:]]) if mask else seen
-    signed = network(to_signed("to_signed")(stacked))
+    photos, seen = filled("pix2pix", x, fill)
+    signed = network(to_signed("to_signed")(seen))
     if residual:
-        restored = Residual(name="residual")(seen, signed)
+        restored = Residual(name="residual")(photos, signed)
     else:
         restored = from_signed("from_signed")(signed)
     return composed(x, restored, composite)

@@ -121,7 +121,6 @@ def corrector(
     """A `Restorer` whose answer is the image, with its holes filled as `fill` says, plus
     `correction` of that, which starts at zero."""
     x: Any = keras.Input((None, None, 3 + mask), name="x", dtype="float32")
-    seen = filled(name, x, fill)
-    stacked = x if fill == "none" else keras.layers.Concatenate(name="seen")([seen, x[..., 3:]])
-    restored = Residual(name="residual")(seen, correction(stacked))
+    photos, seen = filled(name, x, fill)
+    restored = Residual(name="residual")(photos, correction(seen))
     return Restorer(composed(x, restored, composite), size_multiple=size_multiple, name=name)
