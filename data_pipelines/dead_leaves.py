@@ -39,7 +39,8 @@ def samples(
     """
     number = count if split == "train" else -(-count // 10)
     colours = "photos" if photo_colours else "random"
-    folder = (root or weights.cache() / "dead_leaves") / f"{colours}_{size}_seed{seed}" / split
+    kind = f"v{dead_leaves.VERSION}_{colours}_{size}_seed{seed}"
+    folder = (root or weights.cache() / "dead_leaves") / kind / split
     palette = _palette() if photo_colours else None
     paths = dead_leaves.draw_missing(folder, number, size, (seed, SPLITS.index(split)), palette)
     return [Sample(f"{split}_{path.stem}", target=path) for path in paths]

@@ -47,6 +47,12 @@ def test_files_are_drawn_once_and_more_are_added(tmp_path):
     assert {s.target.read_bytes() for s in names(tmp_path, seed=1)}.isdisjoint(pixels)
 
 
+def test_another_way_of_drawing_takes_no_kept_file(tmp_path, monkeypatch):
+    before = {sample.target for sample in names(tmp_path)}
+    monkeypatch.setattr(dead_leaves, "VERSION", dead_leaves.VERSION + 1)
+    assert before.isdisjoint(sample.target for sample in names(tmp_path))
+
+
 def test_without_a_folder_they_lie_in_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert all(tmp_path in sample.target.parents for sample in names(None))

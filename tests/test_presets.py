@@ -9,7 +9,7 @@ from preset_runs import ship, untrained
 
 import tfrecon
 from tfrecon import export, fit
-from tfrecon.base import cards, checkpoint, facts
+from tfrecon.base import cards, checkpoint, facts, files
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.inference import saved_model
@@ -84,7 +84,7 @@ def test_words_of_a_card_stay_and_results_do_not(own, places):
     write_preset(run, own)
     again = cards.find(str(own))
     assert again.title == "Mine" and again.results == [] and again.has_mask
-    assert again.sha256 == cards.sha256(own) != preset.sha256
+    assert again.sha256 == files.digest(own, "sha256").hex() != preset.sha256
 
 
 def altered(path):
@@ -101,7 +101,9 @@ def without_note(path):
     arrays, _ = checkpoint.load(path)
     checkpoint.write(path, arrays, {"image_size": 32, "has_mask": False})
     told = json.loads(path.with_suffix(".json").read_text())
-    path.with_suffix(".json").write_text(json.dumps({**told, "sha256": cards.sha256(path)}))
+    path.with_suffix(".json").write_text(
+        json.dumps({**told, "sha256": files.digest(path, "sha256").hex()})
+    )
 
 
 def of_card(text):
@@ -140,7 +142,7 @@ def test_a_received_preset_runs_no_code(own, tmp_path, monkeypatch):
     (tmp_path / "theirs.py").write_text("raise SystemExit('imported')")
     note = {"model": {"name": "theirs.model"}, "image_size": 32, "has_mask": False}
     checkpoint.write(own, checkpoint.load(own)[0], note)
-    preset = dataclasses.replace(cards.read(own), sha256=cards.sha256(own))
+    preset = dataclasses.replace(cards.read(own), sha256=files.digest(own, "sha256").hex())
     with pytest.raises(UserError, match=r"'theirs\.model' is named by a file and not by you"):
         open_preset(preset)
 

@@ -2,7 +2,6 @@
 ``NAME.npz``, and a card that says what it is for, ``NAME.json``. Read without TensorFlow."""
 
 import functools
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -52,7 +51,7 @@ class Preset:
     def check(self) -> None:
         """Raises UserError where the weights are missing or not those that the card names."""
         with foreign("preset", self.path, _remedy(self.path)):
-            if sha256(self.path) != self.sha256:
+            if files.digest(self.path, "sha256").hex() != self.sha256:
                 raise UserError(
                     f"preset {str(self.path)!r} is damaged or altered, as its SHA-256 is not the "
                     f"one that its card names; {_remedy(self.path)}"
@@ -129,12 +128,6 @@ def read(path: Path) -> Preset:
         told = json.loads(_card(path).read_text(encoding="utf-8"))
         told = check_options(Preset, Spec(path.stem, told), "preset", ("name", "path"))
         return Preset(path.stem, path, **told)
-
-
-def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shipped() -> dict[str, Path]:

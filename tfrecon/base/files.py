@@ -56,10 +56,10 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
         temporary.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
 
 
-def digest(path: Path) -> bytes:
-    """The BLAKE2b hash of a file's content."""
+def digest(path: Path, kind: str = "blake2b") -> bytes:
+    """The hash of a file's content, of a `kind` that hashlib knows."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+        return hashlib.file_digest(file, kind).digest()
 
 
 class Taken(UserError):

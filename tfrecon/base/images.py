@@ -42,7 +42,6 @@ DENSEST = {"BMP": PIXELS_PER_BYTE, "GIF": 3000}
 """Pixels for a byte of the file, at most, whoever asks. Pillow fills in what a packed BMP leaves
 out, byte by byte; 12 bits of a GIF can stand for 4,096 pixels, and its frames grow the picture."""
 
-
 STRIP = 1024
 """Rows of a picture that become an array at once."""
 

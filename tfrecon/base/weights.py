@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from tfrecon.base import checkpoint, torch_file
 from tfrecon.base.errors import UserError, foreign
-from tfrecon.base.files import claimed
+from tfrecon.base.files import claimed, digest
 from tfrecon.base.torch_file import Arrays
 
 VARIABLE = "TFRECON_WEIGHTS"
@@ -91,8 +91,7 @@ def checked(path: Path, file: WeightFile) -> Path:
 
 @functools.lru_cache  # half a second for the largest
 def _digest(path: Path, kind: str, size: int, changed_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
+    return digest(path, kind).hex()
 
 
 def local(name: str) -> Path | None:

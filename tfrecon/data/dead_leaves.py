@@ -18,6 +18,9 @@ from tfrecon.base import files
 
 Array = np.ndarray[Any, Any]
 
+VERSION = 1
+"""Raised by every change after which a seed gives another image: kept files are then drawn anew."""
+
 TEXTURE = 512
 """Side of a texture in pixels: the largest side of an image."""
 

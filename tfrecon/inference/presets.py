@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrecon.base import checkpoint, facts, files, images
-from tfrecon.base.cards import Preset, read, sha256
+from tfrecon.base.cards import Preset, read
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.base.system import float32_policy
@@ -58,7 +58,9 @@ def write_preset(
     with files.replacing(weights) as temporary:
         halves = [_half(variable) for variable in model.inference_variables]
         checkpoint.save(temporary, {"model": halves}, note)
-        made = Preset(weights.stem, temporary, sha256(temporary), provenance=_data(run))
+        made = Preset(
+            weights.stem, temporary, files.digest(temporary, "sha256").hex(), provenance=_data(run)
+        )
         differences = _differences(model, open_preset(made), run.has_mask)
     made = dataclasses.replace(known or made, path=weights, sha256=made.sha256, **_learned(run))
     made.save_card()
