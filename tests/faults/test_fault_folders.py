@@ -3,9 +3,12 @@
 import shutil
 
 import fakes
+import numpy as np
 import pytest
 from harness import NOTHING, Fault, assert_same, command
 from test_faults import settings
+
+from tfrecon.base import checkpoint
 
 
 @pytest.mark.fault
@@ -75,6 +78,13 @@ def test_a_damaged_run_goes_on_bit_for_bit_or_says_so(tmp_path, killed, table, d
             assert done.code == 2 and done.stderr.count("error: ") == 1, done
             assert everything(run) == before, f"{name} {damage}"
             said = done.stderr[done.stderr.index("error: ") :].strip()
+        elif "best weights are chosen anew" in done.stdout:
+            assert name == "best.npz"
+            ends = [place / "checkpoints" / "run" for place in (here, killed / "whole")]
+            assert len({(end / "history.csv").read_bytes() for end in ends}) == 1
+            mine, theirs = (checkpoint.load(end / "state.npz")[0] for end in ends)
+            np.testing.assert_equal(mine, theirs)
+            said = "goes on, other best weights, which is said"
         else:
             assert_same(here, killed / "whole")
             said = "goes on"

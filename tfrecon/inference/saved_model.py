@@ -206,8 +206,11 @@ def _exported(
     module = tf.Module()
     for name, signature in signatures.items():
         setattr(module, name, signature)
-    # Only what the graph reads is saved: no discriminator, no optimizer.
-    module.weights = list(restore.get_concrete_function().graph.variables)
+    # Only what the graph reads is saved: no discriminator, no optimizer. The graph has it in an
+    # order of its own each time.
+    read = {id(variable): variable for variable in restore.get_concrete_function().graph.variables}
+    own = [read.pop(id(v.value)) for v in model.inference_variables if id(v.value) in read]
+    module.weights = own + sorted(read.values(), key=lambda variable: variable.name)
     return module, signatures | {"serving_default": serve}
 
 
