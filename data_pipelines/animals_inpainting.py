@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError, unknown
+from tfrecon.base.platforms import nfc
 from tfrecon.data.boxes import describe, outside, read_boxes
 from tfrecon.data.photos import listed
 from tfrecon.data.recipes import required_root
@@ -99,7 +100,7 @@ def _table(*folders: Path) -> Path:
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    return {path.name: path for path in listed(folder, used=(TABLE,))}
+    return {nfc(path.name): path for path in listed(folder, used=(TABLE,))}
 
 
 def _listed(folder: Path, table: Path) -> list[Sample]:
@@ -108,7 +109,7 @@ def _listed(folder: Path, table: Path) -> list[Sample]:
     if not boxes:
         raise UserError(f"{str(table)!r} lists no photo; add a row for each in {str(folder)!r}")
     for name in boxes:
-        if name not in files:
+        if nfc(name) not in files:
             raise UserError(
                 f"{str(table)!r} lists {name!r}, which is not in {str(folder)!r}; "
                 "add the photo or remove the row"
@@ -118,14 +119,14 @@ def _listed(folder: Path, table: Path) -> list[Sample]:
             raise UserError(
                 f"{str(path)!r} has no row in {str(table)!r}; add the row or remove the photo"
             )
-    return [Sample(name, input=files[name], boxes=pair) for name, pair in boxes.items()]
+    return [Sample(name, input=files[nfc(name)], boxes=pair) for name, pair in boxes.items()]
 
 
 def _paired(masked: Sequence[Sample], folder: Path) -> list[Sample]:
     """The same photos with their whole partners of the same name in `folder`."""
-    whole, names = _images(folder), {sample.id for sample in masked}
+    whole, names = _images(folder), {nfc(sample.id) for sample in masked}
     for sample in masked:
-        if sample.id not in whole:
+        if nfc(sample.id) not in whole:
             raise UserError(
                 f"{str(sample.input)!r} has no whole photo of the same name in {str(folder)!r}; "
                 "add it, or remove the masked photo and its row"
@@ -136,7 +137,9 @@ def _paired(masked: Sequence[Sample], folder: Path) -> list[Sample]:
                 f"{str(path)!r} has no masked photo of the same name; add it and its row, "
                 "or remove the whole photo"
             )
-    return [Sample(sample.id, sample.input, whole[sample.id], sample.boxes) for sample in masked]
+    return [
+        Sample(sample.id, sample.input, whole[nfc(sample.id)], sample.boxes) for sample in masked
+    ]
 
 
 def _check_boxes(samples: Sequence[Sample], tables: Mapping[str, Path]) -> None:

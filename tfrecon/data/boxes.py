@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.platforms import nfc
 from tfrecon.data.sample import Box
 
 LAYOUT = "index, filename, y1, x1, y2, x2"
@@ -21,7 +22,7 @@ MOST = 2**31
 
 class BoxTable(Mapping[str, tuple[Box, Box]]):
     """The two boxes of each photo by file name, in the table's order; 70 bytes a row, where tuples
-    would take 700."""
+    would take 700. Names are found as `nfc` compares them, and given as the table writes them."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -49,7 +50,7 @@ class BoxTable(Mapping[str, tuple[Box, Box]]):
         """Adds a row; `index` finds it."""
         self._names += name.encode()
         self._ends.append(len(self._names))
-        self._hashes.append(hash(name))
+        self._hashes.append(hash(nfc(name)))
         self._lines.append(line)
         self._corners.extend(corners)
 
@@ -73,11 +74,12 @@ class BoxTable(Mapping[str, tuple[Box, Box]]):
 
     def _rows_of(self, name: str) -> Iterator[int]:
         """The rows of this name, from the first."""
+        name = nfc(name)
         for place in range(int(np.searchsorted(self._sorted, hash(name))), len(self)):
             if self._sorted[place] != hash(name):
                 return
             row = int(self._order[place])
-            if self._name(row) == name:
+            if nfc(self._name(row)) == name:
                 yield row
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from tfrecon.base import images
 from tfrecon.base.errors import UserError, some
 from tfrecon.base.images import FORMATS, SUFFIXES
+from tfrecon.base.platforms import nfc
 from tfrecon.data.sample import by_stem
 
 Item = TypeVar("Item")
@@ -58,7 +59,7 @@ def images_in(folder: Path, used: Collection[str] = (), below: bool = False) -> 
     by_folder = sorted(listed(folder, used, below=below), key=lambda path: path.parent)
     for parent, files in itertools.groupby(by_folder, lambda path: path.parent):
         place = parent.relative_to(folder)
-        found |= {(place / stem).as_posix(): path for stem, path in by_stem(files).items()}
+        found |= {nfc((place / stem).as_posix()): path for stem, path in by_stem(files).items()}
     if not found:
         raise UserError(f"no image in {str(folder)!r}; endings read: {', '.join(SUFFIXES)}")
     return {stem: found[stem] for stem in sorted(found)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfrecon.base.errors import UserError
+from tfrecon.base.platforms import nfc
 
 Box = tuple[int, int, int, int]
 """(top, left, height, width) in pixels of the file, whose top-left corner is (0, 0)."""
@@ -49,7 +50,7 @@ def split_by_hash(name: str, val: float = 0.1, test: float = 0.1) -> str:
     """``"train"``, ``"val"`` or ``"test"``, by a hash of `name`: files that are added or listed in
     another order do not change the split of the others. `val` and `test` are shares of all names.
     """
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(nfc(name).encode(), digest_size=8).digest()
     place = int.from_bytes(digest, "big") / 2**64
     return "test" if place < test else "val" if place < test + val else "train"
 
@@ -76,15 +77,16 @@ def pair_by_stem(
 
 
 def by_stem(files: Iterable[Path]) -> dict[str, Path]:
-    """Files by stem. Raises UserError naming two files with the same one."""
+    """Files by stem, as `nfc` writes it. Raises UserError naming two files with the same one."""
     path_of: dict[str, Path] = {}
     for path in files:
-        if path.stem in path_of:
+        stem = nfc(path.stem)
+        if stem in path_of:
             raise UserError(
-                f"{str(path_of[path.stem])!r} and {str(path)!r} share the stem {path.stem!r}; "
+                f"{str(path_of[stem])!r} and {str(path)!r} share the stem {stem!r}; "
                 "rename one of them"
             )
-        path_of[path.stem] = path
+        path_of[stem] = path
     return path_of
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from tfrecon.base import files, images
 from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError
+from tfrecon.base.platforms import nfc
 from tfrecon.data.boxes import drawn
 from tfrecon.data.disk_cache import kept
 from tfrecon.data.sample import Sample
@@ -187,11 +188,11 @@ def fingerprint(about: Any, samples: Sequence[Sample]) -> str:
 
 def content_fingerprint(samples: Sequence[Sample]) -> str:
     """A hash over the ids, regions, boxes and file contents of samples, in order; the same wherever
-    the files lie."""
+    the files lie and however the file system there writes accents."""
     digest = hashlib.blake2b(digest_size=16)
     content = functools.cache(files.digest)  # several samples may be regions of one file
     for sample in samples:
-        digest.update(repr((sample.id, *_declared(sample))).encode())
+        digest.update(repr((nfc(sample.id), *_declared(sample))).encode())
         for path in sample.files:
             digest.update(content(path))
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from tfrecon.base import carried, images
 from tfrecon.base.depth import OWN, usual_range
 from tfrecon.base.errors import UserError, some
+from tfrecon.base.platforms import nfc
 from tfrecon.data.boxes import drawn, nothing_known, read_boxes
 from tfrecon.data.photos import images_in, is_photo
 from tfrecon.data.sample import Sample
@@ -70,7 +71,7 @@ class Masks:
         """The mask image of a photo; None where it has boxes."""
         path = sample.files[0]
         place = path.relative_to(self._below).parent if self._below else Path()
-        return self._one or self._of_stem.get((place / path.stem).as_posix())
+        return self._one or self._of_stem.get(nfc((place / path.stem).as_posix()))
 
     def attached(self, samples: Sequence[Sample]) -> list[Sample]:
         """The samples with their boxes. Raises UserError for a photo without boxes or mask."""
