@@ -308,12 +308,11 @@ def test_real_contest_data():
 # --- boxes ----------------------------------------------------------------------------------------
 
 
-def test_read_boxes_by_position_in_order(tmp_path):
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_read_boxes_by_position_in_order(tmp_path, delimiter):
     path = tmp_path / "boxes.csv"
-    path.write_text(
-        "\ufeffn,Photo,X,Y,Z,W,more\r\n7,b (1).png,1,2,3,4,x\r\n\r\n2,a.jpeg,5.0,6,7,8,\r\n",
-        "utf-8",
-    )
+    text = "\ufeffn,Photo,X,Y,Z,W,more\r\n7,b (1).png,1,2,3,4,x\r\n\r\n2,a.jpeg,5.0,6,7,8,\r\n"
+    path.write_text(text.replace(",", delimiter), "utf-8")
     assert list(read_boxes(path, 10).items()) == [
         ("b (1).png", ((1, 2, 10, 10), (3, 4, 10, 10))),
         ("a.jpeg", ((5, 6, 10, 10), (7, 8, 10, 10))),

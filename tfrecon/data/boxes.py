@@ -87,7 +87,8 @@ def read_boxes(path: str | os.PathLike[str], size: int = 75) -> Mapping[str, tup
     """The two boxes of each photo in a ``masked_info.csv`` by file name, in the table's order.
 
     The first line is a header. The columns are LAYOUT, where y and x are the row and column of a
-    box's top-left corner; further columns are ignored. Boxes are `size` pixels wide and high.
+    box's top-left corner; further columns are ignored. Boxes are `size` pixels wide and high. Cells
+    stand between commas, semicolons or tabs, whichever the header has most of.
     Raises UserError naming file and line for a missing file, header or column, a coordinate that is
     no whole number of at least 0, a name that is no plain file name, and a name listed twice.
     """
@@ -152,11 +153,20 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The line number and cells of each line that is not blank."""
     if not path.is_file():
         raise UserError(f"table of boxes {str(path)!r} does not exist; its columns are {LAYOUT!r}")
+    yield from csv_rows(path, "table of boxes")
+
+
+def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
+    """The line number and cells of each line of a CSV file that is not blank; cells stand between
+    commas, semicolons or tabs, whichever its first line has most of. Raises UserError, which calls
+    the file a `what`, for one that is no such table."""
     with (
-        foreign("table of boxes", path, "save it as one", "is no UTF-8 CSV table"),
-        path.open(newline="", encoding="utf-8") as file,
+        foreign(what, path, "save it as one", "is no UTF-8 CSV table"),
+        path.open(newline="", encoding="utf-8-sig") as file,
     ):
-        reader = csv.reader(file)
+        header = next((line for line in file if line.strip()), "")
+        file.seek(0)
+        reader = csv.reader(file, delimiter=max(",;\t", key=header.count))
         for cells in reader:
             row = [cell.strip() for cell in cells]
             if any(row):
