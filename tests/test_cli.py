@@ -107,7 +107,10 @@ def refuses(capsys, here):
         (("--set", "model.base_filters=8"), "[model] has no name; give one, e.g. with"),
         ((*PIX2PIX, "--run", ""), "--run '' is no name of a folder"),
         (("--resume",), "--resume without --run"),
-        (("--from", "nothing"), "--from nothing: there is no run, export, file or preset of that"),
+        (
+            ("--from", "nothing"),
+            "nothing to start from: there is no run, export, file or preset 'nothing'",
+        ),
         (("--from", "."), "'.' is neither a run nor an export nor a preset"),
         (("--from-state",), "--from-state without --from"),
         (("--run", "nothing", "--resume"), "does not exist; train one with"),

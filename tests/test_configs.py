@@ -137,9 +137,11 @@ def tiny(config: Config) -> list[str]:
     if config.data.recipe.name == "dead_leaves":
         settings.append('data.recipe={name = "dead_leaves", count = 4, size = 64, seed = 1}')
     if config.model.name == "pix2pix":
+        if not config.fit.start:  # whose weights are of one width
+            settings.append("model.base_filters=4")
         return [
-            *settings, "model.base_filters=4", "model.discriminator_filters=4",
-            "data.image_size=64", "data.damage.name=boxes", "data.damage.size=16",
+            *settings, "model.discriminator_filters=4", "data.image_size=64",
+            "data.damage.name=boxes", "data.damage.size=16",
         ]  # fmt: skip
     if config.model.name in ("feature_gan", "diffusion", "autoencoder"):
         sizes = [f"data.{name}=64" for name in ("image_size", "load_size", "crop_size")]

@@ -170,6 +170,7 @@ def test_patch_discriminator_sees_70_pixels():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [
+    {"generator": "residual_unet", "fill": "harmonic"},
     {"normalization": "instance"}, {"fill": "harmonic", "residual": True}, {"fill": "mean"},
     {"composite": False}, {"adversarial_weight": 0.0},
 ])  # fmt: skip

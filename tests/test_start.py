@@ -69,6 +69,27 @@ def test_a_run_begins_with_the_best_weights_of_another(tmp_path, photos, plain, 
     assert open_run(run.path).facts["started_from"] == facts
 
 
+def test_pix2pix_begins_with_the_answers_of_the_preset_that_its_configuration_names(
+    tmp_path, monkeypatch, photos, capsys
+):
+    ship(tmp_path, monkeypatch)
+    preset = open_run(tmp_path / "runs" / "inpainting").load_model()
+    shares = {"generator": "residual_unet", "base_filters": 4}
+    tables = merged(
+        config(photos, steps=1).to_dict(),
+        {"model": shares, "fit": {"start": "inpainting", "learning_rate": 1e-12}},
+    )
+    run = loop.train(from_tables(tables), tmp_path / "run")
+    assert "started from inpainting: 52 of 65 arrays, 13 new (patch_d" in capsys.readouterr().out
+    x = np.random.default_rng(0).random((2, 32, 48, 4), np.float32).round(2)
+    x[..., 3] = x[..., 3] < 0.3
+    np.testing.assert_allclose(run.load_model()(x), preset(x), atol=1e-3)
+
+    with pytest.raises(UserError, match="there is no run, export, file or preset 'inpaint'"):
+        loop.train(from_tables(merged(tables, {"fit": {"start": "inpaint"}})), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.slow
 def test_it_goes_on_bit_for_bit_without_what_it_began_with(tmp_path, monkeypatch, photos, plain):
     shutil.copytree(plain.path, tmp_path / "source")

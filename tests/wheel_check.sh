@@ -62,7 +62,7 @@ for name in ("one", "two"):
 EOF
 
 small=(--steps 2 --set data.image_size=64 --set 'data.extra=[]' --set 'data.damage={name = "boxes", size = 16}'
-  --set model.base_filters=4 --set model.discriminator_filters=4 --set fit.steps_per_epoch=2)
+  --set model.discriminator_filters=4 --set fit.steps_per_epoch=2)
 
 free() {  # what comes along restores a photo, and fills a masked one
   tfrecon reconstruct "$work/photos/one.png" -o restored.png

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import Stopped, UserError
-from tfrecon.base.files import LOCK, Taken
+from tfrecon.base.files import LOCK, RUNS, Taken
 
 if TYPE_CHECKING:
     from tfrecon.training.run import Run
     from tfrecon.training.start import Source
-
-RUNS = Path("checkpoints")
 
 
 def parser() -> Parser:
@@ -137,25 +135,15 @@ def _body(arguments: argparse.Namespace) -> None:
 
 
 def _source(arguments: argparse.Namespace) -> Source | None:
-    """What --from names: a run in checkpoints/, a path or a preset."""
-    from tfrecon.base.cards import presets
-    from tfrecon.training.start import open_source
+    """What --from names."""
+    from tfrecon.training.start import find_source
 
     name = arguments.source
     if name is None and arguments.from_state:
         raise UserError("--from-state without --from; name the run with --from RUN")
     if name is None or arguments.resume:
         return None
-    for path in (RUNS / name, Path(name)):
-        if path.exists():
-            return open_source(path, arguments.from_state)
-    shipped = {preset.name: preset.path for preset in presets()}
-    if name not in shipped:
-        raise UserError(
-            f"--from {name}: there is no run, export, file or preset of that name; runs lie in "
-            f"{RUNS}/, and presets are {', '.join(shipped) or 'none'}"
-        )
-    return open_source(shipped[name], arguments.from_state, name)
+    return find_source(name, arguments.from_state)
 
 
 def _check_begun(arguments: argparse.Namespace, recorded: Run) -> None:

@@ -3,12 +3,10 @@
 import argparse
 import functools
 import sys
-from pathlib import Path
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import UserError
-
-RUNS = Path("checkpoints")
+from tfrecon.base.files import RUNS
 
 
 def parser() -> Parser:

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from tfrecon.base import facts
 from tfrecon.base.errors import Stopped, UserError, did_you_mean
+from tfrecon.base.files import RUNS
 
 LONGEST = 1000
 """Letters of either end of an error message that are shown."""
@@ -140,7 +141,7 @@ def _own_words(typed: Sequence[str]) -> str:
     return " ".join(
         word
         for word, end in ends.items()
-        if not os.path.exists(end) and not os.path.exists(os.path.join("checkpoints", end))
+        if not os.path.exists(end) and not os.path.exists(RUNS / end)
     )
 
 

@@ -92,6 +92,8 @@ class FitConfig:
     """Turned into a number of steps after a short calibration; ``run.json`` records the steps."""
     steps_per_epoch: Count | None = None
     """Steps between two validations; None means once over the training images."""
+    start: str = ""
+    """A preset, run or export whose weights training begins with, unless --from names others."""
     freeze: list[str] = field(default_factory=list[str])
     """Layers and networks that keep the weights that they begin with, by name or pattern."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0

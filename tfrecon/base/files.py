@@ -17,6 +17,8 @@ from tfrecon.base.errors import UserError
 
 LOCK = ".tfrecon.lock"
 """The file in a folder that says that a process works there."""
+RUNS = Path("checkpoints")
+"""The folder of runs, in the working folder."""
 RECORD = "export.json"
 """The file beside a SavedModel that says what an export is."""
 

@@ -15,12 +15,13 @@ from tfrecon.layers.ranges import Residual, from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import Fill, composed, filled, halvings
 from tfrecon.networks.gan import patch_discriminator, unet
+from tfrecon.networks.residual import HALVINGS, residual_network
 
 
 @checked
 def pix2pix(
     *, image_size: Positive = 256, mask: bool = True, base_filters: Positive = 64,
-    discriminator_filters: Positive = 64,
+    discriminator_filters: Positive = 64, generator: Literal["unet", "residual_unet"] = "unet",
     normalization: Literal["batch", "instance", "none"] = "batch", inference: Inference = "moving",
     dropout: Annotated[float, Between(0, 1, "[)")] = 0.5, dropout_at_inference: bool = False,
     fill: Fill = "none", residual: bool = False,
@@ -33,27 +34,33 @@ def pix2pix(
     Args:
         image_size: side of the training images in pixels; sets the U-Net's depth (8 for 256).
         mask: whether the input's last channel is a mask, 1 = damaged.
-        base_filters: filters of the U-Net's first stage (64 in the paper).
+        base_filters: filters of the generator's first stage (64 in the paper).
         discriminator_filters: filters of the PatchGAN's first stage (64 in the paper).
-        normalization: of generator and discriminator; the paper's is ``"batch"``.
+        generator: the paper's U-Net, or the network of the model `residual_unet`, which corrects
+            its input, has neither normalisation nor dropout, and can begin with its weights.
+        normalization: of U-Net and discriminator; the paper's is ``"batch"``.
         inference: statistics that batch normalisation uses at inference: its moving averages, or
             those of the test image itself (the paper's habit).
         dropout: rate of the first three decoder stages (0.5 in the paper).
         dropout_at_inference: whether dropout stays on at inference (the paper's habit).
         fill: what the generator sees in the holes: black, the mean colour or the harmonic fill.
-        residual: the generator predicts a correction of its (filled) input, starting at zero.
+        residual: the U-Net predicts a correction of its (filled) input, starting at zero.
         composite: known pixels pass through unchanged; needs a mask.
         reconstruction_weight: λ of the paper, 100.
         adversarial_weight: weight of the adversarial term; 0 trains without a discriminator.
         seed: of the initial weights and of dropout.
     """
-    depth = halvings("pix2pix", image_size)
     channels = 4 if mask else 3
-    network = unet(
-        channels=channels, depth=depth, base_filters=base_filters, norm=normalization,
-        inference=inference, dropout=dropout, dropout_at_inference=dropout_at_inference,
-        zero_head=residual, seed=seed,
-    )  # fmt: skip
+    if generator == "unet":
+        depth = halvings("pix2pix", image_size)
+        network = unet(
+            channels=channels, depth=depth, base_filters=base_filters, norm=normalization,
+            inference=inference, dropout=dropout, dropout_at_inference=dropout_at_inference,
+            zero_head=residual, seed=seed,
+        )  # fmt: skip
+    else:
+        depth, residual = HALVINGS, True
+        network = residual_network(channels=channels, width=base_filters, depth=1, seed=seed)
     discriminator = patch_discriminator(
         channels=channels, base_filters=discriminator_filters, norm=normalization,
         seed=None if seed is None else seed + 1,
@@ -71,9 +78,11 @@ def _generator(
     """The network between the image contract on both sides."""
     x = keras.Input((None, None, 4 if mask else 3), name="x")
     photos, seen = filled("pix2pix", x, fill)
-    signed = network(to_signed("to_signed")(seen))
+    if network.name == "unet":
+        seen = to_signed("to_signed")(seen)
+    answer = network(seen)
     if residual:
-        restored = Residual(name="residual")(photos, signed)
+        restored = Residual(name="residual")(photos, answer)
     else:
-        restored = from_signed("from_signed")(signed)
+        restored = from_signed("from_signed")(answer)
     return composed(x, restored, composite)

@@ -52,7 +52,7 @@ from tfrecon.training.run import (
     start_command,
 )
 from tfrecon.training.sentinel import Diverged, Sentinel
-from tfrecon.training.start import Source, open_source
+from tfrecon.training.start import Source, find_source, open_source
 from tfrecon.training.state import Checkpoint, States, higher_is_better, newest_states
 from tfrecon.training.transfer import Start, freeze
 
@@ -66,7 +66,7 @@ def train(
     source: Source | None = None,
 ) -> Run:  # fmt: skip
     """Trains the run in `path` to its end and returns it. It begins with the weights of `source`,
-    where there is one.
+    or of what ``config.fit.start`` names, where there is one.
 
     With `resume` a run goes on from its last whole checkpoint, or from step 0 where it has none,
     and ends as if it had never stopped; `config` may name other places for its data and caches. A
@@ -108,6 +108,8 @@ def _train(
     precision = config.fit.precision
     if precision == "auto":
         precision = recorded.facts["precision"] if recorded else fast_precision()
+    if source is None and config.fit.start and not recorded:
+        source = find_source(config.fit.start)
     start = None if states else _start(source, recorded)  # its building draws seeds of its own
     strategy, model = strategy_and_model(config, listed.mask, precision)
     begun = _begin(config, model, listed.mask, start, recorded if states else None)

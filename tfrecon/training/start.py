@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tfrecon.base import cards, checkpoint
 from tfrecon.base.config import Table, names_model, with_settings
 from tfrecon.base.errors import UserError, foreign
-from tfrecon.base.files import RECORD
+from tfrecon.base.files import RECORD, RUNS
 from tfrecon.base.registry import Positive, Spec, check_type
 from tfrecon.base.system import float32_policy
 from tfrecon.models import build_model
@@ -73,6 +73,23 @@ def open_source(path: Path, from_state: bool = False, name: str | None = None) -
         raise UserError(f"{name!r} is neither a run nor an export nor a preset; name one of them")
     preset = cards.find(str(path))
     return _described(path, name, preset.note, lambda: preset.load()[0])
+
+
+def find_source(name: str, from_state: bool = False) -> Source:
+    """The source that a user calls `name`: a run in checkpoints/, a path or a preset.
+
+    Raises UserError where there is none of that name.
+    """
+    for path in (RUNS / name, Path(name)):
+        if path.exists():
+            return open_source(path, from_state)
+    shipped = {preset.name: preset.path for preset in cards.presets()}
+    if name not in shipped:
+        raise UserError(
+            f"nothing to start from: there is no run, export, file or preset {name!r}; runs "
+            f"lie in {RUNS}/, and presets are {', '.join(shipped) or 'none'}"
+        )
+    return open_source(shipped[name], from_state, name)
 
 
 def _of_run(run: Run, name: str, from_state: bool) -> Source:
