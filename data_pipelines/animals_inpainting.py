@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from tfrecon.base import images
+from tfrecon.base.bars import tqdm
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.base.platforms import nfc
 from tfrecon.data.boxes import describe, outside, read_boxes

@@ -384,7 +384,7 @@ def test_prepare_without_the_package_or_a_network(tmp_path, calls, monkeypatch):
         recipes.prepare("div2k", tmp_path)
     for module in ("importlib_resources", "tensorflow_datasets"):
         monkeypatch.setitem(sys.modules, module, None)  # pyright: ignore
-        with pytest.raises(UserError, match=r"pip install 'tfrecon\[tfds\]'"):
+        with pytest.raises(UserError, match=r'pip install "tfrecon\[tfds\]"'):
             recipes.prepare("div2k", tmp_path)
     assert not list(tmp_path.iterdir())
 

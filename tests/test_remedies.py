@@ -59,7 +59,8 @@ def options_of(verb):
 
 @pytest.fixture(scope="module")
 def options():
-    return {verb: options_of(verb) for verb in VERBS}
+    own = {"__main__": {"--version", "--print-completion"}}
+    return own | {verb: options_of(verb) for verb in VERBS}
 
 
 def missing_options(text, verb, options):

@@ -53,7 +53,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value = _version()
+        value = importlib.import_module("tfrecon.base.facts").version()
     elif name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:
@@ -64,12 +64,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _version() -> str:
-    from importlib import metadata
-
-    try:
-        return metadata.version("tfrecon")
-    except metadata.PackageNotFoundError:
-        return "0+unknown"  # run from a checkout that was never installed

@@ -1,9 +1,12 @@
 """``tfrecon VERB …``, which is the same as ``python -m tfrecon.VERB …``."""
 
+import argparse
 import importlib
 import sys
 
-from tfrecon.base.errors import did_you_mean
+from tfrecon.base import extras, facts
+from tfrecon.base.cli import fail
+from tfrecon.base.errors import UserError, did_you_mean, unknown
 
 VERBS = {
     "fit": "train a model",
@@ -12,21 +15,64 @@ VERBS = {
     "reconstruct": "restore a folder of photos with an exported model",
     "study": "train a matrix of runs and report on them",
     "submit": "write or check a competition's CSV",
+    "doctor": "say what is installed and found here, and what mends what is broken",
 }
+
+USAGE = "usage: tfrecon VERB [--help] … | --version | --print-completion SHELL"
 
 
 def main() -> int:
     """Runs the verb named by the first argument; returns its exit code."""
-    verb, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    verb, *rest = sys.argv[1:] or ["--help"]
+    if verb in VERBS:
+        return importlib.import_module(f"tfrecon.{verb}").main(rest)
     if verb in ("-h", "--help"):
-        print("usage: tfrecon VERB [--help] …\n")
+        print(f"{USAGE}\n")
         for name, purpose in VERBS.items():
             print(f"  {name:12} {purpose}")
-        return 0
-    if verb not in VERBS:
-        print(f"error: unknown verb {verb!r}{did_you_mean(verb, VERBS)}", file=sys.stderr)
-        return 2
-    return importlib.import_module(f"tfrecon.{verb}").main(rest)
+    elif verb == "--version":
+        print(f"tfrecon {facts.version()}")
+    elif verb == "--print-completion":
+        try:
+            print(completion("".join(rest)))
+        except UserError as error:
+            return fail(str(error))
+    else:
+        return fail(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}")
+    return 0
+
+
+def completion(shell: str) -> str:
+    """The script that completes verbs, options and names in a `shell`. Raises UserError for an
+    unknown one and without the extra."""
+    shtab = extras.imported("completion", "--print-completion")
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise unknown("shell", shell, shtab.SUPPORTED_SHELLS)
+    whole = argparse.ArgumentParser("tfrecon", usage=USAGE)
+    whole.add_argument("--version", action="store_true", help="print the version")
+    verbs, known = whole.add_subparsers(metavar="VERB"), _names()
+    for verb, purpose in VERBS.items():
+        own = importlib.import_module(f"tfrecon.{verb}").parser()
+        for action in own._actions:
+            if action.dest in known and action.nargs != 0:
+                action.choices = known[action.dest]
+            elif action.nargs != 0 and not action.choices:
+                action.complete = shtab.FILE
+        verbs.add_parser(verb, parents=[own], add_help=False, help=purpose)
+    return shtab.complete(whole, shell)
+
+
+def _names() -> dict[str, list[str]]:
+    """What options take by name."""
+    from tfrecon.base.cards import presets
+    from tfrecon.data import recipes
+    from tfrecon.models import MODELS
+    from tfrecon.training.catalogue import KINDS
+
+    return {
+        "model": [*MODELS], "data": [*recipes.names()], "list": [*KINDS],
+        "preset": [preset.name for preset in presets()],
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base.cli import Parser, positive, run, white_value
+from tfrecon.base.cli import Parser, positive, run, start_tensorflow, white_value
 from tfrecon.base.errors import UserError
 from tfrecon.data.sample import Sample
 
@@ -56,13 +56,15 @@ def _submit(arguments: argparse.Namespace) -> None:
     _refuse_contradictions(arguments)
     from tfrecon.base.registry import Spec
     from tfrecon.data import recipes
-    from tfrecon.inference.submission import check_submission, find
+    from tfrecon.training.run import open_run
 
     trained, spec, root = None, Spec(arguments.data or ""), arguments.root
     if arguments.run:
-        from tfrecon.training.run import open_run
-
         trained = open_run(arguments.run)
+    start_tensorflow()
+    from tfrecon.inference.submission import check_submission, find
+
+    if trained:
         data = trained.config.data
         if arguments.data in (None, data.recipe.name):
             spec, root = data.recipe, root or trained.placed.data.root
@@ -123,7 +125,7 @@ def _write(
 
     if path.is_dir():
         raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
-    if trained.has_mask and not samples[0].has_mask:
+    if trained.has_mask and not samples[0].boxes:
         raise UserError(f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes")
     model = trained.load_model()
     samples, broken = unreadable(samples, arguments.range or trained.config.data.range)
@@ -154,8 +156,8 @@ def _restored(
 ) -> Generator[tuple[Sequence[Sample], Any]]:
     """The batches of `samples` and their restored images (B,H,W,3), with a progress bar."""
     import numpy as np
-    from tqdm import tqdm
 
+    from tfrecon.base.bars import tqdm
     from tfrecon.data.pipeline import native_batches
     from tfrecon.inference.restorer import restorer, self_ensemble
 

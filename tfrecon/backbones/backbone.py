@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.weights import Arrays, read
+from tfrecon.base.weights import Arrays, WeightFile, read
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,15 @@ class WeightSet:
 
     `load` finds and reads them; it takes the names that are needed, as a file may hold the first
     layers only. `read` reads a file that the user names. `first_row` holds the first published
-    values of ``features.0.weight[0, 0, 0]``; they reveal a file of transposed kernels.
+    values of ``features.0.weight[0, 0, 0]``; they reveal a file of transposed kernels. `files` are
+    those that it is found in.
     """
 
     load: Callable[[Collection[str]], Arrays]
     preprocessing: Preprocessing = IMAGENET
     read: Callable[[Path], Arrays] = read
     first_row: tuple[float, ...] = ()
+    files: tuple[WeightFile, ...] = ()
 
 
 @dataclass(frozen=True)

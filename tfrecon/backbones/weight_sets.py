@@ -39,7 +39,7 @@ CAFFE = Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), 255.0, "bgr")
 
 def published(file: WeightFile, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
     """The weight set of one file whose names are those of the network."""
-    return WeightSet(lambda needed: read(find([file])), preprocessing)
+    return WeightSet(lambda needed: read(find([file])), preprocessing, files=(file,))
 
 
 def torchvision_file(network: str) -> WeightFile:
@@ -64,8 +64,10 @@ def packed(
     `modules` maps the pack's layers to the network's. `first_row` is that of `WeightSet`.
     """
 
+    files = (WeightFile(pack), file)
+
     def load(needed: Collection[str]) -> Arrays:
-        arrays = by_torch_names(find([WeightFile(pack), file]))
+        arrays = by_torch_names(find(files))
         return arrays if set(needed) <= arrays.keys() else read(find([file]))
 
     def by_torch_names(path: Path) -> Arrays:
@@ -79,7 +81,7 @@ def packed(
                 arrays[f"{modules[layer]}.{suffix}"] = to_torch(array)
         return arrays
 
-    return WeightSet(load, read=by_torch_names, first_row=first_row)
+    return WeightSet(load, read=by_torch_names, first_row=first_row, files=files)
 
 
 def keras_applications(
@@ -104,4 +106,4 @@ def keras_applications(
             arrays[f"{renamed}.{kind}"] = to_torch(variable.numpy())
         return arrays
 
-    return WeightSet(load, CAFFE)
+    return WeightSet(load, CAFFE, files=(file,))

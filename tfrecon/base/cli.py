@@ -8,8 +8,10 @@ import math
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
@@ -19,6 +21,10 @@ from tfrecon.base.files import RUNS
 
 LONGEST = 1000
 """Letters of either end of an error message that are shown."""
+
+
+_verbose = False
+"""Whether the command that runs was given ``--verbose``."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +41,14 @@ class Parser(argparse.ArgumentParser):
             "--trust-code",
             "use code that a run or an export brings and this command line does not name",
         )
+        loud = self.add_mutually_exclusive_group()
+        loud.add_argument(
+            "-q", "--quiet", action="store_true", help="print warnings and errors alone"
+        )
+        loud.add_argument(
+            "-v", "--verbose", action="store_true",
+            help="show what TensorFlow says, too, and where in the code an error was found",
+        )  # fmt: skip
 
     def flag(self, name: str, help: str) -> None:
         """Adds an option without a value."""
@@ -65,19 +79,22 @@ def run(
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
     without permission included), 130 for Ctrl-C and 143 for SIGTERM.
     """
+    global _verbose
+    _verbose = False
     for stream in (sys.stdout, sys.stderr):  # a sign that it cannot write stops nothing
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     options, typed = parser(), sys.argv[1:] if argv is None else argv
     try:
         arguments = options.parse_args(argv)
+        _verbose = arguments.verbose
         trusted = None if arguments.trust_code else _own_words(typed)
-        with facts.only_names_in(trusted), _terminable():
+        with facts.only_names_in(trusted), _terminable(), _printing(not arguments.quiet):
             body(arguments)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
     except UserError as error:
-        return _fail(str(error))
+        return fail(str(error))
     except Stopped as stop:
         again = f"; go on with {options.prog} {shlex.join(typed)}" if stop.again else ""
         print(f"\n{stop}{again}", file=sys.stderr)
@@ -86,25 +103,40 @@ def run(
         print("\nstopped by Ctrl-C", file=sys.stderr)
         return 130
     except UnicodeEncodeError as error:  # names of files and texts of JSON may be no text
-        return _fail(f"the name {error.object[:200]!r} is no valid text; rename what has it")
+        return fail(f"the name {error.object[:200]!r} is no valid text; rename what has it")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(
+            return fail(
                 f"no space left on the disk while writing {error.filename or 'a file'}; free some"
             )
         if error.filename is not None:
-            return _fail(
+            return fail(
                 f"cannot use {error.filename!r}: {error.strerror}; check path and permission"
             )
         raise
     except Exception as error:
         # TensorFlow's writers raise errors of another type.
         if os.strerror(errno.ENOSPC) in str(error):
-            return _fail("no space left on the disk; free some")
+            return fail("no space left on the disk; free some")
         if "embedded null" in str(error):
-            return _fail("a path holds the character 0; correct it where it is set")
+            return fail("a path holds the character 0; correct it where it is set")
         raise
     return 0
+
+
+@contextlib.contextmanager
+def _printing(on: bool) -> Iterator[None]:
+    """With `on` False the block prints nothing but what goes to the stream of errors, and shows no
+    progress bars, nor do the processes that it starts."""
+    if on:
+        yield
+        return
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        del os.environ["TQDM_DISABLE"]
 
 
 @contextlib.contextmanager
@@ -173,27 +205,63 @@ def section_options(
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow without the lines that it prints at its start and that would hide ours.
+    """Imports TensorFlow without the lines that it prints at its start and that would hide ours;
+    with ``--verbose`` they are shown, and so they are where it does not start.
 
-    It prints them past Python and whatever its log level; who sets TF_CPP_MIN_LOG_LEVEL sees them.
+    Raises UserError where it cannot be imported.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    if "tensorflow" in sys.modules:
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever Keras is set to elsewhere
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if _verbose else "2")  # from then on
+    try:
+        with contextlib.nullcontext() if _verbose else _held_back():
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # looks for a GPU, and says so when there is none
+    except Exception as error:
+        raise UserError(
+            f"TensorFlow does not start ({type(error).__name__}: {error}); python -m "
+            "tfrecon.doctor names the command that mends it"
+        ) from error
+
+
+KEEPER = "import sys; said = sys.stdin.buffer.read(); sys.stderr.buffer.write(said)"
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """In the block nobody writes to the stream of errors, libraries included. What they say is
+    shown where the block fails, or this process dies in it, and dropped else.
+
+    TensorFlow's C++ code writes past Python, whatever its log level. Another process keeps what is
+    said, as this one may be aborted.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-ISc", KEEPER], stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is not for it
+    ) as keeper:  # fmt: skip
+        assert keeper.stdin  # noqa: S101  (for the type checker)
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(keeper.stdin.fileno(), 2)
+        failed = False
+        try:
+            yield
+        except Exception:
+            failed = True
+            raise
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+            if not failed:
+                keeper.kill()
 
 
-def _fail(sentence: str) -> int:
+def fail(sentence: str) -> int:
+    """Prints an error; returns the exit code of a user's mistake."""
+    if _verbose:
+        traceback.print_exc()
     line = " ".join(sentence.split())
     if len(line) > 2 * LONGEST:  # what a stranger wrote may be quoted in it
         line = f"{line[:LONGEST]} … {line[-LONGEST:]}"

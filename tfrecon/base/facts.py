@@ -19,6 +19,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +41,14 @@ _trusted: set[str] | None = None
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of `tfrecon` itself."""
+
+
+def version() -> str:
+    """That of tfrecon, as it is installed."""
+    try:
+        return metadata.version(PACKAGE.name)
+    except metadata.PackageNotFoundError:
+        return "0+unknown"  # run from a checkout that was never installed
 
 
 def folder(kind: str) -> Path:

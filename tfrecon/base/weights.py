@@ -18,9 +18,9 @@ from typing import Any
 
 import ml_dtypes  # noqa: F401  (tells NumPy what bfloat16 is)
 import numpy as np
-from tqdm import tqdm
 
 from tfrecon.base import checkpoint, torch_file
+from tfrecon.base.bars import tqdm
 from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.files import claimed, digest
 from tfrecon.base.torch_file import Arrays

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
-from tqdm import tqdm
 
 from tfrecon.base import files
+from tfrecon.base.bars import tqdm
 
 Array = np.ndarray[Any, Any]
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfrecon.base import files
+from tfrecon.base.bars import tqdm
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data import disk_cache

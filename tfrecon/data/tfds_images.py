@@ -3,10 +3,10 @@
 TensorFlow Datasets is an optional extra: it is imported here only, inside the function.
 """
 
-import importlib
 from pathlib import Path
 from typing import Any
 
+from tfrecon.base import extras
 from tfrecon.base.errors import UserError
 from tfrecon.base.files import replacing_folder
 
@@ -51,14 +51,7 @@ def write_split(
 
 def _prepared(dataset: str) -> tuple[Any, Any]:
     """The package, and its builder of `dataset` with the data downloaded."""
-    try:
-        tfds = importlib.import_module("tensorflow_datasets")
-        importlib.import_module("importlib_resources")  # a download needs it and does not say so
-    except ImportError as error:
-        raise UserError(
-            f"preparing {dataset!r} needs TensorFlow Datasets ({error}); "
-            "install it with pip install 'tfrecon[tfds]'"
-        ) from error
+    tfds: Any = extras.imported("tfds", f"preparing {dataset!r}")
     try:
         builder = tfds.builder(dataset)
         builder.download_and_prepare()

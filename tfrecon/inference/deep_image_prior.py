@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from tqdm import tqdm
 
+from tfrecon.base.bars import tqdm
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Above, AtLeast, Between, check_type
 from tfrecon.layers.grids import Enlarge

@@ -58,11 +58,14 @@ _TRUNKS: dict[str, _Trunk] = {
     ),
 }
 
+NETS = tuple(_TRUNKS)
+"""The networks that LPIPS is defined on."""
+
 
 def available(net: Net) -> bool:
     """Whether the weights of `net` are on this machine, so that it needs no download."""
     trunk = _trunk(net)
-    heads = any(local(file.name) for file in _head_files(net))
+    heads = any(local(file.name) for file in head_files(net))
     return heads and any(local(name) for name in trunk.files)
 
 
@@ -194,7 +197,7 @@ def _trunk(net: str) -> _Trunk:
     return _TRUNKS[net]
 
 
-def _head_files(net: str) -> list[WeightFile]:
+def head_files(net: str) -> list[WeightFile]:
     """The pack of arrays ``lin0`` …, and the authors' file of convolutions 1×1."""
     published = WeightFile(f"lpips_{net}.pth", f"{_HEADS}/{net}.pth", _TRUNKS[net].heads_sha256)
     return [WeightFile(f"lpips_linear_{net}.npz"), published]
@@ -202,7 +205,7 @@ def _head_files(net: str) -> list[WeightFile]:
 
 def _heads(net: str) -> list[Any]:
     """One weight a channel for each tap."""
-    path = find(_head_files(net))
+    path = find(head_files(net))
     arrays = read(path)
     suffix = "" if path.suffix == ".npz" else ".model.1.weight"
     names = [f"lin{number}{suffix}" for number in range(len(_TRUNKS[net].taps))]

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfrecon.base import files
+from tfrecon.base.bars import tqdm
 from tfrecon.base.config import DataConfig
 from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data import pipeline

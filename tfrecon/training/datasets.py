@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tqdm import tqdm
 
+from tfrecon.base.bars import tqdm
 from tfrecon.base.config import Config, DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.data import check, guards, mixture, pipeline, recipes, store

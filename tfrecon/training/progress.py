@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tqdm import tqdm
 
 from tfrecon.base import files, images
+from tfrecon.base.bars import tqdm
 from tfrecon.training.run import ANIMATION, Run
 from tfrecon.training.sentinel import of_one_colour
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from tfrecon.base import checkpoint, files
+from tfrecon.base.bars import tqdm
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.system import peak_memory_gib
 from tfrecon.metrics.measures import MEASURES
