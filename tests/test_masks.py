@@ -1,5 +1,7 @@
 """Masks of a folder of photos: which pixels they hide, and what is said of them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -70,7 +72,7 @@ def test_masks_that_hide_nothing_all_or_most_are_refused_or_named(folders, capsy
             save(folders.masks / f"{name}.png", mask)
         return {"export": Fake(), "masks": folders.masks}
 
-    refused(folders, "no mask in .* hides anything", **given())
+    refused(folders, "no mask hides anything", **given())
     known = "c.png' covers all of .*c.png': nothing known is left to restore from"
     refused(folders, known, **given(c=white))
     given(b=HOLE * np.uint8(255), c=~HOLE * np.uint8(255))
@@ -119,6 +121,28 @@ def test_a_mask_beside_the_photos_is_none_of_them(folders):
     save(folders.photos / "mask.png", HOLE * np.uint8(255))
     mask = folders.photos / "mask.png"
     assert restore_files(Fake(), folders.photos, folders.out, masks=mask) == 1
+
+
+@pytest.mark.parametrize(
+    ("masks", "names"),
+    [
+        ("{stem}_mask", "in/{}_mask.png"), ("{stem}_mask.png", "in/{}_mask.png"),
+        ("masks", "masks/{}_mask.png"), ("masks/hole {stem}", "masks/hole {}.png"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("below", [False, True])
+def test_masks_are_called_after_their_photos(folders, monkeypatch, masks, names, below):
+    monkeypatch.chdir(folders.photos.parent)
+    for number, name in enumerate(("a", "below/b" if below else "b")):
+        pixels = save(folders.photos / f"{name}.png", photo(20, 30, number))
+        place, _, stem = name.rpartition("/")
+        folder, _, called = names.rpartition("/")
+        save(Path(folder) / place / called.format(stem), HOLE * np.uint8(255))
+    assert restore_files(Fake(), folders.photos, folders.out, masks=masks, recursive=below) == 2
+    expected = np.where(HOLE[..., None], RED, pixels)
+    np.testing.assert_array_equal(images.read(folders.out / f"{name}.png"), expected)
+    with pytest.raises(UserError, match=r"write what their names share as \{stem\}, once"):
+        restore_files(Fake(), folders.photos, folders.out, masks="{stem}_{}")
 
 
 def test_floats_to_255_are_holes_from_their_middle(folders):

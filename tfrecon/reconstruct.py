@@ -45,9 +45,10 @@ def parser() -> Parser:
     )  # fmt: skip
     options.flag("--recursive", "restore the photos of the folders in INPUT, too")
     options.add_argument(
-        "--mask", "--masks", dest="masks", metavar="IMAGE|DIR|CSV",
+        "--mask", "--masks", dest="masks", metavar="IMAGE|DIR|NAME|CSV",
         help="what is damaged: one mask image for all photos (white = damaged), a folder of mask "
-        "images of the photos' stems, or masked_info.csv",
+        "images of the photos' stems (or <stem>_mask), how they are called beside the photos "
+        "('{stem}_mask') or in a folder ('DIR/hole_{stem}'), or masked_info.csv",
     )  # fmt: skip
     options.add_argument(
         "--mask-from", choices=("alpha", "luminance"),

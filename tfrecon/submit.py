@@ -125,7 +125,7 @@ def _write(
 
     if path.is_dir():
         raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
-    if trained.has_mask and not samples[0].boxes:
+    if trained.has_mask and not samples[0].has_mask:
         raise UserError(f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes")
     model = trained.load_model()
     samples, broken = unreadable(samples, arguments.range or trained.config.data.range)

@@ -25,9 +25,9 @@ import torch_files
 from tfrecon.base import cards, carried, checkpoint, config, images, weights
 from tfrecon.base.errors import UserError
 from tfrecon.base.system import peak_memory_gib
+from tfrecon.data import masks
 from tfrecon.data.boxes import read_boxes
 from tfrecon.data.sample import Sample
-from tfrecon.inference import masks
 from tfrecon.inference.submission import check_submission
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -67,7 +67,8 @@ def mask(path: Path) -> None:
     for way in (None, "alpha", "luminance"):
         masks._holes.cache_clear()
         with contextlib.suppress(UserError):
-            hidden = masks.Masks(path, way).hidden(sample)
+            (masked,) = masks.Masks(path, path, way).attached([sample])
+            hidden = masks.hidden_in(masked)
             assert hidden.dtype == np.bool_ and hidden.shape == images.size(path)
 
 

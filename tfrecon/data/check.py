@@ -11,6 +11,7 @@ from tfrecon.base.depth import Extent
 from tfrecon.base.errors import UserError, some
 from tfrecon.data import value_ranges
 from tfrecon.data.boxes import describe, drawn, nothing_known, outside
+from tfrecon.data.masks import check_masks
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Place, Reader
 
@@ -36,7 +37,8 @@ def readable(
 
     Raises one UserError that lists all unreadable files, or, with `skip_unreadable`, drops their
     samples and prints how many. Also raises UserError when input and target differ in size, when
-    a box or region reaches outside its file, and where the range of files cannot be told.
+    a box or region reaches outside its file, a mask does not fit, as `check_masks` says, and where
+    the range of files cannot be told.
     """
     ranged, looks, reasons = _looked_at(samples, reader or Reader(), range)
     if reasons and not skip_unreadable:
@@ -51,6 +53,8 @@ def readable(
         )
     for sample in kept:
         _check_declared(sample, looks)
+    if masked := [sample for sample in kept if sample.mask]:
+        check_masks(masked)
     return kept
 
 
@@ -128,9 +132,10 @@ def _check_declared(sample: Sample, looks: dict[Place, Look]) -> None:
         if (height, width) != first and not sample.resize_input:
             raise UserError(
                 f"input {str(sample.files[0])!r} is {first[0]}×{first[1]} and its target "
-                f"{str(path)!r} is {height}×{width}; a pair must have equal sizes, so replace one"
+                f"{str(path)!r} is {height}×{width}; a pair must have equal sizes, so replace "
+                "one (recipe 'folder' has the option resize_inputs=true)"
             )
-        rectangles = (*sample.boxes, *((sample.region,) if sample.region else ()))
+        rectangles = [*sample.boxes, *(r for r in (sample.region, sample.input_region) if r)]
         if wrong := outside(rectangles, height, width):
             raise UserError(
                 f"the {describe(wrong)} of {sample.id!r} reaches outside {str(path)!r} "

@@ -240,7 +240,7 @@ def _leaks(splits: Splits) -> list[str]:
 
 def _empty_masks(splits: Splits) -> list[str]:
     """Photos without a hole among photos with holes."""
-    whole = {split: [s.id for s in samples if not s.boxes] for split, samples in splits.items()}
+    whole = {split: [s.id for s in samples if not s.has_mask] for split, samples in splits.items()}
     return [
         f"the masks of {len(ids)} of {len(splits[split])} photos of split {split!r} cover "
         f"nothing, e.g. that of {ids[0]!r}; give all photos holes or none"

@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,8 +22,42 @@ Item = TypeVar("Item")
 PAGED = {ending for name in FORMATS if name not in ("JPEG", "BMP") for ending in FORMATS[name]}
 """Endings of files that may hold several pages or frames."""
 
+STEM = "{stem}"
+
 SHOWN = 4
 """Names and endings that a line gives of what is left out."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How files of one kind are called: ``noisy/{stem}_x4`` are those in a folder ``noisy`` whose
+    names end with ``_x4``; what is before that they share with their partners."""
+
+    folders: tuple[str, ...]
+    before: str = ""
+    after: str = ""
+
+    @staticmethod
+    def parse(text: str) -> "Naming":
+        """From a folder, a name with ``{stem}``, or both. Raises UserError for other braces."""
+        folders, name = Path(nfc(text)).parts, STEM
+        if set("{}*") & set(folders[-1:] and folders[-1]):
+            *folders, name = folders
+        before, found, after = name.partition(STEM)
+        after = after.removesuffix(Path(name).suffix if Path(name).suffix in SUFFIXES else "")
+        if not found or set("{}*") & set("".join((*folders, before, after))):
+            raise UserError(
+                f"{text!r} says not how files are called; write what their names share as {STEM}, "
+                f"once and in the name, e.g. noisy/{STEM}_x4"
+            )
+        return Naming(tuple(folders), before, after)
+
+    def stem(self, path: Path) -> str | None:
+        """What stands for ``{stem}`` in a file's name; None where it is called otherwise."""
+        name = nfc(path.stem)
+        fits = name.startswith(self.before) and name.endswith(self.after)
+        stem = name[len(self.before) : len(name) - len(self.after)]
+        return stem if fits and stem else None
 
 
 def holding(root: Path, places: Sequence[str], folder: str) -> Path:

@@ -132,7 +132,7 @@ def has_mask(samples: Sequence[Sample], config: DataConfig, training: bool = Fal
     """Whether batches of these samples carry a mask."""
     draw = _drawn_damage(samples, config, training)
     if draw is None:
-        return bool(samples[0].boxes)
+        return samples[0].has_mask
     return draw(tf.zeros([_side(config, training)] * 2 + [3]), [0, 0])[1] is not None
 
 
@@ -179,7 +179,7 @@ def check_sources(
 def _kind(samples: Sequence[Sample]) -> str:
     if samples[0].input is None:
         return "are clean"
-    return "are damaged, with masks" if samples[0].boxes else "are damaged, without masks"
+    return "are damaged, with masks" if samples[0].has_mask else "are damaged, without masks"
 
 
 def _side(config: DataConfig, training: bool) -> int:

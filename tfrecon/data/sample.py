@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tfrecon.base.errors import UserError
 from tfrecon.base.platforms import nfc
@@ -12,17 +13,21 @@ from tfrecon.base.platforms import nfc
 Box = tuple[int, int, int, int]
 """(top, left, height, width) in pixels of the file, whose top-left corner is (0, 0)."""
 
+MaskFrom = Literal["alpha", "luminance"]
+
 
 @dataclass(frozen=True)
 class Sample:
     """An image: its id, its damaged file (`input`) and its clean file (`target`).
 
     Without `input` the damage is drawn onto the target; without `target` there is no truth to score
-    against. `boxes` are the damaged rectangles of `input`. `region` restricts the sample to a
-    rectangle of its files, a crop of a larger photo. An input of another size than its target is an
-    error, or with `resize_input` is resized to it. `page` is that of its files, counted from 0, and
-    `range` the largest value of those of more than 8 bits, where it is not their type's own
-    (`tfrecon.base.depth`); `tfrecon.data.check` finds it.
+    against. `boxes` are the damaged rectangles of `input`, or `mask` is an image of what is damaged
+    (`tfrecon.data.masks`, which says what `mask_from` is). `region` restricts the sample to a
+    rectangle of its files, a crop of a larger photo; `input_region` is that of the input where it
+    is another. An input of another size than its target is an error, or with `resize_input` is
+    resized to it. `page` is that of its files, counted from 0, and `range` the largest value of
+    those of more than 8 bits, where it is not their type's own (`tfrecon.base.depth`);
+    `tfrecon.data.check` finds it.
     """
 
     id: str
@@ -33,16 +38,24 @@ class Sample:
     resize_input: bool = False
     page: int = 0
     range: float | None = field(default=None, compare=False)
+    mask: Path | None = None
+    mask_from: MaskFrom | None = None
+    input_region: Box | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that must be readable: input, then target."""
+        """The photos that must be readable: input, then target."""
         return tuple(path for path in (self.input, self.target) if path is not None)
 
     @property
+    def has_mask(self) -> bool:
+        """Whether it says what of its input is damaged."""
+        return bool(self.boxes or self.mask)
+
+    @property
     def parts(self) -> list[str]:
-        """What its files give: ``target``, ``input`` and, where it has boxes, ``mask``."""
-        has = {"target": self.target, "input": self.input, "mask": self.input and self.boxes}
+        """What its files give: ``target``, ``input`` and, where that is known, ``mask``."""
+        has = {"target": self.target, "input": self.input, "mask": self.input and self.has_mask}
         return [part for part, there in has.items() if there]
 
 

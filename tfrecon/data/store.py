@@ -22,6 +22,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.platforms import nfc
 from tfrecon.data.boxes import drawn
 from tfrecon.data.disk_cache import kept
+from tfrecon.data.masks import hidden_in
 from tfrecon.data.sample import Sample
 
 MEMORY_SHARE = 0.5
@@ -34,7 +35,7 @@ AT_A_TIME = 64
 """Files decoded ahead of the disk cache that takes them."""
 
 Parts = dict[str, Any]
-"""``target`` and ``input`` (H,W,3) and ``mask`` (H,W,1; 255 inside the boxes) of one sample, those
+"""``target`` and ``input`` (H,W,3) and ``mask`` (H,W,1; 255 where damaged) of one sample, those
 that are asked for; uint8 as stored."""
 
 Place = tuple[Path, int]
@@ -174,34 +175,42 @@ def check_memory(wanted: Sequence[Wanted]) -> int:
 
 
 def fingerprint(about: Any, samples: Sequence[Sample]) -> str:
-    """A name that changes with `about` and with any file, region or box of the samples, so that a
-    stale cache is never read."""
+    """A name that changes with `about` and with any file, region, box or mask of the samples, so
+    that a stale cache is never read."""
     digest = hashlib.blake2b(repr(about).encode(), digest_size=16)
     for sample in samples:
         facts = [
             (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
-            for file in sample.files
+            for file in _sources(sample)
         ]
         digest.update(repr((sample.id, facts, _declared(sample))).encode())
     return digest.hexdigest()
 
 
 def content_fingerprint(samples: Sequence[Sample]) -> str:
-    """A hash over the ids, regions, boxes and file contents of samples, in order; the same wherever
-    the files lie and however the file system there writes accents."""
+    """A hash over the ids, regions, boxes, masks and file contents of samples, in order; the same
+    wherever the files lie and however the file system there writes accents."""
     digest = hashlib.blake2b(digest_size=16)
     content = functools.cache(files.digest)  # several samples may be regions of one file
     for sample in samples:
         digest.update(repr((nfc(sample.id), *_declared(sample))).encode())
-        for path in sample.files:
+        for path in _sources(sample):
             digest.update(content(path))
     return digest.hexdigest()
 
 
+def _sources(sample: Sample) -> list[Path]:
+    """All files of a sample."""
+    return [*sample.files, *([sample.mask] if sample.mask else [])]
+
+
 def _declared(sample: Sample) -> list[Any]:
-    """What a sample says of its files. Page and range where they say something, so that records of
-    older runs hold."""
-    known = {"page": sample.page, "range": sample.range}
+    """What a sample says of its files. What is newer than the first three where it says something,
+    so that records of older runs hold."""
+    known = {
+        "page": sample.page, "range": sample.range, "mask": bool(sample.mask),
+        "mask_from": sample.mask_from, "input_region": sample.input_region,
+    }  # fmt: skip
     extra = {name: value for name, value in known.items() if value}
     return [sample.boxes, sample.region, sample.resize_input, *([extra] if extra else [])]
 
@@ -225,9 +234,16 @@ def parts_of(sample: Sample, parts: Sequence[str], read: Read | None = None) -> 
             )
         whole["input"] = images.resized(whole["input"], height, width)
     if "mask" in parts:
-        whole["mask"] = drawn(sample.boxes, *next(iter(whole.values())).shape[:2])
+        size = next(iter(whole.values())).shape[:2]
+        painted = hidden_in(sample)[..., None] * np.uint8(255) if sample.mask else None
+        whole["mask"] = drawn(sample.boxes, *size) if painted is None else painted
     if sample.region is None:
         return whole
-    top, left, high, wide = sample.region
-    # Copies, which do not keep the whole photo alive.
-    return {part: whole[part][top : top + high, left : left + wide].copy() for part in parts}
+    places = dict.fromkeys(parts, sample.region) | {"input": sample.input_region or sample.region}
+
+    def cut(part: str) -> np.ndarray[Any, Any]:
+        top, left, high, wide = places[part]
+        # A copy, which does not keep the whole photo alive.
+        return whole[part][top : top + high, left : left + wide].copy()
+
+    return {part: cut(part) for part in parts}

@@ -17,9 +17,9 @@ from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError, some
 from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data.check import readable
-from tfrecon.data.sample import Sample
+from tfrecon.data.masks import Hidden, Masks, check_masks, hidden_in
+from tfrecon.data.sample import MaskFrom, Sample
 from tfrecon.data.store import Reader
-from tfrecon.inference.masks import Hidden, MaskFrom, Masks
 from tfrecon.inference.places import JPEG, checked_output, photos_of, placed
 from tfrecon.inference.restorer import PhotoRestorer, Restore, restored_bands, self_ensemble
 
@@ -88,7 +88,7 @@ def restore_files(
     target = checked_output(source, None if output is None else Path(output), suffix)
     settings = _checked(restorer, settings, target)
     damage = _masks(restorer, masks, source, mask_from, recursive)
-    leave_out = [target, *([Path(masks)] if masks else [])]
+    leave_out = [target, *([Path(masks)] if masks else []), *(damage.files if damage else [])]
     samples = photos_of(source, leave_out, recursive)
     pairs = placed(samples, source, target, suffix, damage.files if damage else ())
     if not pairs:
@@ -98,15 +98,15 @@ def restore_files(
     samples = readable(
         damage.attached(samples) if damage else samples, skip_unreadable, _LargeReader(), range
     )
-    if damage:
-        damage.check(samples)
+    if damage and not damage.files:  # mask images have been checked with their photos
+        check_masks(samples)
     identity = repr((restorer.identity, settings, mask_from))
-    photos = [(each, outputs[each.id], _key(each, damage, identity)) for each in samples]
+    photos = [(each, outputs[each.id], _key(each, identity)) for each in samples]
     with _alone(target, source.is_file()) as workplace:
         for folder in {file.parent for file in outputs.values()}:
             files.remove_leftovers(folder, "*.png")
         restore = self_ensemble(restorer.restore) if settings.ensemble else restorer.restore
-        _restore_all(photos, restore, damage, settings, Journal(workplace / JOURNAL))
+        _restore_all(photos, restore, settings, Journal(workplace / JOURNAL))
     return len(samples)
 
 
@@ -159,14 +159,13 @@ def _masks(
         raise UserError(f"{restorer.title} takes no masks; leave out --masks")
     if Path(masks).resolve() == source.resolve():
         raise UserError("--masks is the input itself; keep the mask images in a place of their own")
-    return Masks(Path(masks), mask_from, source if recursive else None)
+    return Masks(Path(masks), source, mask_from, recursive)
 
 
-def _key(sample: Sample, damage: Masks | None, identity: str) -> str:
+def _key(sample: Sample, identity: str) -> str:
     """A hash of all that the restored photo depends on."""
-    mask = damage.file(sample) if damage else None
     facts = [identity, sample.page, sample.range, sample.boxes]
-    for path in (sample.files[0], mask):
+    for path in (sample.files[0], sample.mask):
         if path:
             facts += [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
@@ -181,8 +180,8 @@ def _finished(output: Path, key: str) -> str:
 
 
 def _restore_all(
-    photos: Sequence[tuple[Sample, Path, str]], restore: Restore, damage: Masks | None,
-    settings: Settings, journal: Journal,
+    photos: Sequence[tuple[Sample, Path, str]], restore: Restore, settings: Settings,
+    journal: Journal,
 ) -> None:  # fmt: skip
     """Restores all photos (sample, output, key) of which `journal` does not know."""
     known, total = set(journal.lines), len(photos)
@@ -195,7 +194,7 @@ def _restore_all(
         with stoppable(total) as stop_if_asked, contextlib.closing(bar):
             for done, (sample, output, key) in enumerate(bar, start=total - len(todo)):
                 stop_if_asked(done)
-                hidden = damage.hidden(sample) if damage else None
+                hidden = hidden_in(sample) if sample.has_mask else None
                 photo = carried.read(sample.files[0], sample.page, sample.range)
                 restored = restored_photo(photo, hidden, restore, settings)
                 if restored is None:

@@ -12,9 +12,9 @@ from tfrecon.base import carried, images
 from tfrecon.base.cards import default, find
 from tfrecon.base.errors import UserError
 from tfrecon.data.check import readable
+from tfrecon.data.masks import Hidden, Masks, hidden_by, hidden_in, holes
 from tfrecon.data.sample import Sample
 from tfrecon.inference.folder import Settings, restored_photo
-from tfrecon.inference.masks import Hidden, Masks, hidden_by, holes
 from tfrecon.inference.presets import open_preset
 from tfrecon.inference.restorer import PhotoRestorer, restore_tiled
 
@@ -74,8 +74,7 @@ def restore(image: Any, mask: Any = None, preset: str | None = None) -> Any:
     if images.facts(image, large=True).bits > 8:  # which of its values is white?
         (sample,) = readable([sample])
     if isinstance(mask, str | os.PathLike):
-        masks = Masks(Path(mask))
-        mask = masks.hidden(masks.attached([sample])[0])
+        mask = hidden_in(Masks(Path(mask), Path(image)).attached([sample])[0])
     return _restored_picture(opened, carried.read(Path(image), range=sample.range), mask)
 
 
