@@ -144,9 +144,10 @@ def _cpu_table(terminalreporter, ends):
 
 
 def pytest_collection_modifyitems(config, items):
-    """The faults are many processes: they run only where asked for."""
-    if "fault" not in config.option.markexpr:
-        left_out = [item for item in items if item.get_closest_marker("fault")]
+    """The faults are many processes, and what the smoke tests see the others see at the highest
+    versions: both run only where asked for."""
+    for mark in {"fault", "smoke"} - set(config.option.markexpr.split()):
+        left_out = [item for item in items if item.get_closest_marker(mark)]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 

@@ -1,7 +1,10 @@
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfrecon.base.errors import UserError
+from tfrecon.layers.grids import GridMeans
 from tfrecon.models.restoration_gan import dense_discriminator, restoration_gan
 
 
@@ -31,6 +34,22 @@ def test_the_discriminator_judges_the_pair():
     assert logits.dtype == np.float32 and np.ptp(logits) > 0
     assert np.abs(network([given[::-1], candidate]) - logits).max() > 1e-4
     assert np.abs(network([given, candidate[::-1]]) - logits).max() > 1e-4
+
+
+def test_means_of_a_grid_are_those_of_keras_to_the_bit():
+    """Of which older versions have none; and their shape is known where that of the map is not."""
+    for height, width in ((1, 1), (2, 3), (5, 7), (16, 16), (17, 64)):
+        x = tf.random.stateless_normal((2, height, width, 3), (height, width))
+        found, answers = [], []
+        for layer in (GridMeans(4), keras.layers.AdaptiveAveragePooling2D(4)):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                answers.append(layer(x))
+                total = tf.reduce_sum(answers[-1] ** 2)
+            found.append(tape.gradient(total, x))
+        np.testing.assert_array_equal(*answers)
+        np.testing.assert_allclose(*found, atol=1e-6)
+    assert GridMeans(4)(keras.Input((None, None, 3))).shape == (None, 4, 4, 3)
 
 
 @pytest.mark.parametrize(("options", "words"), [

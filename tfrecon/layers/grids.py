@@ -47,6 +47,27 @@ class Enlarge(keras.layers.Layer):
         return tf.image.resize(x, self.factor * tf.shape(x)[1:3])
 
 
+@keras.saving.register_keras_serializable("tfrecon")
+class GridMeans(keras.layers.Layer):
+    """(B,h,w,C) to (B,side,side,C), for any h and w: the means of equal parts, whose borders are
+    rounded outwards. Keras's ``AdaptiveAveragePooling2D``, which it has from 3.14 on."""
+
+    def __init__(self, side: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.side = side
+
+    def call(self, x: Any) -> Any:
+        """The means, first over rows, then over columns."""
+        return self._means(self._means(x, 1), 2)
+
+    def _means(self, x: Any, axis: int) -> Any:
+        length, before, parts = tf.shape(x)[axis], [slice(None)] * axis, []
+        for place in range(self.side):
+            start, end = place * length // self.side, -(-(place + 1) * length // self.side)
+            parts.append(tf.reduce_mean(x[(*before, slice(start, end))], axis, keepdims=True))
+        return tf.concat(parts, axis)
+
+
 def align(features: Any, grid: Any, finest: Any) -> Any:
     """Brings a tap's features (B,h,w,C) to the `finest` grid (H,W): float32 (B,H,W,C).
 

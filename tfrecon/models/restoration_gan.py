@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from tfrecon.base.registry import Positive, Weight, checked
+from tfrecon.layers.grids import GridMeans
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
@@ -71,7 +72,7 @@ def dense_discriminator(*, channels: int, base_filters: int, seed: int | None) -
         )(x)  # fmt: skip
         x = normalization("batch" if number else "none", "moving", f"norm{number + 1}")(x)
         x = layers.LeakyReLU(0.2, name=f"act{number + 1}")(x)
-    x = layers.AdaptiveAveragePooling2D(GRID, name="grid")(x)
+    x = GridMeans(GRID, name="grid")(x)
     x = layers.Flatten(name="flat")(x)
     x = layers.Dense(base_filters, kernel_initializer=start(), name="dense")(x)
     x = layers.LeakyReLU(0.2, name="act5")(x)
