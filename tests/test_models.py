@@ -300,6 +300,7 @@ def test_schedules():
     ("adamw", {"weight_decay": -0.1}, "'weight_decay' of .*'adamw' must be 0 or more"),
     ("adam", {"beta_1": 1.0}, "'beta_1' of .*'adam' must lie in"),
     ("sgd", {"momentum": float("nan")}, "'momentum' of .*'sgd' must lie"),
+    ("muon", {"ratio": 0.0}, "'ratio' of .*'muon' must be greater than 0"),
     ("sgd", {"clipnorm": 0.0}, "'clipnorm' of .*'sgd' must be greater than 0"),
 ])  # fmt: skip
 def test_options_of_optimizers_out_of_range(name, options, text):

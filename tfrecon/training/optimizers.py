@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules of a configuration; an Adam in one kernel."""
+"""Optimizers and learning-rate schedules of a configuration: an Adam in one kernel, and Muon."""
 
 from typing import Annotated, Any
 
@@ -40,6 +40,75 @@ class FusedAdam(keras.optimizers.Adam):
             epsilon=tf.constant(self.epsilon, dtype),
             grad=tf.cast(gradient, dtype),
         )
+
+
+NARROWEST = 13
+"""A kernel of fewer channels on a side, as first and last layers have, is Adam's."""
+
+NEWTON_SCHULZ = 3.4445, -4.775, 2.0315
+"""Coefficients of the polynomial that brings singular values to about 1 (Jordan 2024)."""
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Muon(FusedAdam):
+    """Muon (Jordan 2024, https://kellerjordan.github.io/posts/muon) for kernels, Adam for the rest.
+
+    A kernel (h,w,in,out) is a matrix (h·w·in, out) there. Its update is Nesterov's momentum, made
+    orthogonal, times 0.2·√(larger side), so that its entries are of the size of Adam's (Liu et al.
+    2025, eq. 4), times `ratio` of the learning rate. `keras.optimizers.Muon` leaves convolutions to
+    Adam.
+    """
+
+    def __init__(
+        self, *args: Any, momentum: float = 0.95, ratio: float = 3.0, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.momentum, self.ratio = momentum, ratio
+
+    def build(self, variables: Any) -> None:
+        """The momentum of each variable, and the second moment of those that are Adam's."""
+        if self.built:
+            return
+        super(keras.optimizers.Adam, self).build(variables)
+        self._momentums = self.add_optimizer_variables(variables, "momentum")
+        rest = [variable for variable in variables if not is_wide(variable.shape)]
+        velocities = iter(self.add_optimizer_variables(rest, "velocity"))
+        self._velocities = [None if is_wide(v.shape) else next(velocities) for v in variables]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable and what is kept of its gradients in place."""
+        if not is_wide(variable.shape):
+            return super().update_step(gradient, variable, learning_rate)
+        average = self._momentums[self._get_variable_index(variable)]
+        gradient = tf.cast(gradient, variable.dtype)
+        newest = self.momentum * average.value + gradient
+        self.assign(average, newest)
+        matrix = tf.reshape(gradient + self.momentum * newest, (-1, variable.shape[-1]))
+        update = tf.reshape(orthogonal(matrix), variable.shape)
+        size = 0.2 * float(max(matrix.shape)) ** 0.5 * self.ratio
+        self.assign_sub(variable, tf.cast(learning_rate, variable.dtype) * size * update)
+
+    def get_config(self) -> dict[str, Any]:
+        """The options, for saving."""
+        return {**super().get_config(), "momentum": self.momentum, "ratio": self.ratio}
+
+
+def is_wide(shape: Any) -> bool:
+    """Whether Muon updates a variable of this shape."""
+    return len(shape) in (2, 4) and min(shape[-2:]) >= NARROWEST
+
+
+def orthogonal(matrix: Any) -> Any:
+    """About UVᵀ of a matrix USVᵀ (m,n): five steps of Newton and Schulz, which bring
+    singular values to about 0.7 to 1.2, those near zero aside (Jordan 2024)."""
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix / (tf.norm(matrix) + 1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(5):
+        gram = tf.matmul(x, x, transpose_a=is_tall, transpose_b=not is_tall)
+        polynomial = b * gram + c * gram @ gram
+        x = a * x + (x @ polynomial if is_tall else polynomial @ x)
+    return x
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -99,6 +168,19 @@ def adamw(
 
 
 @checked
+def muon(
+    *, learning_rate: Any, beta_1: Share = 0.9, beta_2: Share = 0.999, epsilon: AboveZero = 1e-7,
+    weight_decay: Annotated[float, AtLeast(0)] = 0.0, clipnorm: AboveZero | None = None,
+    momentum: Share = 0.95, ratio: AboveZero = 3.0,
+) -> keras.optimizers.Optimizer:  # fmt: skip
+    """Muon for kernels at `ratio` times the learning rate, AdamW for biases and narrow kernels."""
+    return Muon(
+        learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay or None,
+        clipnorm=clipnorm, momentum=momentum, ratio=ratio,
+    )  # fmt: skip
+
+
+@checked
 def sgd(
     *, learning_rate: Any, momentum: Share = 0.0, clipnorm: AboveZero | None = None
 ) -> keras.optimizers.Optimizer:
@@ -106,7 +188,7 @@ def sgd(
     return keras.optimizers.SGD(learning_rate, momentum, clipnorm=clipnorm)
 
 
-OPTIMIZERS = {"adam": adam, "adamw": adamw, "sgd": sgd}
+OPTIMIZERS = {"adam": adam, "adamw": adamw, "muon": muon, "sgd": sgd}
 
 
 def build_optimizer(config: FitConfig, total_steps: int) -> keras.optimizers.Optimizer:
