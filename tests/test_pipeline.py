@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -295,6 +296,22 @@ def test_pairs_keep_their_damage_unless_training_redraws_it(tmp_path):
     plain = joined(pipeline.dataset(samples, config(tmp_path), batch_size=3))
     np.testing.assert_array_equal(kept["mask"], plain["mask"])
     assert kept["mask"].sum() > drawn["mask"][:3].sum()
+
+
+def test_boxes_of_one_size_are_drawn_anew_where_training_may_choose(tmp_path):
+    pairs = damaged_pairs(tmp_path)
+    alike = [replace(s, boxes=((1, 1, 5, 5), (9, 9, 5, 5), (17, 3, 5, 5))) for s in pairs]
+    unlike = [replace(alike[0], boxes=alike[0].boxes[:2]), *alike[1:]]
+    data = config(tmp_path, damage=None, load_size=24, flip=False, redraw_damage="auto")
+    drawn = joined(pipeline.dataset(alike, data, training=True, batch_size=3), 3)
+    np.testing.assert_array_equal(drawn["mask"].sum((1, 2, 3)), 3 * 5 * 5)
+    assert len({mask.tobytes() for mask in drawn["mask"]}) > 1
+    for samples, settings in ((unlike, data), (alike, replace(data, damage=BOXES))):
+        kept, plain = (
+            joined(pipeline.dataset(samples, each, training=True, batch_size=3), 3)
+            for each in (settings, replace(settings, redraw_damage=False))
+        )
+        np.testing.assert_array_equal(kept["mask"], plain["mask"])
 
 
 def test_data_that_says_nothing_of_its_damage_is_an_error(tmp_path):

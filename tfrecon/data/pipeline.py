@@ -165,7 +165,8 @@ def check_sources(
             "give those of `mixture.extra_samples`"
         )
     quotas([len(photos) for photos in (samples, *extra)], weights(config))
-    if config.redraw_damage or config.damage == IDENTITY:
+    together = [sample for source in (samples, *extra) for sample in source]
+    if _redrawn(together, config) or config.damage == IDENTITY:
         return
     for spec, photos in zip(config.extra, extra, strict=True):
         if _kind(photos) != _kind(samples):
@@ -187,11 +188,27 @@ def _side(config: DataConfig, training: bool) -> int:
     return (training and config.crop_size) or config.image_size
 
 
+def _redrawn(samples: Sequence[Sample], config: DataConfig) -> Spec | None:
+    """The damage that training draws anew; None: damaged files are used as they are."""
+    if config.redraw_damage != "auto":
+        return (_named_damage(config) or Spec("boxes")) if config.redraw_damage else None
+    boxes = [sample.boxes for sample in samples if sample.input]
+    sizes = {side for each in boxes for box in each for side in box[2:]}
+    if config.damage or len(sizes) != 1 or len({len(each) for each in boxes}) != 1:
+        return None
+    return Spec("boxes", {"count": len(boxes[0]), "size": sizes.pop()})
+
+
+def _named_damage(config: DataConfig) -> Spec | None:
+    return config.damage or getattr(recipes.find(config.recipe.name), "DAMAGE", None)
+
+
 def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool) -> Draw | None:
     """The generator to draw with, or None where the samples' own damaged files are used."""
     # Damage that is none: whatever damaged files there are, the model sees the clean ones.
     clean = config.damage == IDENTITY
-    redraw = (training and config.redraw_damage) or clean
+    redrawn = _redrawn(samples, config) if training else None
+    redraw = redrawn or clean
     without = [sample for sample in samples if sample.input is None]
     if not redraw and not without:
         return None
@@ -202,8 +219,7 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
         )
     if any(sample.target is None for sample in samples):
         raise UserError("damage can only be drawn onto targets, and a sample has none")
-    default = Spec("boxes") if redraw else None
-    spec = config.damage or getattr(recipes.find(config.recipe.name), "DAMAGE", None) or default
+    spec = redrawn or _named_damage(config)
     if spec is None:
         raise UserError(
             f"recipe {config.recipe.name!r} gives clean images only and names no damage; "

@@ -58,7 +58,7 @@ MODELS: dict[str, Entry] = {
                 "base_filters": 16, "discriminator_filters": 16, "dropout": 0.0, "fill": "auto",
                 "residual": True, "adversarial_weight": 0.01,
             },
-            "data": {"color_jitter": 0.1},
+            "data": {"redraw_damage": "auto", "color_jitter": 0.1},
             "fit": {
                 **COSINE, "batch_size": 4, "loss": "l2", "hole_weight": 5.0,
                 "learning_rate": 2e-4, "optimizer": ADAM,
