@@ -6,7 +6,7 @@ Ours is `tfrecon.models.pix2pix(mask=False)`, compiled as training does it, insi
 tutorial's is written anew below: two tapes in a `tf.function`, two Adams. The steps alternate in
 one process on the same batch (ours, theirs, ours, …), so that other work on the machine meets both.
 Prints images/s (min, median, max) and the median of the ratios of neighbouring steps. A row in
-bfloat16 (ours only; the tutorial has none) is for information.
+bfloat16 or float16 (ours only; the tutorial has none) is for information.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20, help="steps of each formulation (20)")
     parser.add_argument("--threads", type=int, help="cores to use (all that the process may use)")
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"],
-                        choices=["float32", "bfloat16"], help="of our rows (both)")  # fmt: skip
+                        choices=["float32", "bfloat16", "float16"],
+                        help="of our rows (float32 bfloat16)")  # fmt: skip
     options = parser.parse_args()
     if options.threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(options.threads)

@@ -17,7 +17,7 @@ from tfrecon.inference.restorer import restorer
 from tfrecon.losses import mixture
 from tfrecon.models import build_model
 from tfrecon.models.base import ReconstructionModel
-from tfrecon.training.optimizers import FusedAdam
+from tfrecon.training.optimizers import FusedAdam, LossScale
 
 
 def image_pairs(count: int = 3, height: int = 20, width: int = 24) -> tuple[Any, Any]:
@@ -196,14 +196,16 @@ def two_replicas() -> tf.distribute.Strategy:
 
 
 def _check_replicas(build: Callable[[], keras.Model], x: Any, y: Any, traced: bool) -> None:
-    """One SGD step on the same global batch gives the same weights on 1 and on 2 devices."""
+    """One SGD step on the same global batch gives the same weights on 1 and on 2 devices, and there
+    with a loss scale, by which a power of two leaves every digit alone."""
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
     results = []
-    for strategy in (tf.distribute.get_strategy(), two_replicas()):
+    for strategy, scaled in ((tf.distribute.get_strategy(), False), (two_replicas(), True)):
         with strategy.scope():
             model: Any = build()
+            sgd: Any = keras.optimizers.SGD(0.05)
             model.compile(
-                keras.optimizers.SGD(0.05), loss=mixture([Spec("l1")]), jit_compile=False,
+                LossScale(sgd) if scaled else sgd, loss=mixture([Spec("l1")]), jit_compile=False,
                 run_eagerly=not traced,
             )  # fmt: skip
         model.fit(data, steps_per_epoch=1, verbose=0, shuffle=False)

@@ -154,7 +154,7 @@ def test_none_keeps_its_own_meaning_where_it_has_one():
         ("data.flip=1", "data.flip must be true or false, not 1"),
         ("data.root=3", "data.root must be a string or nothing, not 3"),
         ("data.cache=ram", "data.cache must be one of 'memory', 'disk', 'none', not 'ram'"),
-        ("fit.precision=float16", "must be one of 'float32', 'bfloat16', 'auto', not 'float16'"),
+        ("fit.precision=half", "one of 'float32', 'bfloat16', 'float16', 'auto', not 'half'"),
         ("fit.optimizer=3", "[fit.optimizer] must be a name or a table with a 'name', not 3"),
         (
             "fit.loss.weight=3",

@@ -205,14 +205,16 @@ def section_options(
 
 
 def start_tensorflow() -> None:
-    """Imports TensorFlow without the lines that it prints at its start and that would hide ours;
-    with ``--verbose`` they are shown, and so they are where it does not start.
+    """Imports TensorFlow, which takes of a GPU's memory what it needs, without the lines that it
+    prints at its start and that would hide ours; with ``--verbose`` they are shown, and so they are
+    where it does not start.
 
     Raises UserError where it cannot be imported.
     """
     if "tensorflow" in sys.modules:
         return
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever Keras is set to elsewhere
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if _verbose else "2")  # from then on
     try:
         with contextlib.nullcontext() if _verbose else _held_back():

@@ -98,9 +98,12 @@ class FitConfig:
     freeze: list[str] = field(default_factory=list[str])
     """Layers and networks that keep the weights that they begin with, by name or pattern."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """bfloat16 keeps float32 weights, outputs and losses; auto asks the processor, and ``run.json``
-    records the answer."""
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    """bfloat16 and float16, which scales losses, keep float32 weights, outputs and losses; auto
+    asks GPU or processor, and ``run.json`` records the answer."""
+    deterministic: bool = False
+    """Operations whose sums GPUs take in any order take them in one, which costs speed; a resumed
+    run ends bit for bit the same on a GPU, too."""
     strategy: Literal["auto", "none", "mirrored"] = "auto"
     loss: list[Spec] = field(default_factory=lambda: [Spec("l1")])
     """Reconstruction losses; each may carry a weight, ``{name = "l1", weight = 0.5}``."""

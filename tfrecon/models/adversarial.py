@@ -90,7 +90,9 @@ class AdversarialModel(ReconstructionModel):
                 judging, penalty = judging / replicas, penalty / replicas
                 generator_loss += self.adversarial_weight * fooling
                 discriminator_loss = judging + self.r1_weight * penalty
+                discriminator_loss = self.optimizer.scale_loss(discriminator_loss)
                 values += [fooling, judging, penalty] if self.r1_weight else [fooling, judging]
+            generator_loss = self.optimizer.scale_loss(generator_loss)
         variables = list(self.generator.trainable_variables)
         gradients = list(tape.gradient(generator_loss, variables))
         if adversarial:

@@ -104,8 +104,9 @@ class Diffusion(FromOptions, Supervised):
         condition = [part * tf.cast(wide(known, part), part.dtype) for part in self.condition(x)]
         with tf.GradientTape() as tape:
             loss = self.denoising_loss(clean, condition, t, noise, training=True)
+            scaled = self.optimizer.scale_loss(loss)
         variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.optimizer.apply(tape.gradient(scaled, variables), variables)
         self._track(loss, y)
         return self.compute_metrics(x, y, None)
 

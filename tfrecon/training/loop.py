@@ -31,6 +31,7 @@ from tfrecon.training.ema import MovingAverage
 from tfrecon.training.preparation import (
     check_settings,
     compile_model,
+    devices_text,
     fast_precision,
     measured_pace,
     probe_text,
@@ -111,7 +112,10 @@ def _train(
     if source is None and config.fit.start and not recorded:
         source = find_source(config.fit.start)
     start = None if states else _start(source, recorded)  # its building draws seeds of its own
+    if config.fit.deterministic:
+        tf.config.experimental.enable_op_determinism()
     strategy, model = strategy_and_model(config, listed.mask, precision)
+    print(devices_text(strategy, precision))
     begun = _begin(config, model, listed.mask, start, recorded if states else None)
     data = load_data(config, listed, skip_unreadable=skip_unreadable)
     print(*data.findings, sep="\n")

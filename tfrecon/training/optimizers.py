@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfrecon.base.config import FitConfig
@@ -112,6 +113,27 @@ def orthogonal(matrix: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable("tfrecon")
+class LossScale(keras.optimizers.LossScaleOptimizer):
+    """Another optimizer behind Keras's dynamic loss scale, without which small gradients are zero
+    in float16 (Micikevicius et al. 2018): a step with a gradient that is not finite is left out and
+    the scale halved; 2,000 others in a row double it."""
+
+    def check_finite(self, grads: Any) -> Any:
+        """Whether they are finite on every replica; Keras asks the first one alone, and its
+        gradients are not summed up yet."""
+        finite, replica = super().check_finite(grads), tf.distribute.get_replica_context()
+        bad = replica.all_reduce("SUM", tf.cast(~finite, tf.float32))
+        return tf.equal(bad, 0)
+
+
+def loss_scale(optimizer: keras.optimizers.Optimizer) -> float | None:
+    """What losses are multiplied with before they are differentiated; None: they are not."""
+    if not isinstance(optimizer, LossScale):
+        return None
+    return float(np.asarray(optimizer.dynamic_scale.value))
+
+
+@keras.saving.register_keras_serializable("tfrecon")
 class RunSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate over `total_steps`, after a linear warm-up over `warmup_steps`.
 
@@ -202,6 +224,8 @@ def build_optimizer(config: FitConfig, total_steps: int) -> keras.optimizers.Opt
 def halve_rate(optimizer: Any, halvings: int, counted: int) -> None:
     """Halves the learning rate `halvings` times in all. Where the optimizer's own variables hold a
     constant rate, they have `counted` of the times already."""
+    if isinstance(optimizer, LossScale):
+        optimizer = optimizer.inner_optimizer
     if isinstance(schedule := optimizer._learning_rate, RunSchedule):
         schedule.scale.assign(0.5**halvings)
     else:

@@ -28,7 +28,7 @@ from tfrecon.training.datasets import (
     training_batches,
     validation_batches,
 )
-from tfrecon.training.optimizers import build_optimizer
+from tfrecon.training.optimizers import LossScale, build_optimizer
 
 WARM_UP_SECONDS, CALIBRATION_SECONDS = 5.0, 10.0
 MOST_CALIBRATION_STEPS = 100_000
@@ -41,20 +41,31 @@ PROBE_GAIN_DB = 3.0
 VALIDATED = ("psnr", "ssim")
 """Metrics that validation logs every epoch, beside the model's own loss."""
 
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-"""Keras's dtype policy for each precision; bfloat16 keeps float32 weights, outputs and losses."""
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras's dtype policy for each precision; both halves keep float32 weights, outputs and losses."""
 
 
 def fast_precision() -> str:
     """What ``precision = "auto"`` becomes here: bfloat16 where the accelerator, or else the
-    processor, has such arithmetic of its own, float32 elsewhere."""
+    processor, has such arithmetic of its own, float16 on NVIDIA's GPUs before it (V100, T4),
+    float32 elsewhere."""
     gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        fast = all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details)
-    else:
-        fast = bool({"avx512_bf16", "amx_bf16"} & {*processor("flags").split()})
-    return "bfloat16" if fast else "float32"
+    if not gpus:
+        fast = {"avx512_bf16", "amx_bf16"} & {*processor("flags").split()}
+        return "bfloat16" if fast else "float32"
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    oldest = min(detail.get("compute_capability", (0, 0)) for detail in details)
+    return "bfloat16" if oldest >= (8, 0) else "float16" if oldest > (0, 0) else "float32"
+
+
+def devices_text(strategy: tf.distribute.Strategy, precision: str) -> str:
+    """Devices, precision and replicas of a training, in a line."""
+    replicas = strategy.num_replicas_in_sync
+    gpus = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]
+    devices = ", ".join(f"GPU {name}" for name in names) or f"CPU {processor('model name')}".strip()
+    scaled = " with a loss scale" if precision == "float16" else ""
+    return f"training on {devices}; {precision}{scaled}; {replicas} replica{'s' * (replicas > 1)}"
 
 
 def strategy_and_model(
@@ -155,6 +166,8 @@ def compile_model(
     """Optimizer, loss and metrics of a run of so many steps."""
     with strategy.scope():
         optimizer = build_optimizer(fit, total_steps)
+        if model.dtype_policy.name == POLICIES["float16"]:
+            optimizer = LossScale(optimizer)
         # Built now: a checkpoint can only be restored into slots that exist.
         optimizer.build(model.optimized_variables)
         model.compile(

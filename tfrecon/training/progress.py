@@ -14,6 +14,7 @@ from PIL import Image
 
 from tfrecon.base import files, images
 from tfrecon.base.bars import tqdm
+from tfrecon.training.optimizers import loss_scale
 from tfrecon.training.run import ANIMATION, Run
 from tfrecon.training.sentinel import of_one_colour
 
@@ -91,7 +92,9 @@ class History(keras.callbacks.Callback):
         self.step += 1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Adds a row and rewrites the table."""
+        """Adds a row and rewrites the table; a loss scale is one of the values, for all to see."""
+        if logs is not None and (scale := loss_scale(self.model.optimizer)):
+            logs["loss_scale"] = scale
         rate = float(np.asarray(self.model.optimizer.learning_rate))
         values = {name: float(value) for name, value in (logs or {}).items()}
         row = {"epoch": epoch + 1, "step": self.step, "learning_rate": rate, **values}

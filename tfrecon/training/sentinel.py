@@ -9,7 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError
+from tfrecon.training.optimizers import loss_scale
 
+SMALLEST_SCALE = 2.0**-10
+"""A loss scale that even this was too large for is halved for ever: no gradient is finite."""
 MOST_HALVINGS = 3
 """How often a training goes back before it is given up."""
 DISCRIMINATOR_FLOOR = 0.01
@@ -29,7 +32,8 @@ class Diverged(UserError):
 
 class Sentinel(keras.callbacks.Callback):
     """Raises `Diverged` right after the step whose losses, or the variables that it has updated,
-    are not finite: a gradient that is not finite leaves a variable so.
+    are not finite: a gradient that is not finite leaves a variable so. With a loss scale such steps
+    are left out, which is no harm unless no scale helps.
 
     It stands first in the list of callbacks, so that no other takes such a step for one.
     """
@@ -50,6 +54,8 @@ class Sentinel(keras.callbacks.Callback):
         bad = [f"{name!r}" for name, value in (logs or {}).items() if not np.isfinite(value)]
         if not bad and not np.isfinite(self._norm()):
             bad = ["a weight"]
+        elif not bad and (loss_scale(self.model.optimizer) or 1) < SMALLEST_SCALE:
+            bad = ["a gradient, whatever the loss scale,"]
         if bad:
             raise Diverged(bad[0], self.steps_done() + 1, True)
 
