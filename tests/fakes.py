@@ -73,6 +73,14 @@ def paired_folder(
     return root
 
 
+def laid_out(root: Path, *places: str, count: int = 8, size: tuple[int, int] = (24, 32)) -> Path:
+    """Photos 0 to `count` at each of `places`, ``train/noisy/{}.png``, alike where numbers are."""
+    for place in places:
+        for index in range(count):
+            save(root / place.format(index), photo(*size, seed=index))
+    return root
+
+
 def humanface8000(root: Path, count: int = 40) -> Path:
     """Pairs in the folders of humanface8000; every third damaged face is larger than the clean."""
     for index in range(count):

@@ -18,14 +18,12 @@ from PIL import Image
 from tfrecon.base import files
 from tfrecon.base.errors import UserError
 from tfrecon.base.images import finest_diagonal
+from tfrecon.data.photos import THUMBNAIL, thumbnail
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Parts, Read, parts_of
 
 SAMPLED = 48
 """Images of each split that are looked at."""
-
-THUMBNAIL = 32
-"""Side in pixels at which pairs are compared: noise and scratches average out."""
 
 FEW = 8
 """Below so many pairs chance alone could make them look mixed up."""
@@ -45,6 +43,9 @@ SURE = 0.9
 
 DARKEST = 8
 """A set of photos whose brightest value of 255 is lower was squashed on the way to its files."""
+
+RESEMBLING = 0.8
+"""Correlation from which the halves of photos are taken for two pictures of one thing."""
 
 NOISE_RATIO, NOISE_LEVEL = 1.5, 1.5 / 255
 """Noise of two splits differs where it does by this factor and by this much."""
@@ -90,6 +91,13 @@ def inspect(
             f"{len(small)} of {len(train)} training photos looked at are smaller than the "
             f"training crops of {least_side} pixels and are enlarged; choose a smaller crop"
         )
+    halves = [plane.halves for photo in train for plane in photo.values()]
+    if min(halves) > 0 and np.mean(halves) > RESEMBLING:
+        warnings.append(
+            "all photos looked at are twice as wide as high, and their halves correlate by "
+            f"{np.mean(halves):.2f}: are they pairs side by side? recipe 'folder' reads them so "
+            "with --set data.recipe.layout=side_by_side"
+        )
     if not any(warning.startswith("identical") for warning in warnings):
         fine.append("no photo in two splits")
     return [f"data checks: {'; '.join(fine)}", *(f"data warning: {text}" for text in warnings)]
@@ -115,8 +123,10 @@ class Seen:
     """The shorter, in pixels."""
     mean: float
     grey: Array
-    """(THUMBNAIL²,), see `_thumbnail`."""
+    """(THUMBNAIL²,), see `photos.thumbnail`."""
     noise: Array
+    halves: float
+    """How the halves of what is twice as wide as high correlate; 0 for all else."""
 
 
 Photo = Mapping[str, Seen]
@@ -128,11 +138,20 @@ def _seen(parts: Parts, given: str) -> dict[str, Seen]:
         part: Seen(
             brightest=int(plane.max()), is_flat=not np.ptp(plane, axis=(0, 1)).any(),
             side=min(plane.shape[:2]), mean=float(plane.mean()),
-            grey=_thumbnail(np.repeat(plane, 3, -1) if part == "mask" else plane),
+            grey=thumbnail(np.repeat(plane, 3, -1) if part == "mask" else plane),
             noise=noise_levels(plane) if part == given else np.zeros(3, np.float32),
+            halves=_halves(plane) if part == given and len(parts) == 1 else 0.0,
         )
         for part, plane in parts.items()
     }  # fmt: skip
+
+
+def _halves(pixels: Any) -> float:
+    """How the halves of (H,2H,3) uint8 correlate; 0 for other shapes."""
+    if pixels.shape[1] != 2 * pixels.shape[0]:
+        return 0.0
+    left, right = (thumbnail(half)[None] for half in np.hsplit(pixels, 2))
+    return float(correlations(left, right, np.zeros_like(left))[0, 0])
 
 
 def _check_range(split: str, photos: Sequence[Photo]) -> None:
@@ -199,18 +218,14 @@ def _check_pairs(samples: Sequence[Sample], photos: Sequence[Photo]) -> list[str
                 f"{samples[int(best[index])].id!r} best ({table[index].max():.2f} against "
                 f"{fit[index]:.2f})"
             )
+        remedy = "rename the files so that each pair shares its name"
+        if samples[0].input_region:
+            remedy = "the halves of these photos are no pairs, so leave out layout=side_by_side"
         raise UserError(
-            f"inputs and targets look mixed up: {evidence}{example}; rename the files so that each "
-            "pair shares its name, or set data.check_pairs=false where the damage leaves nothing"
+            f"inputs and targets look mixed up: {evidence}{example}; {remedy}, or set "
+            "data.check_pairs=false where the damage leaves nothing"
         )
     return [evidence]
-
-
-def _thumbnail(pixels: Any) -> Array:
-    """(THUMBNAIL²,) grey in [0,1], averaged over areas."""
-    picture = Image.fromarray(pixels).convert("L")
-    small = picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    return np.asarray(small, np.float32).reshape(-1) / np.float32(255)
 
 
 def _leaks(splits: Splits) -> list[str]:

@@ -18,7 +18,10 @@ from tfrecon.data.boxes import drawn, nothing_known, read_boxes
 from tfrecon.data.photos import STEM, Naming, images_in, is_photo
 from tfrecon.data.sample import MaskFrom, Sample
 
-IN_A_FOLDER = "{stem}", "{stem}_mask"
+CALLED = "_mask"
+"""With which the name of a mask may end where its photo's does not."""
+
+IN_A_FOLDER = STEM, f"{STEM}{CALLED}"
 """How masks in a folder of their own are called, after their photos."""
 
 MANY = 0.5

@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError, some
@@ -23,6 +24,9 @@ PAGED = {ending for name in FORMATS if name not in ("JPEG", "BMP") for ending in
 """Endings of files that may hold several pages or frames."""
 
 STEM = "{stem}"
+
+THUMBNAIL = 32
+"""Side in pixels at which photos are compared: noise and scratches average out."""
 
 SHOWN = 4
 """Names and endings that a line gives of what is left out."""
@@ -51,6 +55,15 @@ class Naming:
                 f"once and in the name, e.g. noisy/{STEM}_x4"
             )
         return Naming(tuple(folders), before, after)
+
+    def __str__(self) -> str:
+        named = (f"{self.before}{STEM}{self.after}",) if self.length or not self.folders else ()
+        return "/".join((*self.folders, *named))
+
+    @property
+    def length(self) -> int:
+        """Of what it says of names: the more, the surer."""
+        return len(self.before + self.after)
 
     def stem(self, path: Path) -> str | None:
         """What stands for ``{stem}`` in a file's name; None where it is called otherwise."""
@@ -206,7 +219,15 @@ def _check_exists(folder: Path) -> None:
         )
 
 
+def thumbnail(pixels: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """(THUMBNAIL²,) grey in [0,1] of (H,W,3) uint8, averaged over areas."""
+    picture = Image.fromarray(pixels).convert("L")
+    small = picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return np.asarray(small, np.float32).reshape(-1) / np.float32(255)
+
+
 @functools.cache
-def print_once(line: str) -> None:
-    """Prints a line, once in a process: recipes list the folders of each split."""
+def print_once(line: str, about: Path | None = None) -> None:
+    """Prints a line, once in a process, or for each thing that it is `about`: recipes list the
+    folders of each split."""
     print(line)
