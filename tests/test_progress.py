@@ -1,13 +1,17 @@
 """What a person sees of a training: samples.png, and the animation of them over the run."""
 
+import dataclasses
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from tfrecon.reports import page
-from tfrecon.training.progress import BAR, FRAMES, MOST_FRAMES, History, SampleGrid
+from tfrecon.training.progress import BAR, FRAMES, MOST_FRAMES, History, SampleGrid, log_table
 
 
 def frames_in(path):
@@ -110,3 +114,49 @@ def test_a_page_shows_the_animations_of_the_leading_results(plain, tmp_path):
     results = [SimpleNamespace(name=f"r{n}", runs=[run]) for n, run in enumerate(runs)]
     shown = page._progress(SimpleNamespace(results=results))
     assert [*shown] == ["r0", "r1"] and shown["r0"].startswith("data:image/webp;base64,UklGR")
+
+
+def shown(path):
+    """What TensorBoard finds below `path`, and the tags of each run."""
+    board = EventMultiplexer().AddRunsFromDirectory(str(path)).Reload()
+    return board, {name: {*found["tensors"]} for name, found in board.Runs().items()}
+
+
+def test_tensorboard_lays_training_and_validation_over_each_other(plain):
+    board, tags = shown(plain.path)
+    assert tags["logs/train"] >= {"reconstruction", "discriminator", "learning_rate"}
+    assert tags["logs/validation"] >= {"reconstruction", "psnr", "input, output, target"}
+    steps = [event.step for event in board.Tensors("logs/validation", "psnr")]
+    assert steps == [3, 6, 8]
+    assert tags["logs"] == {"configuration", "_hparams_/session_start_info"}
+    (text,) = board.Tensors("logs", "configuration")
+    settings = json.loads(text.tensor_proto.string_val[0].decode().strip("`json\n"))
+    assert settings == plain.settings and "root" not in settings["data"]
+    told = board.SummaryMetadata("logs", "_hparams_/session_start_info").plugin_data.content
+    named = plugin_data_pb2.HParamsPluginData.FromString(told).session_start_info.hparams
+    assert named["model.base_filters"].number_value == 4
+    assert named["fit.loss"].string_value == '[{"name": "l1"}]'
+
+
+def test_tensorboard_shows_the_last_scores_as_text(plain, tmp_path):
+    run = dataclasses.replace(plain, path=tmp_path)
+    for table in ("first", "| | PSNR |"):
+        log_table(run, table)
+    board, tags = shown(tmp_path)
+    assert tags == {"logs/test": {"scores"}}
+    (text,) = board.Tensors("logs/test", "scores")
+    assert (text.step, text.tensor_proto.string_val) == (8, [b"| | PSNR |"])
+
+
+def test_what_tensorboard_shows_of_a_run_that_begins_again_is_there_once(tmp_path):
+    for epochs in (2, 1):  # killed before its first state
+        history = History(tmp_path)
+        history.begin({"model": {"name": "pix2pix"}})
+        history.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.1)))
+        for epoch in range(epochs):
+            history.on_train_batch_end(0)
+            history.on_epoch_end(epoch, {"loss": 1.0, "val_loss": 2.0})
+    board, _ = shown(tmp_path)
+    assert [event.step for event in board.Tensors("logs/train", "loss")] == [1]
+    assert [event.step for event in board.Tensors("logs/validation", "loss")] == [1]
+    assert len(board.Tensors("logs", "configuration")) == 1

@@ -179,7 +179,9 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 
     board = EventMultiplexer().AddRunsFromDirectory(str(folder))
-    assert {"residual_unet-32/logs", "nafnet-32/logs"} <= set(board.Runs())
+    parts = ("", "/train", "/validation", "/test")
+    shown = {f"{cell}/logs{part}" for cell in ("residual_unet-32", "nafnet-32") for part in parts}
+    assert shown == set(board.Runs())
 
 
 @pytest.mark.slow

@@ -129,6 +129,8 @@ class FitConfig:
     good state with half the learning rate, three times at most. False: it stops there."""
     checkpoint_seconds: Annotated[float, Between(0, math.inf)] = 120.0
     """Time between two checkpoints; 0 writes one after every step."""
+    log: list[Literal["wandb", "mlflow"]] = field(default_factory=list[Literal["wandb", "mlflow"]])
+    """Trackers that follow the training beside TensorBoard, each an extra of its name."""
 
 
 @dataclass(frozen=True)

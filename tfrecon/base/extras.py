@@ -31,9 +31,13 @@ def install(extra: str) -> str:
     return f'pip install "tfrecon[{extra}]"'
 
 
-def imported(extra: str, what: str) -> ModuleType:
-    """The first module of an extra. Raises UserError, which says `what` needs it, where the extra
-    is not whole."""
+def check(extra: str, what: str) -> None:
+    """Raises UserError, which says `what` needs it, where an extra is not whole."""
     if absent := missing(extra):
         raise UserError(f"{what} needs the package {absent[0]}; add it with {install(extra)}")
+
+
+def imported(extra: str, what: str) -> ModuleType:
+    """The first module of an extra. Raises what `check` raises."""
+    check(extra, what)
     return importlib.import_module(EXTRAS[extra][0])

@@ -25,6 +25,7 @@ from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scoring, summaries
 from tfrecon.reports.scores import Board
 from tfrecon.reports.verdicts import ending, verdicts
+from tfrecon.training.progress import log_table
 from tfrecon.training.run import BEST, STATE, Run
 
 FILES = (
@@ -178,6 +179,8 @@ def evaluate_runs(
         if "lpips_alex" not in board.columns:
             notes.append(NO_LPIPS)
         summaries.write(folder, board.summary, paid, notes, said)
+        if name == "report" and len(runs) == 1:
+            log_table(runs[0], summaries.summary_markdown(board.summary, {}))
         restore = {name: trained[name].apply for name in names}
         written = [*FILES, *pictures.write(folder, samples, config, board, restore, pairs)]
         if models[0].extractor and len(runs) == 1:

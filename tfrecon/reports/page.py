@@ -18,7 +18,7 @@ from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.pictures import LEADING, Picture, leading_pictures
 from tfrecon.reports.tables import escaped
-from tfrecon.training.run import ANIMATION, Run, without_places
+from tfrecon.training.run import ANIMATION
 
 THREADS = ("intra_op_threads", "inter_op_threads")
 VERSIONS = ("tensorflow", "keras", "numpy", "python", "processor")
@@ -69,8 +69,7 @@ def page(
     fact."""
     count, pairs = len(comparison.results), statistics.pairs(comparison, comparison.metric)
     configs = [
-        {"name": result.name, "config": _without_places(result.runs[0])}
-        for result in comparison.results
+        {"name": result.name, "config": result.runs[0].settings} for result in comparison.results
     ]
     subtitle = (
         f"{count} result{'s' * (count > 1)} on the same {len(comparison.ids)} images, ranked by "
@@ -133,12 +132,6 @@ def _progress(comparison: Comparison) -> dict[str, str]:
     of_runs = {r.name: r.runs[0].path / ANIMATION for r in comparison.results[:LEADING] if r.runs}
     shown = {name: path for name, path in of_runs.items() if path.is_file()}
     return {name: _uri("webp", path.read_bytes()) for name, path in shown.items()}
-
-
-def _without_places(run: Run) -> dict[str, Any]:
-    """A run's configuration without the folders of this machine, which are nobody's business."""
-    tables = run.config.to_dict()
-    return {**tables, "data": without_places(tables["data"])}
 
 
 def environment(comparison: Comparison) -> dict[str, str]:

@@ -55,6 +55,7 @@ from tfrecon.training.run import (
 from tfrecon.training.sentinel import Diverged, Sentinel
 from tfrecon.training.start import Source, find_source, open_source
 from tfrecon.training.state import Checkpoint, States, higher_is_better, newest_states
+from tfrecon.training.trackers import tracked
 from tfrecon.training.transfer import Start, freeze
 
 GRID_IMAGES = 4
@@ -142,7 +143,8 @@ def _train(
             files.write_json(path / CONFIG, asked.to_dict(), indent=2)
         if longer:
             run.record(**length, lengthened=[*run.facts.get("lengthened", []), *longer[1:]])
-    _fit(model, run, data, recorded, states, adapting, callbacks)
+    with tracked(run, recorded) as trackers:
+        _fit(model, run, data, recorded, states, adapting, [*callbacks, *trackers])
     return run
 
 
@@ -280,6 +282,7 @@ def _fit(
         _tell_of_machine(recorded, run)
         model.evaluate(validation.take(1), verbose=0)  # builds the metrics that hold running means
     else:
+        history.begin(run.settings)
         state.begin(model)
         if "started_from" in run.facts:
             state.save()  # from here on the run does not need what it started from

@@ -22,6 +22,7 @@ from tfrecon.data.mixture import extras
 from tfrecon.metrics.logged import METRICS, keras_metric
 from tfrecon.models import build_model, check_model
 from tfrecon.models.base import ReconstructionModel
+from tfrecon.training import trackers
 from tfrecon.training.datasets import (
     Data,
     keeps_features,
@@ -96,6 +97,7 @@ def check_settings(config: Config) -> None:
     images' size or on there being masks is seen by `list_data` and `strategy_and_model`, before an
     image is decoded."""
     check_model(config.model)
+    trackers.check(config.fit.log)
     losses.weighted(config.fit.loss)
     build_optimizer(config.fit, total_steps=1)
     for recipe in (config.data.recipe, *(recipe for recipe, _, _ in extras(config.data))):

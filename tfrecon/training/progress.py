@@ -2,8 +2,8 @@
 
 import contextlib
 import csv
-import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from tensorboard.plugins.hparams import api as hparams
 
 from tfrecon.base import files, images
 from tfrecon.base.bars import tqdm
 from tfrecon.training.optimizers import loss_scale
 from tfrecon.training.run import ANIMATION, Run
 from tfrecon.training.sentinel import of_one_colour
+from tfrecon.training.trackers import hyperparameters
 
 FRAMES = "progress"
 """The folder in a run's of the frames of its animation, a PNG each."""
@@ -24,6 +26,8 @@ MOST_FRAMES, FRAME_SIDE = 32, 128
 """Frames of an animation, and pixels a side of each image in it."""
 FRAME_MS, LAST_MS = 200, 2000
 """How long a frame is seen."""
+LOGS, TRAIN, VALIDATION, TEST = "logs", "train", "validation", "test"
+"""TensorBoard's folder in a run's, and those in it."""
 BAR = 4
 """Height in pixels of the bar that shows how much of the training is done."""
 
@@ -58,21 +62,34 @@ class History(keras.callbacks.Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
         self.step = 0
+        self._writers: dict[str, Any] = {}
 
-    @functools.cached_property
-    def writer(self) -> Any:
-        """The TensorBoard writer; its file is there from the first value on."""
-        return tf.summary.create_file_writer(str(self.path / "logs"))
+    def writer(self, part: str) -> Any:
+        """The TensorBoard writer of `TRAIN`, `VALIDATION`, or "", the whole run; its file is there
+        from the first value on. A value has one name in the first two, so that their curves lie
+        over each other."""
+        if part not in self._writers:
+            self._writers[part] = tf.summary.create_file_writer(str(self.path / LOGS / part))
+        return self._writers[part]
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Shows the `settings` of a new run, as text and as hyper-parameters."""
+        self.restore([], -1)  # what was killed before its first state
+        self.step = 0
+        with self.writer("").as_default(step=0):
+            tf.summary.text("configuration", f"```json\n{json.dumps(settings, indent=2)}\n```")
+            hparams.hparams(hyperparameters(settings), self.path.name, 0.0)
+        self.writer("").flush()
 
     def restore(self, rows: list[dict[str, float]], step: int) -> None:
         """Goes on after `step`: what TensorBoard's files hold of later ones, which a kill before
         the state was saved leaves, and a torn end are dropped and will be written again."""
         self.rows, self.step = rows, step
-        if "writer" in vars(self):  # a training that goes back: the writer begins a file anew
-            self.writer.close()
-            del self.writer
-        files.remove_leftovers(self.path / "logs")
-        for path in (self.path / "logs").glob("*tfevents*"):
+        while self._writers:  # a training that goes back: each begins a file anew
+            self._writers.popitem()[1].close()
+        for part in ("", TRAIN, VALIDATION):
+            files.remove_leftovers(self.path / LOGS / part)
+        for path in (self.path / LOGS).rglob("*tfevents*"):
             kept: list[bytes] = []
             whole = False
             with contextlib.suppress(tf.errors.DataLossError):
@@ -82,7 +99,9 @@ class History(keras.callbacks.Callback):
                     kept.append(record)
                 else:
                     whole = True
-            if not whole:
+            if not kept:
+                path.unlink()
+            elif not whole:
                 with files.replacing(path) as new, tf.io.TFRecordWriter(str(new)) as writer:
                     for record in kept:
                         writer.write(record)
@@ -105,10 +124,24 @@ class History(keras.callbacks.Callback):
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows(self.rows)
-        with self.writer.as_default(step=self.step):
-            for name, value in row.items():
-                tf.summary.scalar(name, value)
-        self.writer.flush()
+        for name, value in row.items():
+            part = VALIDATION if name.startswith("val_") else TRAIN
+            with self.writer(part).as_default(step=self.step):
+                tf.summary.scalar(name.removeprefix("val_"), value)
+        for writer in self._writers.values():
+            writer.flush()
+
+
+def log_table(run: Run, table: str) -> None:
+    """Shows the scores of a run's test, a `table` in Markdown, in TensorBoard instead of those of
+    an earlier test."""
+    folder = run.path / LOGS / TEST
+    for path in folder.glob("*tfevents*"):
+        path.unlink()
+    writer = tf.summary.create_file_writer(str(folder))
+    with writer.as_default(step=run.facts.get("steps", 0)):
+        tf.summary.text("scores", table)
+    writer.close()
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -142,7 +175,7 @@ class SampleGrid(keras.callbacks.Callback):
         columns = [_column(stack) for stack in (self.x[..., :3], restored, self.target)]
         grid = np.concatenate(columns, axis=1)
         images.write(self.path / "samples.png", grid)
-        with self.history.writer.as_default(step=self.history.step):
+        with self.history.writer(VALIDATION).as_default(step=self.history.step):
             tf.summary.image("input, output, target", np.clip(grid, 0, 1)[None])
         self._keep_frame(columns[1], self.history.step)
 

@@ -43,7 +43,7 @@ _FACT_TYPES = {
     "mask": bool, "precision": str, "machine": dict, "intra_op_threads": Natural,
     "inter_op_threads": Natural, "steps": Natural, "steps_per_epoch": Positive,
     "replicas": Positive, "incidents": dict, "made_in": str | None, "started_from": dict,
-    "lengthened": list[str],
+    "lengthened": list[str], "tracked_as": dict,
 }  # fmt: skip
 """What others than this program may have written into `FACTS`."""
 
@@ -82,6 +82,12 @@ class Run:
         if not there.exists() or (os.path.exists(place) and there.samefile(place)):
             return place
         return os.path.normpath(there)
+
+    @property
+    def settings(self) -> Table:
+        """`config` as nested tables, without the folders of a machine."""
+        tables = self.config.to_dict()
+        return {**tables, "data": without_places(tables["data"])}
 
     @property
     def has_mask(self) -> bool:
