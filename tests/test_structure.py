@@ -239,9 +239,9 @@ def test_import_tfrecon_is_light():
 
 
 PUBLIC = {
-    "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
-    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "presets",
-    "restore", "restorer", "samples",
+    "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "compare",
+    "dataset", "evaluate_runs", "feature_inversion", "harmonic_fill", "keras_dataset", "open_run",
+    "pix2pix", "presets", "restore", "restorer", "samples",
 }  # fmt: skip
 
 

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from tfrecon.layers.harmonic_fill import harmonic_fill
     from tfrecon.models.feature_inversion import feature_inversion
     from tfrecon.models.pix2pix import pix2pix
+    from tfrecon.reports.evaluation import evaluate_runs
+    from tfrecon.reports.side_by_side import compare
     from tfrecon.training.run import open_run
 
     __version__: str
 
 __all__ = [
-    "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "dataset",
-    "feature_inversion", "harmonic_fill", "keras_dataset", "open_run", "pix2pix", "presets",
-    "restore", "restorer", "samples",
+    "Config", "DataConfig", "FitConfig", "Sample", "Spec", "UserError", "__version__", "compare",
+    "dataset", "evaluate_runs", "feature_inversion", "harmonic_fill", "keras_dataset", "open_run",
+    "pix2pix", "presets", "restore", "restorer", "samples",
 ]  # fmt: skip
 
 # No name of a verb: importing the module tfrecon.fit would put itself in the place of a `fit`.
@@ -38,7 +40,9 @@ _HOMES = {
     "Sample": "tfrecon.data.sample",
     "Spec": "tfrecon.base.registry",
     "UserError": "tfrecon.base.errors",
+    "compare": "tfrecon.reports.side_by_side",
     "dataset": "tfrecon.data.pipeline",
+    "evaluate_runs": "tfrecon.reports.evaluation",
     "feature_inversion": "tfrecon.models.feature_inversion",
     "harmonic_fill": "tfrecon.layers.harmonic_fill",
     "keras_dataset": "tfrecon.data.pipeline",

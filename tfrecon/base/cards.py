@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrecon.base import checkpoint, facts, files
+from tfrecon.base import checkpoint, facts, files, shown
 from tfrecon.base.errors import UserError, foreign, unknown
 from tfrecon.base.registry import Positive, Spec, check_options, check_type
 
@@ -81,16 +81,27 @@ class Preset:
                   if array.dtype == np.float16}  # fmt: skip
         return {**arrays, **floats}, note
 
-    def __str__(self) -> str:
-        """The card, as lines."""
-        told = {
+    @property
+    def _told(self) -> dict[str, str]:
+        return {
             "for": self.purpose, "not for": self.not_for,
             "needs a mask": "yes" if self.has_mask else "no", "trained on": self.provenance,
             "again by": self.config and f"fit --config {self.config}", "licence": self.licence,
         }  # fmt: skip
+
+    def __str__(self) -> str:
+        """The card, as lines."""
         rows = [", ".join(f"{key} {value}" for key, value in row.items()) for row in self.results]
-        lines = [f"{key}: {value}" for key, value in told.items() if value]
+        lines = [f"{key}: {value}" for key, value in self._told.items() if value]
         return "\n  ".join((f"{self.name}: {self.title}", *lines, *rows))
+
+    def _repr_html_(self) -> str:
+        heads = [*dict.fromkeys(head for row in self.results for head in row)]
+        rows = [[row.get(head, "") for head in heads] for row in self.results]
+        return "".join([
+            shown.heading(f"preset {self.name}: {self.title}"), shown.facts(self._told),
+            shown.table(heads, rows), shown.picture(picture(self.path), self.title),
+        ])  # fmt: skip
 
     def save_card(self) -> None:
         """Writes the card beside the weights."""
@@ -132,6 +143,11 @@ def read(path: Path) -> Preset:
 
 def _shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(facts.folder(facts.PRESETS).glob("*.npz"))}
+
+
+def picture(path: Path) -> Path:
+    """The picture beside the weights of a preset: what it is given, makes, and should make."""
+    return path.with_suffix(".webp")
 
 
 def _card(path: Path) -> Path:

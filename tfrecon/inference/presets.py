@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tfrecon.base import checkpoint, facts, files, images
-from tfrecon.base.cards import Preset, read
+from tfrecon.base.cards import Preset, picture, read
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.base.system import float32_policy
@@ -18,7 +19,10 @@ from tfrecon.inference.restorer import Loaded, PhotoRestorer, restorer
 from tfrecon.inference.saved_model import Difference, answers
 from tfrecon.models import MODELS, build_model
 from tfrecon.models.base import ReconstructionModel
-from tfrecon.training.run import Run
+from tfrecon.training.run import SAMPLES, Run
+
+PICTURE = 480
+"""Longest side in pixels of what a card shows of the validation photos."""
 
 
 @functools.cache
@@ -62,6 +66,11 @@ def write_preset(
             weights.stem, temporary, files.digest(temporary, "sha256").hex(), provenance=_data(run)
         )
         differences = _differences(model, open_preset(made), run.has_mask)
+    if (samples := run.path / SAMPLES).is_file():
+        with files.replacing(picture(weights)) as temporary:
+            small = Image.fromarray(images.read(samples))
+            small.thumbnail((PICTURE, PICTURE))
+            small.save(temporary, format="WEBP", quality=75)
     made = dataclasses.replace(known or made, path=weights, sha256=made.sha256, **_learned(run))
     made.save_card()
     return differences

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from tfrecon.base import shown
 from tfrecon.base.errors import UserError, foreign, some
 from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import costs, run_facts, scores
@@ -95,6 +96,13 @@ class Comparison(Board):
     axes: Mapping[str, Sequence[str]] = field(default_factory=dict[str, list[str]])
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     dropped: Sequence[str] = ()
+
+    def _repr_html_(self) -> str:
+        from tfrecon.reports.leaderboard import leaderboard  # which compares
+        from tfrecon.reports.sentences import sentences
+
+        said = shown.heading(self.title) + shown.paragraphs(sentences(self))
+        return said + leaderboard(self).html()
 
 
 def has_report(run: Run) -> bool:

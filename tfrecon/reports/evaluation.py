@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfrecon.base import files
+from tfrecon.base import files, shown
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.journal import Journal
@@ -24,7 +24,7 @@ from tfrecon.metrics.measures import HOLE, MEASURES
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scoring, summaries
 from tfrecon.reports.scores import Board
-from tfrecon.reports.verdicts import ending, verdicts
+from tfrecon.reports.verdicts import ending, metrics_table, verdicts
 from tfrecon.training.progress import log_table
 from tfrecon.training.run import BEST, STATE, Run
 
@@ -66,6 +66,13 @@ class Report(Board):
     def text(self) -> str:
         """All of the report as text, of at most 80 columns."""
         return (self.path / "summary.txt").read_text(encoding="utf-8").rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        return "".join([
+            shown.heading(f"report {self.path}"), shown.paragraphs(self.verdicts),
+            metrics_table(self).html(),
+            *(shown.picture(self.path / f"{which}.png", which) for which in ("best", "worst")),
+        ])  # fmt: skip
 
     def screen(self, where: Sequence[str], first: Sequence[str] = ()) -> str:
         """What a verb prints: the sentences of `first`, the best run against the methods without

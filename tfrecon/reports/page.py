@@ -1,7 +1,6 @@
 """The folder of a comparison: report.html, which needs no other file, and its tables as CSV and
 Markdown."""
 
-import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 from tfrecon.base import files, images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
+from tfrecon.base.shown import uri
 from tfrecon.metrics.measures import leading_columns
 from tfrecon.reports import atlas, costs, leaderboard, plots, statistics, svg
 from tfrecon.reports import sentences as plain
@@ -120,18 +120,14 @@ def _data_uri(image: Any) -> str:
     """(H,W,3) in [0,1] as PNG within a URI."""
     file = io.BytesIO()
     Image.fromarray(images.to_uint8(image)).save(file, format="PNG", optimize=True)
-    return _uri("png", file.getvalue())
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return uri("png", file.getvalue())
 
 
 def _progress(comparison: Comparison) -> dict[str, str]:
     """The animation of each leading result's first training, as a URI; of those that have one."""
     of_runs = {r.name: r.runs[0].path / ANIMATION for r in comparison.results[:LEADING] if r.runs}
     shown = {name: path for name, path in of_runs.items() if path.is_file()}
-    return {name: _uri("webp", path.read_bytes()) for name, path in shown.items()}
+    return {name: uri("webp", path.read_bytes()) for name, path in shown.items()}
 
 
 def environment(comparison: Comparison) -> dict[str, str]:

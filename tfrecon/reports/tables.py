@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tfrecon.base import shown
+
 
 @dataclass(frozen=True)
 class Column:
@@ -85,6 +87,13 @@ class Table:
         ]
         head, *rows = ["| " + " | ".join(line) + " |" for line in lines]
         return "\n".join([head, "|---" * len(self.columns) + "|", *rows])
+
+    def html(self) -> str:
+        """What a notebook shows: the columns that are not minor, and the caption beneath."""
+        kept = [place for place, column in enumerate(self.columns) if not column.minor]
+        heads = [self.columns[place].head for place in kept]
+        rows = ([f"{row[n].text} {row[n].note}".strip() for n in kept] for row in self.fields)
+        return shown.table(heads, rows) + shown.paragraphs(filter(None, [self.caption]))
 
     def groups(self) -> list[tuple[Column, int]]:
         """The first column of each run of columns of one group, and how many there are."""

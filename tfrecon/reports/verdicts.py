@@ -12,7 +12,7 @@ from tfrecon.reports.costs import Costs
 from tfrecon.reports.scores import Board, deviation
 from tfrecon.reports.sentences import against_untrained, failures
 from tfrecon.reports.statistics import tested
-from tfrecon.reports.tables import Column, Table
+from tfrecon.reports.tables import Column, Field, Table
 
 WIDTH, HEIGHT = 100, 25
 """Columns and lines of the screen."""
@@ -152,12 +152,26 @@ def screen(
     return "\n".join([*said, "", lines, "", *where])
 
 
+def metrics_table(board: Board) -> Table:
+    """The metrics that matter of all methods, best first."""
+    methods = board.ranked(dict.fromkeys(method for method, _ in board.summary))
+    heads, cells = _means(board, methods, leading_columns(board.columns, board.metric))
+    rows = [[name, *row] for name, row in zip(methods, cells, strict=True)]
+    return Table([Column(""), *heads], rows)
+
+
+def _means(
+    board: Board, methods: Sequence[str], columns: Sequence[str]
+) -> tuple[list[Column], list[list[Field]]]:
+    heads = [Column(MEASURES[column].head) for column in columns]
+    return heads, [[board.summary[name, column].field() for column in columns] for name in methods]
+
+
 def _compact(board: Board, methods: Sequence[str]) -> Table:
     """Means and intervals of the leading metrics, as many as `WIDTH` has room for."""
     columns = leading_columns(board.columns, board.metric)
     while True:
-        heads = [Column(MEASURES[column].head) for column in columns]
-        cells = [[board.summary[name, column].field() for column in columns] for name in methods]
+        heads, cells = _means(board, methods, columns)
         width = WIDTH - 2 - max(map(len, Table(heads, cells).text().splitlines()))
         if width >= NAME or len(columns) == 1:
             break

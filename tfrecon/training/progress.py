@@ -16,7 +16,7 @@ from tensorboard.plugins.hparams import api as hparams
 from tfrecon.base import files, images
 from tfrecon.base.bars import tqdm
 from tfrecon.training.optimizers import loss_scale
-from tfrecon.training.run import ANIMATION, Run
+from tfrecon.training.run import ANIMATION, SAMPLES, Run
 from tfrecon.training.sentinel import of_one_colour
 from tfrecon.training.trackers import hyperparameters
 
@@ -174,7 +174,7 @@ class SampleGrid(keras.callbacks.Callback):
         restored = np.stack([images.marked(image) for image in restored])
         columns = [_column(stack) for stack in (self.x[..., :3], restored, self.target)]
         grid = np.concatenate(columns, axis=1)
-        images.write(self.path / "samples.png", grid)
+        images.write(self.path / SAMPLES, grid)
         with self.history.writer(VALIDATION).as_default(step=self.history.step):
             tf.summary.image("input, output, target", np.clip(grid, 0, 1)[None])
         self._keep_frame(columns[1], self.history.step)

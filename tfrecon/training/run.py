@@ -1,5 +1,7 @@
 """A run's folder: the configuration as asked, what it became, the weights and the report."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import os
@@ -7,7 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfrecon.base import checkpoint, files
 from tfrecon.base.config import (
@@ -26,12 +28,17 @@ from tfrecon.base.registry import Natural, Positive, Spec, check_type
 from tfrecon.base.system import float32_policy
 from tfrecon.models import defaults, entry
 
+if TYPE_CHECKING:
+    import polars as pl
+
 CONFIG, FACTS, STATE, BEST = "config.json", "run.json", "state.npz", "best.npz"
 BEFORE = "state-before.npz"
 """An earlier state: that to which a step that goes wrong leads back, and the one to go on from
 where `STATE` is damaged."""
 FORMAT = 2
 """Of the two JSON files. Before format 2 ``config.json`` held what steps and precision became."""
+SAMPLES = "samples.png"
+"""Input, output and target of a few validation photos."""
 ANIMATION = "progress.webp"
 """What the model made of a few validation photos, over the training."""
 TIME = "time.json"
@@ -111,6 +118,26 @@ class Run:
         """What went wrong, or was changed, while it trained, in sentences."""
         return [*self.facts.get("lengthened", []), *self.facts.get("incidents", {}).values()]
 
+    def history(self) -> pl.DataFrame:
+        """A row for each epoch: ``epoch``, ``step``, ``learning_rate``, losses, and what validation
+        has found, ``val_psnr`` and so on. Raises UserError where there is none yet."""
+        from tfrecon.training import notebook
+
+        return notebook.history(self.path)
+
+    def scores(self) -> pl.DataFrame:
+        """A row for each image and method of the run's test: ``id``, ``method``, and a value for
+        each metric, null where there is none or the method failed. Raises UserError where the run
+        was not evaluated."""
+        from tfrecon.training import notebook
+
+        return notebook.scores(self.path)
+
+    def _repr_html_(self) -> str:
+        from tfrecon.training import notebook
+
+        return notebook.page(self)
+
     def save(self) -> None:
         """Writes config and facts."""
         # The configuration last: a folder that has it is a run.
@@ -161,6 +188,11 @@ class Run:
                     + (", ".join(known) or "none")
                 )
         return Spec(trained.name, {**trained.options, **options})
+
+
+def evaluate_command(path: Path) -> str:
+    """The command that scores the run in a folder."""
+    return f"python -m tfrecon.evaluate {_quoted(path)}"
 
 
 def resume_command(path: Path) -> str:
