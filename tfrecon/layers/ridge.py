@@ -173,11 +173,14 @@ class Sums:
         deviation = np.sqrt(variance)
         return self.shift.numpy() + centre, np.where(deviation > 1e-6, deviation, 1.0)
 
-    def solve(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def solve(
+        self, with_held_out: bool = True
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """The ridge's kernel and bias for standardised features.
 
         W = (E[xxᵀ] + λI)⁻¹ E[xvᵀ] with x the standardised neighbourhood and v the pixels, both
-        centred; b = E[y] - WᵀE[x]. Raises ValueError without a ridge.
+        centred; b = E[y] - WᵀE[x]. What was held out is fitted to at last, or with `with_held_out`
+        False left out. Raises ValueError without a ridge.
         """
         if self.ridge is None:
             raise ValueError("there is no ridge to solve for")
@@ -187,7 +190,9 @@ class Sums:
         penalty = self.ridge.penalty
         if penalty is None:
             penalty = self._chosen_penalty(deviation)
-        total = self.fitted.plus(vars(self.held_out).values())
+        total = self.fitted
+        if with_held_out:
+            total = total.plus(vars(self.held_out).values())
         centre, target = total.sums / total.count, total.target_sums / total.count
         weights = _ridge(*total.about(centre, deviation, target), penalty)
         bias = target - weights.T @ ((centre - mean) / deviation)

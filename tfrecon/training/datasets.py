@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -212,12 +212,14 @@ def kept_features(config: Config, data: Data, model: ReconstructionModel) -> Fea
     return FeatureCache(data.train, config.data, extract, model.features_key)
 
 
-def adaptation_batches(config: Config, data: Data, part: str) -> tuple[Iterator[Any], int]:
+def adaptation_batches(config: Config, data: Data, part: str) -> tuple[Iterable[Any], int]:
     """Training images for the closed-form part of a model, and how many: evenly chosen, as lists
-    are often sorted by class, and cut as for validation. `part` is ``input`` or ``target``."""
+    are often sorted by class, and cut as for validation. They can be gone through more than once.
+    `part` is ``input`` or ``target``."""
     samples = data.train[:: -(-len(data.train) // ADAPTATION_IMAGES)]
     settings = dataclasses.replace(config.data, cache="none")
     batches = pipeline.dataset(samples, settings, batch_size=8, decoded=data.decoded)
     total = -(-len(samples) // 8)
+    batches = batches.map(lambda batch: batch[part])
     progress = tqdm(batches, "fitting to the features", total, delay=2, leave=False, unit="batch")
-    return (batch[part] for batch in progress), len(samples)
+    return progress, len(samples)

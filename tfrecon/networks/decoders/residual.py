@@ -26,6 +26,19 @@ def linear(
 
 
 @checked
+def boosted(
+    *, channels: int, doublings: int, stages: Positive = 8, kernel_size: Positive | None = None,
+    penalty: Annotated[float, Above(0)] | None = None, seed: int | None = None,
+) -> Decoder:  # fmt: skip
+    """`linear`, then at most `stages` closed-form corrections, each of which sees how the features
+    of the answer so far differ from the wanted ones (`tfrecon.models.boosting`).
+
+    No gradient steps; at inference each stage runs the backbone forwards and backwards once.
+    """
+    return Decoder(None, ridge=True, kernel_size=kernel_size, penalty=penalty, stages=stages)
+
+
+@checked
 def residual(
     *, channels: int, doublings: int, width: Positive = 64, depth: Positive | None = None,
     kernel_size: Positive | None = None, penalty: Annotated[float, Above(0)] | None = None,
