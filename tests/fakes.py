@@ -174,3 +174,35 @@ def deep_colour_png(path: Path, scale: int, seed: int = 0) -> Path:
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
     )
     return path
+
+
+SMOKE_RECIPE = """
+from tfrecon.data.photos import photos
+from tfrecon.data.sample import Sample
+SPLITS = ("train", "val", "test", "submit")
+def samples(root, split):
+    *train, val, test = photos(root)
+    own = {"train": train, "val": [val], "test": [test], "submit": []}[split]
+    told = [Sample(path.name, path, boxes=((1, 2, 8, 8),)) for path in (val, test)]
+    return [Sample(path.stem, target=path) for path in own] or told
+"""
+
+SMOKE_CONTEST = """
+import polars as pl
+HEADER = ("id", "value")
+def ids(sample):
+    return pl.Series([f"{sample.id}_{channel}" for channel in range(3)])
+def values(sample, image):
+    return image[3, 4]
+"""
+
+
+def smoke_project(folder: Path) -> Path:
+    """A user's folder: six photos with masks, a recipe of boxes and the key format of a contest."""
+    for kind, text in (("data_pipelines", SMOKE_RECIPE), ("kaggle_submission", SMOKE_CONTEST)):
+        (folder / kind).mkdir()
+        (folder / kind / "smoke.py").write_text(text)
+    for number in range(6):
+        save(folder / "photos" / f"{number}.png", photo(40, 32, number))
+        save(folder / "masks" / f"{number}.png", photo(40, 32, number) // 200 * 255)
+    return folder

@@ -219,12 +219,12 @@ def test_the_doctor_outlives_a_broken_tensorflow(tmp_path, monkeypatch, capsys, 
 
 
 def test_the_doctor_names_what_mends_each(well, monkeypatch, capsys):
-    def version(package, real=diagnosis.metadata.version):
+    def version(package, real=extras.metadata.version):
         if package == "polars":
-            raise diagnosis.metadata.PackageNotFoundError(package)
+            raise extras.metadata.PackageNotFoundError(package)
         return "1.0" if package == "numpy" else real(package)
 
-    monkeypatch.setattr(diagnosis.metadata, "version", version)
+    monkeypatch.setattr(extras.metadata, "version", version)
     monkeypatch.setattr(diagnosis, "_gpu", lambda: "GPU 0: Tesla T4")
     monkeypatch.setattr(Preset, "check", lambda self: (_ for _ in ()).throw(UserError("preset x")))
     monkeypatch.setenv("TFRECON_WEIGHTS", "nowhere")

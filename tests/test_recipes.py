@@ -342,7 +342,7 @@ def test_two_million_rows_are_read_in_little_memory(tmp_path):
         file.writelines(f"{n},Elephant-Train ({n}).jpeg,1,2,3,4\n" for n in range(2_000_000))
     code = (
         "import sys\n"
-        "from tfrecon.base.system import peak_memory_gib\n"
+        "from tfrecon.base.platforms import peak_memory_gib\n"
         "from tfrecon.data.boxes import read_boxes\n"
         "print(len(read_boxes(sys.argv[1])), peak_memory_gib() * 1024 < 300)"
     )

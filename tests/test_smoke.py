@@ -14,38 +14,10 @@ from tfrecon.training import loop
 
 pytestmark = pytest.mark.smoke
 
-RECIPE = """
-from tfrecon.data.photos import photos
-from tfrecon.data.sample import Sample
-SPLITS = ("train", "val", "test", "submit")
-def samples(root, split):
-    *train, val, test = photos(root)
-    own = {"train": train, "val": [val], "test": [test], "submit": []}[split]
-    told = [Sample(path.name, path, boxes=((1, 2, 8, 8),)) for path in (val, test)]
-    return [Sample(path.stem, target=path) for path in own] or told
-"""
-
-CONTEST = """
-import polars as pl
-HEADER = ("id", "value")
-def ids(sample):
-    return pl.Series([f"{sample.id}_{channel}" for channel in range(3)])
-def values(sample, image):
-    return image[3, 4]
-"""
-
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A folder with a recipe, the key format of a contest, photos, and, later, the runs."""
-    folder = tmp_path_factory.mktemp("project")
-    for kind, text in (("data_pipelines", RECIPE), ("kaggle_submission", CONTEST)):
-        (folder / kind).mkdir()
-        (folder / kind / "smoke.py").write_text(text)
-    for number in range(6):
-        fakes.save(folder / "photos" / f"{number}.png", fakes.photo(40, 32, number))
-        fakes.save(folder / "masks" / f"{number}.png", fakes.photo(40, 32, number) // 200 * 255)
-    return folder
+    return fakes.smoke_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(autouse=True)

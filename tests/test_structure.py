@@ -230,6 +230,81 @@ def test_files_of_images_have_one_decoder():
     }  # fmt: skip
 
 
+NOT_EVERYWHERE = {
+    "os": {
+        "chmod", "chown", "fork", "forkpty", "geteuid", "getloadavg", "getpgid", "getuid", "kill",
+        "killpg", "lchmod", "link", "mkfifo", "nice", "rename", "sched_getaffinity",
+        "sched_setaffinity", "setsid", "statvfs", "symlink", "sysconf", "umask", "uname",
+    },
+    "path": {"relpath"},  # between two drives there is no way
+    "sys": {"getwindowsversion", "platform"},
+    "platform": {"mac_ver", "system", "uname", "win32_ver"},
+    "subprocess": {"CREATE_NEW_PROCESS_GROUP", "list2cmdline"},
+}  # fmt: skip
+"""Functions and names of a module that one system has and another has not or means otherwise."""
+OF_A_PATH = {"chmod", "hardlink_to", "lchmod", "symlink_to"}
+MODULES_OF_ONE = {
+    "ctypes", "fcntl", "grp", "msvcrt", "multiprocessing", "pwd", "resource", "shlex", "termios",
+    "winreg",
+}  # fmt: skip
+PLACES_OF_ONE = ("/proc", "/sys/", "/dev/", "/tmp", "/etc")
+SIGNALS = {"SIGINT", "SIGTERM", "SIG_DFL", "SIG_IGN"}
+
+
+def of_one_system(source):
+    """What in a source is there, or means the same, on one operating system alone."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            base = ast.unparse(node.value).rpartition(".")[2]
+            signal = node.attr.startswith("SIG") and node.attr.isupper()
+            if (
+                node.attr in NOT_EVERYWHERE.get(base, ()) or node.attr in OF_A_PATH
+                or (base == "signal" and signal and node.attr not in SIGNALS)
+            ):  # fmt: skip
+                yield ast.unparse(node)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            named = [getattr(node, "module", None), *(alias.name for alias in node.names)]
+            yield from MODULES_OF_ONE & {name.split(".")[0] for name in named if name}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value.startswith(PLACES_OF_ONE):
+                yield node.value
+        elif isinstance(node, ast.keyword) and node.arg in ("preexec_fn", "start_new_session"):
+            yield node.arg
+        elif isinstance(node, ast.Call):
+            yield from without_encoding(node)
+
+
+def without_encoding(call):
+    """A text that is read or written as each system does by itself: UTF-8 or not."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    values = [a.value for a in call.args if isinstance(a, ast.Constant)]
+    binary = any(isinstance(value, str) and "b" in value for value in values)
+    told = any(keyword.arg in ("encoding", None) for keyword in call.keywords)
+    opened = name == "open" and values and not binary
+    text = name in ("read_text", "write_text") and len(call.args) < 2 - (name == "read_text")
+    if (opened or text) and not told:
+        yield ast.unparse(call)
+
+
+def test_what_one_system_alone_has_is_called_in_one_module():
+    seen = (
+        "import fcntl", "from multiprocessing import Pool", "os.sched_getaffinity(0)",
+        "os.path.relpath(a)", "signal.SIGKILL", "path.chmod(0)", "Path('/proc/cpuinfo')",
+        "Popen(a, start_new_session=True)", "path.read_text()", "path.open('w')",
+    )  # fmt: skip
+    for source in seen:
+        assert [*of_one_system(source)], source
+    assert not [*of_one_system("path.open('rb'); path.read_text(encoding='utf-8'); os.replace(a)")]
+    found = {
+        f"{name}: {what}"
+        for package in ("tfrecon", *FACTS)
+        for name, path in modules(package)
+        for what in of_one_system(path.read_text(encoding="utf-8"))
+        if name != "tfrecon.base.platforms"
+    }
+    assert not found, "move it into tfrecon/base/platforms.py, with what the other systems do"
+
+
 def test_import_tfrecon_is_light():
     code = (
         "import sys, tfrecon\n"

@@ -59,6 +59,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value = importlib.import_module("tfrecon.base.facts").version()
     elif name in _HOMES:
+        importlib.import_module("tfrecon.base.extras").check_tensorflow()
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module 'tfrecon' has no attribute {name!r}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfrecon.base import platforms
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.files import LOCK, RUNS, Taken
@@ -122,7 +122,7 @@ def _body(arguments: argparse.Namespace) -> None:
     try:
         report = evaluate_runs([trained], skip_unreadable=skip)
     except Stopped as stop:
-        again = shlex.join([str(path), *(["--skip-unreadable"] if skip else [])])
+        again = platforms.command_line([str(path), *(["--skip-unreadable"] if skip else [])])
         raise Stopped(
             f"{stop}; go on with python -m tfrecon.evaluate {again}", stop.number
         ) from None
@@ -216,7 +216,15 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
     path = RUNS / Path(name).name if Path(name).parent in (Path("."), RUNS) else Path(name)
     # What a process leaves that was killed before the folder was a run is in nobody's way.
     begun = () if arguments.run is None else (LOCK, FACTS)
-    if arguments.resume or not _taken(path, begun):
+    if arguments.resume:
+        return path
+    for other in path.parent.glob("*") if arguments.run else ():
+        if other.name != path.name and platforms.alike(other.name) == platforms.alike(path.name):
+            raise UserError(
+                f"--run {name!r} and {str(other)!r} differ in case alone, and macOS and Windows "
+                "take them for one; choose another --run"
+            )
+    if not _taken(path, begun):
         return path
     if arguments.run is None:
         numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))

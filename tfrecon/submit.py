@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecon.base.cli import Parser, positive, run, start_tensorflow, white_value
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, fewer_at_once, fitting
 from tfrecon.data.sample import Sample
 
 
@@ -167,7 +167,9 @@ def _restored(
     with tqdm(total=len(samples), desc="restoring", unit="image") as progress:
         for batch, inputs, masks in native_batches(samples, batch_size):
             parts: list[Any] = [inputs, masks] if has_mask else [inputs]
-            yield batch, restore(np.concatenate(parts, axis=-1))
+            with fitting(fewer_at_once(len(batch))):
+                images = restore(np.concatenate(parts, axis=-1))
+            yield batch, images
             progress.update(len(batch))
 
 

@@ -24,7 +24,7 @@ import torch_files
 
 from tfrecon.base import cards, carried, checkpoint, config, images, weights
 from tfrecon.base.errors import UserError
-from tfrecon.base.system import peak_memory_gib
+from tfrecon.base.platforms import peak_memory_gib
 from tfrecon.data import masks
 from tfrecon.data.boxes import read_boxes
 from tfrecon.data.sample import Sample

@@ -6,7 +6,6 @@ import errno
 import io
 import math
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -15,8 +14,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
-from tfrecon.base import facts
-from tfrecon.base.errors import Stopped, UserError, did_you_mean
+from tfrecon.base import extras, facts, platforms
+from tfrecon.base.errors import Stopped, UserError, did_you_mean, is_out_of_memory, no_memory
 from tfrecon.base.files import RUNS
 
 LONGEST = 1000
@@ -96,7 +95,7 @@ def run(
     except UserError as error:
         return fail(str(error))
     except Stopped as stop:
-        again = f"; go on with {options.prog} {shlex.join(typed)}" if stop.again else ""
+        again = f"; go on with {options.prog} {platforms.command_line(typed)}" if stop.again else ""
         print(f"\n{stop}{again}", file=sys.stderr)
         return 128 + stop.number
     except KeyboardInterrupt:
@@ -111,13 +110,16 @@ def run(
             )
         if error.filename is not None:
             return fail(
-                f"cannot use {error.filename!r}: {error.strerror}; check path and permission"
+                f"cannot use {error.filename!r}: {error.strerror}; "
+                f"{platforms.trouble(error.filename)}"
             )
         raise
     except Exception as error:
         # TensorFlow's writers raise errors of another type.
         if os.strerror(errno.ENOSPC) in str(error):
             return fail("no space left on the disk; free some")
+        if is_out_of_memory(error):
+            return fail(f"{no_memory(error)}; close other programs, or take fewer, smaller images")
         if "embedded null" in str(error):
             return fail("a path holds the character 0; correct it where it is set")
         raise
@@ -133,7 +135,10 @@ def _printing(on: bool) -> Iterator[None]:
         return
     os.environ["TQDM_DISABLE"] = "1"
     try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+        ):
             yield
     finally:
         del os.environ["TQDM_DISABLE"]
@@ -209,8 +214,9 @@ def start_tensorflow() -> None:
     prints at its start and that would hide ours; with ``--verbose`` they are shown, and so they are
     where it does not start.
 
-    Raises UserError where it cannot be imported.
+    Raises UserError where it cannot be imported, and as `extras.check_tensorflow`.
     """
+    extras.check_tensorflow()
     if "tensorflow" in sys.modules:
         return
     os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever Keras is set to elsewhere
@@ -240,8 +246,7 @@ def _held_back() -> Iterator[None]:
     said, as this one may be aborted.
     """
     with subprocess.Popen(
-        [sys.executable, "-ISc", KEEPER], stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is not for it
+        [sys.executable, "-ISc", KEEPER], stdin=subprocess.PIPE, **platforms.APART
     ) as keeper:  # fmt: skip
         assert keeper.stdin  # noqa: S101  (for the type checker)
         sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import errno
 import os
 from collections.abc import Generator, Iterable
 
@@ -44,6 +45,46 @@ def foreign(
             raise
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")
         raise UserError(f"{file} {complaint} ({reason[:200]}); {remedy}") from error
+
+
+OUT_OF_MEMORY = "ResourceExhausted", "RESOURCE_EXHAUSTED", "OOM when", "out of memory", "Dst tensor"
+"""Signs of TensorFlow's errors where the memory of the machine or of its GPU ends."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory is too small."""
+    text = f"{type(error).__name__} {error}"
+    full = os.strerror(errno.ENOSPC) in text  # TensorFlow has one type for disks and memories
+    return not full and (
+        isinstance(error, MemoryError) or any(sign in text for sign in OUT_OF_MEMORY)
+    )
+
+
+def no_memory(error: Exception) -> str:
+    """The beginning of the sentence for an error that `is_out_of_memory`."""
+    reason = f"{type(error).__name__}: {error}".removesuffix(": ").splitlines()[0]
+    return f"the memory is too small ({reason[:150]})"
+
+
+@contextlib.contextmanager
+def fitting(remedy: str) -> Generator[None]:
+    """The boundary around work whose size is set: where the memory is too small for it, a UserError
+    that ends with a `remedy`, the size that would take less."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(f"{no_memory(error)}; {remedy}") from error
+
+
+def fewer_at_once(images: int) -> str:
+    """The remedy where so many images at once are too large for the memory."""
+    if images == 1:
+        return "a single image is too large for it; take a machine with more, or smaller images"
+    return f"give evaluate or submit --batch-size {images // 2}, half of the images at once"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

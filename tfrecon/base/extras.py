@@ -1,11 +1,22 @@
-"""Packages that only some uses need: extras of pip, named where they are missing."""
+"""The packages that tfrecon requires, and those that only some uses need: extras of pip. Each is
+named where it is missing."""
 
+from __future__ import annotations
+
+import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
+from importlib import metadata
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+from tfrecon.base import facts, platforms
 from tfrecon.base.errors import UserError
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 EXTRAS = {
     "completion": ["shtab"],
@@ -41,3 +52,54 @@ def imported(extra: str, what: str) -> ModuleType:
     """The first module of an extra. Raises what `check` raises."""
     check(extra, what)
     return importlib.import_module(EXTRAS[extra][0])
+
+
+NO_AVX = (
+    "this processor has no AVX, which TensorFlow's packages need: take another machine, or let a "
+    "virtual one have the processor of its host"
+)
+
+
+def required() -> tuple[list[Requirement], str]:
+    """What tfrecon requires, packages and Python, as the checkout says, which is newer than its
+    installation may be, or as it is installed."""
+    from packaging.requirements import Requirement
+
+    checkout, listed, python = facts.PACKAGE.parent, [], ""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        listed = metadata.requires("tfrecon") or []
+        python = metadata.metadata("tfrecon").get("Requires-Python", "")
+    if (checkout / "pyproject.toml").is_file():
+        listed = (checkout / "requirements.txt").read_text(encoding="utf-8").split()
+    needed = [Requirement(text) for text in listed]
+    needed = [each for each in needed if not each.marker or each.marker.evaluate({"extra": ""})]
+    return needed, python
+
+
+def version(package: str) -> str | None:
+    """The version of a package that is installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def misfit(needed: Requirement) -> str:
+    """What is wrong with a package, and the command that mends it; nothing where it fits."""
+    here = version(needed.name)
+    if here and needed.specifier.contains(here, True):
+        return ""
+    what = f"{here} is not {needed.specifier}" if here else "is missing"
+    return f'{needed.name} {what}; pip install "{needed.name}{needed.specifier}"'
+
+
+@functools.cache
+def check_tensorflow() -> None:
+    """Raises UserError, before they are imported, for a TensorFlow or Keras of another version than
+    tfrecon is made for, and for a processor on which TensorFlow ends the process."""
+    if platforms.lacks_avx():
+        raise UserError(NO_AVX)
+    for needed in required()[0]:  # one that is missing may have come under another name
+        is_there = needed.name in ("tensorflow", "keras") and version(needed.name)
+        if is_there and (wrong := misfit(needed)):
+            raise UserError(wrong)

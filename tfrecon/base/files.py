@@ -8,11 +8,11 @@ import json
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from tfrecon.base import platforms
 from tfrecon.base.errors import UserError
 
 LOCK = ".tfrecon.lock"
@@ -30,20 +30,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     When the block fails the temporary file is removed and `path` is as it was.
     """
     path = Path(path)
+    platforms.check_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _unused(path)
     # Made with the permissions that the umask leaves, as any file is: some file systems of Windows
     # refuse to change them later.
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    file = temporary.open("xb")
     try:
-        _lock(handle)  # while it lives, no other process takes the file for a leftover
+        platforms.lock(file)  # while it lives, no other process takes the file for a leftover
         yield temporary
+        platforms.before_renaming(file)
         temporary.replace(path)
     except OSError as error:
         error.filename = error.filename or str(path)  # a full disk does not say which file it was
         raise
     finally:
-        os.close(handle)
+        file.close()
         temporary.unlink(missing_ok=True)
 
 
@@ -76,27 +78,28 @@ def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
     Raises Taken where another process works there; with `wait` it is waited for. The system frees
     the folder of a process that dies.
     """
+    platforms.check_name(folder)
     str(folder).encode()  # TensorFlow writes to no other name; `cli.run` says so
     made = list(itertools.takewhile(lambda place: not place.exists(), (folder, *folder.parents)))
     lock = folder / LOCK
     with contextlib.ExitStack() as opened:
         while True:
             folder.mkdir(parents=True, exist_ok=True)
-            file = opened.enter_context(lock.open("w"))
-            if not _lock(file.fileno()):
+            file = opened.enter_context(lock.open("wb"))
+            if not platforms.lock(file):
                 if not wait:
                     raise Taken(
                         f"another process works in {str(folder)!r}; wait until it ends, or choose "
                         "another folder"
                     )
                 print(f"waiting for the process that works in {str(folder)!r}")
-                _lock(file.fileno(), wait)
+                platforms.lock(file, wait)
             if _is(file, lock):  # and not a file that its process has removed by now
                 break
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            platforms.remove_locked(file, lock)
             with contextlib.suppress(OSError):  # a folder that holds something
                 for place in made:
                     place.rmdir()
@@ -107,40 +110,18 @@ def _is(file: IO[str], path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
-def _lock(handle: int, wait: bool = False) -> bool:
-    """Locks an open file or folder for this process until it is closed; False where another has.
-
-    File systems that know no locks (some of NFS) are told of, and are used without.
-    """
-    import fcntl  # which Windows has not
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        print(
-            f"warning: the file system has no locks ({error.strerror}): let only one process at a "
-            "time work in a folder",
-            file=sys.stderr,
-        )
-    return True
-
-
 def remove_leftovers(folder: str | os.PathLike[str], of: str = "*") -> None:
     """Removes the temporary files and folders that killed processes left in `folder`, and none that
     a process still writes; in a folder of the user's only those `of` a name or a pattern."""
     for path in Path(folder).glob(f".{of}.????????.part"):
         with contextlib.suppress(OSError):  # it has just got its name, or is not ours to open
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                if _lock(handle):
-                    place = path.with_name(path.name[1 : -len(".????????.part")])
-                    if (path / "old").exists() and not place.exists():
-                        (path / "old").rename(place)  # killed just before the new one took it
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            finally:
-                os.close(handle)
+            with (path / LOCK).open("ab") if path.is_dir() else path.open("rb") as file:
+                left = platforms.lock(file)
+            if left:
+                place = path.with_name(path.name[1 : -len(".????????.part")])
+                if (path / "old").exists() and not place.exists():
+                    (path / "old").rename(place)  # killed just before the new one took it
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -163,13 +144,14 @@ def making(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place when the block ends well."""
+    platforms.check_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     workplace = _unused(path)
     workplace.mkdir()
     new, old = workplace / "new", workplace / "old"
-    handle = os.open(workplace, os.O_RDONLY)
+    file = (workplace / LOCK).open("wb")
     try:
-        _lock(handle)
+        platforms.lock(file)
         new.mkdir()
         yield new
         if path.exists():
@@ -178,5 +160,5 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
-        os.close(handle)
+        file.close()
         shutil.rmtree(workplace, ignore_errors=True)

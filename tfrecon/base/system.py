@@ -1,4 +1,4 @@
-"""This machine: its versions, processor and threads, its memory, and tfrecon's own revision."""
+"""This machine: its versions, processor and threads, and tfrecon's own revision."""
 
 import contextlib
 import os
@@ -12,14 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tfrecon.base import platforms
 from tfrecon.base.errors import UserError
-
-
-def peak_memory_gib() -> float:
-    """The most memory that this process has held at once; 0 where the system does not tell."""
-    # Not by getrusage: its figure starts at that of the parent process.
-    peaks = _values(Path("/proc/self/status"), "VmHWM")
-    return int(peaks[0].split()[0]) / 2**20 if peaks else 0.0
 
 
 def revision() -> dict[str, Any]:
@@ -52,7 +46,7 @@ def machine() -> dict[str, Any]:
         "keras": keras.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "processor": processor("model name") or platform.processor() or platform.machine(),
+        "processor": platforms.processor_name(),
         "devices": [device.device_type for device in tf.config.list_logical_devices()],
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
@@ -68,7 +62,7 @@ def set_threads(facts: Mapping[str, Any] | None = None) -> None:
     import tensorflow as tf
 
     recorded = (facts or {}).get("machine", {})
-    cores = len(os.sched_getaffinity(0))
+    cores = len(platforms.cores())
     intra = _threads("TF_NUM_INTRAOP_THREADS", cores)
     inter = _threads("TF_NUM_INTEROP_THREADS", 2)
     # TensorFlow refuses once it has started: `machine` records the counts that it then has.
@@ -95,11 +89,6 @@ def changes(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name, value in now.items()
         if recorded.get(name) != value
     ]
-
-
-def processor(about: str) -> str:
-    """What the system says of its first processor (``"model name"``, ``"flags"``), or nothing."""
-    return next(iter(_values(Path("/proc/cpuinfo"), about)), "")
 
 
 @contextlib.contextmanager
@@ -140,9 +129,3 @@ def float32_policy() -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def _values(path: Path, name: str) -> list[str]:
-    """What a file of the system says after ``name:``, line by line; nothing where there is none."""
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return [line.split(":", 1)[1].strip() for line in lines if line.startswith(name)]

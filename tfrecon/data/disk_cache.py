@@ -39,7 +39,7 @@ def kept(
 
 def _mapped(path: Path, dtype: Any, hashed: bool) -> list[list[Array]]:
     """What `kept` returns, of a file that is whole; raises anything for another."""
-    known = json.loads(path.with_suffix(".json").read_text())
+    known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     if known["file"] != _facts(path, hashed):
         raise ValueError("an index of another file")
     flat = np.memmap(path, dtype, "r").view(np.ndarray)  # a view of a memmap is ten times as large
@@ -60,7 +60,7 @@ def size(path: Path) -> int | None:
     that its folder holds."""
     index = path.with_suffix(".json")
     with contextlib.suppress(Exception):
-        known, content = json.loads(index.read_text()), path.stat().st_size
+        known, content = json.loads(index.read_text(encoding="utf-8")), path.stat().st_size
         names = {file.name for file in path.parent.iterdir()}
         if known["shapes"] and known["file"][0] == content and names == {path.name, index.name}:
             return content

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrecon.base import files, images
+from tfrecon.base import files, images, platforms
 from tfrecon.base.bars import tqdm
 from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError
-from tfrecon.base.platforms import nfc
 from tfrecon.data.boxes import drawn
 from tfrecon.data.disk_cache import kept
 from tfrecon.data.masks import hidden_in
@@ -164,7 +163,7 @@ def check_memory(wanted: Sequence[Wanted]) -> int:
             size = images.size(sample.files[0], sample.page)
             height, width = sample.region[2:] if sample.region else size
             needed += height * width * sum(channels(part) for part in parts)
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = platforms.memory_bytes()
     if needed > MEMORY_SHARE * available:
         raise UserError(
             f"the decoded images need {needed / 2**30:.1f} GiB, more than half of the "
@@ -193,7 +192,7 @@ def content_fingerprint(samples: Sequence[Sample]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     content = functools.cache(files.digest)  # several samples may be regions of one file
     for sample in samples:
-        digest.update(repr((nfc(sample.id), *_declared(sample))).encode())
+        digest.update(repr((platforms.nfc(sample.id), *_declared(sample))).encode())
         for path in _sources(sample):
             digest.update(content(path))
     return digest.hexdigest()

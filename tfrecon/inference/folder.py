@@ -14,7 +14,7 @@ import numpy as np
 from tfrecon.base import carried, files, images
 from tfrecon.base.bars import tqdm
 from tfrecon.base.depth import Stored
-from tfrecon.base.errors import UserError, some
+from tfrecon.base.errors import UserError, fitting, some
 from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data.check import readable
 from tfrecon.data.masks import Hidden, Masks, check_masks, hidden_in
@@ -196,7 +196,8 @@ def _restore_all(
                 stop_if_asked(done)
                 hidden = hidden_in(sample) if sample.has_mask else None
                 photo = carried.read(sample.files[0], sample.page, sample.range)
-                restored = restored_photo(photo, hidden, restore, settings)
+                with fitting(_smaller_tiles(photo, settings)):
+                    restored = restored_photo(photo, hidden, restore, settings)
                 if restored is None:
                     failed.append(sample.id)
                     continue
@@ -214,6 +215,14 @@ def _restore_all(
             f"not written: {some(failed)}; the model has diverged, or a photo is not as those that "
             "it was trained on"
         )
+
+
+def _smaller_tiles(photo: carried.Carried, settings: Settings) -> str:
+    tile = min(settings.tile, max(photo.pixels.shape[:2]))
+    overlap = f" --overlap {tile // 8}" if tile // 2 <= settings.overlap else ""
+    return (
+        f"tiles of {tile} pixels are too large for it; --tile {tile // 2}{overlap} takes a quarter"
+    )
 
 
 def restored_photo(
@@ -234,9 +243,8 @@ def restored_photo(
     sixteen = settings.depth == "16" or (settings.depth == "auto" and photo.bits > 8)
     kind, channels = np.uint16 if sixteen else np.uint8, 1 if photo.is_grey else 3
     restored, top = np.empty((height, width, channels), kind), 0
-    for (band,) in restored_bands(
-        restore, piece, (1, height, width), settings.tile, settings.overlap
-    ):
+    bands = restored_bands(restore, piece, (1, height, width), settings.tile, settings.overlap)
+    for (band,) in bands:
         if not np.isfinite(band).all():
             return None
         band = band.mean(axis=-1, keepdims=True) if photo.is_grey else band

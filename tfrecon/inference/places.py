@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tfrecon.base import platforms
 from tfrecon.base.errors import UserError, some
 from tfrecon.base.images import FORMATS, SUFFIXES
 from tfrecon.data.photos import images_in, is_photo, pages
@@ -96,7 +97,8 @@ def placed(
     Beside the photos nothing is replaced: what has been restored, and what it was restored to, is
     left out and said. Raises UserError for a file that would replace an input or another.
     """
-    found: dict[Path, Sample] = {}
+    found: dict[str, tuple[Sample, Path]] = {}
+    same = platforms.alike if platforms.ignores_case(output) else str
     for sample in samples:
         path = sample.files[0]
         page = "" if sample.id.endswith(path.name) else f"-page{sample.page + 1}"
@@ -105,18 +107,19 @@ def placed(
         else:
             parent = output / path.relative_to(source).parent
             file = parent / f"{path.stem}{suffix}{page}.png"
-        if file in found:
+        if other := found.get(same(str(file))):
             raise UserError(
-                f"{found[file].id!r} and {sample.id!r} would both be written to {str(file)!r}; "
+                f"{other[0].id!r} and {sample.id!r} would both be written to {str(file)!r}; "
                 "rename one of the files"
             )
-        found[file] = sample
-    pairs = [(sample, file) for file, sample in found.items()]
+        found[same(str(file))] = sample, file
+    pairs = [*found.values()]
     if suffix and (source.is_file() or output.resolve() == source.resolve()):
         pairs = _new(pairs, suffix)
-    inputs = {path.resolve() for path in (*(s.files[0] for s, _ in pairs), *masks)}
+    read = (*(sample.files[0] for sample, _ in pairs), *masks)
+    inputs = {same(str(path.resolve())) for path in read}
     for _, file in pairs:
-        if file.resolve() in inputs:
+        if same(str(file.resolve())) in inputs:
             raise UserError(
                 f"{str(file)!r} is an input and would be replaced; choose another output"
             )

@@ -222,7 +222,7 @@ class Export:
     def identity(self) -> str:
         """A hash of all its files."""
         found = (path for path in sorted(self.path.rglob("*")) if path.is_file())
-        contents = [(str(path.relative_to(self.path)), files.digest(path)) for path in found]
+        contents = [(path.relative_to(self.path).as_posix(), files.digest(path)) for path in found]
         return hashlib.blake2b(repr(contents).encode(), digest_size=16).hexdigest()
 
     @property

@@ -3,7 +3,6 @@
 import csv
 import functools
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from tfrecon.base import shown
+from tfrecon.base import platforms, shown
 from tfrecon.base.errors import UserError, foreign, some
 from tfrecon.metrics.measures import MEASURES, Measure, main_column
 from tfrecon.reports import costs, run_facts, scores
@@ -121,7 +120,9 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
 
     Raises UserError for a file that is missing, damaged, or of another version of tfrecon.
     """
-    command = shlex.join(["python", "-m", "tfrecon.evaluate", *(str(run.path) for run in runs)])
+    command = platforms.command_line(
+        ["python", "-m", "tfrecon.evaluate", *(str(run.path) for run in runs)]
+    )
     with foreign("the report in", folder, f"make it anew with {command}", "cannot be read"):
         about = json.loads((folder / run_facts.FILE).read_text(encoding="utf-8"))
         facts_by_method = about.pop("runs")

@@ -121,4 +121,6 @@ def is_trained(run: Run) -> bool:
 def write(folder: Path, common: Mapping[str, Any], runs: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes ``evaluation.json``: what is common, and under ``runs`` the facts by row."""
     with files.replacing(folder / FILE) as temporary:
-        temporary.write_text(json.dumps({**common, "runs": runs}, indent=2) + "\n")
+        temporary.write_text(
+            json.dumps({**common, "runs": runs}, indent=2) + "\n", encoding="utf-8"
+        )

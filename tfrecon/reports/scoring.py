@@ -20,6 +20,7 @@ import tensorflow as tf
 from tfrecon.base import files
 from tfrecon.base.bars import tqdm
 from tfrecon.base.config import DataConfig
+from tfrecon.base.errors import fewer_at_once, fitting
 from tfrecon.base.journal import Journal, stoppable, went_on
 from tfrecon.data import pipeline
 from tfrecon.data.sample import Sample
@@ -109,7 +110,8 @@ def score(
         sizes: set[int] = set()
         for batch in batches:
             size = len(batch["id"])
-            entries.append(scorer.entry(batch, before, is_new=size not in sizes))
+            with fitting(fewer_at_once(size)):
+                entries.append(scorer.entry(batch, before, is_new=size not in sizes))
             sizes.add(size)
             journal.add(json.dumps(entries[-1]))
             before += size

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfrecon.base import platforms
 from tfrecon.base.config import Config, Table, from_tables, load_toml, merged, with_settings
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES
@@ -109,7 +110,7 @@ def _check_different(cells: Sequence[Cell], path: Path) -> None:
     """Raises UserError for no cell at all, and for cells that share a name or all settings."""
     if not cells:
         raise UserError("every cell is excluded; remove a rule of [[exclude]]")
-    count, name = repeated(cell.name for cell in cells)
+    count, name = repeated(platforms.alike(cell.name) for cell in cells)
     if count > 1:
         raise UserError(f"{count} cells are called {name!r}; rename a label")
     if OUTPUT in (cell.name for cell in cells):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
 
-from tfrecon.base import files
+from tfrecon.base import files, platforms
 from tfrecon.base.config import merged
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES, main_column
@@ -59,7 +59,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
     settings or data is tried a second time. Raises UserError for more jobs than cores and while
     another process trains the same study.
     """
-    cores = sorted(os.sched_getaffinity(0))
+    cores = platforms.cores()
     if not 1 <= jobs <= len(cores):
         raise UserError(f"--jobs must lie between 1 and {len(cores)}, the cores here, not {jobs}")
     shares = [cores[n * len(cores) // jobs : (n + 1) * len(cores) // jobs] for n in range(jobs)]
@@ -67,7 +67,7 @@ def train(cells: Sequence[Cell], folder: Path, jobs: int) -> dict[str, str]:
     ended = threading.Event()
     with files.claimed(folder), futures.ThreadPoolExecutor(
         # A process takes over the cores of the thread that starts it.
-        jobs, initializer=lambda: os.sched_setaffinity(0, shares.pop())
+        jobs, initializer=lambda: platforms.keep_to(shares.pop())
     ) as pool:  # fmt: skip
         files.remove_leftovers(folder)  # of its report
         waiting = _unfinished(cells, folder, failed)
@@ -103,7 +103,10 @@ def _attempt(cell: Cell, folder: Path, ended: threading.Event) -> tuple[int, str
     print(f"{cell.name}: begun", flush=True)
     started, log = time.monotonic(), folder / OUTPUT / f"{cell.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}  # cells share a GPU
+    environment = {
+        "TF_NUM_INTRAOP_THREADS": str(len(platforms.cores())), **os.environ,
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # cells share a GPU
+    }  # fmt: skip
     command = [sys.executable, "-m", "tfrecon.studies.worker", str(folder / cell.name)]
     # Before it starts: both processes move one and the same place in the file.
     said_before = log.stat().st_size if log.exists() else 0

@@ -11,11 +11,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base import extras, facts
+from tfrecon.base import extras, facts, platforms
 from tfrecon.base.errors import UserError
 
 SECONDS = 300
@@ -100,42 +99,17 @@ def _files() -> dict[str, dict[str, str]]:
 def _packages(tried: dict[str, Any]) -> Iterator[str]:
     yield f"tfrecon {facts.version()} in {facts.PACKAGE.parent}"
     yield f"Python {platform.python_version()} in {sys.executable}"
-    from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
-    required, pythons = _required()
+    needed, pythons = extras.required()
     if pythons and not SpecifierSet(pythons).contains(platform.python_version(), True):
         yield Broken(
             f"Python {platform.python_version()} is not {pythons}; make an environment with one "
             "that is: python3.12 -m venv .venv"
         )
-    needed = [Requirement(text) for text in required]
-    needed = [each for each in needed if not each.marker or each.marker.evaluate({"extra": ""})]
-    wrong = 0
-    for each in needed:
-        version = _version(each.name)
-        if version is None or not each.specifier.contains(version, True):
-            wrong += 1
-            here = "is missing" if version is None else f"{version} is not {each.specifier}"
-            yield Broken(f'{each.name} {here}; pip install "{each.name}{each.specifier}"')
-    yield f"required packages: {len(needed) - wrong} of {len(needed)} are here"
-
-
-def _required() -> tuple[list[str], str]:
-    """What tfrecon requires, packages and Python, as it is installed or as the checkout says."""
-    try:
-        about = metadata.metadata("tfrecon")
-        return metadata.requires("tfrecon") or [], about.get("Requires-Python", "")
-    except metadata.PackageNotFoundError:
-        listed = facts.PACKAGE.parent / "requirements.txt"
-        return listed.read_text(encoding="utf-8").split(), ""
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    wrong = [misfit for each in needed if (misfit := extras.misfit(each))]
+    yield from map(Broken, wrong)
+    yield f"required packages: {len(needed) - len(wrong)} of {len(needed)} are here"
 
 
 def _machine(tried: dict[str, Any]) -> Iterator[str]:
@@ -148,18 +122,13 @@ def _machine(tried: dict[str, Any]) -> Iterator[str]:
         if not tried["gpus"] and (name := _gpu()):
             yield Broken(f"TensorFlow does not use {name}; {extras.install('gpu')}")
     yield f"system: {platform.platform()}"
-    from tfrecon.base.system import processor
-
-    yield f"processor: {processor('model name') or platform.machine()}, {os.cpu_count()} cores"
+    yield f"processor: {platforms.processor_name()}, {len(platforms.cores())} cores"
 
 
 def _mends_tensorflow() -> str:
-    from tfrecon.base.system import processor
-
-    flags = processor("flags").split()
-    if flags and "avx" not in flags:
-        return "this processor has no AVX, which its packages need: take another machine"
-    version = _version("tensorflow")
+    if platforms.lacks_avx():
+        return extras.NO_AVX
+    version = extras.version("tensorflow")
     return f'pip install --force-reinstall "tensorflow{f"=={version}" if version else ""}"'
 
 

@@ -1,7 +1,6 @@
 """From a configuration to a trained run: data, strategy, model, callbacks, one `model.fit`."""
 
 import dataclasses
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,9 +10,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.base import files
+from tfrecon.base import files, platforms
 from tfrecon.base.config import Config, FitConfig
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, fitting
 from tfrecon.base.files import Taken
 from tfrecon.base.system import changes, machine, revision, signals_noted
 from tfrecon.models.base import ReconstructionModel
@@ -84,8 +83,18 @@ def train(
     callback has to keep its state itself. Raises `tfrecon.base.files.Taken` where another process
     works in `path`.
     """
-    with files.claimed(path):
+    with files.claimed(path), fitting(_smaller(config)):
         return _train(config, path, resume, skip_unreadable, probe, callbacks, source)
+
+
+def _smaller(config: Config) -> str:
+    """What takes less memory than the training of `config`."""
+    batch, size = config.fit.batch_size, config.data.crop_size or config.data.image_size
+    setting = f"fit.batch_size={batch // 2}" if batch > 1 else f"data.crop_size={size // 2}"
+    return (
+        f"train another run with --set {setting}: {batch} × {size}×{size} pixels a step are too "
+        f"many, and that is {'half' if batch > 1 else 'a quarter'} of them"
+    )
 
 
 def _train(
@@ -103,7 +112,7 @@ def _train(
             f"run {str(path)!r} has {BEST} and no {STATE} to go on from; evaluate or export it as "
             "it is, and train with another --run"
         )
-    made_in = os.path.relpath(Path.cwd(), path.resolve())
+    made_in = platforms.way(path.resolve(), Path.cwd())
     made_in = recorded.facts.get("made_in") if recorded else made_in
     asked, config = config, Run(path, config, {"made_in": made_in}).placed
     listed = list_data(config)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrecon import losses
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError, unknown
-from tfrecon.base.system import processor
+from tfrecon.base.platforms import processor
 from tfrecon.data import recipes
 from tfrecon.data.damage import damage
 from tfrecon.data.mixture import extras

@@ -120,7 +120,10 @@ class History(keras.callbacks.Callback):
         self.rows.append(row)
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         path = self.path / "history.csv"
-        with files.replacing(path) as temporary, temporary.open("w", newline="") as file:
+        with (
+            files.replacing(path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.DictWriter(file, columns)
             table.writeheader()
             table.writerows(self.rows)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import checkpoint, files
+from tfrecon.base import checkpoint, files, platforms
 from tfrecon.base.config import (
     LENGTHS,
     Config,
@@ -207,7 +206,7 @@ def start_command(path: Path) -> str:
 
 def _quoted(path: Path) -> str:
     place = path if len(path.parts) > 1 else path.absolute()  # a bare name is one in checkpoints/
-    return shlex.quote(str(place))
+    return platforms.command_line([str(place)])
 
 
 def has_state(path: Path) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from tfrecon.base import checkpoint, files
 from tfrecon.base.bars import tqdm
 from tfrecon.base.errors import Stopped, UserError
-from tfrecon.base.system import peak_memory_gib
+from tfrecon.base.platforms import peak_memory_gib
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.ema import MovingAverage
