@@ -77,9 +77,7 @@ def test_a_stage_is_the_ridge_solution():
     expected = tf.nn.depth_to_space(expected, 2)
     _, wanted, active = answer_of([])(x)
     corrected = stage(image, wanted, active, features=features)[:, 2:-2, 2:-2]
-    np.testing.assert_allclose(
-        corrected, np.clip(image[:, 2:-2, 2:-2] + expected, 0, 1), atol=2e-4
-    )
+    np.testing.assert_allclose(corrected, np.clip(image[:, 2:-2, 2:-2] + expected, 0, 1), atol=2e-4)
 
 
 def test_stages_gain_on_images_held_out_until_one_does_not(monkeypatch):

@@ -4,16 +4,15 @@
 What can be read in two ways is refused with the options of recipe ``folder`` that choose.
 """
 
-import shlex
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tfrecon.base import images
+from tfrecon.base import images, platforms
 from tfrecon.base.errors import UserError, some
 from tfrecon.base.images import SUFFIXES
-from tfrecon.base.platforms import nfc
 from tfrecon.data import metadata
 from tfrecon.data.masks import CALLED, Masks
 from tfrecon.data.photos import STEM, Naming, listed, say_left_out
@@ -138,7 +137,7 @@ def _of_row(row: metadata.Row, folder: Path) -> list[File]:
     divided = "the column split" if row.split else "folders"
     if list(row.files) == ["photo"]:
         return [replace(by_folders, split=split, divided=divided)]
-    key = nfc(main.relative_to(folder).with_suffix("").as_posix())
+    key = platforms.nfc(main.relative_to(folder).with_suffix("").as_posix())
     columns = row.columns
     return [
         File(path, role, split, key, columns[role], (columns[role],), divided)
@@ -158,7 +157,7 @@ def _understood(path: Path, folder: Path) -> File:
     rest = [each for place, each in enumerate(folders) if place not in (*said, *splitting)]
     where = "/".join(folders[: said[0] + 1] if said else folders)
     words = tuple(word(folders[place]) for place in said)
-    return File(path, role, split, nfc("/".join((*rest, path.stem))), where, words)
+    return File(path, role, split, platforms.nfc("/".join((*rest, path.stem))), where, words)
 
 
 def _named(folder: Path, role: str, naming: Naming) -> list[File]:
@@ -176,7 +175,7 @@ def _named(folder: Path, role: str, naming: Naming) -> list[File]:
         file = _understood(top.joinpath(*rest, path.name), top)
         if naming.folders:  # whose other folders mean nothing but splits
             rest = [each for each in rest if meaning(each) != (file.split, "") or not file.split]
-            file = replace(file, key=nfc("/".join((*rest, stem))))
+            file = replace(file, key=platforms.nfc("/".join((*rest, stem))))
         else:
             file = replace(file, key="/".join((*file.key.split("/")[:-1], stem)))
         where = "/".join((*before, str(naming)))
@@ -194,7 +193,7 @@ def _place(
 ) -> tuple[list[str], Sequence[str]] | None:
     """`parts` without the `folders` among them, and those before; None where they are not."""
     for start in range(len(parts) - len(folders) + 1):
-        if tuple(map(nfc, parts[start : start + len(folders)])) == folders:
+        if tuple(map(platforms.nfc, parts[start : start + len(folders)])) == folders:
             return [*parts[:start], *parts[start + len(folders) :]], parts[:start]
     return None
 
@@ -251,12 +250,10 @@ def _check_meant(folder: Path, by_role: Mapping[str, list[File]]) -> None:
 
 def _two_readings(folder: Path, why: str, *readings: tuple[str, Mapping[str, str]]) -> UserError:
     """The error where a folder can be read in two ways, each with the options that choose it."""
-    ways = [
-        f"{reading} (" + " ".join(
-            f"--set {shlex.quote(f'data.recipe.{name}={value}')}" for name, value in options.items()
-        ) + ")"
-        for reading, options in readings
-    ]  # fmt: skip
+    ways: list[str] = []
+    for reading, options in readings:
+        words = (["--set", f"data.recipe.{name}={value}"] for name, value in options.items())
+        ways.append(f"{reading} ({platforms.command_line(itertools.chain(*words))})")
     return UserError(f"{str(folder)!r} can be read in two ways, as {why}: {' or '.join(ways)}")
 
 
@@ -313,7 +310,7 @@ def _photos(
     samples: dict[str, list[Sample]] = {}
     ids: dict[str, Path] = {}
     for file in photos:
-        name = nfc(file.path.relative_to(folder).with_suffix("").as_posix())
+        name = platforms.nfc(file.path.relative_to(folder).with_suffix("").as_posix())
         if ids.setdefault(name, file.path) != file.path:
             raise _same_name(ids[name], file.path)
         mask = of_photos.get((file.split, file.key))
@@ -338,7 +335,7 @@ def _check_stems(folder: Path, files: Sequence[File]) -> None:
     """Raises UserError where photos seem to be called after what they are: ``1_noisy``."""
     roles: dict[str, dict[str, str]] = {}
     for file in files:
-        place, stem = str(file.path.parent), nfc(file.path.stem)
+        place, stem = str(file.path.parent), platforms.nfc(file.path.stem)
         roles.setdefault(f"{place}/{stem}", {})["photo"] = STEM
         for between in "_-":
             for first, second, pattern in (
