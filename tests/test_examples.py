@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import fakes
 import numpy as np
 import pytest
+from PIL import Image
 
 import tfrecon
 from tfrecon import evaluate, export, fit
 from tfrecon.base import images
+from tfrecon.base.shown import picture
 from tfrecon.training.run import open_run
 
 REPOSITORY = Path(__file__).parents[1]
@@ -157,3 +160,89 @@ def test_the_readmes_python_runs(here):
     exec(compile(replaced, "README.md", "exec"), given)
     assert given["restored"].shape == (4, 32, 32, 3)
     assert given["model"](given["images"]).shape == (8, 32, 32, 3)
+
+
+# --- the notebooks --------------------------------------------------------------------------------
+
+NOTEBOOKS = EXAMPLES / "notebooks"
+SMALL = ["--set", "data.image_size=64", "--set", "fit.batch_size=2"]
+
+
+def executed(name: str, **parameters) -> list:
+    """Runs the cells of a notebook in this process, but for commands of the notebook (%, !), with
+    other `parameters`; returns what it displays."""
+    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    shown: list = []
+    space = {"display": lambda *things: shown.extend(things)}
+    for cell in cells:
+        if cell["cell_type"] != "code":
+            continue
+        lines = "".join(cell["source"]).splitlines()
+        tree = ast.parse("\n".join(line for line in lines if not line.startswith(("%", "!"))))
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, f"{name}.ipynb", "exec"), space)
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), f"{name}.ipynb", "eval"), space)
+            shown += [] if value is None else [value]
+        if "parameters" in cell["metadata"].get("tags", []):
+            assert parameters.keys() <= space.keys(), "the notebook has no such parameter"
+            space |= parameters
+    return shown
+
+
+def written(shown: list, here: Path) -> str:
+    """What a browser shows of it, in a file that a person may look at."""
+    parts = []
+    for thing in shown:
+        if isinstance(thing, Image.Image):
+            thing.save(here / "shown.png")
+            parts.append(picture(here / "shown.png", "shown"))
+        else:
+            parts.append(thing._repr_html_() if hasattr(thing, "_repr_html_") else repr(thing))
+    html = "\n<hr>\n".join(parts)
+    (here / "shown.html").write_text(f'<meta charset="utf-8">\n{html}', encoding="utf-8")
+    return html
+
+
+def test_notebooks_are_kept_without_what_they_showed():
+    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
+    assert {path.stem for path in paths} == {"restore", "contest", "inversion"}
+    for path in paths:
+        book = json.loads(path.read_text(encoding="utf-8"))
+        code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+        assert f"`notebooks/{path.name}`" in (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_presets(here):
+    shown = executed("restore", SIDE=64)
+    html = written(shown, here)
+    assert [picture.size for picture in shown[2:]] == [(192, 64), (192, 64), (64, 64)]
+    assert "preset scratches" in html and "preset inpainting" in html
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_contest(here, capsys):
+    root = fakes.animals_contest(here / "contest", count=8)
+    settings = [*SMALL, "--set", 'data.damage={name = "boxes", size = 16}']
+    settings += ["--set", "model.width=4", "--set", "fit.steps_per_epoch=2"]
+    shown = executed("contest", ROOT=str(root), LENGTH=["--steps", "4"], SETTINGS=settings)
+    html = written(shown, here)
+    folders, run, history, report, worst, lines = shown
+    assert folders == ["Testing_Data", "Training_Data"] and run.name == "contest"
+    assert history.height == 2 and "harmonic fill" in html and worst.columns[1] == "hole_psnr"
+    assert "harmonic fill" in report.untrained and lines.columns == ["id", "value"]
+    assert "passed the check: 8 images, 270,001 lines" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_inversion(here, photos):
+    settings = [*SMALL, "--set", "model.weights=none", "--set", "fit.steps_per_epoch=2"]
+    data = ["--data", "folder", "--root", str(photos)]
+    shown = executed("inversion", DATA=data, LENGTH=["--steps", "4"], SETTINGS=settings)
+    html = written(shown, here)
+    first, second, comparison, wide, report = shown
+    assert [first.name, second.name] == ["fire3", "fire8"] == wide.columns[1:3]
+    assert {result.name for result in comparison.results} == {"fire3", "fire8"}
+    assert report.path == second.path / "report" and "mean colour" in html
