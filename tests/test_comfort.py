@@ -13,7 +13,7 @@ import pytest
 
 from tfrecon import __main__ as command
 from tfrecon import doctor, fit
-from tfrecon.base import extras, facts
+from tfrecon.base import extras, facts, platforms
 from tfrecon.base.bars import tqdm
 from tfrecon.base.cards import Preset
 from tfrecon.base.cli import Parser, run
@@ -179,6 +179,7 @@ def well(monkeypatch, tmp_path):
     """A machine on which nothing is broken."""
     monkeypatch.setattr(diagnosis, "_tried", lambda: WELL)
     monkeypatch.setattr(diagnosis, "_gpu", lambda: "")
+    monkeypatch.setattr(platforms, "memory_bytes", lambda: float(8 << 30))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     monkeypatch.delenv("TFRECON_WEIGHTS", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -194,6 +195,7 @@ def test_the_doctor_tells_what_there_is(well, capsys):
         f"tfrecon {facts.version()}", "TensorFlow 2.21.0, Keras 3.15.1", "devices: CPU\n",
         'precision "auto" is float32 here', "checkpoints/.cache, 3.0 MiB", "caches/tfrecon, not",
         "preset inpainting: verified by its SHA-256", "completion: installed", " cores",
+        "memory: 8.0 GiB",
     ):  # fmt: skip
         assert words in said
     assert said.endswith("\nnothing is broken\n")

@@ -120,6 +120,7 @@ def test_a_comparison_of_many_leaves_out_minor_columns(tmp_path):
     html = made_up(tmp_path)._repr_html_()
     assert "Which features keep the image?" in html and "LPIPS" in html
     assert "Checkers" not in html and "resnet50 conv2, residual" in html
+    assert html.count('<tr style="color:grey">') == 2, "what needs no training steps back"
 
 
 def test_a_preset_shows_its_card_and_what_it_does():

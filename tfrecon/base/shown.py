@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -56,10 +56,15 @@ def facts(told: Mapping[str, object]) -> str:
     return table((), rows)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows of texts under `heads`; the first cell of each row heads it."""
-    lines = ["".join(f"<th>{html.escape(head)}</th>" for head in heads)] if heads else []
-    for first, *others in rows:
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[object]], grey: Collection[int] = ()
+) -> str:
+    """Rows of texts under `heads`; the first cell of each row heads it. The rows numbered in `grey`
+    step back."""
+    lines = [f"<tr>{''.join(f'<th>{html.escape(head)}</th>' for head in heads)}</tr>"]
+    for place, (first, *others) in enumerate(rows):
         cells = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in others)
-        lines.append(f'<th style="text-align:left">{html.escape(str(first))}</th>{cells}')
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+        style = ' style="color:grey"' if place in grey else ""
+        heading = f'<th style="text-align:left">{html.escape(str(first))}</th>'
+        lines.append(f"<tr{style}>{heading}{cells}</tr>")
+    return f"<table>{''.join(lines if heads else lines[1:])}</table>"

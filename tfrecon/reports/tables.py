@@ -93,7 +93,7 @@ class Table:
         kept = [place for place, column in enumerate(self.columns) if not column.minor]
         heads = [self.columns[place].head for place in kept]
         rows = ([f"{row[n].text} {row[n].note}".strip() for n in kept] for row in self.fields)
-        return shown.table(heads, rows) + shown.paragraphs(filter(None, [self.caption]))
+        return shown.table(heads, rows, self.grey) + shown.paragraphs(filter(None, [self.caption]))
 
     def groups(self) -> list[tuple[Column, int]]:
         """The first column of each run of columns of one group, and how many there are."""

@@ -5,6 +5,7 @@ it, and all else is told without it.
 """
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -120,9 +121,13 @@ def _machine(tried: dict[str, Any]) -> Iterator[str]:
         yield f"devices: {', '.join(['CPU', *(f'GPU {name}' for name in tried['gpus'])])}"
         yield f'precision "auto" is {tried["precision"]} here'
         if not tried["gpus"] and (name := _gpu()):
-            yield Broken(f"TensorFlow does not use {name}; {extras.install('gpu')}")
+            mends = f"{extras.install('gpu')} (on Windows inside WSL2)"
+            yield Broken(f"TensorFlow does not use {name}; {mends}")
     yield f"system: {platform.platform()}"
     yield f"processor: {platforms.processor_name()}, {len(platforms.cores())} cores"
+    memory = platforms.memory_bytes()
+    if memory < math.inf:
+        yield f"memory: {memory / 2**30:.1f} GiB"
 
 
 def _mends_tensorflow() -> str:

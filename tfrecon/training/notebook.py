@@ -7,6 +7,7 @@ import polars as pl
 
 from tfrecon.base import shown
 from tfrecon.base.errors import UserError, foreign
+from tfrecon.metrics.measures import MEASURES, leading_columns, main_column
 from tfrecon.training.run import ANIMATION, Run, evaluate_command, resume_command
 
 HISTORY, SCORES = "history.csv", "report/per_image.csv"
@@ -37,7 +38,8 @@ def _read(path: Path, command: str, *columns: pl.Expr) -> pl.DataFrame:
 
 
 def page(run: Run) -> str:
-    """HTML: what the run is, its last epoch, the mean of each score by method, and its progress."""
+    """HTML: what the run is, its last epoch, the means of the scores that matter by method, and its
+    progress."""
     told = {
         "model": run.config.model.name, "data": run.config.data.recipe.name,
         "image size": run.config.data.image_size, "steps": run.facts.get("steps"),
@@ -50,6 +52,8 @@ def page(run: Run) -> str:
         parts.append(history(run.path).tail(1)._repr_html_())
     with contextlib.suppress(UserError):
         means = scores(run.path).drop("id").group_by("method", maintain_order=True).mean()
-        parts.append(means._repr_html_())
+        known = [name for name in means.columns if name in MEASURES]
+        leading = leading_columns(known, main_column(known))
+        parts.append(means.select("method", *leading)._repr_html_())
     parts.append(shown.picture(run.path / ANIMATION, "input, output and target of validation"))
     return "".join(parts)
