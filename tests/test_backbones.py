@@ -18,6 +18,7 @@ from tfrecon.backbones import (
     feature_taps,
     weight_sets,
 )
+from tfrecon.backbones.applications import APPLICATIONS
 from tfrecon.backbones.backbone import (
     IMAGENET,
     assign,
@@ -77,24 +78,103 @@ def test_every_tap_equals_timm_or_torchvision(name, key, size):
 
 
 def test_every_backbone_but_keras_own_has_golden_values():
-    assert set(BACKBONES) - set(GOLDEN) == {"resnet50_keras", "resnet101_keras"}
+    assert set(BACKBONES) - set(GOLDEN) == set(APPLICATIONS)
 
 
-@pytest.mark.parametrize("name", ["resnet50_keras", "vgg16"])
+BUILDERS = {
+    "vgg16": keras.applications.VGG16,
+    "resnet50_keras": keras.applications.ResNet50,
+    "resnet101_keras": keras.applications.ResNet101,
+    "resnet50v2": keras.applications.ResNet50V2,
+    "resnet101v2": keras.applications.ResNet101V2,
+    "efficientnetv2_b0": keras.applications.EfficientNetV2B0,
+    "efficientnetv2_b1": keras.applications.EfficientNetV2B1,
+    "efficientnetv2_b2": keras.applications.EfficientNetV2B2,
+    "efficientnetv2_b3": keras.applications.EfficientNetV2B3,
+    "efficientnetv2_s": keras.applications.EfficientNetV2S,
+    "convnext_tiny": keras.applications.ConvNeXtTiny,
+    "convnext_small": keras.applications.ConvNeXtSmall,
+}
+ENDS = {
+    "vgg16": {"block1_conv2": "block1_conv2", "block3": "block3_pool", "block5": "block5_pool"},
+    "resnet50_keras": {"stem": "conv1_relu", "layer1": "conv2_block3_out",
+                       "layer2": "conv3_block4_out", "layer3": "conv4_block6_out",
+                       "layer4": "conv5_block3_out"},
+    "resnet50v2": {"stem": "conv1_conv", "layer1": "conv2_block3_preact_relu",
+                   "layer2": "conv3_block4_preact_relu", "layer3": "conv4_block6_preact_relu",
+                   "layer4": "post_relu"},
+    "efficientnetv2": {"stem": "block1", "stage1": "block2", "stage2": "block3",
+                       "stage3": "block5", "stage4": "top_activation"},
+}  # fmt: skip
+"""The layer of Keras Applications' that each tap is, or how its name begins: the last such."""
+ENDS["resnet101_keras"] = {**ENDS["resnet50_keras"], "layer3": "conv4_block23_out"}
+ENDS["resnet101v2"] = {**ENDS["resnet50v2"], "layer3": "conv4_block23_preact_relu"}
+
+
+def own_taps(name, network):
+    """The taps' tensors in Keras Applications' own network, before they are averaged. Of ConvNeXt,
+    whose sums are no layers, those behind one layer more."""
+    layers = {layer.name: layer for layer in network.layers}
+    if name.startswith("convnext"):
+        behind = [layers[f"{name}_stage_{n}_block_0_depthwise_conv"].input for n in (1, 2, 3)]
+        return {f"stage{n}": tensor for n, tensor in enumerate([*behind, network.output], 1)}
+    ends = ENDS["efficientnetv2" if name.startswith("efficientnet") else name]
+    last = {tap: [at for at in layers if at.startswith(end)][-1] for tap, end in ends.items()}
+    return {tap: layers[at].output for tap, at in last.items()}
+
+
+def comparable(name, network, features):
+    """What the taps' `features` become up to where `own_taps` are read."""
+    if not name.startswith("convnext"):
+        return features
+    layers = [network.get_layer(f"{name}_downsampling_block_{n}") for n in range(3)]
+    return [
+        layer(part) for layer, part in zip([*layers, network.layers[-1]], features, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n == "efficientnetv2_b0" else pytest.mark.slow)
+     for n in APPLICATIONS],
+)  # fmt: skip
+def test_taps_are_keras_applications_own_exactly(name):
+    """On equal inputs; and the preprocessing is Keras's, but for the rounding."""
+    builder, taps = BUILDERS[name], [tap for tap in BACKBONES[name].taps if tap != "avgpool"]
+    model = feature_taps(name, [*taps, "avgpool"], None)
+    has_own = name.startswith(("efficientnet", "convnext"))
+    options = {"include_preprocessing": False} if has_own else {}
+    network = builder(include_top=False, weights=None, **options)
+    drawn_values = torch_names(model)
+    for key, variable in torch_names(network).items():
+        if key in drawn_values:  # all but a normalisation at the end
+            variable.assign(drawn_values[key])
+    own = own_taps(name, network)
+    assert list(own) == taps
+    x = images(64)
+    given = keras.Model(model.inputs[0], model.get_layer("preprocess").output)(x)
+    *found, pooled = model(x)
+    expected = keras.Model(network.inputs[0], list(own.values()))(given)
+    for ours, theirs in zip(comparable(name, network, found), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_allclose(pooled[:, 0, 0], np.mean(found[-1], (1, 2)), rtol=1e-4, atol=1e-5)
+    shapes = [tuple(shape[1:]) for shape in model.compute_output_shape((1, 224, 224, 3))]
+    assert shapes == [tap.shape_at_224() for tap in BACKBONES[name].taps.values()]
+    if has_own:
+        whole = builder(include_top=False, weights=None)
+        behind = whole.get_layer("stem_conv" if "eff" in name else f"{name}_stem")
+        before = keras.Model(whole.inputs[0], behind._inbound_nodes[0].input_tensors[0])
+        np.testing.assert_allclose(given, before(255 * x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet50_keras", "vgg16", *(pytest.param(n, marks=pytest.mark.slow)
+     for n in ("resnet50v2", "efficientnetv2_b0", "efficientnetv2_s", "convnext_tiny"))],
+)  # fmt: skip
 def test_keras_weights_give_what_keras_applications_gives(name, no_files, monkeypatch):
     """Through a file of Keras's, and its own preprocessing."""
-    module, builder, ends = {
-        "resnet50_keras": (
-            keras.applications.resnet,
-            keras.applications.ResNet50,
-            {"stem": "conv1_relu", "layer1": "conv2_block3_out", "layer3": "conv4_block6_out"},
-        ),
-        "vgg16": (
-            keras.applications.vgg16,
-            keras.applications.VGG16,
-            {"block1_conv2": "block1_conv2", "block3": "block3_pool", "block5": "block5_pool"},
-        ),
-    }[name]
+    builder = BUILDERS[name]
     keras.utils.set_random_seed(0)
     network = builder(include_top=False, weights=None)
     for variable in network.weights:
@@ -104,13 +184,14 @@ def test_keras_weights_give_what_keras_applications_gives(name, no_files, monkey
     folder.mkdir()
     monkeypatch.setattr(weight_sets, "checked", lambda path, file: path)
     monkeypatch.setattr(weights, "checked", lambda path, file: path)
-    network.save(folder / f"{builder.__name__.lower()}_weights_tf_dim_ordering_tf_kernels_notop.h5")
-    reference = keras.Model(
-        network.inputs[0], [network.get_layer(end).output for end in ends.values()]
-    )
-    x = images(48)
-    expected = reference(module.preprocess_input(x * 255))
-    found = feature_taps(name, list(ends), "imagenet")(x)
+    network.save(folder / Path(weight_sets.keras_path(builder.__name__.lower())).name)
+    own = own_taps(name, network)
+    x, prepared = images(64), 255 * images(64)
+    modules = {"vgg16": "vgg16", "resnet50_keras": "resnet", "resnet50v2": "resnet_v2"}
+    if name in modules:
+        prepared = vars(keras.applications)[modules[name]].preprocess_input(prepared)
+    expected = keras.Model(network.inputs[0], list(own.values()))(prepared)
+    found = comparable(name, network, feature_taps(name, list(own), "imagenet")(x))
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=0)
 
@@ -253,6 +334,25 @@ def test_a_file_of_another_network_names_the_first_array_and_both_shapes(tmp_pat
         feature_taps("resnet50", ["layer1"], str(path))
     with pytest.raises(UserError, match=r"'layer2\.0\.conv1\.weight' must be .* and is absent"):
         feature_taps("resnet34", ["layer2"], str(path))
+
+
+def test_names_behind_those_of_wrappers(tmp_path):
+    model = feature_taps("alexnet", ["conv2"], None)
+    arrays = {name: to_torch(variable.numpy()) for name, variable in torch_names(model).items()}
+    arrays["classifier.6.bias"] = np.zeros(3, np.float32)
+
+    def saved(*prefixes):
+        path = tmp_path / f"{len(prefixes)}.npz"
+        np.savez(path, **{f"{p}{name}": a for p in prefixes for name, a in arrays.items()})
+        return str(path)
+
+    for prefix in ("module.", "module.backbone.", ""):
+        assert feature_taps("alexnet", ["conv2"], saved(prefix)).fingerprint == model.fingerprint
+    two = saved("student.", "teacher.")
+    with pytest.raises(UserError, match=r"such networks, behind 'student\.', 'teacher\.'; save"):
+        feature_taps("alexnet", ["conv2"], two)
+    with pytest.raises(UserError, match=r"'features.6.weight' must be .* and is absent"):
+        feature_taps("alexnet", ["conv3"], saved("module."))
 
 
 def test_a_kernel_is_never_transposed_to_fit():

@@ -250,6 +250,18 @@ def test_zip_format_views_types_and_nesting(tmp_path):
     np.testing.assert_array_equal(weights.read(big)["a"], NUMBERS)
 
 
+def test_a_checkpoint_with_one_state_dict_gives_it_and_one_with_several_none(tmp_path):
+    one = tensor("FloatStorage", "0", 12, 0, (3, 4), (4, 1))
+    scalar, storages = tensor("FloatStorage", "0", 12, 1, (), ()), {"0": NUMBERS.tobytes()}
+    optimizer = {"state": {0: {"exp_avg": one}}, "param_groups": [{"lr": 0.1}]}
+    checkpoint = {"epoch": scalar, "optimizer": optimizer, "params": {"a": one}}
+    read = weights.read(zipped(tmp_path / "one.pth", checkpoint, storages))
+    assert list(read) == ["a"] and read["a"].shape == (3, 4)
+    several = zipped(tmp_path / "two.pth", {**checkpoint, "model_ema": {"a": scalar}}, storages)
+    with pytest.raises(UserError, match=r"several state dicts \(params, model_ema\); save the one"):
+        weights.read(several)
+
+
 def test_legacy_format_with_the_parameters_of_early_torch(tmp_path):
     plain = functools.partial(tensor, "FloatStorage", "7", 12, 0, (3, 4), (4, 1), extra=(None,))
     early = Call(Global("torch.nn.parameter", "Parameter"), (plain("_rebuild_tensor"),),

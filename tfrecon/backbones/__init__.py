@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from tfrecon.backbones.applications import APPLICATIONS
 from tfrecon.backbones.backbone import (
     Backbone,
     assign,
@@ -13,6 +14,7 @@ from tfrecon.backbones.backbone import (
     check_same_network,
     randomise,
     torch_names,
+    unwrapped,
 )
 from tfrecon.backbones.classics import CLASSICS
 from tfrecon.backbones.resnet import RESNETS
@@ -20,7 +22,7 @@ from tfrecon.backbones.transformers import TRANSFORMERS
 from tfrecon.base import weights as files
 from tfrecon.base.errors import UserError, did_you_mean, unknown
 
-BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **TRANSFORMERS}
+BACKBONES: dict[str, Backbone] = {**CLASSICS, **RESNETS, **APPLICATIONS, **TRANSFORMERS}
 
 DEFAULT = "default"
 """The first weight set that a backbone lists."""
@@ -76,7 +78,8 @@ def feature_taps(
             what = f"weight set {chosen!r} of backbone {name!r}"
             arrays = source.load(torch_names(model))
         else:
-            what, arrays = f"weight file {chosen!r}", source.read(Path(chosen))
+            what = f"weight file {chosen!r}"
+            arrays = unwrapped(source.read(Path(chosen)), torch_names(model), what)
             check_same_network(keras.Model(images, list(graph.values())), arrays, what)
         check_orientation(arrays, source.first_row, what)
         assign(model, arrays, what)

@@ -102,8 +102,13 @@ def torch_names(model: keras.Model) -> dict[str, Any]:
     of variable. One that torch keeps outside any module (a class token) has its layer's name."""
     variables: dict[str, Any] = {}
     for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            variables |= torch_names(layer)
+            continue
         for variable in layer.weights:
             kind = _SUFFIXES.get(variable.name, variable.name)
+            if kind.startswith("variable"):  # Keras numbers those without a name: a layer scale's
+                kind = "gamma"
             name = layer.name if layer.name.split(".")[-1] == kind else f"{layer.name}.{kind}"
             variables[name] = variable
     return variables
@@ -118,8 +123,10 @@ def to_keras(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> np.ndarray[
 
 
 def to_torch(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The inverse of `to_keras` for kernels that are not depthwise."""
-    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+    """The inverse of `to_keras`."""
+    if array.ndim == 4:
+        return array.transpose((2, 3, 0, 1) if _is_depthwise(array.shape) else (3, 2, 0, 1))
+    return array.T
 
 
 def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], source: str) -> None:
@@ -132,6 +139,26 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray[Any, Any]], sourc
     values = [_fitting(name, arrays, v, source) for name, v in variables.items()]
     for variable, value in zip(variables.values(), values, strict=True):
         variable.assign(value)
+
+
+def unwrapped(arrays: Arrays, names: Collection[str], source: str) -> Arrays:
+    """`arrays` without what wrappers put before the `names` that a network needs, such as
+    ``module.`` or ``backbone.``. Raises UserError where several networks have all of these names.
+    """
+    if not arrays.keys().isdisjoint(names):
+        return arrays
+    first = next(iter(names))
+    before = (key.removesuffix(first) for key in arrays if key.endswith(f".{first}"))
+    before = sorted(before, key=len)  # the shortest is the wrapper's where some names are missing
+    found = [prefix for prefix in before if all(prefix + name in arrays for name in names)]
+    if len(found) > 1:
+        raise UserError(
+            f"{source} holds several such networks, behind {', '.join(map(repr, found))}; save the "
+            "arrays of one of them alone"
+        )
+    prefix = next(iter(found or before), "")
+    within = {key: array for key, array in arrays.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): array for key, array in within.items()}
 
 
 def check_orientation(

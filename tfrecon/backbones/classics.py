@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from tfrecon.backbones.backbone import Backbone, Tap
-from tfrecon.backbones.weight_sets import keras_applications, packed, torchvision_file
+from tfrecon.backbones.weight_sets import CAFFE, keras_applications, packed, torchvision_file
 
 
 def conv(x: Any, filters: int, kernel: int, name: str, stride: int = 1, pad: int = 0) -> Any:
@@ -119,7 +119,7 @@ CLASSICS = {
                 torchvision_file("vgg16"),
                 (-0.5537, 0.1427, 0.5290),
             ),
-            "imagenet": keras_applications(keras.applications.VGG16, VGG16_PLACES),
+            "imagenet": keras_applications(keras.applications.VGG16, CAFFE, VGG16_PLACES),
         },
     ),
     "alexnet": Backbone(

@@ -1,18 +1,13 @@
-"""ResNets (He et al. 2016) in two variants, which differ in where a bottleneck strides.
-
-``resnet34``, ``resnet50``, ``resnet101`` are torchvision's and timm's, with the stride in the 3×3
-convolution ("v1.5"); ``resnet50_keras`` and ``resnet101_keras`` are those of Keras Applications
-and of the paper, with the stride in the first 1×1 convolution.
-"""
+"""ResNets (He et al. 2016) as torchvision and timm have them, the stride of a bottleneck in its 3×3
+convolution ("v1.5"); the paper's are in `tfrecon.backbones.applications`."""
 
 from collections.abc import Callable
 from typing import Any
 
-import keras
 from keras import layers
 
 from tfrecon.backbones.backbone import Backbone, Tap
-from tfrecon.backbones.weight_sets import keras_applications, published, timm, torchvision_file
+from tfrecon.backbones.weight_sets import published, timm, torchvision_file
 
 
 def _conv(x: Any, filters: int, kernel: int, conv: str, norm: str, stride: int = 1) -> Any:
@@ -67,16 +62,6 @@ def _taps(expansion: int) -> dict[str, Tap]:
     return {"stem": Tap(64, 2), **stages, "avgpool": Tap(widths[4], None)}
 
 
-def _keras_graph(x: Any, builder: Callable[..., keras.Model], depths: tuple[int, ...]) -> Any:
-    """The taps of `_graph`, of Keras Applications' network."""
-    network = builder(include_top=False, weights=None, input_tensor=x)
-    ends = {"stem": "conv1_relu"}
-    ends |= {f"layer{n}": f"conv{n + 1}_block{depth}_out" for n, depth in enumerate(depths, 1)}
-    taps = {tap: network.get_layer(end).output for tap, end in ends.items()}
-    pool = layers.GlobalAveragePooling2D(keepdims=True, name="avgpool")
-    return {**taps, "avgpool": pool(taps["layer4"])}
-
-
 DEPTHS = {34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 """Blocks in each stage."""
 
@@ -94,19 +79,8 @@ def _torch(depth: int, timm_set: str) -> Backbone:
     )
 
 
-def _applications(depth: int, builder: Callable[..., keras.Model]) -> Backbone:
-    return Backbone(
-        f"ResNet-{depth}, the stride in the first 1×1 convolution (Keras Applications)",
-        _taps(4),
-        lambda x: _keras_graph(x, builder, DEPTHS[depth]),
-        {"imagenet": keras_applications(builder)},
-    )
-
-
 RESNETS = {
     "resnet34": _torch(34, "a1_in1k"),
     "resnet50": _torch(50, "a1_in1k"),
     "resnet101": _torch(101, "a1h_in1k"),
-    "resnet50_keras": _applications(50, keras.applications.ResNet50),
-    "resnet101_keras": _applications(101, keras.applications.ResNet101),
 }

@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-from tfrecon.backbones.backbone import Backbone, Preprocessing, Tap
-from tfrecon.backbones.weight_sets import timm
+from tfrecon.backbones.backbone import Backbone, Tap
+from tfrecon.backbones.weight_sets import HALVES, timm
 from tfrecon.layers.attention import Attention
 
 # --- ViT-S/16
@@ -16,7 +16,6 @@ from tfrecon.layers.attention import Attention
 PATCH, VIT_WIDTH, VIT_DEPTH, VIT_HEADS = 16, 384, 12, 6
 GRID = 14
 """Patches along a side of the 224-pixel images that the weights were trained on."""
-HALVES = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @keras.saving.register_keras_serializable("tfrecon")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -24,17 +25,31 @@ SHA256 = {
     ),
     "timm pvt_v2_b2.in1k": "0bff520d64b91bdbb35f2b5bff2b62d35a9d9c6d6a5056e683f1e7ce556d0e5e",
     "keras vgg16": "bfe5187d0a272bed55ba430631598124cff8e880b98d38c9e56c8d66032abdc1",
+    "keras convnexttiny": "d547c096cabd03329d7be5562c5e14798aa39ed24b474157cef5e85ab9e49ef1",
+    "keras convnextsmall": "6fc8009faa2f00c1c1dfce59feea9b0745eb260a7dd11bee65c8e20843da6eab",
     "keras resnet50": "66c8b43daff3fcc15bc4f30e3d2a167e21a14d9c9598a5394e5516471f4af504",
 }
 """Of every published file but one. torchvision states the first eight digits in its file names;
 the rest, and those of Keras, are what at least two unrelated public programs pin. timm's are those
 of its pages on Hugging Face; resnet34's, whose page was not at hand, is what one program pins."""
 
-MD5 = {"keras resnet101": "88cf7a10940856eca736dc7b7e228a21"}
+MD5 = {
+    "keras resnet101": "88cf7a10940856eca736dc7b7e228a21",
+    "keras resnet50v2": "fac2f116257151a9d068a22e544a4917",
+    "keras resnet101v2": "c0ed64b8031c3730f411d2eb4eea35b5",
+    "keras efficientnetv2b0": "893217f2bb855e2983157299931e43ff",
+    "keras efficientnetv2b1": "0e80663031ca32d657f9caa404b6ec37",
+    "keras efficientnetv2b2": "1dfe2e7a5d45b6632553a8961ea609eb",
+    "keras efficientnetv2b3": "f6abf7b5849ac99a89b50dd3fd532856",
+    "keras efficientnetv2s": "af0682fb74e8c54910f2d4393339c070",
+}
 """What Keras itself checks, where no SHA-256 was to be found."""
 
 CAFFE = Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), 255.0, "bgr")
 """That of Keras Applications' VGG and ResNet."""
+
+HALVES = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""That of networks that want [-1,1]."""
 
 
 def published(file: WeightFile, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
@@ -85,25 +100,39 @@ def packed(
 
 
 def keras_applications(
-    builder: Callable[..., keras.Model], modules: Mapping[str, str] | None = None
-) -> WeightSet:
-    """Keras Applications' ImageNet weights; `modules` maps its layers to the network's. A file that
-    Keras has fetched before is taken from its own cache."""
+    builder: Callable[..., keras.Model], preprocessing: Preprocessing,
+    modules: Mapping[str, str] | None = None, **options: Any,
+) -> WeightSet:  # fmt: skip
+    """Keras Applications' ImageNet weights, read by `builder` with its `options`; `modules` maps
+    its layers to the network's. A file that Keras has fetched is taken from its own cache."""
     network = builder.__name__.lower()
-    name = f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    folder = network if network.startswith("vgg") else "resnet"
-    url = f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}/{name}"
+    path = keras_path(network)
+    name, url = Path(path).name, f"https://storage.googleapis.com/tensorflow/{path}"
     file = WeightFile(name, url, SHA256.get(f"keras {network}"), MD5.get(f"keras {network}"))
 
     def load(needed: Collection[str]) -> Arrays:
         known = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models" / name
         path = known if known.is_file() and not local(name) else find([file])
         arrays: Arrays = {}
-        variables = torch_names(builder(include_top=False, weights=str(checked(path, file))))
-        for name_of_variable, variable in variables.items():
+        whole = builder(include_top=False, weights=str(checked(path, file)), **options)
+        for name_of_variable, variable in torch_names(whole).items():
             layer, _, kind = name_of_variable.rpartition(".")
             renamed = modules[layer] if modules else layer
             arrays[f"{renamed}.{kind}"] = to_torch(variable.numpy())
         return arrays
 
-    return WeightSet(load, CAFFE, files=(file,))
+    return WeightSet(load, preprocessing, files=(file,))
+
+
+def keras_path(network: str) -> str:
+    """Where Keras publishes the weights without a classifier of the builder called `network`."""
+    for family, folder, prefix in (
+        ("efficientnetv2", "efficientnet_v2", "efficientnetv2-"),
+        ("convnext", "convnext", "convnext_"),
+    ):
+        if network.startswith(family):
+            variant = network.removeprefix(family)
+            return f"keras-applications/{folder}/{prefix}{variant}_notop.h5"
+    folder = network if network.startswith("vgg") else "resnet"
+    file = f"{network}_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    return f"keras-applications/{folder}/{file}"

@@ -30,14 +30,14 @@ _TYPES: dict[str, Any] = {
 }  # fmt: skip
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_NESTED = ("state_dict", "model")
 
 
 def read(path: Path) -> Arrays:
     """The tensors of a state dict by name, floats as float32, in torch's layout.
 
-    Both formats, zip (torch 1.6 and later) and legacy, and state dicts inside a checkpoint. Raises
-    UserError naming the file when it is damaged or holds anything that is not a tensor.
+    Both formats, zip (torch 1.6 and later) and legacy, and a state dict inside a checkpoint. Raises
+    UserError naming the file when it is damaged or holds anything that is not a tensor, and for a
+    checkpoint with several state dicts.
     """
     with foreign("torch file", path, "fetch it again"):
         try:
@@ -48,10 +48,7 @@ def read(path: Path) -> Arrays:
                 f"torch file {str(path)!r} asks for {error}, which is no tensor; save its "
                 "state_dict() alone"
             ) from None
-        for key in _NESTED:
-            if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-                loaded = loaded[key]
-        items = loaded.items() if isinstance(loaded, dict) else ()
+        items = _state_dict(path, loaded).items() if isinstance(loaded, dict) else ()
         tensors = {
             name: item
             for name, item in items
@@ -62,6 +59,25 @@ def read(path: Path) -> Arrays:
     if not arrays:
         raise UserError(f"torch file {str(path)!r} holds no state dict of tensors")
     return arrays
+
+
+def _state_dict(path: Path, loaded: dict[Any, Any]) -> dict[Any, Any]:
+    """The only part of a checkpoint that holds tensors by name (an optimizer's lie deeper), or else
+    all of it."""
+    inner = {id(item): (key, item) for key, item in loaded.items() if isinstance(item, dict)}
+    parts = {
+        key: item
+        for key, item in inner.values()
+        if any(isinstance(value, _Tensor) for value in item.values())
+    }
+    if len(parts) > 1:
+        key = next(iter(parts))
+        raise UserError(
+            f"torch file {str(path)!r} holds several state dicts ({', '.join(map(str, parts))}); "
+            f"save the one that you mean alone, in torch by torch.save(torch.load(FILE)[{key!r}], "
+            "OWN_FILE)"
+        )
+    return next(iter(parts.values()), loaded)
 
 
 class _RefusedError(Exception):
