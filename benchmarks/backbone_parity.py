@@ -22,6 +22,7 @@ import numpy as np
 from environment import add_python, interpreter
 
 from tfrecon.backbones import BACKBONES, feature_taps
+from tfrecon.backbones.backbone import assign, torch_names
 from tfrecon.base import weights
 
 TOLERANCE = 1e-5
@@ -40,7 +41,12 @@ def differences(name: str, features: Path) -> dict[str, float]:
     taps = list(BACKBONES[name].taps)
     if set(taps) != set(theirs):
         raise ValueError(f"taps of {name}: {set(taps) ^ set(theirs)} on one side only")
-    model = feature_taps(name, taps, weights=str(features.with_name(f"{name}.safetensors")))
+    from make_backbones import their_name
+
+    model = feature_taps(name, taps, None)
+    arrays = weights.read(features.with_name(f"{name}.safetensors"))
+    theirs_by_ours = {key: arrays[their_name(key)] for key in torch_names(model)}
+    assign(model, theirs_by_ours, name)
     found: dict[str, float] = {}
     for tap, ours in zip(taps, model(images), strict=True):
         expected = theirs[tap]
@@ -66,6 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compares every tap with timm and torchvision.")
     add_python(parser, "torch and timm")
     arguments = parser.parse_args()
+    sys.path.insert(0, str(MAKER.parent))
     failed = False
     with (
         tempfile.TemporaryDirectory() as temporary,

@@ -64,7 +64,7 @@ def test_every_tap_equals_timm_or_torchvision(name, key, size):
     assert list(taps) == list(BACKBONES[name].taps)
     model = feature_taps(name, list(taps), None)
     arrays = {
-        key: drawn(key, torch_shape(tuple(variable.shape)))
+        key: drawn(make_backbones.their_name(key), torch_shape(tuple(variable.shape)))
         for key, variable in torch_names(model).items()
     }
     assign(model, arrays, "drawn")
@@ -78,7 +78,7 @@ def test_every_tap_equals_timm_or_torchvision(name, key, size):
 
 
 def test_every_backbone_but_keras_own_has_golden_values():
-    assert set(BACKBONES) - set(GOLDEN) == set(APPLICATIONS)
+    assert set(BACKBONES) - set(GOLDEN) == set(APPLICATIONS) - {"convnext_tiny"}
 
 
 BUILDERS = {

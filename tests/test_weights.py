@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from torch_files import Call, Global, legacy, parameter, pickled, tensor, zipped
 
-from tfrecon.backbones import weight_sets
+from tfrecon.backbones import BACKBONES, weight_sets
 from tfrecon.base import torch_file, weights
 from tfrecon.base.errors import UserError
 from tfrecon.base.weights import VARIABLE, WeightFile
@@ -146,11 +146,13 @@ def test_a_server_that_is_busy_is_asked_again(server):
 
 
 def test_every_published_file_has_a_full_hash():
-    heads = [file for net in ("alex", "vgg", "squeeze") for file in perceptual._head_files(net)]
+    heads = [file for net in ("alex", "vgg", "squeeze") for file in perceptual.head_files(net)]
     files = [file for file in heads if file.url]
     assert len(files) == 3 and all(len(file.sha256 or "") == 64 for file in files)
     assert all(re.fullmatch("[0-9a-f]{64}", value) for value in weight_sets.SHA256.values())
-    assert list(weight_sets.MD5) == ["keras resnet101"]
+    assert all(re.fullmatch("[0-9a-f]{32}", value) for value in weight_sets.MD5.values())
+    sets = [s for backbone in BACKBONES.values() for s in backbone.weights.values()]
+    assert all(f.sha256 or (f.md5 and "keras" in f.url) for s in sets for f in s.files if f.url)
     for trunk in perceptual._TRUNKS.values():
         names = [weight_sets.torchvision_file(net).name for net in ("vgg16", "alexnet-owt",
                                                                      "squeezenet1_1")]  # fmt: skip

@@ -16,6 +16,7 @@ import functools
 import importlib
 import json
 import math
+import re
 import sys
 import zlib
 from pathlib import Path
@@ -35,6 +36,7 @@ NETWORKS = {
     "resnet101": ("resnet101.a1h_in1k", 64),
     "vit_s16": ("vit_small_patch16_224.augreg_in21k_ft_in1k", 224),
     "pvt_v2_b2": ("pvt_v2_b2.in1k", 64),
+    "convnext_tiny": ("convnext_tiny.fb_in1k", 64),
 }
 
 # Further (H,W) for networks that resample their trained positions to the grid of an image.
@@ -65,7 +67,28 @@ def modules(name: str) -> dict[str, str]:
         },
         "vit_s16": {f"block{n}": f"blocks.{n - 1}" for n in range(1, 13)},
         "pvt_v2_b2": {f"stage{n}": f"stages.{n - 1}" for n in range(1, 5)},
+        "convnext_tiny": {
+            **{f"stage{n}": f"stages.{n - 1}" for n in range(1, 5)},
+            "avgpool": "head.global_pool",
+        },
     }[name]
+
+
+def their_name(name: str) -> str:
+    """What timm calls an array of ours: another name where the layers are Keras Applications'."""
+    for ours, theirs in (
+        (r"^convnext_tiny_stem_conv", "stem.0"),
+        (r"^convnext_tiny_stem_layernorm", "stem.1"),
+        (r"^convnext_tiny_downsampling_layernorm_(\d)", r"stages.\1+.downsample.0"),
+        (r"^convnext_tiny_downsampling_conv_(\d)", r"stages.\1+.downsample.1"),
+        (r"^convnext_tiny_stage_(\d)_block_(\d)_", r"stages.\1.blocks.\2."),
+        ("depthwise_conv", "conv_dw"),
+        ("layernorm", "norm"),
+        ("pointwise_conv_", "mlp.fc"),
+        ("layer_scale.", ""),
+    ):
+        name = re.sub(ours, theirs, name)
+    return re.sub(r"(\d)\+", lambda found: str(int(found[1]) + 1), name)
 
 
 def cases(name: str) -> dict[str, tuple[int, int]]:
