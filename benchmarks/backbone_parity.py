@@ -13,6 +13,7 @@ arrays from both of torch's ``.pth`` formats, without torch. Exits with 1 for a 
 from __future__ import annotations
 
 import argparse
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -41,8 +42,7 @@ def differences(name: str, features: Path) -> dict[str, float]:
     taps = list(BACKBONES[name].taps)
     if set(taps) != set(theirs):
         raise ValueError(f"taps of {name}: {set(taps) ^ set(theirs)} on one side only")
-    from make_backbones import their_name
-
+    their_name = importlib.import_module(MAKER.stem).their_name
     model = feature_taps(name, taps, None)
     arrays = weights.read(features.with_name(f"{name}.safetensors"))
     theirs_by_ours = {key: arrays[their_name(key)] for key in torch_names(model)}
