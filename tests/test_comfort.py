@@ -54,6 +54,19 @@ def test_what_tensorflow_says_at_its_start_is_shown_on_demand_alone(tmp_path, le
     assert done.returncode == 0 and "a line of C++" in done.stderr and "no GPU" in done.stderr
 
 
+def test_a_notebook_is_not_filled_with_it_either(tmp_path):
+    (tmp_path / "tensorflow.py").write_text(WORKS)
+    (tmp_path / "ipykernel.py").touch()
+    path = os.pathsep.join((str(tmp_path), str(REPOSITORY)))
+    for notebook, started in (("import ipykernel, ", True), ("import ", False)):
+        code = f"{notebook}sys, tfrecon; tfrecon.Config; print('tensorflow' in sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path},
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == (f"{started}\n", "")
+
+
 @pytest.mark.parametrize(
     ("ends", "code", "words"),
     [

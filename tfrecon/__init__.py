@@ -5,6 +5,7 @@ milliseconds, and only what needs TensorFlow waits for it.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value = importlib.import_module("tfrecon.base.facts").version()
     elif name in _HOMES:
+        if "ipykernel" in sys.modules:  # what TensorFlow says at its start would fill the notebook
+            importlib.import_module("tfrecon.base.cli").start_tensorflow()
         importlib.import_module("tfrecon.base.extras").check_tensorflow()
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:
