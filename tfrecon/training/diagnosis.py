@@ -153,7 +153,8 @@ def _caches(tried: dict[str, Any]) -> Iterator[str]:
     yield "caches:"
     for what, path in (
         ("decoded photos and features, of this folder", Path(DataConfig().cache_dir)),
-        ("pretrained weights and drawn leaves", cache()),
+        ("pretrained weights and all below", cache()),
+        ("leaves that were drawn", cache() / "dead_leaves"),
     ):
         yield f"  {what}: {path}, {_size(path)}"
     place = next(folder for folder in (cache(), *cache().parents) if folder.exists())
