@@ -14,6 +14,7 @@ import pytest
 
 from tfrecon.__main__ import VERBS
 from tfrecon.base.config import DataConfig, FitConfig
+from tfrecon.data import recipes
 from tfrecon.data.damage import DAMAGES
 from tfrecon.inference.methods import METHODS
 from tfrecon.models import CONTEXT, MODELS, builder
@@ -112,6 +113,8 @@ def settings():
     known |= {f"method.{key}" for key in options(METHODS.values())}
     known |= {f"data.damage.{key}" for key in {"name", *options(DAMAGES.values())}}
     known |= {f"fit.optimizer.{key}" for key in {"name", *options(OPTIMIZERS.values())}}
+    samples = (recipes.find(name).samples for name in recipes.names())
+    known |= {f"data.recipe.{key}" for key in options(samples) - {"root", "split"}}
     return known | {"data.recipe.name", "model.name", "fit.loss.name"}
 
 

@@ -15,7 +15,7 @@ from tfrecon.layers.ranges import Residual, from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import Fill, composed, filled, halvings
 from tfrecon.networks.gan import patch_discriminator, unet
-from tfrecon.networks.residual import HALVINGS, residual_network
+from tfrecon.networks.residual_network import HALVINGS, residual_network
 
 
 @checked

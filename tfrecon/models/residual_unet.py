@@ -6,7 +6,7 @@ It predicts a correction of its input, which starts at zero, and takes photos of
 from tfrecon.base.registry import Positive, checked
 from tfrecon.models.base import Fill
 from tfrecon.models.supervised import Restorer, corrector
-from tfrecon.networks.residual import HALVINGS, residual_network
+from tfrecon.networks.residual_network import HALVINGS, residual_network
 
 
 @checked
@@ -16,8 +16,9 @@ def residual_unet(
 ) -> Restorer:  # fmt: skip
     """The default restorer: (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
 
-    `tfrecon.networks.residual` has its network: on a CPU four times faster a step than NAFNet and
-    better after equal minutes (benchmarks/RESULTS.md). Raises UserError for an option out of range.
+    `tfrecon.networks.residual_network` has its network: on a CPU four times faster a step than
+    NAFNet and better after equal minutes (benchmarks/RESULTS.md). Raises UserError for an option
+    out of range.
 
     Args:
         image_size: side of the validation images, a multiple of 16.
