@@ -282,10 +282,20 @@ def test_imagenet_val_bad_ground_truth(tmp_path):
 # --- prepare --------------------------------------------------------------------------------------
 
 
+class Picture:
+    """Its feature of images."""
+
+
+PICTURE = Picture()
+
+
 class Builder:
     """TensorFlow Datasets' builder of made-up bytes; asks what the real one must be asked."""
 
-    info = SimpleNamespace(features={"label": SimpleNamespace(int2str=fakes.CLASSES.__getitem__)})
+    info = SimpleNamespace(
+        features={"label": SimpleNamespace(int2str=fakes.CLASSES.__getitem__), "image": PICTURE},
+        splits=("train", "validation", "unlabelled"),
+    )
 
     def __init__(self, dataset: str, calls: list[str]):
         self.dataset, self.calls = dataset, calls
@@ -307,6 +317,7 @@ def calls(monkeypatch):
     built: list[str] = []
     package = SimpleNamespace(
         builder=lambda dataset: Builder(dataset, built),
+        features=SimpleNamespace(Image=Picture),
         decode=SimpleNamespace(
             SkipDecoding=lambda: "raw",
             PartialDecoding=lambda features, decoders: (features, decoders),
@@ -351,6 +362,38 @@ def test_prepare_imagenette_writes_class_folders(tmp_path, calls):
     )
 
 
+def test_any_data_set_is_prepared_by_its_name(tmp_path, calls, monkeypatch):
+    def spec(**options):
+        return Spec("tfds", {"dataset": "group/flowers", **options})
+
+    with pytest.raises(UserError, match=r"download 'group/flowers' once, .*--prepare"):
+        recipes.samples(spec(), tmp_path, "train")
+    recipes.prepare(spec(), tmp_path)
+    assert sorted(contents(tmp_path)) == [
+        *(f"group_flowers/train/tfds_train_{n + 1:05}.jpg" for n in range(6)),
+        *(f"group_flowers/validation/tfds_validation_{n + 1:05}.jpg" for n in range(2)),
+    ]
+    assert [len(recipes.samples(spec(), tmp_path, split)) for split in SPLITS] == [5, 2, 1]
+
+    def refused(said, **options):
+        with pytest.raises(UserError, match=said):
+            recipes.prepare(spec(**options), tmp_path / "none")
+        assert not (tmp_path / "none").exists()
+
+    refused(r"has no images in 'nope': those are in image; choose another", image_key="nope")
+    refused(r"needs the name of a data set; give it with --set data\.recipe\.dataset", dataset="")
+    features = Builder.info.features
+    monkeypatch.setattr(Builder.info, "features", features | {"mask": PICTURE})
+    refused(r"has images in image, mask; choose one with --set data\.recipe\.image_key=image")
+    monkeypatch.setattr(Builder.info, "features", {"label": features["label"]})
+    calls.clear()
+    refused("data set 'group/flowers' has no images; choose another data set")
+    assert not calls, "refused before the download"
+    monkeypatch.setattr(Builder.info, "features", features)
+    monkeypatch.setattr(Builder.info, "splits", ("all",))
+    refused("has the splits all and none to train on")
+
+
 def test_prepare_keeps_what_is_there(tmp_path, calls, capsys):
     fakes.div2k(tmp_path, train=3, test=0)
     (tmp_path / "DIV2K_valid_HR").mkdir()
@@ -390,7 +433,9 @@ def test_prepare_without_the_package_or_a_network(tmp_path, calls, monkeypatch):
 
 
 def test_prepare_is_for_recipes_that_download_and_needs_a_folder():
-    with pytest.raises(UserError, match=r"'folder' has nothing to download.*div2k, imagenette\)"):
+    with pytest.raises(
+        UserError, match=r"'folder' has nothing to download.*div2k, imagenette, tfds\)"
+    ):
         recipes.prepare("folder", Path("anywhere"))
     with pytest.raises(UserError, match="did you mean 'div2k'"):
         recipes.prepare("div2", Path("anywhere"))

@@ -580,7 +580,7 @@ def test_own_recipe_by_dotted_path(tmp_path, monkeypatch):
 def test_every_recipe_of_the_project_keeps_the_contract():
     assert recipes.names() == [
         "animals_inpainting", "bsds500", "dead_leaves", "demo", "div2k", "folder", "humanface8000",
-        "imagenet_val", "imagenette",
+        "imagenet_val", "imagenette", "tfds",
     ]  # fmt: skip
     for name in recipes.names():
         recipe = recipes.find(name)

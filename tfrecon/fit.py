@@ -174,7 +174,7 @@ def _prepare(given: dict[str, Any]) -> None:
     if "recipe" not in data:
         raise UserError("--prepare needs the name of a recipe; give it with --data RECIPE")
     root = Path(data["root"]) if "root" in data else None
-    recipes.prepare(Spec.parse(data["recipe"], "data.recipe").name, root)
+    recipes.prepare(Spec.parse(data["recipe"], "data.recipe"), root)
     print(f"prepared {root}")
 
 

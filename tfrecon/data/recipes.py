@@ -7,13 +7,15 @@ A recipe is a module (or any object) with
 - ``SPLITS``: the splits that it has, at least ``("train", "val", "test")``; a competition adds
   ``"submit"``, photos without truth;
 - ``DAMAGE`` (optional): a Spec of the damage that is drawn onto targets without an input;
-- ``prepare(root)`` (optional): downloads or makes the files in `root`, in the layout that it reads.
+- ``prepare(root)`` (optional): downloads or makes the files in `root`, in the layout that it reads;
+  it may take options of ``samples``, too.
 
 Recipes of the project are the modules of `data_pipelines`. A user's own is a file
 ``data_pipelines/NAME.py`` of the working folder, named NAME, or any importable module or object,
 named by its dotted path ``my_package.my_recipe``.
 """
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -57,23 +59,26 @@ def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
     return listed
 
 
-def prepare(spec_name: str, root: Path | None) -> None:
-    """Lets a recipe download its files into `root`, which is made where it does not exist.
+def prepare(spec: Spec | str, root: Path | None) -> None:
+    """Lets a recipe download its files into `root`, which is made where it does not exist; it gets
+    those of its options that its ``prepare`` takes.
 
     Raises UserError for an unknown recipe, one that cannot download, and for no `root`.
     """
-    recipe = find(spec_name)
+    spec = Spec.parse(spec, "data.recipe")
+    recipe, options = find(spec.name), check(spec)
     if not hasattr(recipe, "prepare"):
         able = [name for name in names() if hasattr(find(name), "prepare")]
         raise UserError(
-            f"recipe {spec_name!r} has nothing to download (these have: {', '.join(able)}); "
+            f"recipe {spec.name!r} has nothing to download (these have: {', '.join(able)}); "
             "leave --prepare out"
         )
     if root is None:
         raise UserError(
-            f"preparing {spec_name!r} needs a folder to write to; give it with --root DIR"
+            f"preparing {spec.name!r} needs a folder to write to; give it with --root DIR"
         )
-    recipe.prepare(root)
+    takes = inspect.signature(recipe.prepare).parameters
+    recipe.prepare(root, **{name: options[name] for name in options if name in takes})
 
 
 def required_root(root: Path | None, recipe: str) -> Path:

@@ -12,15 +12,22 @@ from tfrecon.base.files import replacing_folder
 
 
 def write_split(
-    dataset: str, split: str, folder: Path, *, image: str, ending: str, label: str | None = None
+    dataset: str,
+    split: str,
+    folder: Path,
+    *,
+    image: str,
+    ending: str = "",
+    label: str | None = None,
 ) -> None:
     """Downloads `dataset` where needed and writes its `split` to `folder`; a folder that holds
     anything is left as it is.
 
     The bytes of the feature `image` are written undecoded to ``tfds_<split>_00001<ending>`` and so
     on (TensorFlow Datasets keeps neither the published names nor their order), in a folder for each
-    class where `label` names the feature of the class. The folder appears whole or not at all.
-    Raises UserError when the package is missing or cannot download.
+    class where `label` names the feature of the class; without an `ending`, with that of their
+    format. The folder appears whole or not at all. Raises UserError when the package is missing or
+    cannot download.
     """
     if folder.is_dir() and any(folder.iterdir()):
         print(f"{folder} is there already and kept")
@@ -40,7 +47,9 @@ def write_split(
         for number, example in enumerate(tfds.as_numpy(examples), start=1):
             name = builder.info.features[label].int2str(int(example[label])) if label else ""
             (place / name).mkdir(parents=True, exist_ok=True)
-            (place / name / f"tfds_{split}_{number:05}{ending}").write_bytes(example[image])
+            by_format = ".png" if example[image].startswith(b"\x89PNG") else ".jpg"
+            file = place / name / f"tfds_{split}_{number:05}{ending or by_format}"
+            file.write_bytes(example[image])
         if folder.is_dir() and any(folder.iterdir()):
             raise UserError(
                 f"{str(folder)!r} was filled while {dataset!r} was read, and is kept; move it away "
@@ -49,12 +58,27 @@ def write_split(
     print(f"wrote {number} images to {folder}")
 
 
-def _prepared(dataset: str) -> tuple[Any, Any]:
-    """The package, and its builder of `dataset` with the data downloaded."""
+def image_features(dataset: str) -> list[str]:
+    """The features of `dataset` that are images; nothing is downloaded for them. Raises UserError
+    as `write_split`."""
+    tfds, builder = _prepared(dataset, download=False)
+    features = builder.info.features.items()
+    return [name for name, kind in features if isinstance(kind, tfds.features.Image)]
+
+
+def split_names(dataset: str) -> list[str]:
+    """The splits of `dataset`, which is downloaded where needed. Raises UserError as
+    `write_split`."""
+    return list(_prepared(dataset)[1].info.splits)
+
+
+def _prepared(dataset: str, download: bool = True) -> tuple[Any, Any]:
+    """The package, and its builder of `dataset`, with the data downloaded."""
     tfds: Any = extras.imported("tfds", f"preparing {dataset!r}")
     try:
         builder = tfds.builder(dataset)
-        builder.download_and_prepare()
+        if download:
+            builder.download_and_prepare()
     except Exception as error:  # its own classes, those of requests and of TensorFlow
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
