@@ -197,7 +197,7 @@ def test_extras_are_read_like_losses():
         ({"weight": True}, "not True"),
         ({"root": 3}, "the root of data.extra 'folder' must be a string or nothing, not 3"),
         ({"root": "nowhere"}, "folder 'nowhere' does not exist"),
-        ({"rooot": "p"}, "unknown option 'rooot' of recipe 'folder'; known: inputs, targets"),
+        ({"rooot": "p"}, "unknown option 'rooot' of recipe 'folder'; known: inputs, layout"),
         ({"name": "foldr"}, "unknown recipe 'foldr'; did you mean 'folder'?"),
     ],
 )

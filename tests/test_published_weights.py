@@ -44,6 +44,14 @@ PREPROCESSING = {
     ("resnet50", "timm"): IMAGENET, ("resnet50", "torchvision"): IMAGENET,
     ("resnet101", "timm"): IMAGENET, ("resnet101", "torchvision"): IMAGENET,
     ("resnet50_keras", "imagenet"): CAFFE, ("resnet101_keras", "imagenet"): CAFFE,
+    ("resnet50v2", "imagenet"): HALF, ("resnet101v2", "imagenet"): HALF,
+    ("efficientnetv2_b0", "imagenet"): IMAGENET,
+    ("efficientnetv2_b1", "imagenet"): IMAGENET,
+    ("efficientnetv2_b2", "imagenet"): IMAGENET,
+    ("efficientnetv2_b3", "imagenet"): IMAGENET,
+    ("convnext_tiny", "imagenet"): IMAGENET,
+    ("convnext_small", "imagenet"): IMAGENET,
+    ("efficientnetv2_s", "imagenet"): ((1.0,) * 3, (1.0,) * 3, 255 / 128, "rgb"),
     ("vit_s16", "timm"): HALF, ("pvt_v2_b2", "timm"): IMAGENET,
 }  # fmt: skip
 """Mean, deviation, scale and channel order that each publisher states."""
