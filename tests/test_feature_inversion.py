@@ -302,6 +302,20 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     np.testing.assert_array_equal(again.load_model()(photos()), run.load_model()(photos()))
 
 
+def test_a_boosted_run_is_resumed_and_exported_with_its_stages(tmp_path, folder):
+    settings = config(folder, {"decoder": {"name": "boosted", "stages": 2}})
+    run = loop.train(settings, tmp_path / "run")
+    again = loop.train(settings, tmp_path / "run", resume=True)
+    x = photos(2)
+    restored = run.load_model()(x).numpy()
+    assert any(float(stage.used) for stage in run.load_model().stages)
+    np.testing.assert_array_equal(again.load_model()(x), restored)
+    export_run(run, tmp_path / "export")
+    np.testing.assert_allclose(
+        open_export(tmp_path / "export").restore(x), np.clip(restored, 0, 1), atol=1e-4
+    )
+
+
 def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, trained):
     run = trained
     differences = export_run(run, tmp_path / "export", {"refine_steps": 5})

@@ -88,8 +88,10 @@ def fit_stages(
     """
 
     @functools.partial(tf.function, reduce_retracing=True)
-    def look(x: Any) -> tuple[Any, Any]:
+    def look(x: Any, closer: bool) -> tuple[Any, Any]:
         image, wanted, active = answer(x)
+        if not closer:
+            return image, None
         return image, evidence(image, wanted, active, features, stages[0].factor)
 
     errors: list[float] = []
@@ -98,7 +100,7 @@ def fit_stages(
         sums = Sums(1, stage.ridge) if stage else None  # every position of an image
         held_out: list[float] = []
         for x in _affordable(batches, images, stages[0].ridge):
-            image, seen = look(x)
+            image, seen = look(x, sums is not None)
             held_out.append(float(tf.reduce_mean(tf.square(image[:1] - x[:1]))))
             if sums is not None:
                 sums.add(seen, x - image)
