@@ -64,12 +64,10 @@ def probe() -> None:
     import keras
     import tensorflow as tf
 
-    from tfrecon.training.preparation import fast_precision
+    from tfrecon.training.preparation import fast_precision, gpu_names
 
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]
     found = {
-        "tensorflow": tf.__version__, "keras": keras.__version__, "gpus": names,
+        "tensorflow": tf.__version__, "keras": keras.__version__, "gpus": gpu_names(),
         "precision": fast_precision(), "weights": _files(),
     }  # fmt: skip
     print(json.dumps(found))

@@ -59,12 +59,18 @@ def fast_precision() -> str:
     return "bfloat16" if oldest >= (8, 0) else "float16" if oldest > (0, 0) else "float32"
 
 
+def gpu_names() -> list[str | None]:
+    """What the makers call the GPUs that TensorFlow uses."""
+    gpus = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]
+
+
 def devices_text(strategy: tf.distribute.Strategy, precision: str) -> str:
     """Devices, precision and replicas of a training, in a line."""
     replicas = strategy.num_replicas_in_sync
-    gpus = tf.config.list_physical_devices("GPU")
-    names = [tf.config.experimental.get_device_details(gpu).get("device_name") for gpu in gpus]
-    devices = ", ".join(f"GPU {name}" for name in names) or f"CPU {processor('model name')}".strip()
+    devices = (
+        ", ".join(f"GPU {name}" for name in gpu_names()) or f"CPU {processor('model name')}".strip()
+    )
     scaled = " with a loss scale" if precision == "float16" else ""
     return f"training on {devices}; {precision}{scaled}; {replicas} replica{'s' * (replicas > 1)}"
 
