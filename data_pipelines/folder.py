@@ -26,6 +26,7 @@ from tfrecon.data import layouts
 from tfrecon.data.photos import pages, print_once
 from tfrecon.data.recipes import required_root
 from tfrecon.data.sample import MaskFrom, Sample
+from tfrecon.data.splits import halved, in_splits
 
 SPLITS = ("train", "val", "test")
 DAMAGE = Spec("boxes", {"count": 2, "size": 75})
@@ -48,7 +49,7 @@ def samples(
     found = layouts.read(
         folder, layout=layout, inputs=inputs, targets=targets, masks=masks, mask_from=mask_from
     )
-    by_split, origin = layouts.in_splits(folder, found, splits == "auto")
+    by_split, origin = in_splits(folder, found, splits == "auto")
     half = f" ({target_half} half)" if layout == "side_by_side" else ""
     print_once(f"{found.what}{half}; {origin}", folder)
     if not by_split[split]:
@@ -59,7 +60,7 @@ def samples(
         )
     chosen = [page for sample in by_split[split] for page in _pages(sample)]
     if layout == "side_by_side":
-        chosen = [layouts.halved(sample, target_half) for sample in chosen]
+        chosen = [halved(sample, target_half) for sample in chosen]
     chosen = [replace(sample, resize_input=resize_inputs) for sample in chosen]
     return sorted(chosen, key=lambda sample: sample.id)
 

@@ -14,6 +14,7 @@ from tfrecon.data import layouts
 from tfrecon.data.recipes import required_root
 from tfrecon.data.roles import meaning
 from tfrecon.data.sample import Sample
+from tfrecon.data.splits import in_splits
 from tfrecon.data.tfds_images import image_features, split_names, write_split
 
 SPLITS = ("train", "val", "test")
@@ -34,7 +35,7 @@ def samples(
             f"folder {str(folder)!r} does not exist; download {dataset!r} once, with the same "
             "command and --prepare"
         )
-    by_split, _ = layouts.in_splits(folder, layouts.read(folder, layout="photos"))
+    by_split, _ = in_splits(folder, layouts.read(folder, layout="photos"))
     return sorted(by_split[split], key=lambda sample: sample.id)
 
 

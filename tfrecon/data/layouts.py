@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tfrecon.base import images, platforms
+from tfrecon.base import platforms
 from tfrecon.base.errors import UserError, some
 from tfrecon.base.images import SUFFIXES
 from tfrecon.data import metadata
 from tfrecon.data.masks import CALLED, Masks
 from tfrecon.data.photos import STEM, Naming, listed, say_left_out
-from tfrecon.data.roles import ROLES, SPLITS, meaning, word
-from tfrecon.data.sample import MaskFrom, Sample, split_by_hash
+from tfrecon.data.roles import ROLES, meaning, word
+from tfrecon.data.sample import MaskFrom, Sample
 
 
 @dataclass(frozen=True)
@@ -231,24 +231,22 @@ def _check_meant(folder: Path, by_role: Mapping[str, list[File]]) -> None:
     names = {"inputs": Path(given).name, "targets": Path(wanted).name}
     if not targets:
         why = f"{given!r} is called like damaged photos, and nothing like their targets"
-        raise _two_readings(folder, why, clean, ("pairs", names))
+        raise two_readings(folder, why, clean, ("pairs", names))
     twice = next((file for file in (*inputs, *targets) if len(file.said) > 1), None)
     if twice:
         why = f"the folders of {str(twice.path)!r} are called {' and '.join(twice.said)}"
-        raise _two_readings(
-            folder, why, clean, ("pairs", {"inputs": "FOLDER", "targets": "FOLDER"})
-        )
+        raise two_readings(folder, why, clean, ("pairs", {"inputs": "FOLDER", "targets": "FOLDER"}))
     letters = {file.said for file in (*inputs, *targets)} <= {("a",), ("b",)}
     if letters and by_role[""]:
         why = f"it holds more than {given} and {wanted}, e.g. {str(by_role[''][0].path)!r}"
-        raise _two_readings(folder, why, clean, (f"pairs {given} → {wanted}", names))
+        raise two_readings(folder, why, clean, (f"pairs {given} → {wanted}", names))
     if not {(f.split, f.key) for f in inputs} & {(f.split, f.key) for f in targets}:
         why = f"no file in {given!r} has the name of one in {wanted!r}"
         names["inputs"] += f"/{STEM}_x4"
-        raise _two_readings(folder, why, clean, ("pairs that are called otherwise, e.g.", names))
+        raise two_readings(folder, why, clean, ("pairs that are called otherwise, e.g.", names))
 
 
-def _two_readings(folder: Path, why: str, *readings: tuple[str, Mapping[str, str]]) -> UserError:
+def two_readings(folder: Path, why: str, *readings: tuple[str, Mapping[str, str]]) -> UserError:
     """The error where a folder can be read in two ways, each with the options that choose it."""
     ways: list[str] = []
     for reading, options in readings:
@@ -271,7 +269,7 @@ def _by_key(
             raise _same_name(other.path, file.path)
         options = {each: Path(by_role[each][0].where).name for each in ("input", "target")
                    if file.role != "mask" and by_role[each]}  # fmt: skip
-        raise _two_readings(
+        raise two_readings(
             folder, f"{other.where} and {file.where} both hold {Path(file.key).name!r}",
             *((f"{file.role}s from {each.where}",
                {f"{role}s": name for role, name in
@@ -355,68 +353,4 @@ def _check_stems(folder: Path, files: Sequence[File]) -> None:
         else:
             continue
         why = "the names of its files are those of partners"
-        raise _two_readings(folder, why, ("clean photos", {"layout": "photos"}), other)
-
-
-def in_splits(
-    folder: Path, layout: Layout, by_folder: bool = True
-) -> tuple[dict[str, list[Sample]], str]:
-    """The samples of each split, and in words where that comes from: their folders, or, unless
-    `by_folder` or where no folder says it, a hash of the ids (80/10/10, none empty; a split
-    that lacks a folder takes a tenth of train).
-
-    Raises UserError where some lie in such folders and others do not, and for too few samples.
-    """
-    samples = layout.samples
-    if not by_folder or set(samples) == {""}:
-        every = [sample for each in samples.values() for sample in each]
-        return _hashed(folder, every, tuple(SPLITS)), "splits by hash of names"
-    if "" in samples:
-        named = " and ".join(split for split in SPLITS if split in samples)
-        why = f"{samples[''][0].files[0].name!r} lies in no folder of {named}"
-        whole = ("one set, split by a hash,", {"splits": "hash"})
-        raise _two_readings(folder, why, whole, (f"{named}, once it is moved", {"splits": "auto"}))
-    found = {split: list(samples.get(split, ())) for split in SPLITS}
-    missing = [split for split in SPLITS if split not in samples]
-    if not missing or "train" in missing:
-        return found, f"splits from {layout.divided}"
-    of_train = _hashed(folder, found["train"], ("train", *missing))
-    return (
-        found | of_train,
-        f"splits from {layout.divided}, {' and '.join(missing)} by hash from train",
-    )
-
-
-def _hashed(
-    folder: Path, samples: Sequence[Sample], splits: Sequence[str]
-) -> dict[str, list[Sample]]:
-    """The samples by split, none of them empty."""
-    if len(samples) < len(splits):
-        raise UserError(
-            f"{str(folder)!r} holds {len(samples)} images, too few for the splits "
-            f"{', '.join(splits)}; give at least one image for each"
-        )
-    found: dict[str, list[Sample]] = {split: [] for split in splits}
-    for sample in sorted(samples, key=lambda sample: sample.id):
-        shares = {split: 0.1 if split in splits else 0.0 for split in ("val", "test")}
-        found[split_by_hash(sample.id, **shares)].append(sample)
-    for split in splits:
-        if not found[split]:
-            largest = max(splits, key=lambda other: len(found[other]))
-            found[split].append(found[largest].pop())
-    return found
-
-
-def halved(sample: Sample, target: Literal["left", "right"]) -> Sample:
-    """A photo of an input beside its target as such a pair. Raises UserError for an odd width; a
-    file that cannot be read is given back, and whoever reads it says so."""
-    path = sample.files[0]
-    try:
-        height, width = images.size(path, sample.page)
-    except UserError:
-        return sample
-    if width % 2:
-        raise UserError(f"{str(path)!r} is {width} pixels wide, which are no two halves; crop it")
-    left, right = ((0, start, height, width // 2) for start in (0, width // 2))
-    wanted, given = (left, right) if target == "left" else (right, left)
-    return replace(sample, input=path, target=path, region=wanted, input_region=given)
+        raise two_readings(folder, why, ("clean photos", {"layout": "photos"}), other)
