@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The smoke tests at the lowest versions that requirements.txt allows, in an environment of their own.
 #
-#     tests/lowest_versions.sh [PYTHON]      PYTHON: makes the environment (3.11 and 3.12 have all of them)
+#     tests/lowest_versions.sh [PYTHON]      PYTHON: makes the environment (3.11 has all of them)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 environment=$(mktemp -d)
