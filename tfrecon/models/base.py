@@ -12,7 +12,7 @@ from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.ranges import Composite, MeanFill
 
 if TYPE_CHECKING:
-    from tfrecon.models.features import Extractor
+    from tfrecon.models.frozen_features import Extractor
 
 SHALLOWEST, DEEPEST = 3, 8
 

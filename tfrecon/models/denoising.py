@@ -14,7 +14,7 @@ from tfrecon.diffusion.schedules import SCHEDULES, T_MAX, wide
 from tfrecon.layers.seeds import Seeds
 from tfrecon.models import stable_diffusion as sd1
 from tfrecon.models.base import FromOptions
-from tfrecon.models.features import Extractor, FrozenFeatures, check_size
+from tfrecon.models.frozen_features import Extractor, FrozenFeatures, check_size
 from tfrecon.models.spaces import Latents, Space, StableDiffusionLatents
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.denoiser import GRIDS

@@ -16,7 +16,7 @@ from tfrecon.diffusion.samplers import SamplerName
 from tfrecon.diffusion.schedules import SCHEDULES, Prediction
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.denoising import Diffusion, FeatureDiffusion
-from tfrecon.models.features import parse_sources
+from tfrecon.models.frozen_features import parse_sources
 
 
 @checked

@@ -20,7 +20,7 @@ from tfrecon.layers.seeds import NoiseChannels
 from tfrecon.losses.adversarial_losses import AdversarialName
 from tfrecon.models.adversarial import AdversarialModel, check_adversarial
 from tfrecon.models.base import refuse_masks
-from tfrecon.models.features import Extractor, FrozenFeatures, check_size
+from tfrecon.models.frozen_features import Extractor, FrozenFeatures, check_size
 from tfrecon.networks.blocks import convolution, seeded
 from tfrecon.networks.gan import patch_discriminator
 

@@ -21,7 +21,7 @@ from tfrecon.base.system import float32_policy
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.boosting import Stage, fit_stages
-from tfrecon.models.features import Extractor, FrozenFeatures, check_size, parse_sources
+from tfrecon.models.frozen_features import Extractor, FrozenFeatures, check_size, parse_sources
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
