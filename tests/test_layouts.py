@@ -1,6 +1,8 @@
 """Layouts of folders that people have: what is understood of each, said, or refused."""
 
 import json
+import re
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -28,6 +30,13 @@ def read(root: Path, **options) -> dict[str, list[Sample]]:
     return listed
 
 
+def options_in(sentence: str) -> list[dict[str, str]]:
+    """Those of each reading that a sentence names."""
+    commands = re.findall(r"\((--set [^()]*)\)", sentence)
+    words = (shlex.split(command)[1::2] for command in commands)
+    return [dict(w.removeprefix("data.recipe.").split("=", 1) for w in each) for each in words]
+
+
 BY_HASH = "splits by hash of names"
 FROM_TRAIN = "splits from folders, val by hash from train"
 
@@ -53,6 +62,15 @@ LAYOUTS = {
     "lq and gt": (
         ["train/lq/{}.png", "train/GT/{}.png", "val/lq/{}.png", "val/GT/{}.png"], {},
         "16 pairs: train/lq → train/GT; splits from folders, test by hash from train",
+    ),
+    "names of several words": (
+        ["Training Data/noisy_images/{}.png", "Training Data/Ground-Truth/{}.png"], {},
+        "8 pairs: Training Data/noisy_images → Training Data/Ground-Truth; splits from folders, "
+        "val and test by hash from train",
+    ),
+    "years and other words for splits": (
+        ["train2017/{}.png", "dev_set/{}.png", "Eval/{}.png"], {},
+        "24 clean photos; splits from folders",
     ),
     "noisy and clean": (["noisy/{}.png", "clean/{}.png"], {}, f"8 pairs: noisy → clean; {BY_HASH}"),
     "rainy and groundtruth": (
@@ -107,6 +125,14 @@ LAYOUTS = {
     "photos with masks": (
         ["images/{}.png", "masks/{}_mask.png"], {}, f"8 photos with masks from masks; {BY_HASH}",
     ),
+    "masks of all splits": (
+        ["train/cats/{}.png", "test/cats/{}.png", "holes/{}.png"], {"masks": "holes"},
+        f"16 photos with masks from holes; {FROM_TRAIN}",
+    ),
+    "targets of all splits": (
+        ["train/noisy/{}.png", "test/noisy/{}.png", "clean/{}.png"], {},
+        f"16 pairs: train/noisy → clean; {FROM_TRAIN}",
+    ),
     "masks beside photos": (
         ["train/photos/{}.png", "train/photos/{}_mask.png"], {"masks": "{stem}_mask"},
         "8 photos with masks from {stem}_mask; splits from folders, val and test by hash from "
@@ -117,6 +143,12 @@ LAYOUTS = {
         f"8 pairs: noisy → clean, masks from logo.png; {BY_HASH}",
     ),
 }  # fmt: skip
+
+
+FOLDERS = {
+    "names of several words": {"train": "Training"},
+    "years and other words for splits": {"val": "dev", "test": "Eval"},
+}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -133,7 +165,10 @@ def test_a_layout_is_understood_and_said(tmp_path, capsys, name):
             masks = [sample.mask] if sample.mask and sample.mask.stem != "logo" else []
             assert all(number in path.stem for path in (*sample.files, *masks)), "partners"
             if from_folders and split not in by_hash:
-                assert f"{split}" in sample.files[0].relative_to(root).as_posix()
+                assert (
+                    FOLDERS.get(name, {}).get(split, split)
+                    in sample.files[0].relative_to(root).as_posix()
+                )
             assert "pairs" not in said or sample.input != sample.target
             assert bool(sample.mask) == ("mask" in said)
     assert read(root, **options) == listed
@@ -165,7 +200,7 @@ AMBIGUOUS = {
     ),
     "some outside the splits": (
         ["train/{}.png", "test/{}.png", "{}.png"],
-        "'0.png' lies in no folder of train and test: one set, split by a hash, .*splits=hash",
+        "there are train and test by folders, and '0.png' is in none of them: one set, .*hash",
         {"splits": "hash"},
     ),
     "names like partners": (
@@ -191,8 +226,47 @@ def test_what_has_two_readings_is_refused_with_what_chooses(tmp_path, name):
     root = fakes.laid_out(tmp_path, *places, count=4)
     with pytest.raises(UserError, match=f"can be read in two ways, as .*{said}") as caught:
         read(root)
-    assert "\n" not in str(caught.value) and "--set data.recipe." in str(caught.value)
-    assert all(read(root, **options).values())
+    readings = options_in(str(caught.value))
+    assert "\n" not in str(caught.value) and len(readings) == 2
+    for chosen in (options, *readings):
+        if not {"FOLDER", "auto", "trainA/{stem}_x4"} & {*chosen.values()}:  # of the user
+            assert all(read(root, **chosen).values())
+
+
+def test_what_is_read_in_part_alone_is_refused(tmp_path):
+    root = fakes.laid_out(tmp_path, "train/{}.png", "test/noisy/{}.png", "test/clean/{}.png")
+    with pytest.raises(UserError, match=r"train/0\.png' is no pair, and the images of test are"):
+        read(root)
+    assert all(read(root, layout="photos").values())
+    fakes.laid_out(root, "train/clean/{}.png")
+    with pytest.raises(UserError, match=r"clean/0\.png' has .* in a folder of inputs of train \(8"):
+        read(root)
+    fakes.laid_out(tmp_path / "one", "a/x{}.png")
+    with pytest.raises(UserError, match=r"no partner of the same stem in a folder of targets \(8"):
+        read(tmp_path / "one", inputs="a/x{stem}", targets="a")
+
+
+def test_masks_of_another_place_are_read(tmp_path):
+    root = fakes.laid_out(tmp_path / "photos", "{}.png")
+    masks = fakes.laid_out(tmp_path / "masks", "{}.png")
+    for given in (str(masks), "../masks"):
+        (sample, *_) = read(root, masks=given)["train"]
+        assert sample.mask and sample.mask.resolve() == masks / sample.files[0].name
+
+
+def test_folders_that_hold_the_same_names_are_asked_about(tmp_path, capsys):
+    root = fakes.laid_out(tmp_path, "train/source/{}.png", "train/sharp/{}.png")
+    read(root)
+    said = capsys.readouterr().out
+    assert "'source' and 'sharp' hold the same names: are they pairs?" in said
+    options = dict(word.split("=") for word in re.findall(r"recipe\.(\S+=\w+)", said))
+    assert options == {"inputs": "source", "targets": "sharp"} and read(root, **options)
+    capsys.readouterr()
+    read(
+        fakes.laid_out(tmp_path / "classes", "cat/{}.png", "dog/x{}.png", "train/{}.png"),
+        splits="hash",
+    )
+    assert "same names" not in capsys.readouterr().out
 
 
 def test_options_that_fit_nothing_are_refused(tmp_path):
@@ -333,7 +407,9 @@ def metadata(root: Path, rows: list[dict], ending: str) -> None:
          f"8 pairs: file_name → target_file_name; {BY_HASH}"),
         ({"file_name": "y/{}_c.png", "noisy": "x/{}.png", "mask_file": "m/{}.png"},
          f"8 pairs with masks: noisy → file_name; {BY_HASH}"),
-        ({"file_name": "x/{}.png", "mask_image_file": "m/{}.png"}, f"8 clean photos; {BY_HASH}"),
+        ({"file_name": "x/{}.png", "mask_image_file": "m/{}.png"},
+         f"8 photos with masks from mask_image_file; {BY_HASH}"),
+        ({"file_name": "x/{}.png", "camera_file": "m/{}.png"}, f"8 clean photos; {BY_HASH}"),
         ({"file_name": "x/{}.png", "mask_path": "m/{}.png"},
          f"8 photos with masks from mask_path; {BY_HASH}"),
     ],
@@ -377,6 +453,12 @@ def test_bad_tables(tmp_path, capsys):
     refused(r"metadata\.csv', line 3, names 'x/9\.png' as file_name, which is not in")
     metadata(root, [row, {"file_name": "../../x/1.png"}], "csv")
     refused(r"names '\.\./\.\./x/1\.png'")
+    metadata(root, [row | {"split": ""}, row | {"split": "holdout"}], "csv")
+    refused("line 3: split 'holdout' is none of train, val, test")
+    metadata(root, [{"input_file": "x/0.png"}], "csv")
+    refused("line 2: input_file names an input, and no column its target")
+    metadata(root, [row | {"target": "x/1.png"}], "csv")
+    refused("line 2: gt_file and target both name the target")
     metadata(root, [row, row | {"gt_file": "y/1.png"}], "csv")
     refused("line 3: .*0.png' is listed before with other partners")
     (root / "metadata.csv").write_bytes(b"\xff\xfe\x00")

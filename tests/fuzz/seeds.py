@@ -115,6 +115,13 @@ SEEDS: dict[str, list[bytes]] = {
         b",filename,y1,x1,y2,x2\n0,a.png,1,2,3,4\n1,b.png,5,6,7.0,8\n",
         b'i,n,a,b,c,d,e\r\n0,"a ""b"".png",0,0,0,0,x\r\n',
     ],
+    "metadata": [
+        b"file_name,target,split\na.png,b.png,train\n", b"input;mask_file\tx\n\nb.png;a.png\n",
+    ],
+    "metadata_lines": [
+        b'{"file_name": "a.png", "mask": "b.png", "split": "test"}\n\n{"file_name": "b.png"}\n',
+        b'\xef\xbb\xbf{"input": "a.png", "target": "b.png", "split": null}',
+    ],
     "toml": [
         b'[model]\nname = "pix2pix"\nbase_filters = 4\n[data]\nrecipe = "folder"\nflip = false\n'
         b'extra = [{name = "bsds500", weight = 0.5}]\n[fit]\nsteps = 3\nloss = ["l1", "mse"]\n',
@@ -151,6 +158,15 @@ HOSTILE: dict[str, list[bytes]] = {
     "boxes": [
         b"\xff\xfei\0", b"i,n,a,b,c,d\n0,a,1e999,nan,inf,0\n", b'i,n,a,b,c,d\n0,"' + b"x" * 200_000,
         b"i,n,a,b,c,d\n0,a," + b"9" * 5000 + b",0,0,0\n", b"i,n,a,b,c,d\n0,\xe9,0,0,0,0\n",
+    ],
+    "metadata": [
+        b"\xff\xfei\0", b"file_name\n\0a.png\n", b'file_name,split\n"' + b"x" * 200_000, b"\n" * 9,
+        b"file_name,FILE_NAME\na.png,b.png\n", b"file_name\n../a.png\n", b"split,split\ntrain\n",
+    ],
+    "metadata_lines": [
+        b"[" * 100_000, b"3", b"[]", b'[[1, "a.png"]]', b'{"file_name": ["a.png"], "split": {}}',
+        b'{"input": ' + b"9" * 5000 + b"}", b'{"file_name": "\\ud800.png"}', b"\xff",
+        b'{"a": ' * 900 + b"1" + b"}" * 900,
     ],
     "toml": [
         b"\xef\xbb\xbfmodel = 'pix2pix'\n", b"model = " + b"[" * 5000, b"x = " + b"9" * 5000,

@@ -15,7 +15,7 @@ import traceback
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,7 +25,7 @@ import torch_files
 from tfrecon.base import cards, carried, checkpoint, config, images, weights
 from tfrecon.base.errors import UserError
 from tfrecon.base.platforms import peak_memory_gib
-from tfrecon.data import masks
+from tfrecon.data import masks, metadata
 from tfrecon.data.boxes import read_boxes
 from tfrecon.data.sample import Sample
 from tfrecon.inference.submission import check_submission
@@ -77,6 +77,14 @@ def boxes(path: Path) -> None:
     for name, pair in read_boxes(path).items():
         assert name.isprintable() and "/" not in name and len(pair) == 2
         assert all(isinstance(number, int) and number >= 0 for box in pair for number in box)
+
+
+def table(path: Path) -> None:
+    """A table beside two images."""
+    known = {name: path.with_name(name) for name in ("a.png", "b.png")}
+    for _, cells in metadata.rows(path):
+        row = metadata.understood(cells, PurePosixPath(), known, "line", path.parent)
+        assert row is None or {*row.files.values()} <= {*known.values()}
 
 
 def toml(path: Path) -> None:
@@ -184,6 +192,8 @@ TARGETS = {
     "photo": Target(".png", photo, *_LARGE),
     "mask": Target(".png", mask, *_LARGE),
     "boxes": Target(".csv", boxes),
+    "metadata": Target(".csv", table),
+    "metadata_lines": Target(".jsonl", table),
     "toml": Target(".toml", toml),
     "set": Target(".txt", settings),
     "run": Target(".json", run),

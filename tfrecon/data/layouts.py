@@ -5,7 +5,8 @@ What can be read in two ways is refused with the options of recipe ``folder`` th
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from tfrecon.base.errors import UserError, some
 from tfrecon.base.images import SUFFIXES
 from tfrecon.data import metadata
 from tfrecon.data.masks import CALLED, Masks
-from tfrecon.data.photos import STEM, Naming, listed, say_left_out
+from tfrecon.data.photos import STEM, Naming, listed, print_once, say_left_out
 from tfrecon.data.roles import ROLES, meaning, word
 from tfrecon.data.sample import MaskFrom, Sample
 
@@ -37,6 +38,11 @@ class File:
     """The words that say its role; of two no one knows which is meant."""
     divided: str = "folders"
     """What says its split."""
+
+    @property
+    def shared(self) -> str:
+        """Its key, that of a mask without how masks are called."""
+        return self.key.removesuffix(CALLED) if self.role == "mask" else self.key
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,7 @@ def read(
     else:
         if layout == "auto" and not namings:
             _check_stems(folder, files)
+            _ask_for_pairs(folder, files)
         samples, what = _photos(folder, files, layout == "auto" or "mask" in namings)
     if given:
         samples = {split: _masked(each, given) for split, each in samples.items()}
@@ -120,6 +127,7 @@ def _files(folder: Path, namings: Mapping[str, Naming], others: set[Path]) -> li
     rows = [] if namings else metadata.read(folder, below)
     if not rows:
         files = [named.get(path) or _understood(path, folder) for path in below]
+        files += [named[path] for path in sorted(named.keys() - {*below})]  # of other folders
         # What else is called like that which the options name is left out.
         others = {f.path for f in files if f.path not in named and f.role in namings}
         say_left_out(folder, sorted(others))
@@ -205,12 +213,24 @@ def _pairs(
     if not named:
         _check_meant(folder, by_role)
     inputs, targets, masks = (
-        _by_key(folder, by_role[role], by_role) for role in ("input", "target", "mask")
+        _by_key(folder, _beside(by_role[role], by_role["input"]), by_role)
+        for role in ("input", "target", "mask")
     )
-    for files, partners in ((inputs, targets), (targets, inputs), (inputs, masks), (masks, inputs)):
-        if masks or partners is not masks:
-            _check_partners(files, partners)
-    say_left_out(folder, [file.path for role in ("photo", "") for file in by_role[role]])
+    _check_partners(inputs, targets, "target")
+    _check_partners(targets, inputs, "input")
+    if masks:
+        _check_partners(inputs, masks, "mask")
+        _check_partners(masks, inputs, "input")
+    others = [file for role in ("photo", "") for file in by_role[role]]
+    divided = {split for split, _ in inputs}
+    alone = next((file for file in others if file.split not in {"", *divided}), None)
+    if alone:
+        raise UserError(
+            f"{str(alone.path)!r} is no pair, and the images of {some(divided)} are; add inputs "
+            f"and targets for {alone.split}, or take all for clean photos with --set "
+            "data.recipe.layout=photos"
+        )
+    say_left_out(folder, [file.path for file in others])
     samples: dict[str, list[Sample]] = {}
     shown: dict[tuple[tuple[str, ...], ...], str] = {}
     for place in sorted(inputs, key=lambda place: (place[0] != "train", place)):
@@ -240,7 +260,7 @@ def _check_meant(folder: Path, by_role: Mapping[str, list[File]]) -> None:
     if letters and by_role[""]:
         why = f"it holds more than {given} and {wanted}, e.g. {str(by_role[''][0].path)!r}"
         raise two_readings(folder, why, clean, (f"pairs {given} → {wanted}", names))
-    if not {(f.split, f.key) for f in inputs} & {(f.split, f.key) for f in targets}:
+    if not {file.key for file in inputs} & {file.key for file in targets}:
         why = f"no file in {given!r} has the name of one in {wanted!r}"
         names["inputs"] += f"/{STEM}_x4"
         raise two_readings(folder, why, clean, ("pairs that are called otherwise, e.g.", names))
@@ -248,11 +268,14 @@ def _check_meant(folder: Path, by_role: Mapping[str, list[File]]) -> None:
 
 def two_readings(folder: Path, why: str, *readings: tuple[str, Mapping[str, str]]) -> UserError:
     """The error where a folder can be read in two ways, each with the options that choose it."""
-    ways: list[str] = []
-    for reading, options in readings:
-        words = (["--set", f"data.recipe.{name}={value}"] for name, value in options.items())
-        ways.append(f"{reading} ({platforms.command_line(itertools.chain(*words))})")
+    ways = (f"{reading} ({_chosen(options)})" for reading, options in readings)
     return UserError(f"{str(folder)!r} can be read in two ways, as {why}: {' or '.join(ways)}")
+
+
+def _chosen(options: Mapping[str, str]) -> str:
+    """How options of the recipe are given."""
+    words = (["--set", f"data.recipe.{name}={value}"] for name, value in options.items())
+    return platforms.command_line(itertools.chain(*words))
 
 
 def _by_key(
@@ -261,8 +284,7 @@ def _by_key(
     """Files of one role by split and key. Raises UserError for two with the same."""
     found: dict[tuple[str, str], File] = {}
     for file in files:
-        key = file.key.removesuffix(CALLED) if file.role == "mask" else file.key
-        other = found.setdefault((file.split, key), file)
+        other = found.setdefault((file.split, file.shared), file)
         if other is file:
             continue
         if other.where == file.where:
@@ -279,6 +301,16 @@ def _by_key(
     return found
 
 
+def _beside(files: Sequence[File], main: Sequence[File]) -> Iterator[File]:
+    """The `files`; one that no folder gives a split is in those of the `main` files of its key."""
+    splits: defaultdict[str, set[str]] = defaultdict(set)
+    for file in main:
+        splits[file.key].add(file.split)
+    for file in files:
+        for split in [file.split] if file.split else sorted(splits[file.shared] or {""}):
+            yield replace(file, split=split)
+
+
 def _same_name(first: Path, second: Path) -> UserError:
     return UserError(
         f"{str(first)!r} and {str(second)!r} differ only in their ending; rename one of them"
@@ -286,15 +318,15 @@ def _same_name(first: Path, second: Path) -> UserError:
 
 
 def _check_partners(
-    files: Mapping[tuple[str, str], File], partners: Mapping[tuple[str, str], File]
+    files: Mapping[tuple[str, str], File], partners: Mapping[tuple[str, str], File], role: str
 ) -> None:
     alone = sorted(files.keys() - partners.keys())
     if alone:
         split = alone[0][0]
-        near = next((f for f in partners.values() if f.split == split), None)
+        near = next((repr(f.where) for f in partners.values() if f.split == split), "")
         raise UserError(
             f"recipe 'folder': {str(files[alone[0]].path)!r} has no partner of the same stem in "
-            f"{near.where if near else 'a ' + next(iter(partners.values())).role + ' folder'!r} "
+            f"{near or f'a folder of {role}s' + f' of {split}' * bool(split)} "
             f"({len(alone)} unmatched); add the missing file or remove this one"
         )
 
@@ -303,8 +335,12 @@ def _photos(
     folder: Path, files: Sequence[File], masked: bool
 ) -> tuple[dict[str, list[Sample]], str]:
     """Clean photos; where `masked`, those called masks are of the others."""
-    of_photos = _by_key(folder, [f for f in files if f.role == "mask"], {}) if masked else {}
-    photos = [file for file in files if not of_photos or file.role != "mask"]
+    masks = [file for file in files if file.role == "mask"] if masked else []
+    photos = [file for file in files if not masks or file.role != "mask"]
+    if len({Path(file.key).parent for file in photos}) == 1:  # of whom masks know the names alone
+        photos = [replace(file, key=Path(file.key).name) for file in photos]
+        masks = [replace(file, key=Path(file.key).name) for file in masks]
+    of_photos = _by_key(folder, _beside(masks, photos), {})
     samples: dict[str, list[Sample]] = {}
     ids: dict[str, Path] = {}
     for file in photos:
@@ -320,13 +356,33 @@ def _photos(
         sample = Sample(name, target=file.path)
         sample = replace(sample, input=file.path, mask=mask.path) if mask else sample
         samples.setdefault(file.split, []).append(sample)
-    masks = next((f"photos with masks from {f.where}" for f in of_photos.values()), "")
-    return samples, masks or "clean photos"
+    what = next((f"photos with masks from {file.where}" for file in masks), "clean photos")
+    return samples, what
 
 
 def _masked(samples: Sequence[Sample], masks: Masks) -> list[Sample]:
     """The samples with their boxes or the mask of all; clean photos are damaged so."""
     return masks.attached([s if s.input else replace(s, input=s.target) for s in samples])
+
+
+def _ask_for_pairs(folder: Path, files: Sequence[File]) -> None:
+    """Says where two folders beside each other hold the same names, which may be those of pairs."""
+    names: defaultdict[Path, set[str]] = defaultdict(set)
+    for file in files:
+        place = file.path.parent
+        if place != folder and file.role != "mask" and not meaning(place.name)[0]:
+            names[place].add(platforms.nfc(file.path.stem))
+    alike: defaultdict[tuple[Path, frozenset[str]], list[Path]] = defaultdict(list)
+    for place in sorted(names, key=lambda place: (meaning(place.name)[1] == "target", place)):
+        alike[place.parent, frozenset(names[place])].append(place)
+    pair = next((pair for pair in alike.values() if len(pair) == 2 and len(names[pair[0]]) > 1), ())
+    if pair:
+        first, second = (place.name for place in pair)
+        print_once(
+            f"{first!r} and {second!r} hold the same names: are they pairs? They are read so with "
+            f"{_chosen({'inputs': first, 'targets': second})}, or the other way round",
+            folder,
+        )
 
 
 def _check_stems(folder: Path, files: Sequence[File]) -> None:

@@ -17,7 +17,7 @@ from tfrecon.base.images import SUFFIXES
 from tfrecon.base.platforms import nfc
 from tfrecon.data.boxes import csv_rows
 from tfrecon.data.photos import say_left_out
-from tfrecon.data.roles import meaning
+from tfrecon.data.roles import SPLITS, meaning
 
 NAMES = "metadata.csv", "metadata.jsonl"
 
@@ -38,14 +38,16 @@ def read(folder: Path, pictures: Sequence[Path]) -> list[Row]:
     one that cannot be read, an image that is none of `pictures`, and rows that contradict.
     """
     known = {nfc(path.relative_to(folder).as_posix()): path for path in pictures}
-    above = {above for path in pictures for above in path.parents}
-    places = sorted(above & {folder, *(p for p in above if folder in p.parents)})
+    places = {place for each in {p.parent for p in pictures} for place in (each, *each.parents)}
+    places = sorted(place for place in places if place.is_relative_to(folder))
     tables = [place / name for place in places for name in NAMES if (place / name).is_file()]
     found: dict[Path, Row] = {}
     for table in tables:
         before, place = len(found), table.parent.relative_to(folder).as_posix()
         for line, cells in rows(table):
-            row = _row(cells, PurePosixPath(place), known, f"{str(table)!r}, line {line}", folder)
+            row = understood(
+                cells, PurePosixPath(place), known, f"{str(table)!r}, line {line}", folder
+            )
             main = next(iter(row.files.values())) if row else None
             if row and main and found.setdefault(main, row) != row:
                 raise UserError(
@@ -57,20 +59,26 @@ def read(folder: Path, pictures: Sequence[Path]) -> list[Row]:
     return list(found.values())
 
 
-def _row(
+def understood(
     cells: Mapping[str, Any], place: PurePosixPath, known: Mapping[str, Path], where: str,
     folder: Path,
 ) -> Row | None:  # fmt: skip
+    """What a row of a table in the folder `place` says of images; nothing where it names none of
+    the `known` ones, by their paths from `folder`. Raises UserError, which begins with `where`."""
     files: dict[str, Path] = {}
     columns: dict[str, str] = {}
-    for column in sorted(cells, key=lambda column: column != "file_name"):
-        name, role = cells[column], "photo" if column == "file_name" else _role(column)
+    for column in sorted(cells, key=lambda column: column.lower() != "file_name"):
+        name, role = cells[column], _role(column)
         if role and isinstance(name, str) and name.lower().endswith(SUFFIXES):
             path = known.get(nfc((place / name).as_posix()))
             if path is None:
                 raise UserError(
                     f"{where}, names {name!r} as {column}, which is not in "
-                    f"{str(folder / place)!r}; add the image or remove the row"
+                    f"{str(folder / place)!r}; add the image, or remove the row or the column"
+                )
+            if files.get(role, path) != path:
+                raise UserError(
+                    f"{where}: {columns[role]} and {column} both name the {role}; remove one"
                 )
             files[role], columns[role] = path, column
     wanted = [role for role in ("input", "target") if role not in files]
@@ -78,12 +86,22 @@ def _row(
         photo, column = files.pop("photo"), columns.pop("photo")
         if wanted:
             files, columns = {wanted[0]: photo} | files, {wanted[0]: column} | columns
-    split = meaning(str(cells.get("split", "")))[0]
+    if "input" in files and "target" not in files:
+        raise UserError(
+            f"{where}: {columns['input']} names an input, and no column its target; call that one "
+            "target_file_name"
+        )
+    said = str(next((cells[column] for column in cells if column.lower() == "split"), "") or "")
+    split = meaning(said)[0]
+    if files and said and not split:
+        raise UserError(
+            f"{where}: split {said!r} is none of {', '.join(SPLITS)}; write one of them"
+        )
     return Row(files, columns, split) if files else None
 
 
 def _role(column: str) -> str:
-    return meaning(re.sub("_?(file_?name|file|path)$", "", column.lower()))[1]
+    return meaning(re.sub("_?(file_?name|file|path)$", "", column.lower()) or "photo")[1]
 
 
 def rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -101,4 +119,7 @@ def rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     ):
         for line, text in enumerate(file, start=1):
             if text.strip():
-                yield line, dict(json.loads(text))
+                cells = json.loads(text)
+                if not isinstance(cells, dict):
+                    raise TypeError(f"line {line} is none")
+                yield line, cells

@@ -58,7 +58,7 @@ class Naming:
 
     def __str__(self) -> str:
         named = (f"{self.before}{STEM}{self.after}",) if self.length or not self.folders else ()
-        return "/".join((*self.folders, *named))
+        return Path(*self.folders, *named).as_posix()
 
     @property
     def length(self) -> int:

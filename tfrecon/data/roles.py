@@ -2,6 +2,7 @@
 masks; train, val, test. A layout that people have is an entry in one of these tables."""
 
 import itertools
+import re
 
 from tfrecon.base.platforms import nfc
 
@@ -21,30 +22,41 @@ ROLES = {
 """``photo`` says nothing: inputs or targets where the others are named, else clean photos."""
 
 SPLITS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validation", "dev", "valset"),
+    "test": ("test", "testing", "testset", "eval", "evaluation"),
 }
 
 MEANINGS = {
-    name: (split, role)
+    name: (split, role, second)
     for split, role in itertools.product(("", *SPLITS), ("", *ROLES))
     for first, second in itertools.product(SPLITS.get(split, ("",)), ROLES.get(role, ("",)))
-    for between in ("", "_", "-", " ")
+    for between in ("", "_")
     for name in (f"{first}{between}{second}", f"{second}{between}{first}")
-    if name and name.strip("_- ") == name
+    if name and name.strip("_") == name
 }
-"""Split and role, each or "", by a name in small letters: ``train``, ``input``, ``traina``."""
+"""Split and role, each or "", and the word that says the role, by a name as `_plain` writes it:
+``train``, ``input``, ``traina``."""
+
+EMPTY = re.compile(
+    rf"_?({'|'.join(ROLES['photo'])}|data|dataset|set|crops|patches|quality|resolution|res|20\d\d)$"
+)
+"""Ends of names that say nothing: of ``noisy_images``, ``Testing Data``, ``train2017``."""
 
 
 def meaning(name: str) -> tuple[str, str]:
     """The split and role that a name says, each or ""."""
-    return MEANINGS.get(nfc(name).lower(), ("", ""))
+    return MEANINGS.get(_plain(name), ("", "", ""))[:2]
 
 
 def word(name: str) -> str:
     """``a`` of ``trainA``: what of a name says its role."""
-    split, role = meaning(name)
-    name = nfc(name).lower()
-    ends = (each for each in ROLES[role] if name.endswith(each) or name.startswith(each))
-    return max(ends, key=len) if split else name
+    return MEANINGS[_plain(name)][2]
+
+
+def _plain(name: str) -> str:
+    """A name in small letters, its words joined by ``_``, without those that say nothing."""
+    plain = re.sub(r"[\s_-]+", "_", nfc(name).lower())
+    while plain not in MEANINGS and (shorter := EMPTY.sub("", plain)) != plain:
+        plain = shorter
+    return plain

@@ -28,9 +28,10 @@ def in_splits(
         return _hashed(folder, every, tuple(SPLITS)), "splits by hash of names"
     if "" in samples:
         named = " and ".join(split for split in SPLITS if split in samples)
-        why = f"{samples[''][0].files[0].name!r} lies in no folder of {named}"
+        other = samples[""][0].files[0].name
+        why = f"there are {named} by {layout.divided}, and {other!r} is in none of them"
         whole = ("one set, split by a hash,", {"splits": "hash"})
-        raise two_readings(folder, why, whole, (f"{named}, once it is moved", {"splits": "auto"}))
+        raise two_readings(folder, why, whole, (f"{named}, once it is in one", {"splits": "auto"}))
     found = {split: list(samples.get(split, ())) for split in SPLITS}
     missing = [split for split in SPLITS if split not in samples]
     if not missing or "train" in missing:
