@@ -39,7 +39,7 @@ def squares(tmp_path_factory):
 
 
 def test_a_model_takes_the_features_in_the_place_of_the_image():
-    options = {"image_size": 32, "weights": None, "seed": 0, "refine_steps": 2}
+    options = {"image_size": 32, "weights": None, "seed": 0, "refine": "gradient_descent"}
     model = feature_inversion(**options, taps=["block1", "block2"], decoder="transposed_conv")
     x = np.random.default_rng(0).random((3, 32, 32, 3), np.float32)
     model.adapt([x], 3)

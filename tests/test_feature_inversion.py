@@ -33,6 +33,7 @@ from tfrecon.training import loop, preparation
 from tfrecon.training.run import open_run
 
 SMALL = {"image_size": 32, "weights": None, "seed": 0}
+REFINED = {"refine": {"name": "gradient_descent", "steps": 5}}
 TWO_TAPS = {"backbone": "vgg16", "taps": ["block1", "block2"]}
 
 
@@ -203,7 +204,10 @@ def test_only_the_decoder_learns():
 
 def test_refinement_moves_the_pixels_towards_the_features():
     x = photos(2)
-    plain, refined = adapted(decoder="linear"), adapted(decoder="linear", refine_steps=30)
+    plain, refined = (
+        adapted(decoder="linear"),
+        adapted(decoder="linear", refine={"name": "gradient_descent", "steps": 30}),
+    )
     wanted = plain.features(x)[0]
 
     def distance(image):
@@ -318,13 +322,11 @@ def test_a_boosted_run_is_resumed_and_exported_with_its_stages(tmp_path, folder)
 
 def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, trained):
     run = trained
-    differences = export_run(run, tmp_path / "export", {"refine_steps": 5})
+    differences = export_run(run, tmp_path / "export", REFINED)
     assert max(difference.restore for difference in differences) < 1e-5
     x = photos(2)[:, :19, :30]
     restored = open_export(tmp_path / "export").restore(x)
-    np.testing.assert_allclose(
-        restored, restorer(run.load_model({"refine_steps": 5}))(x), atol=1e-5
-    )
+    np.testing.assert_allclose(restored, restorer(run.load_model(REFINED))(x), atol=1e-5)
     assert np.abs(restored - restorer(run.load_model())(x)).max() > 1e-4
 
 
@@ -341,9 +343,16 @@ def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, trained
         ({"decoder": {"widht": 3}}, "of decoder 'residual'; did you mean 'width'?"),
         ({"backbone": "alexnet"}, "backbone 'alexnet' needs at least one tap; it has conv1"),
         ({"taps": []}, "backbone 'vgg16' needs at least one tap"),
-        ({"refine_rate": 0.0}, "'refine_rate' of model 'feature_inversion' must be greater"),
+        (
+            {"refine": {"name": "gradient_descent", "rate": 0.0}},
+            "'rate' of refinement 'gradient_descent' must be",
+        ),
     ({"fusion": "concatt", **TWO_TAPS}, "unknown fusion 'concatt'; did you mean 'concat'?"),
-    ({"refine_steps": -1}, "'refine_steps' of model 'feature_inversion' must be 0"),
+    (
+        {"refine": {"name": "gauss_newton", "products": 9}},
+        "'products' of refinement 'gauss_newton' must",
+    ),
+    ({"refine": "gaus_newton"}, "unknown refinement 'gaus_newton'; did you mean 'gauss_newton'?"),
     ({"sources": []}, "model.sources is empty"),
     ({"sources": [{"backbone": "vgg16"}]}, r"model.sources[0] must be a table with"),
     ({"sources": [{"backbone": "vgg16", "taps": ["block1"], "weight": "x"}]}, "did you mean 'weig"),

@@ -59,7 +59,7 @@ def parser() -> Parser:
     )  # fmt: skip
     options.add_argument(
         "--set", action="append", default=[], metavar="model.KEY=VALUE",
-        help="an option of the model that matters at inference, e.g. model.refine_steps=50",
+        help="an option of the model that matters at inference, e.g. model.refine=gauss_newton",
     )  # fmt: skip
     options.add_argument(
         "--metric", action="append", default=[], metavar="PACKAGE.NAME",

@@ -22,7 +22,7 @@ def parser() -> Parser:
     options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
     options.add_argument(
         "--set", action="append", default=[], metavar="model.KEY=VALUE",
-        help="an option of the model that matters at inference, e.g. model.refine_steps=50",
+        help="an option of the model that matters at inference, e.g. model.refine=gauss_newton",
     )  # fmt: skip
     options.flag(
         "--ensemble",

@@ -79,7 +79,7 @@ MODELS: dict[str, Entry] = {
                 "warmup_steps": 100,
             },
         },
-        ("refine_steps", "refine_rate"),
+        ("refine",),
         check="tfrecon.models.feature_inversion.check_feature_inversion",
     ),
     "feature_gan": Entry(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
@@ -38,8 +38,9 @@ class ReconstructionModel(keras.Model):
     """The only side in pixels that it takes; larger photos go through it in tiles. None: any."""
     weighs_pixels: bool = True
     """Whether its loss is one of pixels, so that `fit.hole_weight` can weigh them."""
-    refine_steps: int = 0
-    """Steps of gradient descent on the pixels at inference. Training sets it to 0."""
+    refine: Callable[..., Any] | None = None
+    """Moves the pixels of an answer at inference (`tfrecon.models.refinement`). Training sets it to
+    None: it watches the decoder's own answer."""
     adapts_to: Literal["input", "target"] | None = None
     """The images that `adapt` is given before the first step; None: it is not called."""
     makes_samples: bool = False

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Above, Natural, Positive, Spec, build, check, checked
+from tfrecon.base.registry import Positive, Spec, build, check, checked
 from tfrecon.base.system import float32_policy
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
 from tfrecon.models.base import refuse_masks
 from tfrecon.models.boosting import Stage, fit_stages
 from tfrecon.models.frozen_features import Extractor, FrozenFeatures, check_size, parse_sources
+from tfrecon.models.refinement import REFINEMENTS
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.fusion import FUSIONS
@@ -35,8 +36,8 @@ def feature_inversion(
     *, image_size: Positive = 224, mask: bool = False, backbone: str | None = None,
     taps: list[str] | None = None, weights: str | None = DEFAULT,
     sources: list[dict[str, Any]] | None = None, decoder: str | dict[str, Any] = "residual",
-    fusion: str | dict[str, Any] = "concat", refine_steps: Natural = 0,
-    refine_rate: Annotated[float, Above(0)] = 0.005, seed: int | None = None,
+    fusion: str | dict[str, Any] = "concat", refine: str | dict[str, Any] | None = None,
+    seed: int | None = None,
 ) -> FeatureInversion:  # fmt: skip
     """The image (B,H,W,3) in [0,1] to its reconstruction from features, of the same shape. Raises
     UserError for masks, unknown names, taps that do not divide the image and options out of range.
@@ -50,8 +51,8 @@ def feature_inversion(
         sources: several of the three above, for an ensemble, instead of them.
         decoder: name, or table with a name and options (`tfrecon.networks.decoders`).
         fusion: how several taps become one (`tfrecon.networks.fusion`); unused with one tap.
-        refine_steps: at inference, steps of gradient descent on the pixels towards the features.
-        refine_rate: the largest change of a value in the first of those steps.
+        refine: name or table of how the pixels move towards the features at inference
+            (`tfrecon.models.refinement.REFINEMENTS`); None: they do not.
         seed: of the initial weights, random backbones included.
     """
     options = dict(locals())
@@ -66,6 +67,8 @@ def check_feature_inversion(options: Mapping[str, Any]) -> None:
     parse_sources(options)
     check(_part(options["decoder"], "decoder"), DECODERS, "decoder", CONTEXT)
     check(_part(options["fusion"], "fusion"), FUSIONS, "fusion", CONTEXT)
+    if options["refine"] is not None:
+        check(Spec.parse(options["refine"], "model.refine"), REFINEMENTS, "refinement", ["stride"])
 
 
 def _part(value: Any, kind: str) -> Spec:
@@ -83,7 +86,6 @@ class FeatureInversion(FrozenFeatures, Supervised):
     def __init__(self, options: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.options, image_size, seed = options, options["image_size"], options["seed"]
-        self.refine_steps = options["refine_steps"]
         decoder = _part(options["decoder"], "decoder")
         exact = decoder.name == "boosted"  # rounded features would bound what its stages can see
         with float32_policy() if exact else contextlib.nullcontext():
@@ -109,6 +111,9 @@ class FeatureInversion(FrozenFeatures, Supervised):
             self.ridge = Ridge(sum(channels), doublings, size, made.penalty, name="ridge")
             self.ridge.build((None, None, None, sum(channels)))
         grid = image_size // self.tap_stride
+        if options["refine"] is not None:
+            refinement = Spec.parse(options["refine"], "model.refine")
+            self.refine = build(refinement, REFINEMENTS, "refinement", stride=self.tap_stride)
         self.stages = [
             Stage(sum(channels), doublings, grid, name=f"stage{number}")
             for number in range(made.stages)
@@ -137,11 +142,7 @@ class FeatureInversion(FrozenFeatures, Supervised):
         if training:
             return image
         image = tf.clip_by_value(image, 0.0, 1.0)
-        if not self.refine_steps:
-            return image
-        return refine(
-            image, features, self.features, self.refine_steps, self.options["refine_rate"]
-        )
+        return image if self.refine is None else self.refine(image, features, self.features)
 
     def boosted(self, x: Any) -> tuple[Any, Any, Any, list[Any]]:
         """The linear answer to x after the stages so far, in [0,1]; the wanted features (B,h,w,C),
@@ -176,35 +177,3 @@ class FeatureInversion(FrozenFeatures, Supervised):
         """Statistics, linear part, fusion and decoder, in the order in which they were made."""
         frozen = {id(variable) for variable in self.frozen_variables}
         return [v for v in self.weights if id(v) not in frozen and v.dtype.startswith("float")]
-
-
-def refine(
-    image: Any, wanted: Sequence[Any], features: Callable[[Any], Sequence[Any]], steps: int,
-    rate: float,
-) -> Any:  # fmt: skip
-    """`image` (B,H,W,3) in [0,1] after `steps` steps of Adam on ‖features(image) - wanted‖²
-    (Mahendran & Vedaldi 2015, section 3).
-
-    `features` should be standardised: then each channel's error counts in units of its training
-    deviation. Adam (Kingma & Ba 2015) has β₁ = 0.9 and β₂ = 0.99; its step size starts at `rate`
-    and falls linearly to zero. Images of a batch do not influence each other.
-    """
-    wanted = [tf.stop_gradient(part) for part in wanted]
-
-    def step(number: Any, image: Any, first: Any, second: Any) -> tuple[Any, ...]:
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            distance = sum(
-                tf.reduce_sum(tf.math.squared_difference(present, goal))
-                for present, goal in zip(features(image), wanted, strict=True)
-            )
-        gradient = tape.gradient(distance, image)
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.99 * second + 0.01 * tf.square(gradient)
-        time = tf.cast(number + 1, tf.float32)
-        direction = first / (1 - 0.9**time) / (tf.sqrt(second / (1 - 0.99**time)) + 1e-8)
-        image -= rate * (1 - tf.cast(number, tf.float32) / steps) * direction
-        return number + 1, tf.clip_by_value(image, 0.0, 1.0), first, second
-
-    start = (tf.constant(0), image, tf.zeros_like(image), tf.zeros_like(image))
-    return tf.while_loop(lambda number, *_: number < steps, step, start)[1]

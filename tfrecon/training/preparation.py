@@ -88,7 +88,7 @@ def strategy_and_model(
             config.model, image_size=config.data.image_size, mask=mask, seed=config.fit.seed
         )
     _check_crop(config, model)
-    model.refine_steps = 0  # training watches the decoder's own answer: refinement is slow
+    model.refine = None
     if config.fit.hole_weight != 1 and not model.weighs_pixels:
         raise UserError(
             f"model {config.model.name!r} cannot weigh single pixels; set fit.hole_weight=1"
