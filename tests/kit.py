@@ -170,7 +170,7 @@ def check_model(
         mine.assign(theirs)
     np.testing.assert_allclose(copy(x, training=False), restored, atol=1e-6)
 
-    _check_replicas(build, x, y, traced)
+    check_replicas(build, channels, size, traced)
 
     model.compile(FusedAdam(2e-3, 0.5), loss=mixture([Spec("l1")]), jit_compile=False)
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
@@ -195,10 +195,12 @@ def two_replicas() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def _check_replicas(build: Callable[[], keras.Model], x: Any, y: Any, traced: bool) -> None:
+def check_replicas(
+    build: Callable[[], keras.Model], channels: int, size: int, traced: bool
+) -> None:
     """One SGD step on the same global batch gives the same weights on 1 and on 2 devices, and there
     with a loss scale, by which a power of two leaves every digit alone."""
-    data = tf.data.Dataset.from_tensors((x, y)).repeat()
+    data = tf.data.Dataset.from_tensors(_damaged_batch(channels, size)).repeat()
     results = []
     for strategy, scaled in ((tf.distribute.get_strategy(), False), (two_replicas(), True)):
         with strategy.scope():

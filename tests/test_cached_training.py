@@ -58,7 +58,7 @@ RESNET = {"backbone": "resnet34", "weights": "none", "width": 8}
 
 @pytest.mark.parametrize("model", [
     INVERSION,
-    pytest.param({"name": "diffusion", "taps": ["layer2", "avgpool"], **RESNET},
+    pytest.param({"name": "diffusion", "taps": ["layer2", "avgpool"], "steps": 1, **RESNET},
                  marks=pytest.mark.slow),
     pytest.param({"name": "feature_gan", "taps": ["layer2"], "discriminator_filters": 4, **RESNET},
                  marks=pytest.mark.slow),

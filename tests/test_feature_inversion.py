@@ -242,21 +242,6 @@ def trained(tmp_path_factory, folder):
     return loop.train(config(folder), tmp_path_factory.mktemp("trained") / "run")
 
 
-@pytest.mark.slow
-def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, folder):
-    from tiny_runs import interrupted
-
-    settings = config(folder)
-    whole = loop.train(settings, tmp_path / "whole")
-    interrupted(monkeypatch, settings, tmp_path / "stopped", 4)
-    resumed = loop.train(settings, tmp_path / "stopped", resume=True)
-    for name in ("state.npz", "best.npz"):
-        mine, theirs = (checkpoint.load(run.path / name)[0] for run in (resumed, whole))
-        assert mine.keys() == theirs.keys()
-        for key, array in theirs.items():
-            np.testing.assert_array_equal(mine[key], array, err_msg=key)
-
-
 def test_replicas_train_to_the_same_weights(tmp_path, monkeypatch):
     folder = fakes.photo_folder(tmp_path / "photos", 30)
     found = []

@@ -13,6 +13,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import pipeline
 from tfrecon.data.mixture import extra_samples, extras, mixed_order, quotas
+from tfrecon.data.photos import print_once
 from tfrecon.data.sample import Sample
 from tfrecon.training import datasets
 
@@ -163,13 +164,15 @@ def test_pairs_mix_with_pairs(tmp_path):
     np.testing.assert_array_equal(x, y)  # both sides of these pairs are the same photo
 
 
-def test_training_may_not_give_masks_that_validation_lacks(tmp_path):
+def test_training_may_not_give_masks_that_validation_lacks(tmp_path, capsys):
     settings = config(pairs(tmp_path / "main"), redraw_damage=True)
     with pytest.raises(
         UserError, match=r"validation reads give no masks .* training draws has one"
     ):
         datasets.load_data(settings)
+    print_once.cache_clear()
     datasets.load_data(config(tmp_path / "main", redraw_damage=True, damage="blur"))
+    assert "training draws blur anew onto the clean photos; with --set" in capsys.readouterr().out
 
 
 # --- errors ------------------------------------------------------------------------------------

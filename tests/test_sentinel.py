@@ -129,6 +129,8 @@ def test_a_model_that_begins_with_no_number_is_told_of(tmp_path, photos, monkeyp
     monkeypatch.setattr(states.Checkpoint, "_groups", lambda self, model: {"model": [np.nan]})
     with pytest.raises(UserError, match="the model is not finite at step 0; repeat the command wi"):
         loop.train(config(photos), tmp_path / "run")
+    with pytest.raises(UserError, match=r"at step 0; float16 ends at .*fit\.precision=float32 may"):
+        loop.train(config(photos, precision="float16"), tmp_path / "half")
 
 
 def test_trainings_that_learn_nothing_are_told_of_once(tmp_path, photos, monkeypatch, capsys):

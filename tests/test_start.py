@@ -1,5 +1,6 @@
 """A training that begins with the weights of another: what is taken and what is refused."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -150,7 +151,10 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_written(
     settings = config(photos) if "name" in model else restoring(photos, mask=mask, **model)
     with pytest.raises(UserError) as refused:
         loop.train(settings, tmp_path / "run", source=source)
-    assert words in str(refused.value)
+    assert words in str(refused.value) and str(refused.value).startswith("--from ")
+    fit = dataclasses.replace(settings.fit, start=str(tmp_path / "source"))
+    with pytest.raises(UserError, match=r"^fit\.start .* does not fit: "):
+        loop.train(dataclasses.replace(settings, fit=fit), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

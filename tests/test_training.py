@@ -375,11 +375,11 @@ def test_a_batch_that_replicas_cannot_share_is_refused(photos):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["pix2pix", "feature_inversion"])
-def test_kill_and_resume_in_processes(model):
+def test_kill_and_resume_in_processes():
+    """Of pix2pix; the faults kill every model."""
     script = REPOSITORY / "benchmarks" / "resume.py"
     done = subprocess.run(
-        [sys.executable, str(script), model], cwd=REPOSITORY, capture_output=True, text=True,
+        [sys.executable, str(script)], cwd=REPOSITORY, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -12,7 +12,7 @@ VERBS = {
     "fit": "train a model",
     "evaluate": "score a run against the baselines",
     "export": "write a run as a SavedModel",
-    "reconstruct": "restore a folder of photos with an exported model",
+    "reconstruct": "restore photos with a preset or a trained model",
     "study": "train a matrix of runs and report on them",
     "submit": "write or check a competition's CSV",
     "doctor": "say what is installed and found here, and what mends what is broken",
@@ -38,7 +38,8 @@ def main() -> int:
         except UserError as error:
             return fail(str(error))
     else:
-        return fail(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}")
+        near = "; options stand behind it" if verb[0] == "-" else did_you_mean(verb, VERBS)
+        return fail(f"unknown verb {verb!r}{near}")
     return 0
 
 

@@ -20,6 +20,7 @@ from tfrecon.base.registry import Spec
 from tfrecon.data import augment, recipes
 from tfrecon.data.damage import IDENTITY, Draw, damage
 from tfrecon.data.mixture import mixed_order, quotas, weights
+from tfrecon.data.photos import print_once
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import Parts, Store, channels, parts_of
 
@@ -197,6 +198,16 @@ def _redrawn(samples: Sequence[Sample], config: DataConfig) -> Spec | None:
     if config.damage or len(sizes) != 1 or len({len(each) for each in boxes}) != 1:
         return None
     return Spec("boxes", {"count": len(boxes[0]), "size": sizes.pop()})
+
+
+def say_redrawn(samples: Sequence[Sample], config: DataConfig) -> None:
+    """Prints, once in a process, that training draws damage onto photos that have one."""
+    redrawn = _redrawn(samples, config)
+    if redrawn and any(sample.input for sample in samples):
+        print_once(
+            f"training draws {redrawn.name} anew onto the clean photos; with --set "
+            "data.redraw_damage=false it takes the damaged ones"
+        )
 
 
 def _named_damage(config: DataConfig) -> Spec | None:

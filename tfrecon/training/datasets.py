@@ -78,10 +78,12 @@ def list_data(config: Config) -> Listed:
         for split in ("train", "val", "test")
     }
     extra = mixture.extra_samples(config.data)
-    for sample in itertools.chain(splits["train"], *extra, splits["val"]):
+    of_training = [*splits["train"], *itertools.chain(*extra)]
+    for sample in (*of_training, *splits["val"]):
         if sample.target is None:
             raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
     pipeline.check_sources(splits["train"], extra, config.data)
+    pipeline.say_redrawn(of_training, config.data)
     return Listed(splits, extra, pipeline.agreed_mask(splits["train"], extra, config.data))
 
 

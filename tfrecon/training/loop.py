@@ -120,7 +120,7 @@ def _train(
     if precision == "auto":
         precision = recorded.facts["precision"] if recorded else fast_precision()
     if source is None and config.fit.start and not recorded:
-        source = find_source(config.fit.start)
+        source = dataclasses.replace(find_source(config.fit.start), option="fit.start")
     start = None if states else _start(source, recorded)  # its building draws seeds of its own
     if config.fit.deterministic:
         tf.config.experimental.enable_op_determinism()

@@ -40,6 +40,8 @@ class Source:
     """Builds their model, in float32, and says which of its variables they are."""
     from_state: bool = False
     """Whether they are the raw ones of a run's newest state, not its best ones."""
+    option: str = "--from"
+    """What names it: this, or the setting ``fit.start``."""
 
     def under(self, given: Mapping[str, Any]) -> Table:
         """The tables `given`, where they name no model on top of the source's own. Where they name
@@ -95,7 +97,7 @@ def find_source(name: str, from_state: bool = False) -> Source:
 def _of_run(run: Run, name: str, from_state: bool) -> Source:
     has_best = (run.path / BEST).is_file()
     if not has_best and not has_state(run.path):
-        raise UserError(f"run {name!r} has no weights yet; name another with --from")
+        raise UserError(f"run {name!r} has no weights yet; name another")
 
     def of_best() -> tuple[ReconstructionModel, list[Any]]:
         model = run.load_model()

@@ -42,6 +42,8 @@ COUNTERS = {
 OTHER_RUN = "repeat the command with another --run and other data or options of the model"
 """What to do where a model has no good weights at all."""
 
+NO_FLOAT16 = "float16 ends at 65,504: --set fit.precision=float32 may do, or "
+
 HIGHEST_RATE = 1e-4
 """Of the learning rates that a training which has diverged is begun again with."""
 
@@ -103,7 +105,8 @@ class Checkpoint(keras.callbacks.Callback):
         try:
             self._keep()
         except Diverged as bad:
-            raise UserError(f"{bad}; {OTHER_RUN}") from None
+            half = NO_FLOAT16 if self.run.facts["precision"] == "float16" else ""
+            raise UserError(f"{bad}; {half}{OTHER_RUN}") from None
 
     def restore(self, model: ReconstructionModel, states: States) -> None:
         """Puts the newest of the `states` back, and keeps the last good one alone; the list is

@@ -70,20 +70,22 @@ class Start:
         return same and self.model.fingerprint == model.fingerprint
 
     def _check(self, taken: dict[str, Any], mask: bool) -> None:
-        what = f"--from {self.source.name} ({self.source.tables['model']['name']})"
+        source, begun = self.source, self.source.option == "--from"
+        what = f"{source.option} {source.name} ({source.tables['model']['name']})"
+        remedy = "leave out --model and its options" if begun else "begin without, --set fit.start="
+        remedy += ", or name another"
         if not taken:
             raise UserError(
-                f"{what} is of another network: it shares no array with this one; leave out "
-                "--model, or name another"
+                f"{what} is of another network: it shares no array with this one; {remedy}"
             )
         for name, variable in taken.items():
             here, there = tuple(variable.shape), tuple(self.weights[name].shape)
             if here == there:
                 continue
-            why, remedy = "", "leave out --model and its options, or name another"
-            if mask != self.source.has_mask:
+            why = ""
+            if mask != source.has_mask:
                 saw = {True: "masks", False: "no masks"}
-                why = f"; it was trained with {saw[self.source.has_mask]} and sees {saw[mask]} here"
+                why = f"; it was trained with {saw[source.has_mask]} and sees {saw[mask]} here"
                 remedy = "choose data or data.damage accordingly"
             raise UserError(
                 f"{what} does not fit: its {name!r} is {there} and should be {here}{why}; {remedy}"
