@@ -1,13 +1,16 @@
-"""Gauss–Newton: its products against dense algebra, what it recovers, and its bounds of errors."""
+"""Gauss–Newton: its products against dense algebra, what it recovers; certificates of answers."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecon.layers.ridge import Standardise
+from tfrecon.models import certificates as certificates_module
 from tfrecon.models import gauss_newton as module
+from tfrecon.models.certificates import certificates, eigenvalue_bound
 from tfrecon.models.gauss_newton import gauss_newton, linearised, preconditioner, solved
 
-SIZE, STRIDE = 12, 2
+SIZE, STRIDE = 16, 2
 RANDOM = np.random.default_rng(3)
 KERNELS = [
     RANDOM.normal(0, 0.3, shape).astype(np.float32) for shape in [(3, 3, 3, 16), (3, 3, 16, 64)]
@@ -73,12 +76,12 @@ def test_products_are_those_of_the_jacobian():
 def test_conjugate_gradients_end_at_the_dense_solution():
     x = photos(1)
     normal, _, _ = linearised(x, features)
-    _, inverse = preconditioner(normal, tf.shape(x), STRIDE)
+    convolution = preconditioner(normal, tf.shape(x), STRIDE)
     right = np.random.default_rng(6).normal(size=x.shape).astype(np.float32)
     jacobian = dense(x)
     matrix = jacobian.T @ jacobian + 0.5 * np.eye(jacobian.shape[1])
     expected = np.linalg.solve(matrix, right.ravel())
-    found = solved(lambda p: normal(p) + 0.5 * p, right, inverse, 200).numpy().ravel()
+    found = solved(lambda p: normal(p) + 0.5 * p, right, convolution.inverse, 200).numpy().ravel()
     np.testing.assert_allclose(found, expected, atol=5e-3 * np.abs(expected).max())
 
 
@@ -92,13 +95,16 @@ def test_the_preconditioner_inverts_a_convolution_and_stays_positive():
         return tf.nn.conv2d_transpose(once, kernel, p.shape, 1, "SAME")
 
     shape = (2, 64, 64, 3)
-    _, inverse = preconditioner(normal, tf.constant(shape), 2)
+    convolution = preconditioner(normal, tf.constant(shape), 2)
     a, b = (np.random.default_rng(n).normal(size=shape).astype(np.float32) for n in (7, 8))
-    left, right = np.sum(a * inverse(b), (1, 2, 3)), np.sum(inverse(a) * b, (1, 2, 3))
+    left, right = (
+        np.sum(a * convolution.inverse(b), (1, 2, 3)),
+        np.sum(convolution.inverse(a) * b, (1, 2, 3)),
+    )
     np.testing.assert_allclose(left, right, rtol=1e-2)
-    assert np.all(np.sum(a * inverse(a), (1, 2, 3)) > 0)
+    assert np.all(np.sum(a * convolution.inverse(a), (1, 2, 3)) > 0)
     smooth = tf.nn.avg_pool2d(a, 5, 1, "SAME").numpy()
-    again = inverse(normal(smooth)).numpy()
+    again = convolution.inverse(normal(smooth)).numpy()
     assert np.linalg.norm(again - smooth) < 0.5 * np.linalg.norm(smooth)
 
 
@@ -153,3 +159,78 @@ def test_products_are_counted(monkeypatch):
     x = photos(1)
     gauss_newton(near(x), features(x), features, STRIDE, 150)
     assert 100 < len(counted) <= 150
+
+
+# --- certificates
+
+
+class Frozen:
+    """What `certificates` asks of a model."""
+
+    tap_stride = STRIDE
+
+    def __init__(self, of=features):
+        self.of = of
+        self.standardise = [Standardise()]
+        self.standardise[0].build((None, None, None, 64))
+
+    def features(self, x):
+        return list(x) if isinstance(x, tuple) else self.of(x)
+
+
+def lossy(image):
+    """Features that do not see one direction of all pixels, the left against the right."""
+    sign = np.where(np.arange(SIZE) < SIZE // 2, 1.0, -1.0).astype(np.float32)[:, None]
+    unseen = np.broadcast_to(sign, (SIZE, SIZE, 3)) / np.sqrt(3 * SIZE**2)
+    along = tf.reduce_sum(image * unseen, (1, 2, 3), keepdims=True)
+    return features(image - along * unseen)
+
+
+def test_the_smallest_eigenvalue_lies_above_its_bound():
+    x = photos(1)
+    normal, _, _ = linearised(x, features)
+    convolution = preconditioner(normal, tf.shape(x), STRIDE)
+    found = float(eigenvalue_bound(normal, convolution, tf.shape(x))[0])
+    jacobian = dense(x)
+    expected = np.linalg.eigvalsh(jacobian.T @ jacobian)[0]
+    assert 0.005 * expected < found < expected
+
+
+def test_a_bound_holds_and_an_image_that_is_found_is_exact():
+    x, model = photos(), Frozen()
+    for deviation in (1e-5, 1e-4, 1e-3):
+        answers = near(x, deviation)
+        error = np.abs(np.subtract(answers, x)).max(-1)
+        for number, certificate in enumerate(certificates(model, answers, x)):
+            assert np.all(certificate.bound >= error[number])
+            assert np.all(error[number][certificate.exact] < certificates_module.HALF_LEVEL)
+    found = gauss_newton(near(x), features(x), features, STRIDE, 400)
+    assert [c.verdict for c in certificates(model, found, x)] == ["exact", "exact"]
+    assert [c.verdict for c in certificates(model, near(x, 0.05), x)] == ["unresolved"] * 2
+
+
+def test_a_wrong_place_is_not_exact_and_the_rest_is():
+    x = photos(1, 48)
+    answer = x.numpy()
+    answer[0, 7:9, 7:9] += 0.02
+    (certificate,) = certificates(Frozen(), answer, x)
+    assert certificate.verdict == "exact in regions"
+    assert not certificate.exact[7:9, 7:9].any()
+    assert certificate.exact[20:].all()
+
+
+@pytest.mark.parametrize("of", [blind, lossy])
+def test_a_network_that_loses_a_direction_makes_nothing_exact(of):
+    x = photos()
+    found = certificates(Frozen(of), x, x)
+    assert [(c.verdict, c.eigenvalue) for c in found] == [("unresolved", 0)] * 2
+    assert max(c.residual for c in found) < 1e-12
+
+
+def test_noise_of_the_features_widens_the_bound():
+    x, model = photos(), Frozen()
+    rounded = 1 / np.sqrt(12) / 64
+    raw = tuple(tf.round(64 * part) / 64 for part in features(x))
+    (plain, *_), (noisy, *_) = (certificates(model, x, raw, noise) for noise in (0.0, rounded))
+    assert np.all(noisy.bound > plain.bound)
+    assert noisy.verdict == "unresolved"

@@ -8,7 +8,9 @@ a preconditioner that takes JᵀJ for a convolution, and steps and damping of ea
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -64,8 +66,8 @@ def gauss_newton(
     goal = tf.concat(wanted, axis=-1)
     fold = min(stride, 4)
     normal, _, _ = linearised(image, features)
-    curvature, inverse = preconditioner(normal, tf.shape(image), fold)
-    anchor = anchor * curvature
+    near = preconditioner(normal, tf.shape(image), fold)
+    anchor = anchor * near.curvature
 
     def errors(x: Any) -> Any:
         residual = tf.square(tf.concat(features(x), axis=-1) - goal)
@@ -77,7 +79,9 @@ def gauss_newton(
         return tf.reduce_sum(residual, -1, True) + anchor * tf.reduce_sum(moved, -1, True)
 
     def spread(present: Any) -> Any:
-        error = tf.sqrt(_mean(present, 5) / (curvature * tf.cast(tf.shape(goal)[-1], tf.float32)))
+        error = tf.sqrt(
+            _mean(present, 5) / (near.curvature * tf.cast(tf.shape(goal)[-1], tf.float32))
+        )
         return tf.minimum(SPREAD * _enlarged(error, stride), LARGEST_SPREAD)
 
     def step(spent: Any, x: Any, present: Any, damping: Any) -> tuple[Any, ...]:
@@ -85,8 +89,8 @@ def gauss_newton(
         normal, pull, _ = linearised(x + spread(present) * noise, features)
         value = tf.concat(features(x), axis=-1)
         right = pull(goal - value) - anchor * (x - image)
-        shift = anchor + _enlarged(damping, stride) * curvature
-        direction = solved(lambda p: normal(p) + shift * p, right, inverse, INNER)
+        shift = anchor + _enlarged(damping, stride) * near.curvature
+        direction = solved(lambda p: normal(p) + shift * p, right, near.inverse, INNER)
         x, present, length = _moved(x, direction, present, errors, stride)
         factor = tf.where(length >= 0.5, 0.3, tf.where(length >= 0.25, 1.0, 4.0))
         return spent + INNER + 1, x, present, tf.maximum(damping * factor, 1e-7)
@@ -123,9 +127,22 @@ def linearised(x: Any, features: Features) -> tuple[Linear, Linear, Any]:
     return normal, pull, value
 
 
-def preconditioner(normal: Linear, shape: Any, fold: int) -> tuple[Any, Linear]:
-    """The mean diagonal of the operator `normal` on images of `shape` (B,H,W,3), (B,1,1,1), and the
-    inverse of the convolution that is nearest to it, symmetric and positive.
+@dataclass(frozen=True)
+class Preconditioner:
+    """K, a convolution near to an operator, symmetric and positive.
+
+    `curvature` (B,1,1,1) is the operator's mean diagonal and `least` (B,) the smallest eigenvalue
+    of K; `inverse` and `root` apply K⁻¹ and K^½ to images (B,H,W,3).
+    """
+
+    curvature: Any
+    least: Any
+    inverse: Linear
+    root: Linear
+
+
+def preconditioner(normal: Linear, shape: Any, fold: int) -> Preconditioner:
+    """That of the operator `normal` on images of `shape` (B,H,W,3).
 
     On blocks of `fold` × `fold` pixels it is one matrix for each frequency, the mean of q̂p̂ᴴ over
     random signs p and their q = JᵀJp, without what couples blocks further apart than REACH.
@@ -149,17 +166,21 @@ def preconditioner(normal: Linear, shape: Any, fold: int) -> tuple[Any, Linear]:
     matrix = tf.transpose(tf.signal.fft2d(kernel * tf.cast(near, tf.complex64)), (0, 3, 4, 1, 2))
     values, vectors = tf.linalg.eigh((matrix + tf.linalg.adjoint(matrix)) / 2)
     values = tf.math.real(values)
-    curvature = tf.reduce_mean(values, (1, 2, 3))[:, None, None, None]
-    least = FLOOR * tf.reduce_max(values, (1, 2, 3), keepdims=True)
-    inverted = tf.cast(1 / tf.maximum(tf.maximum(values, least), 1e-12), tf.complex64)
-    matrix = tf.matmul(vectors * inverted[..., None, :], vectors, adjoint_b=True)
+    floor = FLOOR * tf.reduce_max(values, (1, 2, 3), keepdims=True)
+    kept = tf.maximum(tf.maximum(values, floor), 1e-12)
 
-    def inverse(image: Any) -> Any:
+    def filtered(image: Any, power: float) -> Any:
+        matrix = tf.matmul(
+            vectors * tf.cast(kept[..., None, :] ** power, tf.complex64), vectors, adjoint_b=True
+        )
         spectrum = tf.einsum("bhwij,bjhw->bihw", matrix, transformed(image))
         blocks = tf.transpose(tf.math.real(tf.signal.ifft2d(spectrum)), (0, 2, 3, 1))
         return tf.nn.depth_to_space(blocks, fold) if fold > 1 else blocks
 
-    return curvature, inverse
+    return Preconditioner(
+        tf.reduce_mean(values, (1, 2, 3))[:, None, None, None], tf.reduce_min(kept, (1, 2, 3)),
+        functools.partial(filtered, power=-1.0), functools.partial(filtered, power=0.5),
+    )  # fmt: skip
 
 
 def solved(operator: Linear, right: Any, inverse: Linear, iterations: int) -> Any:

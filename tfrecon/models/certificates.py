@@ -1,0 +1,157 @@
+"""Certificates of an inversion: how far an answer can be from the image, known without the image.
+
+Where the answer x and the image x* lie in one linear piece of a ReLU network, their features differ
+by J(x* - x), so that ‖x* - x‖² ≤ ‖f* - f(x)‖² / λ with λ the smallest eigenvalue of JᵀJ. An error
+is seen by the features around it alone; so the bound of a pixel takes the residual of the positions
+that can see it. Two things are not proven: that both lie in one piece, and that no other image,
+far away, has the same features. How often a certificate is wrong is measured, therefore
+(`python -m benchmarks.certificates`).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecon.models.gauss_newton import (
+    Linear,
+    Preconditioner,
+    dot,
+    linearised,
+    preconditioner,
+)
+
+HALF_LEVEL = 0.5 / 255
+"""Errors below it leave an 8-bit image as it is."""
+
+PRODUCTS = 600
+"""With JᵀJ, for the bound of its smallest eigenvalue."""
+
+DOUBT = 1e-3
+"""The chance, over random starts, that this bound is too large."""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """What is known of one answer, without the image.
+
+    `bound` (H,W) is the largest error of each pixel's values, in units of [0,1], infinite where
+    nothing is known. `eigenvalue` is the lower bound of λ (`eigenvalue_bound`), 0 where there is
+    none above it; `residual` the mean square of f* - f(x), in the features' variances.
+    """
+
+    bound: np.ndarray[Any, Any]
+    eigenvalue: float
+    residual: float
+
+    @property
+    def exact(self) -> np.ndarray[Any, Any]:
+        """(H,W): true where the pixel, rounded to 8 bits, is that of an 8-bit image."""
+        return self.bound < HALF_LEVEL
+
+    @property
+    def share(self) -> float:
+        """Of the pixels that are exact, 0 to 1."""
+        return float(self.exact.mean())
+
+    @property
+    def verdict(self) -> str:
+        """``exact``, ``exact in regions`` or ``unresolved``."""
+        if self.exact.all():
+            return "exact"
+        return "exact in regions" if self.exact.any() else "unresolved"
+
+
+def certificates(model: Any, answers: Any, wanted: Any, noise: Any = 0.0) -> list[Certificate]:
+    """One for each of the `answers` (B,H,W,3) in [0,1] of `model`, a `FrozenFeatures`.
+
+    `wanted` is what `model.features` or `model.raw_features` take: the images, or a tuple of their
+    raw features. `noise` is the deviation of those, a number or (C,), in their own units: that of
+    rounding to 8 bits is the step divided by √12.
+    """
+    wanted = tf.concat(model.features(wanted), axis=-1)
+    deviations = tf.concat([layer.deviation for layer in model.standardise], axis=-1)
+    noise_energy = tf.reduce_sum(tf.square(noise / deviations * tf.ones_like(deviations)))
+    answers = tf.convert_to_tensor(answers)
+    energy, eigenvalues, reach = _seen(model, answers, wanted)
+    window = 2 * reach + 1
+    around = np.sqrt(_sums(energy.numpy(), reach)) + np.sqrt(window**2 * float(noise_energy))
+    residuals = energy.numpy().mean((1, 2)) / wanted.shape[-1]
+    found = []
+    for seen, eigenvalue, residual in zip(around, eigenvalues.numpy(), residuals, strict=True):
+        bound = seen / np.sqrt(eigenvalue) if eigenvalue > 0 else np.full_like(seen, np.inf)
+        bound = bound.repeat(model.tap_stride, 0).repeat(model.tap_stride, 1)
+        found.append(Certificate(bound, float(eigenvalue), float(residual)))
+    return found
+
+
+def _seen(model: Any, answers: Any, wanted: Any) -> tuple[Any, Any, int]:
+    """Squared residuals (B,h,w) of each position, λ (B,), and how many positions away from its own
+    a pixel is seen."""
+
+    @functools.partial(tf.function, reduce_retracing=True)
+    def look(x: Any) -> tuple[Any, Any, Any]:
+        normal, pull, value = linearised(x, model.features)
+        near = preconditioner(normal, tf.shape(x), min(model.tap_stride, 4))
+        eigenvalues = tf.maximum(eigenvalue_bound(normal, near, tf.shape(x)), 0.0)
+        height, width = tf.unstack(tf.shape(value)[1:3])
+        row, column = tf.one_hot(height // 2, height), tf.one_hot(width // 2, width)
+        centre = (row[:, None] * column)[None, ..., None] * tf.ones_like(value)
+        footprint = tf.reduce_any(pull(centre) != 0, (0, 3))
+        return tf.reduce_sum(tf.square(value - wanted), -1), eigenvalues, footprint
+
+    energy, eigenvalues, footprint = look(answers)
+    seen = np.argwhere(footprint.numpy()) // model.tap_stride
+    centre = np.asarray(energy.shape[1:]) // 2
+    reach = 1 + int(np.abs(seen - centre).max()) if len(seen) else 1  # and one more, for caution
+    return energy, eigenvalues, reach
+
+
+def _sums(energy: Any, reach: int) -> Any:
+    """Of (B,h,w) over the square of positions no further than `reach` away."""
+    padded = np.pad(energy.astype(np.float64), ((0, 0), (reach + 1, reach), (reach + 1, reach)))
+    total = padded.cumsum(1).cumsum(2)
+    size = 2 * reach + 1
+    inner = total[:, size:, size:] - total[:, :-size, size:]
+    return np.maximum(inner - total[:, size:, :-size] + total[:, :-size, :-size], 0)
+
+
+def eigenvalue_bound(normal: Linear, near: Preconditioner, shape: Any) -> Any:
+    """A lower bound (B,) of the smallest eigenvalue of the symmetric, positive operator `normal`,
+    A, on images of `shape` (B,H,W,3); not above zero where none is found.
+
+    PRODUCTS steps of Lanczos from a random vector give the extreme eigenvalues θ and c of
+    K^-½AK^-½, with K the preconditioner `near`. But for a chance of DOUBT its smallest eigenvalue
+    is at least (θ - εc) / (1 - ε), with √ε = ln(1.648 √n / DOUBT) / (2 PRODUCTS - 1) for images of
+    n values (Kuczyński & Woźniakowski 1992, theorem 4.1, for c - K^-½AK^-½); that times the
+    smallest eigenvalue of K bounds A's. The theorem is one of exact arithmetic.
+    """
+
+    def step(
+        number: Any, v: Any, last: Any, length: Any, diagonal: Any, beside: Any
+    ) -> tuple[Any, ...]:
+        u = near.inverse(v) / length  # v is not yet of length 1 in the norm of K⁻¹
+        v = v / length
+        w = normal(u) - length * last
+        alpha = dot(u, w)
+        w -= alpha * v
+        beta = tf.sqrt(tf.maximum(dot(w, near.inverse(w)), 1e-30))
+        diagonal = diagonal.write(number, alpha[:, 0, 0, 0])
+        return number + 1, w, v, beta, diagonal, beside.write(number, beta[:, 0, 0, 0])
+
+    start = near.root(tf.random.stateless_normal(shape, (0, 1)))
+    length = tf.sqrt(dot(start, near.inverse(start)))
+    arrays = [tf.TensorArray(tf.float32, PRODUCTS) for _ in range(2)]
+    state = (tf.constant(0), start, tf.zeros_like(start), length, *arrays)
+    *_, diagonal, beside = tf.while_loop(lambda number, *_: number < PRODUCTS, step, state)
+    matrix = tf.linalg.diag(tf.transpose(diagonal.stack()))
+    off = tf.linalg.diag(tf.transpose(beside.stack())[:, :-1], k=1)
+    ritz = tf.linalg.eigvalsh(tf.cast(matrix + off + tf.linalg.matrix_transpose(off), tf.float64))
+    values = tf.cast(tf.reduce_prod(shape[1:]), tf.float64)
+    share = (tf.math.log(1.648 * tf.sqrt(values) / DOUBT) / (2 * PRODUCTS - 1)) ** 2
+    least = (ritz[:, 0] - share * ritz[:, -1]) / (1 - share)
+    return tf.cast(least, tf.float32) * near.least
