@@ -63,7 +63,7 @@ RESNET = {"backbone": "resnet34", "weights": "none", "width": 8}
     pytest.param({"name": "feature_gan", "taps": ["layer2"], "discriminator_filters": 4, **RESNET},
                  marks=pytest.mark.slow),
 ], ids=lambda model: model["name"])  # fmt: skip
-def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, model):
+def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, eagerly, model):
     off, optimizer = {"feature_cache_gib": 0.0}, {"optimizer": "sgd"}
     settings = {"model": model, **(optimizer if model is not INVERSION else {})}
     kept = loop.train(run_config(squares, tmp_path, **settings), tmp_path / "kept")
@@ -79,7 +79,7 @@ def test_training_from_the_cache_is_training_on_the_images(tmp_path, squares, mo
 
 
 @pytest.mark.slow
-def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, squares):
+def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, squares, eagerly):
     config = run_config(squares, tmp_path, {"flip": True})
     whole = loop.train(config, tmp_path / "whole")
     interrupted(monkeypatch, config, tmp_path / "stopped", 4)

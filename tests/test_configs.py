@@ -194,7 +194,7 @@ def small_graphs():
 
 @pytest.mark.slow
 @every_config
-def test_it_trains(path, tmp_path, monkeypatch, capsys, small_graphs):
+def test_it_trains(path, tmp_path, monkeypatch, capsys, eagerly, small_graphs):
     config = read(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -219,7 +219,7 @@ def in_latents(encoder_run, **fit):
 
 @pytest.mark.slow
 def test_a_stopped_run_in_latents_ends_as_if_it_had_never_stopped(
-    tmp_path, monkeypatch, encoder_run
+    tmp_path, monkeypatch, encoder_run, eagerly
 ):
     config = in_latents(encoder_run)
     whole = loop.train(config, tmp_path / "whole")

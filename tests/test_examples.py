@@ -223,7 +223,7 @@ def test_the_notebook_of_the_presets(here):
 
 
 @pytest.mark.slow
-def test_the_notebook_of_the_contest(here, capsys):
+def test_the_notebook_of_the_contest(here, capsys, eagerly):
     root = fakes.animals_contest(here / "contest", count=8)
     settings = [*SMALL, "--set", 'data.damage={name = "boxes", size = 16}']
     settings += ["--set", "model.width=4", "--set", "fit.steps_per_epoch=2"]
@@ -237,7 +237,7 @@ def test_the_notebook_of_the_contest(here, capsys):
 
 
 @pytest.mark.slow
-def test_the_notebook_of_the_inversion(here, photos):
+def test_the_notebook_of_the_inversion(here, photos, eagerly):
     settings = [*SMALL, "--set", "model.weights=none", "--set", "fit.steps_per_epoch=2"]
     settings += ["--set", "model.decoder=transposed_conv"]
     data = ["--data", "folder", "--root", str(photos)]
