@@ -5,14 +5,7 @@ import functools
 import sys
 import textwrap
 
-from tfrecon.base.cli import (
-    Parser,
-    positive,
-    run,
-    section_options,
-    start_tensorflow,
-    white_value,
-)
+from tfrecon.base.cli import Parser, positive, run, section_options, start_tensorflow, white_value
 from tfrecon.base.errors import UserError
 
 

@@ -61,12 +61,9 @@ class FeatureCache:
     """
 
     def __init__(
-        self,
-        samples: Sequence[Sample],
-        config: DataConfig,
-        extract: Callable[[Any], Sequence[Any]],
-        about: str,
-    ) -> None:
+        self, samples: Sequence[Sample], config: DataConfig,
+        extract: Callable[[Any], Sequence[Any]], about: str,
+    ) -> None:  # fmt: skip
         check_whole(config)
         self.samples, self.extract, self.mirrored = samples, extract, config.flip
         size = config.crop_size or config.image_size

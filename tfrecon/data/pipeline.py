@@ -28,16 +28,10 @@ Batch = dict[str, Any]
 
 
 def dataset(
-    samples: Sequence[Sample],
-    config: DataConfig,
-    *,
-    training: bool = False,
-    batch_size: int,
-    seed: int = 0,
-    start_step: int = 0,
-    extra: Sequence[Sequence[Sample]] = (),
+    samples: Sequence[Sample], config: DataConfig, *, training: bool = False, batch_size: int,
+    seed: int = 0, start_step: int = 0, extra: Sequence[Sequence[Sample]] = (),
     decoded: Mapping[Sample, Parts] | None = None,
-) -> tf.data.Dataset:
+) -> tf.data.Dataset:  # fmt: skip
     """Batches of `samples`: ``id`` (B,), ``input`` (B,S,S,3), ``target`` (B,S,S,3) and ``mask``
     (B,S,S,1) with 1 = damaged, float32 in [0,1]; target and mask absent where the data has none.
 

@@ -12,14 +12,9 @@ from tfrecon.base.files import replacing_folder
 
 
 def write_split(
-    dataset: str,
-    split: str,
-    folder: Path,
-    *,
-    image: str,
-    ending: str = "",
+    dataset: str, split: str, folder: Path, *, image: str, ending: str = "",
     label: str | None = None,
-) -> None:
+) -> None:  # fmt: skip
     """Downloads `dataset` where needed and writes its `split` to `folder`; a folder that holds
     anything is left as it is.
 

@@ -48,18 +48,11 @@ class Settings:
 
 
 def restore_files(
-    restorer: PhotoRestorer,
-    source: PathLike,
-    output: PathLike | None = None,
-    *,
-    suffix: str = "",
-    recursive: bool = False,
-    masks: PathLike | None = None,
-    mask_from: MaskFrom | None = None,
-    range: float | Literal["auto"] = "auto",
-    settings: Settings = Settings(),
+    restorer: PhotoRestorer, source: PathLike, output: PathLike | None = None, *, suffix: str = "",
+    recursive: bool = False, masks: PathLike | None = None, mask_from: MaskFrom | None = None,
+    range: float | Literal["auto"] = "auto", settings: Settings = Settings(),
     skip_unreadable: bool = False,
-) -> int:
+) -> int:  # fmt: skip
     """Restores the photo `source` to the file `output`, PNG or JPEG by its ending, or every photo
     of the folder `source` to ``output/<stem><suffix>.png``; returns how many.
 

@@ -55,11 +55,9 @@ class Difference:
 
 
 def export_run(
-    run: Run,
-    out: str | os.PathLike[str] | None = None,
-    options: Mapping[str, Any] | None = None,
+    run: Run, out: str | os.PathLike[str] | None = None, options: Mapping[str, Any] | None = None,
     ensemble: bool = False,
-) -> list[Difference]:
+) -> list[Difference]:  # fmt: skip
     """`export_model` with the best weights of `run`, to `out` or ``exports/<name of the run>``.
 
     `options` take the place of the model's own.
@@ -78,12 +76,9 @@ def default_path(run: Run) -> Path:
 
 
 def export_model(
-    model: ReconstructionModel,
-    path: str | os.PathLike[str],
-    has_mask: bool,
-    facts: Mapping[str, Any] | None = None,
-    ensemble: bool = False,
-) -> list[Difference]:
+    model: ReconstructionModel, path: str | os.PathLike[str], has_mask: bool,
+    facts: Mapping[str, Any] | None = None, ensemble: bool = False,
+) -> list[Difference]:  # fmt: skip
     """Writes `model` as a SavedModel to the folder `path`; returns how far it is from the model.
 
     `facts` go into its record (`RECORD`); `ensemble` puts `self_ensemble` inside the SavedModel.

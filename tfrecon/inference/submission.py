@@ -56,12 +56,9 @@ def find(name: str) -> Competition:
 
 
 def write_submission(
-    path: str | os.PathLike[str],
-    samples: Sequence[Sample],
-    restored: Restored,
-    competition: Competition,
-    identity: str,
-) -> int:
+    path: str | os.PathLike[str], samples: Sequence[Sample], restored: Restored,
+    competition: Competition, identity: str,
+) -> int:  # fmt: skip
     """Streams the values of restored images to a CSV; returns its lines.
 
     The file takes its name only after `check_submission` has read it back; memory does not grow
@@ -140,11 +137,9 @@ def _kept(rows: Path, journal: Journal, identity: str) -> int | None:
 
 
 def check_submission(
-    path: str | os.PathLike[str],
-    samples: Sequence[Sample],
-    competition: Competition,
+    path: str | os.PathLike[str], samples: Sequence[Sample], competition: Competition,
     sample_submission: str | os.PathLike[str] | None = None,
-) -> int:
+) -> int:  # fmt: skip
     """Compares a CSV with what `samples` ask for, one image at a time; returns its lines.
 
     Header, every id once and in order, values finite and in [0,1]; with `sample_submission` (the
@@ -175,12 +170,9 @@ def _values(sample: Sample, image: np.ndarray[Any, Any], competition: Competitio
 
 
 def _check(
-    path: Path,
-    samples: Sequence[Sample],
-    competition: Competition,
-    sample_submission: str | os.PathLike[str] | None,
-    name: str,
-) -> int:
+    path: Path, samples: Sequence[Sample], competition: Competition,
+    sample_submission: str | os.PathLike[str] | None, name: str,
+) -> int:  # fmt: skip
     if not samples:
         raise UserError(f"{name}: there is no image to write or to check")
     check_unique(samples)

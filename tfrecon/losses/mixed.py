@@ -6,16 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import (
-    Above,
-    Positive,
-    Spec,
-    Weight,
-    build,
-    check,
-    check_type,
-    checked,
-)
+from tfrecon.base.registry import Above, Positive, Spec, Weight, build, check, check_type, checked
 from tfrecon.layers.similarity import gaussian_taps, similarity_map
 from tfrecon.losses.image_loss import ImageLoss, PixelLoss, WholeLoss
 from tfrecon.metrics.perceptual import Net, check_range, lpips_network

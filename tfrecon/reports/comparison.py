@@ -152,14 +152,10 @@ def read_report(folder: Path, runs: Sequence[Run]) -> list[Scored]:
 
 
 def compare(
-    title: str,
-    groups: Mapping[str, Sequence[Scored]],
-    *,
-    metric: str | None = None,
+    title: str, groups: Mapping[str, Sequence[Scored]], *, metric: str | None = None,
     axes: Mapping[str, Sequence[str]] | None = None,
-    labels: Mapping[str, Mapping[str, str]] | None = None,
-    missing: Mapping[str, str] | None = None,
-) -> Comparison:
+    labels: Mapping[str, Mapping[str, str]] | None = None, missing: Mapping[str, str] | None = None,
+) -> Comparison:  # fmt: skip
     """The comparison of `groups`, name → the runs of its seeds.
 
     `metric` defaults to PSNR, of the holes where there are any. Raises UserError where runs were

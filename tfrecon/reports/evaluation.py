@@ -82,26 +82,14 @@ class Report(Board):
 
 @checked
 def evaluate_runs(
-    runs: Sequence[Run],
-    *,
-    split: str = "test",
-    data: str | None = None,
-    root: str | Path | None = None,
-    batch_size: Positive = 8,
-    baselines: bool = True,
-    slow: bool = True,
-    ensemble: bool = False,
-    compare_ema: bool = False,
-    draws: Natural = 0,
-    tile: Positive | None = None,
-    skip_unreadable: bool = False,
-    options: Mapping[str, Any] | None = None,
-    limit: Positive | None = None,
-    pairs: Natural = 0,
-    metrics: Sequence[str] = (),
-    range: float | Literal["auto"] | None = None,
+    runs: Sequence[Run], *, split: str = "test", data: str | None = None,
+    root: str | Path | None = None, batch_size: Positive = 8, baselines: bool = True,
+    slow: bool = True, ensemble: bool = False, compare_ema: bool = False, draws: Natural = 0,
+    tile: Positive | None = None, skip_unreadable: bool = False,
+    options: Mapping[str, Any] | None = None, limit: Positive | None = None, pairs: Natural = 0,
+    metrics: Sequence[str] = (), range: float | Literal["auto"] | None = None,
     folder: Path | None = None,
-) -> Report:
+) -> Report:  # fmt: skip
     """Scores runs and the baselines on a split, in one table, and writes the report.
 
     `data` and `root` name another recipe or folder than the runs were trained on, `range` another

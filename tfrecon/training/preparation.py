@@ -23,12 +23,7 @@ from tfrecon.metrics.logged import METRICS, keras_metric
 from tfrecon.models import build_model, check_model
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training import trackers
-from tfrecon.training.datasets import (
-    Data,
-    keeps_features,
-    training_batches,
-    validation_batches,
-)
+from tfrecon.training.datasets import Data, keeps_features, training_batches, validation_batches
 from tfrecon.training.optimizers import LossScale, build_optimizer
 
 WARM_UP_SECONDS, CALIBRATION_SECONDS = 5.0, 10.0

@@ -56,15 +56,12 @@ def strokes(
 
 @checked
 def scratches(
-    *,
-    count: Annotated[Count, AtLeast(0)] = (4, 10),
+    *, count: Annotated[Count, AtLeast(0)] = (4, 10),
     width: Annotated[Amount, Above(0)] = (0.7, 2.0),
     strength: Annotated[Amount, Between(0, 1)] = (0.4, 1.0),
-    dust: Annotated[Count, AtLeast(0)] = (10, 40),
-    shade: Annotated[Amount, Between(0, 1)] = 1.0,
-    tint: Annotated[Amount, Between(0, 1)] = 0.0,
-    mask: bool = False,
-) -> Draw:
+    dust: Annotated[Count, AtLeast(0)] = (10, 40), shade: Annotated[Amount, Between(0, 1)] = 1.0,
+    tint: Annotated[Amount, Between(0, 1)] = 0.0, mask: bool = False,
+) -> Draw:  # fmt: skip
     """Scratches and specks of dust as on old photos: `count` bent lines and `dust` specks, `width`
     pixels thick, which cover the image by `strength` of 1. All of an image have one `colour` of
     `shade` and `tint`, white as they stand.
