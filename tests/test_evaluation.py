@@ -14,6 +14,7 @@ from PIL import Image
 from tfrecon import evaluate
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
+from tfrecon.inference import places
 from tfrecon.metrics import kid
 from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.logged import METRICS
@@ -182,7 +183,7 @@ def test_grid_shows_each_picture_in_its_column():
 
 def test_pictures_of_different_images_have_different_names():
     ids = ["a.v1", "a.v2", "a.png", "a.JPEG", "a/b", "a_b", "b/c.tif", "a-2"]
-    names = pictures.file_names(ids)
+    names = places.file_names(ids)
     assert list(names.values()) == ["a.v1", "a.v2", "a", "a-2", "a_b", "a_b-2", "b_c", "a-2-2"]
 
 

@@ -27,7 +27,17 @@ LEVELS = (
     ("inference",),
     ("reports",),
     ("studies",),
-    ("fit", "evaluate", "export", "reconstruct", "study", "submit", "doctor"),
+    (
+        "fit",
+        "evaluate",
+        "export",
+        "reconstruct",
+        "study",
+        "submit",
+        "features",
+        "invert",
+        "doctor",
+    ),
     ("__main__", "__init__"),
 )
 """Modules and packages of tfrecon, lowest first: each imports from rows above its own only, or, in

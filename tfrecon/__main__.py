@@ -15,6 +15,8 @@ VERBS = {
     "reconstruct": "restore photos with a preset or a trained model",
     "study": "train a matrix of runs and report on them",
     "submit": "write or check a competition's CSV",
+    "features": "write what a tap of a frozen network says of photos",
+    "invert": "make images of features that were computed elsewhere",
     "doctor": "say what is installed and found here, and what mends what is broken",
 }
 

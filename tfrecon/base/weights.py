@@ -111,38 +111,51 @@ def cache() -> Path:
     return Path(base) / "tfrecon"
 
 
-def read(path: Path) -> Arrays:
-    """The arrays of a ``.npz``, ``.safetensors`` or torch ``.pth`` file, as the file names them.
+def read(
+    path: Path, what: str = "weight file", remedy: str = "remove it and fetch it again"
+) -> Arrays:
+    """The arrays of a ``.npz``, ``.safetensors`` or torch ``.pth`` file, as the file names them;
+    the one in a ``.npy`` is called as that.
 
-    Raises UserError naming a file that is missing, damaged or of another kind.
+    Raises UserError, which calls the file a `what` and ends with a `remedy`, for one that is
+    missing, damaged or of another kind.
     """
     if path.suffix not in _READERS:
-        raise UserError(f"weight file {str(path)!r} must end with {', '.join(_READERS)}")
+        raise UserError(f"{what} {str(path)!r} must end with {', '.join(_READERS)}")
     if not path.is_file():
-        raise UserError(f"weight file {str(path)!r} does not exist; give the path of a file")
-    return _READERS[path.suffix](path)
+        raise UserError(f"{what} {str(path)!r} does not exist; give the path of a file")
+    return _READERS[path.suffix](path, what, remedy)
 
 
-def _read_npz(path: Path) -> Arrays:
-    with checkpoint.opened(path, "weight file", "remove it and fetch it again") as archive:
+def _read_npz(path: Path, what: str, remedy: str) -> Arrays:
+    with checkpoint.opened(path, what, remedy) as archive:
         return {name: checkpoint.numbers(archive, name) for name in archive.files}
 
 
-def _read_safetensors(path: Path) -> Arrays:
+def _read_npy(path: Path, what: str, remedy: str) -> Arrays:
+    with foreign(what, path, remedy):  # mapped: no header makes it larger than the file
+        array = np.lib.format.open_memmap(path, mode="r")
+        if array.dtype.kind not in "biuf":
+            raise ValueError("it holds no numbers")
+        return {path.stem: array}
+
+
+def _read_torch(path: Path, what: str, remedy: str) -> Arrays:
+    return torch_file.read(path)
+
+
+def _read_safetensors(path: Path, what: str, remedy: str) -> Arrays:
     """Floats become float32."""
     from safetensors import safe_open
 
     arrays: Arrays = {}
-    with (
-        foreign("weight file", path, "remove it and fetch it again"),
-        safe_open(path, framework="np") as file,
-    ):
+    with foreign(what, path, remedy), safe_open(path, framework="np") as file:
         for name in file.keys():  # noqa: SIM118  (no mapping)
             kind = file.get_slice(name).get_dtype()
             if kind not in _TYPES:
                 raise UserError(
-                    f"weight file {str(path)!r} holds numbers of type {kind!r}; save them as one "
-                    f"of {', '.join(_TYPES)}"
+                    f"{what} {str(path)!r} holds numbers of type {kind!r}; save them as one of "
+                    f"{', '.join(_TYPES)}"
                 )
             read = file.get_tensor(name)
             whole = read.dtype if read.dtype.kind in "iub" else np.float32
@@ -153,8 +166,9 @@ def _read_safetensors(path: Path) -> Arrays:
 _READERS = {
     ".npz": _read_npz,
     ".safetensors": _read_safetensors,
-    ".pth": torch_file.read,
-    ".pt": torch_file.read,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
+    ".npy": _read_npy,
 }
 
 

@@ -1,5 +1,6 @@
 """Which photos are restored, and into which files."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -137,3 +138,16 @@ def _new(pairs: Placed, suffix: str) -> Placed:
             "it to restore again"
         )
     return [(sample, file) for sample, file in pairs if not file.exists()]
+
+
+def file_names(ids: Sequence[str]) -> dict[str, str]:
+    """A name for files of each of `ids`: without the ending of an image, slashes as ``_``, and with
+    a number where an earlier one has the same."""
+    names: dict[str, str] = {}
+    for id in ids:
+        suffix = Path(id).suffix
+        known = suffix.lower() in SUFFIXES
+        plain = (id.removesuffix(suffix) if known else id).translate({47: "_", 92: "_"})
+        candidates = itertools.chain([plain], (f"{plain}-{n}" for n in itertools.count(2)))
+        names[id] = next(name for name in candidates if name not in names.values())
+    return names

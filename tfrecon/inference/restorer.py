@@ -134,10 +134,10 @@ def restore_tiled(restore: Restore, x: np.ndarray, tile: int, overlap: int) -> n
 
 def restored_bands(
     restore: Restore, piece: Callable[[tuple[slice, slice]], np.ndarray], shape: tuple[int, ...],
-    tile: int, overlap: int,
+    tile: int, overlap: int, channels: int = 3,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """`restore_tiled` of photos of which `piece` gives (B,h,w,C) at rows and columns: each band of
-    rows (B,h,W,3) as soon as it is finished; `shape` is (B,H,W)."""
+    rows (B,h,W,channels) as soon as it is finished; `shape` is (B,H,W)."""
     if not 0 <= overlap < tile:
         raise ValueError(f"the overlap of tiles must be from 0 to {tile - 1} pixels, not {overlap}")
     batch, height, width = shape
@@ -147,7 +147,7 @@ def restored_bands(
     tall, rows = _axis(height, tile, overlap)
     wide, columns = _axis(width, tile, overlap)
     ends = [*(top for top, _ in rows[1:]), height]
-    band = np.zeros((batch, tall, width, 3), np.float32)
+    band = np.zeros((batch, tall, width, channels), np.float32)
     for (top, row_weights), end in zip(rows, ends, strict=True):
         for left, column_weights in columns:
             restored = restore(piece(np.s_[top : top + tall, left : left + wide]))

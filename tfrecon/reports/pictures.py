@@ -1,7 +1,6 @@
 """The pictures of a report: which images are shown, grids of them, and pairs for the page."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import content_fingerprint
+from tfrecon.inference.places import file_names
 from tfrecon.inference.restorer import restorer
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import Measure
@@ -119,19 +119,6 @@ def _columns(
     if inverted:
         return {"original": target, **shown}
     return {"input": batch["input"][0], **shown, "target": target}
-
-
-def file_names(ids: Sequence[str]) -> dict[str, str]:
-    """A name for files of each of `ids`: without the ending of an image, ``/`` as ``_``, and with a
-    number where an earlier one has the same."""
-    names: dict[str, str] = {}
-    for id in ids:
-        suffix = Path(id).suffix
-        known = suffix.lower() in images.SUFFIXES
-        plain = (id.removesuffix(suffix) if known else id).replace("/", "_")
-        candidates = itertools.chain([plain], (f"{plain}-{n}" for n in itertools.count(2)))
-        names[id] = next(name for name in candidates if name not in names.values())
-    return names
 
 
 def write_features(

@@ -153,6 +153,7 @@ def _caches(tried: dict[str, Any]) -> Iterator[str]:
         ("decoded photos and features, of this folder", Path(DataConfig().cache_dir)),
         ("pretrained weights and all below", cache()),
         ("leaves that were drawn", cache() / "dead_leaves"),
+        ("decoders that were fitted for features", cache() / "decoders"),
     ):
         yield f"  {what}: {path}, {_size(path)}"
     place = next(folder for folder in (cache(), *cache().parents) if folder.exists())

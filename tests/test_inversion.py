@@ -1,0 +1,174 @@
+"""Features in files, from photos and of other programs, and the images that are made of them."""
+
+import json
+
+import fakes
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from tfrecon import features, invert
+from tfrecon.backbones import feature_taps
+from tfrecon.base import images
+from tfrecon.base.errors import UserError
+from tfrecon.inference import inversion
+from tfrecon.inference.feature_files import read_features, write_features
+from tfrecon.models.feature_inversion import feature_inversion
+
+TAP = {"backbone": "vgg16", "tap": "block1"}
+RANDOM = ["--backbone", "vgg16", "--tap", "block1", "--weights", "none"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return fakes.laid_out(tmp_path_factory.mktemp("photos"), "{}.png", count=2, size=(40, 57))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return feature_taps("vgg16", ["block1"], None)
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path_factory, monkeypatch):
+    """One small decoder for all tests, which the first one fits."""
+    place = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    monkeypatch.setattr(inversion, "DECODER", {"name": "boosted", "stages": 1, "kernel_size": 3})
+    monkeypatch.setattr(inversion, "IMAGES", (16, 16))
+    monkeypatch.setattr(inversion, "SIDE", (32, 32))
+
+
+def values_of(network, folder, name):
+    photo = images.to_float(images.read(folder / name))[None, :, :56]
+    return np.asarray(network(photo))[0]
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+def test_features_are_those_of_the_network_whatever_holds_them(
+    tmp_path, folder, network, ending, dtype
+):
+    path = tmp_path / f"features.{ending}"
+    assert features.main([str(folder), *RANDOM, "-o", str(path), "--dtype", dtype]) == 0
+    stored = np.load(path) if ending == "npz" else load_file(path)
+    assert stored["0.png"].dtype == dtype and stored["0.png"].shape == (20, 28, 64)
+    note = json.loads(stored["note.json"].tobytes())
+    assert note["weights"] == "none" and note["sizes"]["1.png"] == [40, 56]
+    found, wanted = read_features(path), values_of(network, folder, "1.png")
+    step = np.max(stored["scale"]) if dtype == "uint8" else 0
+    largest = {"float32": 1e-6, "float16": 1e-3 * wanted.max(), "uint8": step / 2 + 1e-6}[dtype]
+    np.testing.assert_allclose(found.values("1.png"), wanted, atol=largest)
+    assert (found.backbone, found.tap, found.size("1.png")) == ("vgg16", "block1", (40, 56))
+
+
+def test_images_come_back_from_a_file_of_ours(tmp_path, folder, capsys):
+    path = tmp_path / "features.npz"
+    write_features(folder, path, **TAP, weights="none")
+    assert invert.main([str(path), "-o", str(tmp_path / "out"), "--floats"]) == 0
+    said = capsys.readouterr().out
+    assert "0.png: 40×56, feature residual " in said and "2 images written to" in said
+    figures = json.loads((tmp_path / "out" / "figures.json").read_text())
+    for row in figures["images"]:
+        truth = images.to_float(images.read(folder / row["name"]))[:, :56]
+        back = images.to_float(images.read(tmp_path / "out" / row["file"]))
+        assert np.mean((back - truth) ** 2) < 5e-3 and 0 < row["residual"] < 0.05
+    floats = np.load(tmp_path / "out" / "1.npy")
+    assert floats.dtype == np.float32 and np.array_equal(images.to_uint8(floats), images.read(
+        tmp_path / "out" / "1.png"))  # fmt: skip
+
+
+def test_a_large_image_is_put_together_of_tiles(network):
+    model = feature_inversion(image_size=48, weights=None, decoder="linear", seed=0)
+    drawn = np.stack(inversion.pictures(8, 48))
+    model.adapt([drawn], 8)
+    raw = np.asarray(network(drawn[:1, :44]))[0]
+    whole, _ = inversion.Solver(model, 512)(raw, None)
+    tiled, residual = inversion.Solver(model, 32)(raw, None)
+    assert whole.shape == tiled.shape == (44, 48, 3) and residual < 1
+    np.testing.assert_allclose(tiled[:12, :12], whole[:12, :12], atol=1e-5)
+    assert np.abs(tiled - whole).mean() < 0.01
+
+
+def refusal(capsys, path, *more):
+    assert invert.main([str(path), "-o", str(path.parent / "out"), *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    return line
+
+
+def test_files_of_other_programs(tmp_path, folder, network, capsys):
+    """Channels first, in a batch, in 8 bits, without a word of what they are."""
+    wanted = values_of(network, folder, "0.png")
+    first = np.ascontiguousarray(np.stack([wanted] * 2).transpose(0, 3, 1, 2))
+    save_file({"layer": first}, tmp_path / "torch.safetensors")
+    found = read_features(tmp_path / "torch.safetensors", **TAP)
+    assert "has the channels first: taken as --layout NCHW" in capsys.readouterr().out
+    assert [*found.maps] == ["layer-1", "layer-2"] and found.size("layer-1") is None
+    np.testing.assert_array_equal(found.values("layer-2"), wanted)
+    scale = wanted.max() / 255
+    np.save(tmp_path / "bytes.npy", np.rint(wanted / scale).astype(np.uint8))
+    found = read_features(tmp_path / "bytes.npy", **TAP, scale=float(scale))
+    np.testing.assert_allclose(found.values("bytes"), wanted, atol=float(scale))
+    square = np.zeros((64, 64, 64), np.float16)
+    np.savez(tmp_path / "square.npz", square)
+    line = refusal(capsys, tmp_path / "square.npz", *RANDOM)
+    assert "say which with --layout NHWC or --layout NCHW" in line
+    read_features(tmp_path / "square.npz", **TAP, layout="NCHW")
+
+
+def test_what_no_image_can_be_made_of_is_refused(tmp_path, folder, network, capsys):
+    good = values_of(network, folder, "0.png")
+    bad = good.copy()
+    bad[3, 4, 5] = np.nan
+    cases = {
+        "dtype": ({"a": good.astype(np.uint8)}, "whole numbers (uint8) without a scale"),
+        "nan": ({"a": bad}, "1 values of 'a' in "),
+        "shape": ({"a": good[..., :50]}, "and vgg16 block1 has 64 channels; give another --tap"),
+        "other": ({"a": np.zeros((9, 9, 128))}, "(those of block2_conv1, block2_conv2, block2 "),
+        "flat": ({"a": good[0]}, "no array of three axes"),
+    }
+    for name, (arrays, sentence) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        assert sentence in refusal(capsys, tmp_path / f"{name}.npz", *RANDOM), name
+        assert not list((tmp_path / "out").glob("*.png"))
+    assert "row 3, column 4, channel 5" in refusal(capsys, tmp_path / "nan.npz", *RANDOM)
+    assert "does not say its backbone; give it with" in refusal(capsys, tmp_path / "nan.npz")
+    objects = np.array([{}], dtype=object)
+    np.save(tmp_path / "objects.npy", objects, allow_pickle=True)
+    assert "is truncated or damaged" in refusal(capsys, tmp_path / "objects.npy", *RANDOM)
+    write_features(folder, tmp_path / "ours.npz", **TAP, weights="none")
+    line = refusal(capsys, tmp_path / "ours.npz", "--tap", "block2")
+    assert "holds features of vgg16 block1, not of tap 'block2'; leave --tap out" in line
+
+
+def test_features_that_no_image_reaches_have_a_likely_cause(tmp_path, folder, network, capsys):
+    good = values_of(network, folder, "0.png")
+    random = np.random.default_rng(0)
+    cases = {
+        "before": (good - 0.5, "are below 0, as before a ReLU"),
+        "caffe": (good * 60, "60 times as large as usual: images may have been preprocessed"),
+        "other": (random.permuted(good, axis=-1), "another tap of 64 channels (block1_conv1, "),
+    }
+    for name, (values, cause) in cases.items():
+        np.savez(tmp_path / f"{name}.npz", photo=values)
+        line = refusal(capsys, tmp_path / f"{name}.npz", *RANDOM)
+        assert "the features of 1 of 1 images are not reached (photo)" in line, name
+        assert cause in line, line
+        assert (tmp_path / "out" / "photo.png").is_file(), "what was found is there to look at"
+
+
+def test_a_run_must_be_of_the_tap(tmp_path, folder, plain, capsys):
+    path = tmp_path / "features.npz"
+    write_features(folder, path, **TAP, weights="none")
+    assert "no feature_inversion" in refusal(capsys, path, "--run", str(plain.path))
+
+
+def test_photos_that_a_tap_cannot_take(tmp_path, folder):
+    tiny = fakes.laid_out(tmp_path / "tiny", "{}.png", count=1, size=(24, 32))
+    with pytest.raises(UserError, match=r"'0.png' has 24×32 pixels, and alexnet needs 32 a side"):
+        write_features(tiny, tmp_path / "a.npz", backbone="alexnet", tap="conv5", weights="none")
+    write_features(folder, tmp_path / "a.npz", backbone="alexnet", tap="conv5", weights="none",
+                   size=96)  # fmt: skip
+    assert read_features(tmp_path / "a.npz").maps["0.png"].shape[-1] == 256
+    with pytest.raises(UserError, match=r"must end with \.npz or \.safetensors"):
+        write_features(folder, tmp_path / "a.png", **TAP)

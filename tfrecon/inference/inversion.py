@@ -1,0 +1,265 @@
+"""Images from features that were computed elsewhere, each with what tells how far to trust it."""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrecon.backbones import BACKBONES, DEFAULT
+from tfrecon.base import checkpoint, files, images, weights
+from tfrecon.base.errors import UserError, fitting, some
+from tfrecon.base.registry import Spec
+from tfrecon.base.system import float32_policy
+from tfrecon.data import dead_leaves, recipes
+from tfrecon.inference.feature_files import Array, FeatureFile, model_options
+from tfrecon.inference.places import file_names
+from tfrecon.inference.restorer import restored_bands
+from tfrecon.layers.grids import align
+from tfrecon.models import build_model
+from tfrecon.models.feature_inversion import FeatureInversion
+from tfrecon.training.run import Run
+
+FIGURES = "figures.json"
+"""The file of figures beside the images."""
+
+DECODER = {"name": "boosted"}
+IMAGES, SIDE, SHALLOW = (80, 200), (160, 224), 2
+"""How many pictures, of how many pixels, a decoder is fitted to: for taps of at most SHALLOW pixels
+from position to position, and for deeper ones, of which a picture has fewer positions."""
+
+USUAL_TIMES = 10
+"""How many times the usual residual is none that noise and pictures explain."""
+
+
+def pictures(count: int, side: int) -> list[Array]:
+    """`count` images (side,side,3) in [0,1] to fit to: by turns crops of the demo's photos and dead
+    leaves. Measured on eight photos of BSDS500, VGG16 block1, 40 pictures of 160 pixels, six
+    stages: 42.5 dB from both, 41.8 from leaves, 37.9 from crops; 44.8 from 80 of both, 8 stages."""
+    crops = recipes.samples(Spec("demo"), None, "train")
+    crops = [crops[number * len(crops) // count] for number in range(0, count, 2)]
+    about = {"count": max(1, count // 2), "size": side}
+    leaves = recipes.samples(Spec("dead_leaves", about), None, "train")
+    chosen = itertools.chain.from_iterable(itertools.zip_longest(crops, leaves))
+    return [_crop(sample, side) for sample in chosen if sample][:count]
+
+
+def _crop(sample: Any, side: int) -> Array:
+    pixels = images.read(sample.target)
+    top, left = sample.region[:2] if sample.region else (0, 0)
+    return images.to_float(pixels[top : top + side, left : left + side])
+
+
+def fitted(features: FeatureFile, weight_set: str | None = None) -> FeatureInversion:
+    """The boosted decoder for these `features`, fitted once to `pictures` and kept in the cache,
+    with the weights that they name where none are given. Raises UserError where those are not to
+    be had."""
+    backbone, tap = features.backbone, features.tap
+    named = features.note.get("weights", DEFAULT)
+    if weight_set is None and named not in (DEFAULT, "none", *BACKBONES[backbone].weights):
+        raise UserError(
+            f"{str(features.path)!r} was computed with weights of one's own, {named!r}; give the "
+            "path of that file with --weights"
+        )
+    options = model_options(backbone, tap, weight_set or named)
+    deep = (BACKBONES[backbone].taps[tap].stride or 32) > SHALLOW
+    count, side = IMAGES[deep], SIDE[deep]
+    size = options.pop("image_size")
+    spec = Spec("feature_inversion", {**options, "decoder": DECODER})
+    with float32_policy():
+        model: Any = build_model(spec, image_size=size, mask=False, seed=0)
+    about = (model.features_key, spec.to_dict(), count, side, dead_leaves.VERSION)
+    digest = hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()
+    path = weights.cache() / "decoders" / f"{backbone}_{tap}_{digest}.npz"
+    with contextlib.nullcontext() if path.is_file() else files.claimed(path.parent, wait=True):
+        if not path.is_file():
+            print(f"fitting a decoder of {backbone} {tap}, once; it is kept in {str(path)!r}")
+            began, drawn = time.monotonic(), pictures(count, model.fixed_size or side)
+            batches = [tf.constant(drawn[n : n + 8]) for n in range(0, count, 8)]
+            model.adapt(batches, count)
+            checkpoint.save(path, {"model": model.inference_variables}, {})
+            print(f"fitted in {time.monotonic() - began:.0f} seconds")
+    arrays, _ = checkpoint.load(path, "remove it, and it is fitted again")
+    checkpoint.assign(path, arrays, {"model": model.inference_variables})
+    return model
+
+
+def of_run(run: Run, features: FeatureFile) -> FeatureInversion:
+    """The model of a trained run. Raises UserError unless it inverts this tap of this backbone."""
+    model = run.load_model()
+    if not isinstance(model, FeatureInversion):
+        raise UserError(f"run {str(run.path)!r} is a {run.config.model.name}, no feature_inversion")
+    told = [f"{name} {tap}" for name, _, tap in model.extractor.places]
+    if told != [f"{features.backbone} {features.tap}"]:
+        raise UserError(
+            f"run {str(run.path)!r} inverts {' and '.join(told)}, and {str(features.path)!r} holds "
+            f"{features.backbone} {features.tap}; train one on that tap, or leave --run out"
+        )
+    return model
+
+
+@dataclasses.dataclass(frozen=True)
+class Inverted:
+    """What is told of an image: its file, its sides, and how far its features are from the wanted
+    ones, as a share of these features' own power (mean square of standardised values)."""
+
+    name: str
+    file: str
+    height: int
+    width: int
+    residual: float
+
+
+def invert(
+    features: FeatureFile, model: FeatureInversion, output: Path, *, tile: int = 512,
+    floats: bool = False, tell: Callable[[str], None] = print,
+) -> list[Inverted]:  # fmt: skip
+    """Writes the image of each of the `features` as PNG into the folder `output`, with `floats`
+    also as ``.npy`` (H,W,3), and `FIGURES`; gives `tell` a line for each.
+
+    Images of longer sides than `tile` are put together of tiles. Raises UserError, at the end, for
+    features that no image reaches, with the likely cause.
+    """
+    known = features.note.get("fingerprint", model.fingerprint)
+    if known != model.fingerprint:
+        raise UserError(
+            f"{str(features.path)!r} was computed with other weights of {features.backbone} "
+            f"({features.note['weights']!r}) than those here; give them with --weights"
+        )
+    solve = Solver(model, tile)
+    usual = solve.usual()
+    rows: list[Inverted] = []
+    with files.claimed(output):
+        for name, stem in file_names([*features.maps]).items():
+            with fitting(f"tiles of {tile} pixels are too large for it; give --tile {tile // 2}"):
+                image, residual = solve(features.values(name), features.size(name))
+            images.write(output / f"{stem}.png", image)
+            if floats:
+                with files.replacing(output / f"{stem}.npy") as part, part.open("wb") as file:
+                    np.save(file, image)
+            rows.append(Inverted(name, f"{stem}.png", *image.shape[:2], residual))
+            tell(f"{name}: {image.shape[0]}×{image.shape[1]}, feature residual {residual:.2g}")
+        told = [dataclasses.asdict(row) for row in rows]
+        files.write_json(output / FIGURES, {"usual_residual": usual, "images": told}, indent=2)
+    _check_reached(features, rows, usual, solve)
+    return rows
+
+
+class Solver:
+    """A model as a function of the features (h,w,C) of one image, whatever its size."""
+
+    def __init__(self, model: FeatureInversion, tile: int) -> None:
+        self.model, self.tile = model, tile
+        self._call = tf.function(self._solved, reduce_retracing=True)
+
+    def __call__(self, features: Array, size: tuple[int, int] | None) -> tuple[Array, float]:
+        """The image (H,W,3) in [0,1], of that `size` where it is told and gives such features, and
+        the residual of its features (see `Inverted`)."""
+        stride = self.model.tap_stride
+        height, width = self._sides(features.shape[:2], size)
+        grid = [height // stride, width // stride]
+        raw = align(tf.constant(features[None]), grid, grid).numpy()
+        left: list[tuple[float, float]] = []
+
+        def restore(part: Any) -> Array:
+            image, *powers = self._call(tf.constant(part))
+            left.append((float(powers[0]), float(powers[1])))
+            return tf.nn.space_to_depth(image, stride).numpy() if stride > 1 else image.numpy()
+
+        tile = max(1, self.tile // stride)
+        bands = restored_bands(
+            restore, lambda place: raw[:, *place], (1, *grid), tile, tile // 4, 3 * stride**2
+        )
+        whole = np.concatenate([*bands], axis=1)
+        image = tf.nn.depth_to_space(whole, stride).numpy() if stride > 1 else whole
+        errors, powers = np.sum(left, axis=0)
+        return image[0], float(errors / powers)
+
+    def _solved(self, raw: Any) -> tuple[Any, Any, Any]:
+        image = self.model((raw,), training=False)
+        (wanted,), (found,) = self.model.features((raw,)), self.model.features(image)
+        return image, tf.reduce_sum((found - wanted) ** 2), tf.reduce_sum(wanted**2)
+
+    def _sides(self, grid: Sequence[int], size: tuple[int, int] | None) -> tuple[int, int]:
+        """Height and width of the smallest image whose tap has this `grid`."""
+        multiple, stride = self.model.size_multiple, self.model.tap_stride
+        found: list[int] = []
+        for axis, side in enumerate(grid):
+            first = max(-(-side * stride // multiple) * multiple, self.model.smallest_size)
+            near = [first, first + multiple, first + 2 * multiple]
+            told = [size[axis]] if size and size[axis] in near else []
+            for pixels in [self.model.fixed_size] if self.model.fixed_size else [*told, *near]:
+                if self._grid(pixels) == side:
+                    found.append(pixels)
+                    break
+        if len(found) < 2:
+            raise UserError(
+                f"no image gives features on a grid of {grid[0]}×{grid[1]} positions at this tap; "
+                "were they cut out of larger ones, or padded?"
+            )
+        return found[0], found[1]
+
+    def _grid(self, pixels: int) -> int:
+        """Positions a side of the tap for a square image."""
+        (maps,) = self.model.extractor.maps(tf.zeros((1, pixels, pixels, 3))).values()
+        return maps.shape[1]
+
+    def seen(self, image: Array) -> Array:
+        """The features (h,w,C) of an image (H,W,3)."""
+        return self.model.raw_features(tf.constant(image[None]))[0][0].numpy()
+
+    def examples(self) -> list[Array]:
+        """Crops of the demo's test photos, whose features are as they should be."""
+        crops = recipes.samples(Spec("demo"), None, "test")
+        side = self.model.fixed_size or max(224, self.model.smallest_size)
+        return [_crop(sample, side) for sample in (crops[0], crops[-1])]
+
+    def usual(self) -> float:
+        """The residual that is usual: the larger one of the `examples`."""
+        return max(self(self.seen(image), None)[1] for image in self.examples())
+
+
+def _check_reached(
+    features: FeatureFile, rows: Sequence[Inverted], usual: float, solve: Solver
+) -> None:
+    """Raises UserError where the features of images are farther from the wanted ones than any
+    image of the decoder's kind."""
+    far = [row for row in rows if not row.residual < USUAL_TIMES * usual]
+    if far:
+        worst = max(far, key=lambda row: row.residual)
+        raise UserError(
+            f"the features of {len(far)} of {len(rows)} images are not reached "
+            f"({some([row.name for row in far])}): they leave a residual of {worst.residual:.2g}, "
+            f"where {usual:.2g} is usual; {_cause(features, worst.name, solve)}"
+        )
+
+
+def _cause(features: FeatureFile, name: str, solve: Solver) -> str:
+    """The likely cause of a residual that stays."""
+    values = features.values(name)
+    known = np.stack([solve.seen(image) for image in solve.examples()])
+    below = float(np.mean(values < known.min() - 1e-3 * known.std()))
+    if known.min() >= 0 and below > 0.01:
+        return (
+            f"{below:.0%} of their values are below 0, as before a ReLU, and those of "
+            f"{features.backbone} {features.tap} never are: apply it, or tell whoever added noise"
+        )
+    times = float(np.abs(values).mean() / max(np.abs(known).mean(), 1e-12))
+    if not 0.2 < times < 5:
+        return (
+            f"they are {times:.2g} times as large as usual: images may have been preprocessed in "
+            "another way (values up to 255 and BGR, as Caffe's weights want them, or not at all)"
+        )
+    taps, channels = BACKBONES[features.backbone].taps, values.shape[-1]
+    others = [t for t, tap in taps.items() if tap.channels == channels and t != features.tap]
+    also = f", are of another tap of {channels} channels ({', '.join(others)})" if others else ""
+    return (
+        f"they may come from other weights of {features.backbone}, from images preprocessed in "
+        f"another way{also}, or have lost more (noise, few bits) than the decoder knows of"
+    )
