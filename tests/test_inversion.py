@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from tfrecon import features, invert
+from tfrecon import audit, features, invert
 from tfrecon.backbones import feature_taps
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
 from tfrecon.inference import inversion
 from tfrecon.inference.feature_files import read_features, write_features
 from tfrecon.models.feature_inversion import feature_inversion
+from tfrecon.reports import leaks
+from tfrecon.reports.leaks import Defence, parse_defences
 
 TAP = {"backbone": "vgg16", "tap": "block1"}
 RANDOM = ["--backbone", "vgg16", "--tap", "block1", "--weights", "none"]
@@ -37,6 +39,9 @@ def small(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(inversion, "DECODER", {"name": "boosted", "stages": 1, "kernel_size": 3})
     monkeypatch.setattr(inversion, "IMAGES", (16, 16))
     monkeypatch.setattr(inversion, "SIDE", (32, 32))
+    monkeypatch.setattr(leaks, "FITTED", 8)
+    monkeypatch.setattr(leaks, "SIZE", 48)
+    monkeypatch.setattr(leaks, "SIDE", 48)
 
 
 def values_of(network, folder, name):
@@ -72,7 +77,7 @@ def test_images_come_back_from_a_file_of_ours(tmp_path, folder, capsys):
     for row in figures["images"]:
         truth = images.to_float(images.read(folder / row["name"]))[:, :56]
         back = images.to_float(images.read(tmp_path / "out" / row["file"]))
-        assert np.mean((back - truth) ** 2) < 5e-3 and 0 < row["residual"] < 0.05
+        assert np.mean((back - truth) ** 2) < 5e-3 and 0 < row["residual"] < 0.1
     floats = np.load(tmp_path / "out" / "1.npy")
     assert floats.dtype == np.float32 and np.array_equal(images.to_uint8(floats), images.read(
         tmp_path / "out" / "1.png"))  # fmt: skip
@@ -145,8 +150,8 @@ def test_features_that_no_image_reaches_have_a_likely_cause(tmp_path, folder, ne
     good = values_of(network, folder, "0.png")
     random = np.random.default_rng(0)
     cases = {
-        "before": (good - 0.5, "are below 0, as before a ReLU"),
-        "caffe": (good * 60, "60 times as large as usual: images may have been preprocessed"),
+        "before": (good - 0.5, "their values are below 0, and those of vgg16 block1 never are"),
+        "caffe": (good * 60, "60 times as large as those of vgg16 block1: the images were"),
         "other": (random.permuted(good, axis=-1), "another tap of 64 channels (block1_conv1, "),
     }
     for name, (values, cause) in cases.items():
@@ -172,3 +177,46 @@ def test_photos_that_a_tap_cannot_take(tmp_path, folder):
     assert read_features(tmp_path / "a.npz").maps["0.png"].shape[-1] == 256
     with pytest.raises(UserError, match=r"must end with \.npz or \.safetensors"):
         write_features(folder, tmp_path / "a.png", **TAP)
+
+
+def test_an_audit_says_from_which_strength_on_photos_are_hidden(tmp_path, folder, capsys):
+    out = tmp_path / "audit"
+    options = ["--weights", "none", "--photos", str(folder), "--limit", "1", "-o", str(out)]
+    taps = ["--taps", "vgg16/block1"]
+    assert audit.main([*taps, *options, "--defences", "noise=0.1,30", "bits=8"]) == 0
+    said = capsys.readouterr().out
+    assert "vgg16 block1: without a defence " in said and "from noise of 30 σ on" in said
+    assert "not by 8 bits (" in said
+    page = (out / "report.html").read_text()
+    assert (
+        "vgg16 block1_conv1, means over photos" in page and "<svg" in page and "data:image" in page
+    )
+    rows = (out / "audit.csv").read_text().splitlines()
+    assert len(rows) == 1 + 4 and rows[0].startswith("tap,defence,strength,photo,attacker,psnr")
+    assert images.read(out / "recovered.png").shape[1] > 5 * 256
+    for wrong, sentence in (
+        (["--taps", "block1"], "tap 'block1' has no backbone; give --backbone, or write alexnet/"),
+        ([*taps, "--defences", "blur=1"], "unknown defence 'blur'"),
+        ([*taps, "--defences", "bits=2.5"], "must list whole numbers from 1 to 16, e.g. bits=8,6"),
+    ):
+        assert audit.main([*wrong, *options]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_defences_do_what_they_say():
+    random = np.random.default_rng(0)
+    known = random.normal(2, 3, (4, 6, 6, 20)).astype(np.float32)
+    noisy = Defence("noise", 0.5)(known, known, seed=1) - known
+    np.testing.assert_allclose(noisy.std((0, 1, 2)), 0.5 * known.std((0, 1, 2)), rtol=0.3)
+    for bits in (1, 3):
+        rough = Defence("bits", bits)(known, known, 0)
+        assert all(len(np.unique(rough[..., c])) <= 2**bits for c in range(20))
+        step = np.ptp(known, (0, 1, 2)) / (2**bits - 1)
+        assert (np.abs(rough - known) <= step / 2 + 1e-5).all()
+    dropped = Defence("dropped", 0.75)(known, known, 0)
+    assert (np.abs(dropped).sum((0, 1, 2)) == 0).sum() == 15
+    top = Defence("top", 0.1)(known, known, 0)
+    assert [(image != 0).mean() for image in top] == pytest.approx([0.1] * 4, abs=0.01)
+    assert {str(each) for each in parse_defences(["top=0.1"])} == {
+        "no defence", "the largest 10% kept",
+    }  # fmt: skip

@@ -36,6 +36,7 @@ LEVELS = (
         "submit",
         "features",
         "invert",
+        "audit",
         "doctor",
     ),
     ("__main__", "__init__"),

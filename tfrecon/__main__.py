@@ -17,6 +17,7 @@ VERBS = {
     "submit": "write or check a competition's CSV",
     "features": "write what a tap of a frozen network says of photos",
     "invert": "make images of features that were computed elsewhere",
+    "audit": "show what features give away, by tap and defence",
     "doctor": "say what is installed and found here, and what mends what is broken",
 }
 

@@ -46,13 +46,16 @@ def _invert(arguments: argparse.Namespace) -> None:
     recorded = open_run(arguments.run) if arguments.run else None
     start_tensorflow()
     from tfrecon.inference.feature_files import read_features
-    from tfrecon.inference.inversion import fitted, invert, of_run
+    from tfrecon.inference.inversion import fitted, invert, of_run, weights_of
 
     found = read_features(
         Path(arguments.features), backbone=arguments.backbone, tap=arguments.tap,
         layout=arguments.layout, scale=arguments.scale, zero=arguments.zero,
     )  # fmt: skip
-    model = of_run(recorded, found) if recorded else fitted(found, arguments.weights)
+    if recorded:
+        model = of_run(recorded, found)
+    else:
+        model = fitted(found.backbone, found.tap, arguments.weights or weights_of(found))
     written = invert(
         found, model, Path(arguments.output), tile=arguments.tile, floats=arguments.floats
     )

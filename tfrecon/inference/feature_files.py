@@ -73,7 +73,7 @@ def write_features(
     sizes: dict[str, list[int]] = {}
     with fitting("write fewer photos into a file, or smaller ones by --size"):
         for sample in tqdm(samples, "reading photos", len(samples), unit="photo", leave=False):
-            pixels = _cut(sample, network, size)
+            pixels = cut(sample, network, size)
             features = look(images.to_float(pixels)[None])[0].numpy().astype(np.float32)
             maps[sample.id] = features.astype(np.float16) if dtype == "float16" else features
             if not np.isfinite(maps[sample.id]).all():
@@ -100,8 +100,8 @@ def write_features(
     return len(samples)
 
 
-def _cut(sample: Sample, network: Extractor, size: int | None) -> Array:
-    """The (H,W,3) uint8 of a photo that the network is shown."""
+def cut(sample: Sample, network: Extractor, size: int | None) -> Array:
+    """The (H,W,3) uint8 of a photo that the network is shown: see `write_features`."""
     pixels = images.read(sample.files[0], sample.page, sample.range)
     height, width = pixels.shape[:2]
     if size := size or network.fixed_size:

@@ -34,8 +34,9 @@ IMAGES, SIDE, SHALLOW = (80, 200), (160, 224), 2
 """How many pictures, of how many pixels, a decoder is fitted to: for taps of at most SHALLOW pixels
 from position to position, and for deeper ones, of which a picture has fewer positions."""
 
-USUAL_TIMES = 10
-"""How many times the usual residual is none that noise and pictures explain."""
+USUAL_TIMES, EDGE = 10, 2
+"""How many times the usual residual is more than pictures explain, and positions at each edge that
+do not count: of images whose sides the tap does not divide, the last pixels are not known."""
 
 
 def pictures(count: int, side: int) -> list[Array]:
@@ -47,27 +48,31 @@ def pictures(count: int, side: int) -> list[Array]:
     about = {"count": max(1, count // 2), "size": side}
     leaves = recipes.samples(Spec("dead_leaves", about), None, "train")
     chosen = itertools.chain.from_iterable(itertools.zip_longest(crops, leaves))
-    return [_crop(sample, side) for sample in chosen if sample][:count]
+    return [crop(sample, side) for sample in chosen if sample][:count]
 
 
-def _crop(sample: Any, side: int) -> Array:
+def crop(sample: Any, side: int) -> Array:
+    """The upper left (side,side,3) in [0,1] of a sample's target."""
     pixels = images.read(sample.target)
     top, left = sample.region[:2] if sample.region else (0, 0)
     return images.to_float(pixels[top : top + side, left : left + side])
 
 
-def fitted(features: FeatureFile, weight_set: str | None = None) -> FeatureInversion:
-    """The boosted decoder for these `features`, fitted once to `pictures` and kept in the cache,
-    with the weights that they name where none are given. Raises UserError where those are not to
-    be had."""
-    backbone, tap = features.backbone, features.tap
+def weights_of(features: FeatureFile) -> str:
+    """The weight set that the note names. Raises UserError where that was a file of one's own."""
     named = features.note.get("weights", DEFAULT)
-    if weight_set is None and named not in (DEFAULT, "none", *BACKBONES[backbone].weights):
+    if named not in (DEFAULT, "none", *BACKBONES[features.backbone].weights):
         raise UserError(
             f"{str(features.path)!r} was computed with weights of one's own, {named!r}; give the "
             "path of that file with --weights"
         )
-    options = model_options(backbone, tap, weight_set or named)
+    return named
+
+
+def fitted(backbone: str, tap: str, weight_set: str) -> FeatureInversion:
+    """The boosted decoder of a tap, fitted once to `pictures` and kept in the cache. Raises
+    UserError for unknown names, and where the weights are not to be had."""
+    options = model_options(backbone, tap, weight_set)
     deep = (BACKBONES[backbone].taps[tap].stride or 32) > SHALLOW
     count, side = IMAGES[deep], SIDE[deep]
     size = options.pop("image_size")
@@ -162,19 +167,23 @@ class Solver:
         """The image (H,W,3) in [0,1], of that `size` where it is told and gives such features, and
         the residual of its features (see `Inverted`)."""
         stride = self.model.tap_stride
-        height, width = self._sides(features.shape[:2], size)
-        grid = [height // stride, width // stride]
-        raw = align(tf.constant(features[None]), grid, grid).numpy()
-        left: list[tuple[float, float]] = []
+        grid = [side // stride for side in self._sides(features.shape[:2], size)]
+        return self.aligned(align(tf.constant(features[None]), grid, grid).numpy())
+
+    def aligned(self, raw: Array) -> tuple[Array, float]:
+        """The same of what `raw_features` gives for an image, (1,h,w,C)."""
+        stride, left = self.model.tap_stride, []
 
         def restore(part: Any) -> Array:
-            image, *powers = self._call(tf.constant(part))
-            left.append((float(powers[0]), float(powers[1])))
+            image, *maps = self._call(tf.constant(part))
+            edge = EDGE if min(part.shape[1:3]) > 4 * EDGE else 0  # another image may go on there
+            inner = slice(edge, -edge or None)
+            left.append([np.sum(np.asarray(m)[:, inner, inner], dtype=np.float64) for m in maps])
             return tf.nn.space_to_depth(image, stride).numpy() if stride > 1 else image.numpy()
 
         tile = max(1, self.tile // stride)
         bands = restored_bands(
-            restore, lambda place: raw[:, *place], (1, *grid), tile, tile // 4, 3 * stride**2
+            restore, lambda place: raw[:, *place], raw.shape[:3], tile, tile // 4, 3 * stride**2
         )
         whole = np.concatenate([*bands], axis=1)
         image = tf.nn.depth_to_space(whole, stride).numpy() if stride > 1 else whole
@@ -184,7 +193,7 @@ class Solver:
     def _solved(self, raw: Any) -> tuple[Any, Any, Any]:
         image = self.model((raw,), training=False)
         (wanted,), (found,) = self.model.features((raw,)), self.model.features(image)
-        return image, tf.reduce_sum((found - wanted) ** 2), tf.reduce_sum(wanted**2)
+        return image, tf.reduce_sum((found - wanted) ** 2, -1), tf.reduce_sum(wanted**2, -1)
 
     def _sides(self, grid: Sequence[int], size: tuple[int, int] | None) -> tuple[int, int]:
         """Height and width of the smallest image whose tap has this `grid`."""
@@ -218,7 +227,7 @@ class Solver:
         """Crops of the demo's test photos, whose features are as they should be."""
         crops = recipes.samples(Spec("demo"), None, "test")
         side = self.model.fixed_size or max(224, self.model.smallest_size)
-        return [_crop(sample, side) for sample in (crops[0], crops[-1])]
+        return [crop(sample, side) for sample in (crops[0], crops[-1])]
 
     def usual(self) -> float:
         """The residual that is usual: the larger one of the `examples`."""
@@ -228,9 +237,11 @@ class Solver:
 def _check_reached(
     features: FeatureFile, rows: Sequence[Inverted], usual: float, solve: Solver
 ) -> None:
-    """Raises UserError where the features of images are farther from the wanted ones than any
-    image of the decoder's kind."""
-    far = [row for row in rows if not row.residual < USUAL_TIMES * usual]
+    """Raises UserError where the features of images are farther from the wanted ones than those of
+    any image of the decoder's kind."""
+    deviation = solve.model.standardise[0].deviation.numpy()
+    rounding = np.mean((np.asarray(features.scale or 0.0) / deviation) ** 2) / 12
+    far = [row for row in rows if not row.residual < USUAL_TIMES * (usual + rounding)]
     if far:
         worst = max(far, key=lambda row: row.residual)
         raise UserError(
@@ -242,24 +253,25 @@ def _check_reached(
 
 def _cause(features: FeatureFile, name: str, solve: Solver) -> str:
     """The likely cause of a residual that stays."""
-    values = features.values(name)
+    values, place = features.values(name), f"{features.backbone} {features.tap}"
     known = np.stack([solve.seen(image) for image in solve.examples()])
     below = float(np.mean(values < known.min() - 1e-3 * known.std()))
     if known.min() >= 0 and below > 0.01:
         return (
-            f"{below:.0%} of their values are below 0, as before a ReLU, and those of "
-            f"{features.backbone} {features.tap} never are: apply it, or tell whoever added noise"
+            f"{below:.0%} of their values are below 0, and those of {place} never are: they were "
+            "taken before its ReLU (set what is below 0 to 0), or noise was added to them"
         )
     times = float(np.abs(values).mean() / max(np.abs(known).mean(), 1e-12))
     if not 0.2 < times < 5:
         return (
-            f"they are {times:.2g} times as large as usual: images may have been preprocessed in "
-            "another way (values up to 255 and BGR, as Caffe's weights want them, or not at all)"
+            f"they are {times:.2g} times as large as those of {place}: the images were "
+            "preprocessed in another way (as Caffe: up to 255, BGR), or the weights are others"
         )
     taps, channels = BACKBONES[features.backbone].taps, values.shape[-1]
     others = [t for t, tap in taps.items() if tap.channels == channels and t != features.tap]
-    also = f", are of another tap of {channels} channels ({', '.join(others)})" if others else ""
+    also = f" or of another tap of {channels} channels ({', '.join(others)})" if others else ""
     return (
-        f"they may come from other weights of {features.backbone}, from images preprocessed in "
-        f"another way{also}, or have lost more (noise, few bits) than the decoder knows of"
+        f"they may be of other weights of {features.backbone}{also}, the images preprocessed in "
+        "another way (BGR, without mean and deviation), or more is lost (noise, few bits) than the "
+        "decoder knows of"
     )

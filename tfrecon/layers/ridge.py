@@ -91,15 +91,15 @@ class Ridge(Float32Layer):
         return x
 
 
-def fitting_kernel_size(channels: int, grid: int) -> int:
+def fitting_kernel_size(channels: int, grid: int, most: int = MAX_UNKNOWNS) -> int:
     """The largest of 5, 3 and 1 that is no larger than `grid`, the features' positions a side, and
-    whose neighbourhood of `channels` has at most MAX_UNKNOWNS values. Raises UserError without one.
+    whose neighbourhood of `channels` has at most so many values. Raises UserError without one.
     """
     for size in (5, 3, 1):
-        if size <= grid and size**2 * channels <= MAX_UNKNOWNS:
+        if size <= grid and size**2 * channels <= most:
             return size
     raise UserError(
-        f"{channels} channels are too many for a linear decoder (at most {MAX_UNKNOWNS}); leave "
+        f"{channels} channels are too many for a linear decoder (at most {most}); leave "
         "taps out, or use another decoder"
     )
 
@@ -132,12 +132,13 @@ class Sums:
     """Sums of one pass over the training images: the features' moments and, for a `ridge`, its
     normal equations.
 
-    `images` is the number of images to come; it decides how many positions of each can be used.
-    Where λ is to be chosen, the first image of each batch is held out for that.
+    `images` is the number of images to come; it decides how many positions of each can be used for
+    at most so many multiplications (None: MAX_PRODUCTS). Where λ is to be chosen, the first image
+    of each batch is held out for that.
     """
 
-    def __init__(self, images: int, ridge: Ridge | None) -> None:
-        self.images, self.ridge = images, ridge
+    def __init__(self, images: int, ridge: Ridge | None, most: float | None = None) -> None:
+        self.images, self.ridge, self.most = images, ridge, most or MAX_PRODUCTS
         self.count = 0
         self.shift: Any = None
         self.moments: list[Any] = [0.0, 0.0]
@@ -156,7 +157,7 @@ class Sums:
         height, width = features.shape[1:3]
         unknowns = size**2 * features.shape[-1]
         cost = self.images * height * width * unknowns**2
-        step = max(1, int(np.ceil(np.sqrt(cost / MAX_PRODUCTS))))
+        step = max(1, int(np.ceil(np.sqrt(cost / self.most))))
         step = min(step, height - size + 1, width - size + 1)  # one position at least
         targets = tf.image.resize(targets, (height * factor, width * factor), antialias=True)
         features = features - self.shift

@@ -28,6 +28,25 @@ CAUTIONS = {
     "threads": "results had different shares of the cores: images/s of them cannot be compared",
 }
 """What to say of that in which the results differ."""
+SECTIONS = (
+    "sentences",
+    "leaderboard",
+    "recovered",
+    "strengths",
+    "ranks",
+    "ablations",
+    "tests",
+    "distributions",
+    "cost",
+    "depth",
+    "values_per_pixel",
+    "curves",
+    "progress",
+    "configs",
+)
+"""What the template shows where it is not empty, …"""
+BY_NAME = ("pictures", "missing", "environment")
+"""… by name."""
 FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
 
 
@@ -76,9 +95,9 @@ def page(
         f"{comparison.measure.region_label}"
     )
     leading = leading_columns(comparison.columns, comparison.metric)
-    return _template().render(
+    return document(
         title=comparison.title, subtitle=subtitle, sentences=sentences, notes=notes,
-        leaderboard=leaderboard.leaderboard(comparison), alpha=statistics.ALPHA,
+        leaderboard=leaderboard.leaderboard(comparison),
         tests=leaderboard.tests(comparison), ablations=leaderboard.ablations(comparison),
         ranks=plots.rank_diagram(comparison),
         distributions=[*filter(None, (plots.distributions(comparison, c) for c in leading))],
@@ -87,6 +106,12 @@ def page(
         progress=_progress(comparison), pictures=pictures, configs=configs,
         missing=comparison.missing, environment=environment,
     )  # fmt: skip
+
+
+def document(**sections: Any) -> str:
+    """The HTML document of a title, a subtitle and those of `SECTIONS` that are given."""
+    nothing = {**dict.fromkeys(SECTIONS, ()), **{key: {} for key in BY_NAME}, "notes": ()}
+    return _template().render({**nothing, "alpha": statistics.ALPHA, **sections})
 
 
 def markdown(comparison: Comparison, sentences: Sequence[str]) -> str:

@@ -47,10 +47,10 @@ Row = tuple[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of a result: `original`, `reconstruction` and, of restorations, `damaged` are
-    (H,W,3) in [0,1]; `caption` tells the score."""
+    """One image of a result, and `which` it is: `original`, `reconstruction` and, of restorations,
+    `damaged` are (H,W,3) in [0,1]; `caption` tells the score."""
 
-    which: Which
+    which: str
     id: str
     caption: str
     original: Any
