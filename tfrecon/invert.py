@@ -36,6 +36,11 @@ def parser() -> Parser:
     options.add_argument(
         "--tile", type=positive, default=512, help="longer images are put together of tiles (512)"
     )
+    options.add_argument(
+        "--refine", type=positive, metavar="PRODUCTS",
+        help="move the pixels towards the features, by at most so many products of Gauss–Newton, "
+        "two passes through the backbone each, e.g. 400 (none)",
+    )  # fmt: skip
     options.flag("--floats", "write each image as .npy, too, (H,W,3) float32 in [0,1]")
     return options
 
@@ -53,9 +58,10 @@ def _invert(arguments: argparse.Namespace) -> None:
         layout=arguments.layout, scale=arguments.scale, zero=arguments.zero,
     )  # fmt: skip
     if recorded:
-        model = of_run(recorded, found)
+        model = of_run(recorded, found, arguments.refine)
     else:
-        model = fitted(found.backbone, found.tap, arguments.weights or weights_of(found))
+        weights = arguments.weights or weights_of(found)
+        model = fitted(found.backbone, found.tap, weights, arguments.refine)
     written = invert(
         found, model, Path(arguments.output), tile=arguments.tile, floats=arguments.floats
     )

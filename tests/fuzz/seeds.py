@@ -28,6 +28,12 @@ def _npz(compressed: bool = False, **arrays: object) -> bytes:
     return buffer.getvalue()
 
 
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 def _safetensors(header: object, content: bytes = bytes(48)) -> bytes:
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content
@@ -107,6 +113,10 @@ _IMAGES = [
 ]  # fmt: skip
 _OTHERS = [_image("PNG", "LA"), _image("PNG", "I;16"), _sixteen_bits(2), _sixteen_bits(6)]
 
+_FEATURES = np.frombuffer(json.dumps({
+    "backbone": "vgg16", "tap": "block1_conv1", "weights": "none", "fingerprint": "",
+    "sizes": {"a.png": [2, 3]},
+}).encode(), np.uint8)  # fmt: skip
 SEEDS: dict[str, list[bytes]] = {
     "image": _IMAGES,
     "photo": [*_IMAGES, *_OTHERS],
@@ -142,6 +152,11 @@ SEEDS: dict[str, list[bytes]] = {
         torch_files.legacy(_STATE, {"0": (12, bytes(48))}),
     ],
     "safetensors": [_safetensors(_HEADER), json.dumps(_HEADER).encode()],
+    "npy": [_npy(np.arange(6.0).reshape(2, 3)), _npy(np.arange(6, dtype=np.uint8))],
+    "features": [
+        _npz(**{"a.png": np.ones((2, 3, 64), np.float16), "note.json": _FEATURES}),
+        _npz(a=np.ones((2, 64, 1, 3), np.uint8), scale=np.float32(0.5), zero=np.ones(64)),
+    ],
 }  # fmt: skip
 
 # A picture of another format under the name; few bytes that are many pixels.
@@ -186,6 +201,19 @@ HOSTILE: dict[str, list[bytes]] = {
     "card": [
         b"[]", b"{}", b'{"sha256": "", "results": [[]]}', b'{"sha256": "", "path": "/etc/passwd"}',
         b'{"sha256": ' + b"[" * 100_000, b'{"sha256": "", "steps": true}', b"\xff",
+    ],
+    "npy": [
+        b"\x93NUMPY\x01\0\x46\0{'descr': '<f8', 'fortran_order': False,"
+        b" 'shape': (99999999999999,)}   \n", b"\x93NUMPY\x01\0\x50\0" + b"(" * 79 + b"\n",
+        _pickle_of_array(), _npz(a=np.zeros(1)),
+    ],
+    "features": [
+        _npz(a=np.ones((1, 1, 64), np.uint8), scale=np.ones((900, 1, 1)), zero=np.ones((900, 64))),
+        _npz(a=np.ones((0, 3, 64))), _npz(a=np.full((2, 2, 64), np.nan)),
+        _npz(a=np.ones((64, 64, 64))),
+        _npz(**{"note.json": np.frombuffer(b"[" * 90000, np.uint8), "a": np.ones((1, 1, 64))}),
+        _npz(**{"note.json": np.ones(3), "a": np.ones((1, 1, 64))}),
+        _npz(**{"note.json": _FEATURES, "a.png": np.ones((64, 1, 2))}),
     ],
     "npz": [
         _npz(**{"note.json": np.frombuffer(b"[3]", np.uint8)}),

@@ -28,6 +28,7 @@ from tfrecon.base.platforms import peak_memory_gib
 from tfrecon.data import masks, metadata
 from tfrecon.data.boxes import read_boxes
 from tfrecon.data.sample import Sample
+from tfrecon.inference import feature_files
 from tfrecon.inference.submission import check_submission
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -141,6 +142,15 @@ def numbers(path: Path) -> None:
     assert all(isinstance(name, str) for name in arrays)
 
 
+def features(path: Path) -> None:
+    """Features that somebody else has computed."""
+    found = feature_files.read_features(path, backbone="vgg16", tap="block1_conv1")
+    for name in found.maps:
+        values, _ = found.values(name), found.size(name)
+        assert values.dtype == np.float32 and values.shape[2:] == (64,)
+        assert np.isfinite(values).all()
+
+
 def repaired_png(content: bytes) -> list[bytes]:
     """`content` as it is and, of a PNG, with right checksums."""
     if content[:4] != b"\x89PNG":
@@ -202,6 +212,8 @@ TARGETS = {
     "npz": Target(".npz", npz, in_zip),
     "pth": Target(".pth", numbers, pickled),
     "safetensors": Target(".safetensors", numbers, headed),
+    "npy": Target(".npy", numbers),
+    "features": Target(".npz", features, in_zip),
 }
 
 

@@ -158,8 +158,10 @@ class FeatureFile:
                     "--zero: value = scale · (q - zero)"
                 )
             with foreign(WHAT, self.path, REMEDY, "has a scale that does not fit"):
-                values = np.asarray(self.scale * (values - self.zero), np.float32)
-                values = np.broadcast_to(values, stored.shape)
+                scale, zero = (
+                    np.broadcast_to(each, stored.shape) for each in (self.scale, self.zero)
+                )
+                values = np.asarray(scale * (values - zero), np.float32)
         wrong = np.argwhere(~np.isfinite(values))
         if len(wrong):
             row, column, channel = wrong[0]

@@ -30,7 +30,7 @@ FIGURES = "figures.json"
 """The file of figures beside the images."""
 
 DECODER = {"name": "boosted"}
-IMAGES, SIDE, SHALLOW = (80, 200), (160, 224), 2
+IMAGES, SIDE, SHALLOW = (80, 200), (160, 224), 4
 """How many pictures, of how many pixels, a decoder is fitted to: for taps of at most SHALLOW pixels
 from position to position, and for deeper ones, of which a picture has fewer positions."""
 
@@ -69,16 +69,24 @@ def weights_of(features: FeatureFile) -> str:
     return named
 
 
-def fitted(backbone: str, tap: str, weight_set: str) -> FeatureInversion:
-    """The boosted decoder of a tap, fitted once to `pictures` and kept in the cache. Raises
-    UserError for unknown names, and where the weights are not to be had."""
+def refinement(products: int | None) -> dict[str, Any]:
+    """The option of a model whose answers are refined by so many products of Gauss–Newton."""
+    return {"refine": {"name": "gauss_newton", "products": products}} if products else {}
+
+
+def fitted(
+    backbone: str, tap: str, weight_set: str, products: int | None = None
+) -> FeatureInversion:
+    """The boosted decoder of a tap, fitted once to `pictures` and kept in the cache, with its
+    `refinement`. Raises UserError for unknown names, and where the weights are not to be had."""
     options = model_options(backbone, tap, weight_set)
     deep = (BACKBONES[backbone].taps[tap].stride or 32) > SHALLOW
     count, side = IMAGES[deep], SIDE[deep]
     size = options.pop("image_size")
     spec = Spec("feature_inversion", {**options, "decoder": DECODER})
+    refined = Spec(spec.name, {**spec.options, **refinement(products)})
     with float32_policy():
-        model: Any = build_model(spec, image_size=size, mask=False, seed=0)
+        model: Any = build_model(refined, image_size=size, mask=False, seed=0)
     about = (model.features_key, spec.to_dict(), count, side, dead_leaves.VERSION)
     digest = hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()
     path = weights.cache() / "decoders" / f"{backbone}_{tap}_{digest}.npz"
@@ -95,9 +103,10 @@ def fitted(backbone: str, tap: str, weight_set: str) -> FeatureInversion:
     return model
 
 
-def of_run(run: Run, features: FeatureFile) -> FeatureInversion:
-    """The model of a trained run. Raises UserError unless it inverts this tap of this backbone."""
-    model = run.load_model()
+def of_run(run: Run, features: FeatureFile, products: int | None = None) -> FeatureInversion:
+    """The model of a trained run, with its own refinement where no `products` are given. Raises
+    UserError unless it inverts this tap of this backbone."""
+    model = run.load_model(refinement(products))
     if not isinstance(model, FeatureInversion):
         raise UserError(f"run {str(run.path)!r} is a {run.config.model.name}, no feature_inversion")
     told = [f"{name} {tap}" for name, _, tap in model.extractor.places]
@@ -137,8 +146,10 @@ def invert(
             f"{str(features.path)!r} was computed with other weights of {features.backbone} "
             f"({features.note['weights']!r}) than those here; give them with --weights"
         )
+    refine, model.refine = model.refine, None
+    usual = Solver(model, tile).usual()
+    model.refine = refine
     solve = Solver(model, tile)
-    usual = solve.usual()
     rows: list[Inverted] = []
     with files.claimed(output):
         for name, stem in file_names([*features.maps]).items():
