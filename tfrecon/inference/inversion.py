@@ -89,7 +89,7 @@ def fitted(
         model: Any = build_model(refined, image_size=size, mask=False, seed=0)
     about = (model.features_key, spec.to_dict(), count, side, dead_leaves.VERSION)
     digest = hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()
-    path = weights.cache() / "decoders" / f"{backbone}_{tap}_{digest}.npz"
+    path = weights.cache() / "decoders" / f"{backbone}_{tap}_{digest}" / "decoder.npz"
     with contextlib.nullcontext() if path.is_file() else files.claimed(path.parent, wait=True):
         if not path.is_file():
             print(f"fitting a decoder of {backbone} {tap}, once; it is kept in {str(path)!r}")
