@@ -88,8 +88,9 @@ def test_a_large_image_is_put_together_of_tiles(network):
     drawn = np.stack(inversion.pictures(8, 48))
     model.adapt([drawn], 8)
     raw = np.asarray(network(drawn[:1, :44]))[0]
-    whole, _ = inversion.Solver(model, 512)(raw, None)
-    tiled, residual = inversion.Solver(model, 32)(raw, None)
+    solve = inversion.Solver(model, 512)
+    whole, _ = solve(solve.prepared(raw, None))
+    tiled, residual = inversion.Solver(model, 32)(raw[None])
     assert whole.shape == tiled.shape == (44, 48, 3) and residual < 1
     np.testing.assert_allclose(tiled[:12, :12], whole[:12, :12], atol=1e-5)
     assert np.abs(tiled - whole).mean() < 0.01
@@ -218,3 +219,24 @@ def test_defences_do_what_they_say():
     assert {str(each) for each in parse_defences(["top=0.1"])} == {
         "no defence", "the largest 10% kept",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_refined_images_carry_a_certificate(tmp_path, folder):
+    path, out = tmp_path / "features.npz", tmp_path / "out"
+    write_features(folder, path, **TAP, weights="none")
+    assert invert.main([str(path), "-o", str(out), "--refine", "90"]) == 0
+    for row in json.loads((out / "figures.json").read_text())["images"]:
+        truth = images.read(folder / row["name"])[:, :56]
+        right = (images.read(out / row["file"]) == truth).all(-1)
+        certain = images.read(out / row["file"].replace(".png", "_certificate.png"))[..., 0] == 255
+        assert right[certain].all() and certain.mean() == pytest.approx(row["certain"])
+        assert row["verdict"] in ("exact", "exact in regions", "unresolved")
+
+
+def test_rounding_is_told_by_the_values(tmp_path, folder):
+    steps = {}
+    for dtype in ("float32", "float16", "uint8"):
+        write_features(folder, tmp_path / f"{dtype}.npz", **TAP, weights="none", dtype=dtype)
+        steps[dtype] = read_features(tmp_path / f"{dtype}.npz").noise("0.png").max()
+    assert steps["float32"] == 0 < steps["float16"] < steps["uint8"]

@@ -39,7 +39,8 @@ def parser() -> Parser:
     options.add_argument(
         "--refine", type=positive, metavar="PRODUCTS",
         help="move the pixels towards the features, by at most so many products of Gauss–Newton, "
-        "two passes through the backbone each, e.g. 400 (none)",
+        "two passes through the backbone each, e.g. 400 (none), and certify the answers: "
+        "NAME_certificate.png is white where the pixels are certain",
     )  # fmt: skip
     options.flag("--floats", "write each image as .npy, too, (H,W,3) float32 in [0,1]")
     return options

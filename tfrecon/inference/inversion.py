@@ -23,6 +23,7 @@ from tfrecon.inference.places import file_names
 from tfrecon.inference.restorer import restored_bands
 from tfrecon.layers.grids import align
 from tfrecon.models import build_model
+from tfrecon.models.certificates import Certificate, certificates
 from tfrecon.models.feature_inversion import FeatureInversion
 from tfrecon.training.run import Run
 
@@ -121,13 +122,23 @@ def of_run(run: Run, features: FeatureFile, products: int | None = None) -> Feat
 @dataclasses.dataclass(frozen=True)
 class Inverted:
     """What is told of an image: its file, its sides, and how far its features are from the wanted
-    ones, as a share of these features' own power (mean square of standardised values)."""
+    ones, as a share of these features' own power (mean square of standardised values); of refined
+    ones also the verdict of their certificate, and the share of pixels that are certain."""
 
     name: str
     file: str
     height: int
     width: int
     residual: float
+    verdict: str | None = None
+    certain: float | None = None
+
+    def __str__(self) -> str:
+        """The line that is printed of it."""
+        said = f"{self.name}: {self.height}×{self.width}, feature residual {self.residual:.2g}"
+        if self.verdict is None:
+            return said
+        return f"{said}, {self.verdict}: {self.certain:.1%} of the pixels are certain"
 
 
 def invert(
@@ -135,7 +146,8 @@ def invert(
     floats: bool = False, tell: Callable[[str], None] = print,
 ) -> list[Inverted]:  # fmt: skip
     """Writes the image of each of the `features` as PNG into the folder `output`, with `floats`
-    also as ``.npy`` (H,W,3), and `FIGURES`; gives `tell` a line for each.
+    also as ``.npy`` (H,W,3), of refined ones a map that is white where they are certain
+    (`tfrecon.models.certificates`), and `FIGURES`; gives `tell` a line for each.
 
     Images of longer sides than `tile` are put together of tiles. Raises UserError, at the end, for
     features that no image reaches, with the likely cause.
@@ -154,13 +166,19 @@ def invert(
     with files.claimed(output):
         for name, stem in file_names([*features.maps]).items():
             with fitting(f"tiles of {tile} pixels are too large for it; give --tile {tile // 2}"):
-                image, residual = solve(features.values(name), features.size(name))
+                raw = solve.prepared(features.values(name), features.size(name))
+                image, residual = solve(raw)
+                proof = solve.certificate(image, raw, features.noise(name))
             images.write(output / f"{stem}.png", image)
             if floats:
                 with files.replacing(output / f"{stem}.npy") as part, part.open("wb") as file:
                     np.save(file, image)
-            rows.append(Inverted(name, f"{stem}.png", *image.shape[:2], residual))
-            tell(f"{name}: {image.shape[0]}×{image.shape[1]}, feature residual {residual:.2g}")
+            if proof:
+                certain = np.repeat(np.float32(proof.exact)[..., None], 3, -1)
+                images.write(output / f"{stem}_certificate.png", certain)
+            about = (proof.verdict, proof.share) if proof else ()
+            rows.append(Inverted(name, f"{stem}.png", *image.shape[:2], residual, *about))
+            tell(str(rows[-1]))
         told = [dataclasses.asdict(row) for row in rows]
         files.write_json(output / FIGURES, {"usual_residual": usual, "images": told}, indent=2)
     _check_reached(features, rows, usual, solve)
@@ -174,15 +192,21 @@ class Solver:
         self.model, self.tile = model, tile
         self._call = tf.function(self._solved, reduce_retracing=True)
 
-    def __call__(self, features: Array, size: tuple[int, int] | None) -> tuple[Array, float]:
-        """The image (H,W,3) in [0,1], of that `size` where it is told and gives such features, and
-        the residual of its features (see `Inverted`)."""
+    def prepared(self, features: Array, size: tuple[int, int] | None) -> Array:
+        """What `raw_features` would give, (1,h,w,C), for an image with these `features`, of that
+        `size` where it is told and has such features."""
         stride = self.model.tap_stride
         grid = [side // stride for side in self._sides(features.shape[:2], size)]
-        return self.aligned(align(tf.constant(features[None]), grid, grid).numpy())
+        return align(tf.constant(features[None]), grid, grid).numpy()
 
-    def aligned(self, raw: Array) -> tuple[Array, float]:
-        """The same of what `raw_features` gives for an image, (1,h,w,C)."""
+    def certificate(self, image: Array, raw: Array, noise: Any) -> Certificate | None:
+        """That of an answer to features with such `noise`; of refined ones in one tile alone."""
+        if self.model.refine is None or max(image.shape) > self.tile:
+            return None
+        return certificates(self.model, image[None], (tf.constant(raw),), noise)[0]
+
+    def __call__(self, raw: Array) -> tuple[Array, float]:
+        """The image (H,W,3) in [0,1] of prepared features, and its residual (see `Inverted`)."""
         stride, left = self.model.tap_stride, []
 
         def restore(part: Any) -> Array:
@@ -242,7 +266,7 @@ class Solver:
 
     def usual(self) -> float:
         """The residual that is usual: the larger one of the `examples`."""
-        return max(self(self.seen(image), None)[1] for image in self.examples())
+        return max(self(self.seen(image)[None])[1] for image in self.examples())
 
 
 def _check_reached(

@@ -155,7 +155,7 @@ class Attacker:
     def under(self, defence: Defence) -> tuple[str, Callable[[Array], Array]]:
         """The name of the better decoder of defended features, and it: (1,h,w,C) to (H,W,3)."""
         linear = self._linear(defence)
-        decoders = {"linear": linear, "boosted": lambda raw: self.boosted.aligned(raw)[0]}
+        decoders = {"linear": linear, "boosted": lambda raw: self.boosted(raw)[0]}
         shown = defence(self.seen(self.held_out), self.known, seed=1)
         errors = {
             name: np.mean([
