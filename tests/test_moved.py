@@ -113,7 +113,7 @@ def test_a_submission_of_another_folder_says_what_differs(plain, photos, tmp_pat
 
 @pytest.mark.slow
 def test_a_run_goes_on_from_another_folder_with_all_its_data_moved(
-    tmp_path, photos, monkeypatch, capsys
+    tmp_path, photos, monkeypatch, capsys, eagerly
 ):
     """Killed, its data moved, and resumed from elsewhere, it ends as one that was left alone."""
     made = tmp_path / "made"

@@ -71,7 +71,7 @@ def test_one_and_two_replicas_update_alike():
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_bit_for_bit(tmp_path, monkeypatch, photos):
+def test_a_run_goes_on_bit_for_bit(tmp_path, monkeypatch, photos, eagerly):
     settings = config(photos, optimizer="muon")
     whole = loop.train(settings, tmp_path / "whole")
     interrupted(monkeypatch, settings, tmp_path / "stopped", 4)

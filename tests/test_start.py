@@ -92,7 +92,9 @@ def test_pix2pix_begins_with_the_answers_of_the_preset_that_its_configuration_na
 
 
 @pytest.mark.slow
-def test_it_goes_on_bit_for_bit_without_what_it_began_with(tmp_path, monkeypatch, photos, plain):
+def test_it_goes_on_bit_for_bit_without_what_it_began_with(
+    tmp_path, monkeypatch, photos, plain, eagerly
+):
     shutil.copytree(plain.path, tmp_path / "source")
     settings = config(photos, freeze=["down*"])
     raw = open_source(tmp_path / "source", from_state=True)
@@ -120,7 +122,7 @@ def test_it_goes_on_bit_for_bit_without_what_it_began_with(tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_its_first_state_begins_again(tmp_path, monkeypatch, photos):
+def test_a_run_killed_before_its_first_state_begins_again(tmp_path, monkeypatch, photos, eagerly):
     source = open_source(untrained(tmp_path / "source", True).path)
     settings = restoring(photos)
     whole = loop.train(settings, tmp_path / "whole", source=source)
@@ -324,7 +326,7 @@ def test_what_holds_of_a_lengthened_run_is_said(plain, capsys, schedule, step, w
 
 
 @pytest.mark.slow
-def test_a_lengthened_run_ends_as_if_it_had_been_asked_for(tmp_path, photos):
+def test_a_lengthened_run_ends_as_if_it_had_been_asked_for(tmp_path, photos, eagerly):
     whole = loop.train(config(photos, steps=6), tmp_path / "whole")
     loop.train(config(photos, steps=3), tmp_path / "run")
     run = loop.train(config(photos, steps=6), tmp_path / "run", resume=True)

@@ -80,7 +80,9 @@ def test_both_begin_with_the_settings_and_go_on_under_their_name(tmp_path, photo
 
 
 @pytest.mark.slow
-def test_both_follow_a_run_that_is_stopped_and_resumed(tmp_path, photos, trackers, monkeypatch):
+def test_both_follow_a_run_that_is_stopped_and_resumed(
+    tmp_path, photos, trackers, monkeypatch, eagerly
+):
     settings = config(photos, log=["wandb", "mlflow"])
     interrupted(monkeypatch, settings, tmp_path / "run", 4)
     assert open_run(tmp_path / "run").facts["tracked_as"] == {"wandb": "w1", "mlflow": "m1"}
