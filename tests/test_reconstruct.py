@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,6 +85,9 @@ def test_a_rotated_photo_comes_out_upright(folders):
 
 def test_missing_and_empty_folders_are_refused(folders):
     refused(folders, "no image in")
+    save(folders.photos / "below" / "a.png", photo(8, 8))
+    refused(folders, "no image in .* itself; add --recursive")
+    shutil.rmtree(folders.photos / "below")
     folders.photos.rmdir()
     refused(folders, "does not exist")
 

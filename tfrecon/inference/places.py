@@ -28,6 +28,9 @@ def photos_of(source: Path, leave_out: Iterable[Path], below: bool) -> list[Samp
             raise UserError(f"{str(source)!r} is no image; endings read: {', '.join(SUFFIXES)}")
         top, found = source.parent, [source]
     else:
+        inside = [] if below else [*source.iterdir()]
+        if any(path.is_dir() for path in inside) and not any(map(is_photo, inside)):
+            raise UserError(f"no image in {str(source)!r} itself; add --recursive for its folders")
         others = {
             path for each in leave_out if source.resolve() in (path := each.resolve()).parents
         }
