@@ -213,7 +213,12 @@ def test_the_time_of_a_method_is_taken_once_its_graph_is_there(monkeypatch, tmp_
     config = from_tables(tables(data={"root": str(folder)})).data
     samples = [Sample(path.stem, target=path) for path in folder.rglob("photo_*")]
     judge = scoring.scorer(
-        {"slow to begin": contenders.Contender(apply)}, 32, 9, masked=False, metric_paths=()
+        {"slow to begin": contenders.Contender(apply)},
+        32,
+        9,
+        masked=False,
+        metric_paths=(),
+        further={},
     )
     _, paid = scoring.score(
         judge, samples, config, batch_size=8, path=tmp_path / "per_image.csv",

@@ -22,7 +22,7 @@ from tfrecon.inference.saved_model import export_run
 from tfrecon.layers import ridge as module
 from tfrecon.layers.grids import align
 from tfrecon.layers.ridge import MAX_UNKNOWNS, Ridge, Sums
-from tfrecon.models import build_model
+from tfrecon.models import build_model, certificates
 from tfrecon.models import check_model as check_options
 from tfrecon.models.feature_inversion import feature_inversion
 from tfrecon.networks.decoders import DECODERS
@@ -303,6 +303,18 @@ def test_a_boosted_run_is_resumed_and_exported_with_its_stages(tmp_path, folder)
     np.testing.assert_allclose(
         open_export(tmp_path / "export").restore(x), np.clip(restored, 0, 1), atol=1e-4
     )
+
+
+def test_evaluate_certifies_what_the_features_keep(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(certificates, "PRODUCTS", 20)
+    report = evaluate_runs([trained], certify=True, limit=2, folder=tmp_path)
+    line = "Certified: share of pixels whose 8-bit value is certain"
+    assert line in (tmp_path / "summary.txt").read_text(encoding="utf-8")
+    shares = report.values(report.names[0], "certified")
+    assert shares.tolist() == [0.0, 0.0]  # six steps leave nothing certain
+    monkeypatch.setattr("tfrecon.training.run.Run.load_model", lambda *_: keras.Sequential())
+    with pytest.raises(UserError, match="--certify takes one run of a model that inverts"):
+        evaluate_runs([trained], certify=True, baselines=False, limit=1, folder=tmp_path)
 
 
 def test_an_export_takes_an_image_and_gives_its_reconstruction(tmp_path, trained):

@@ -63,6 +63,10 @@ def parser() -> Parser:
         "--pairs", type=positive, default=0, metavar="N",
         help="write original_ID.png and reconstruction_ID.png of the first N images",
     )  # fmt: skip
+    options.flag(
+        "--certify",
+        "of an inversion, the share of pixels that are certain from the features, and their map",
+    )
     options.flag("--skip-unreadable", "leave out images that cannot be read")
     return options
 
@@ -85,6 +89,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         compare_ema=arguments.compare_ema, draws=arguments.draws, tile=arguments.tile,
         skip_unreadable=arguments.skip_unreadable, options=options, limit=arguments.limit,
         pairs=arguments.pairs, metrics=arguments.metric, range=arguments.range,
+        certify=arguments.certify,
     )  # fmt: skip
     first: list[str] = []
     if len(runs) > 1:

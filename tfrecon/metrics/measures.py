@@ -111,8 +111,12 @@ KNOWN = (
     Measure("colour_shift", "Colour shift", "less", ".4f"),
     Measure("checkerboard", "Checkers", "zero", "+.2f", "dB"),
     Measure("seam", "Seam", "zero", "+.4f"),
+    Measure("certified", "Certified", "more", ".1%"),
 )
-NOT_ON: dict[Region, tuple[str, ...]] = {"image": ("seam",), "holes": ("mse255", "checkerboard")}
+NOT_ON: dict[Region, tuple[str, ...]] = {
+    "image": ("seam",),
+    "holes": ("mse255", "checkerboard", "certified"),
+}
 """The metrics that a region does not have."""
 
 
@@ -136,6 +140,10 @@ NOTES = {
     ("colour_shift", "checkerboard"): "Colour shift: mean signed error of R, G and B, root mean "
     "square; 0 is best. Checkers: energy of patterns of periods 2 and 4 over the target's; 0 is "
     "best, positive a grid, negative lost detail.",
+    (
+        "certified",
+    ): "Certified: share of pixels whose 8-bit value is certain from the features alone "
+    "(`tfrecon.models.certificates`).",
     ("hole_seam",): "Seam: mean step across the borders of holes less the target's; 0 is best, "
     "positive a visible edge.",
 }

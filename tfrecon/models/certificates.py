@@ -40,8 +40,9 @@ class Certificate:
     """What is known of one answer, without the image.
 
     `bound` (H,W) is the largest error of each pixel's values, in units of [0,1], infinite where
-    nothing is known. `eigenvalue` is the lower bound of λ (`eigenvalue_bound`), 0 where there is
-    none above it; `residual` the mean square of f* - f(x), in the features' variances.
+    nothing is known. `eigenvalue` is the lower bound of λ (`eigenvalue_bound`), 0 where none is
+    above it or none could make a pixel exact; `residual` the mean square of f* - f(x), in the
+    features' variances.
     """
 
     bound: np.ndarray[Any, Any]
@@ -89,6 +90,20 @@ def certificates(model: Any, answers: Any, wanted: Any, noise: Any = 0.0) -> lis
     return found
 
 
+def certified_shares(model: Any) -> Any:
+    """A metric of inversions by `model`, ``(B,)`` from images and answers (B,H,W,3): the share of
+    pixels that are exact."""
+
+    def certified(y_true: Any, y_pred: Any, masks: Any = None) -> Any:
+        def shares(images: Any, answers: Any) -> Any:
+            return np.float32([found.share for found in certificates(model, answers, images)])
+
+        found = tf.numpy_function(shares, [y_true, y_pred], tf.float32)
+        return tf.ensure_shape(found, (None,))
+
+    return certified
+
+
 def _seen(model: Any, answers: Any, wanted: Any) -> tuple[Any, Any, int]:
     """Squared residuals (B,h,w) of each position, λ (B,), and how many positions away from its own
     a pixel is seen."""
@@ -97,12 +112,19 @@ def _seen(model: Any, answers: Any, wanted: Any) -> tuple[Any, Any, int]:
     def look(x: Any) -> tuple[Any, Any, Any]:
         normal, pull, value = linearised(x, model.features)
         near = preconditioner(normal, tf.shape(x), min(model.tap_stride, 4))
-        eigenvalues = tf.maximum(eigenvalue_bound(normal, near, tf.shape(x)), 0.0)
+        energy = tf.reduce_sum(tf.square(value - wanted), -1)
+        # The smallest eigenvalue is no more than the mean one: with that little none can be exact.
+        hopeless = tf.reduce_min(energy, (1, 2)) > HALF_LEVEL**2 * near.curvature[:, 0, 0, 0]
+        eigenvalues = tf.cond(
+            tf.reduce_all(hopeless),
+            lambda: tf.zeros_like(near.least),
+            lambda: tf.maximum(eigenvalue_bound(normal, near, tf.shape(x)), 0.0),
+        )
         height, width = tf.unstack(tf.shape(value)[1:3])
         row, column = tf.one_hot(height // 2, height), tf.one_hot(width // 2, width)
         centre = (row[:, None] * column)[None, ..., None] * tf.ones_like(value)
         footprint = tf.reduce_any(pull(centre) != 0, (0, 3))
-        return tf.reduce_sum(tf.square(value - wanted), -1), eigenvalues, footprint
+        return energy, eigenvalues, footprint
 
     energy, eigenvalues, footprint = look(answers)
     seen = np.argwhere(footprint.numpy()) // model.tap_stride
@@ -131,25 +153,23 @@ def eigenvalue_bound(normal: Linear, near: Preconditioner, shape: Any) -> Any:
     smallest eigenvalue of K bounds A's. The theorem is one of exact arithmetic.
     """
 
-    def step(
-        number: Any, v: Any, last: Any, length: Any, diagonal: Any, beside: Any
-    ) -> tuple[Any, ...]:
-        u = near.inverse(v) / length  # v is not yet of length 1 in the norm of K⁻¹
-        v = v / length
+    def step(number: Any, v: Any, u: Any, last: Any, arrays: Any) -> tuple[Any, ...]:
+        length = tf.sqrt(tf.maximum(dot(v, u), 1e-30))  # of v, in the norm of K⁻¹
+        v, u = v / length, u / length
         w = normal(u) - length * last
         alpha = dot(u, w)
         w -= alpha * v
-        beta = tf.sqrt(tf.maximum(dot(w, near.inverse(w)), 1e-30))
-        diagonal = diagonal.write(number, alpha[:, 0, 0, 0])
-        return number + 1, w, v, beta, diagonal, beside.write(number, beta[:, 0, 0, 0])
+        found = (alpha[:, 0, 0, 0], length[:, 0, 0, 0])
+        arrays = tuple(a.write(number, value) for a, value in zip(arrays, found, strict=True))
+        return number + 1, w, near.inverse(w), v, arrays
 
     start = near.root(tf.random.stateless_normal(shape, (0, 1)))
-    length = tf.sqrt(dot(start, near.inverse(start)))
-    arrays = [tf.TensorArray(tf.float32, PRODUCTS) for _ in range(2)]
-    state = (tf.constant(0), start, tf.zeros_like(start), length, *arrays)
-    *_, diagonal, beside = tf.while_loop(lambda number, *_: number < PRODUCTS, step, state)
-    matrix = tf.linalg.diag(tf.transpose(diagonal.stack()))
-    off = tf.linalg.diag(tf.transpose(beside.stack())[:, :-1], k=1)
+    arrays = tuple(tf.TensorArray(tf.float32, PRODUCTS) for _ in range(2))
+    state = (tf.constant(0), start, near.inverse(start), tf.zeros_like(start), arrays)
+    state = tf.while_loop(lambda number, *_: number < PRODUCTS, step, state)
+    diagonal, lengths = (array.stack() for array in state[-1])
+    matrix = tf.linalg.diag(tf.transpose(diagonal))
+    off = tf.linalg.diag(tf.transpose(lengths)[:, 1:], k=1)
     ritz = tf.linalg.eigvalsh(tf.cast(matrix + off + tf.linalg.matrix_transpose(off), tf.float64))
     values = tf.cast(tf.reduce_prod(shape[1:]), tf.float64)
     share = (tf.math.log(1.648 * tf.sqrt(values) / DOUBT) / (2 * PRODUCTS - 1)) ** 2

@@ -169,17 +169,19 @@ def preconditioner(normal: Linear, shape: Any, fold: int) -> Preconditioner:
     floor = FLOOR * tf.reduce_max(values, (1, 2, 3), keepdims=True)
     kept = tf.maximum(tf.maximum(values, floor), 1e-12)
 
-    def filtered(image: Any, power: float) -> Any:
-        matrix = tf.matmul(
-            vectors * tf.cast(kept[..., None, :] ** power, tf.complex64), vectors, adjoint_b=True
-        )
+    def power(exponent: float) -> Any:
+        scaled = vectors * tf.cast(kept[..., None, :] ** exponent, tf.complex64)
+        return tf.matmul(scaled, vectors, adjoint_b=True)
+
+    def filtered(image: Any, matrix: Any) -> Any:
         spectrum = tf.einsum("bhwij,bjhw->bihw", matrix, transformed(image))
         blocks = tf.transpose(tf.math.real(tf.signal.ifft2d(spectrum)), (0, 2, 3, 1))
         return tf.nn.depth_to_space(blocks, fold) if fold > 1 else blocks
 
     return Preconditioner(
         tf.reduce_mean(values, (1, 2, 3))[:, None, None, None], tf.reduce_min(kept, (1, 2, 3)),
-        functools.partial(filtered, power=-1.0), functools.partial(filtered, power=0.5),
+        functools.partial(filtered, matrix=power(-1.0)),
+        functools.partial(filtered, matrix=power(0.5)),
     )  # fmt: skip
 
 

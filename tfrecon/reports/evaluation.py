@@ -21,6 +21,8 @@ from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
 from tfrecon.metrics.logged import users_metrics
 from tfrecon.metrics.measures import HOLE, MEASURES
+from tfrecon.models.certificates import certified_shares
+from tfrecon.models.frozen_features import FrozenFeatures
 from tfrecon.reports import baselines as classical
 from tfrecon.reports import contenders, pictures, run_facts, scoring, summaries
 from tfrecon.reports.scores import Board
@@ -87,8 +89,8 @@ def evaluate_runs(
     slow: bool = True, ensemble: bool = False, compare_ema: bool = False, draws: Natural = 0,
     tile: Positive | None = None, skip_unreadable: bool = False,
     options: Mapping[str, Any] | None = None, limit: Positive | None = None, pairs: Natural = 0,
-    metrics: Sequence[str] = (), range: float | Literal["auto"] | None = None,
-    folder: Path | None = None,
+    metrics: Sequence[str] = (), certify: bool = False,
+    range: float | Literal["auto"] | None = None, folder: Path | None = None,
 ) -> Report:  # fmt: skip
     """Scores runs and the baselines on a split, in one table, and writes the report.
 
@@ -102,10 +104,12 @@ def evaluate_runs(
     samples that a generative model makes (`draws`), and images put together from blended tiles of
     so many pixels (`tile`). `options` are put on top of the models', for those that matter at
     inference only; `limit` scores the first images only; so many `pairs` of the first run are
-    written as files of their own; `metrics` are the dotted paths of a user's own. A diffusion in
-    latents has a row of its autoencoder's own. Images are streamed, none is kept. The folder is
-    ``report`` inside the run's, or ``report-…`` named after what differs from the run's own test;
-    that of several runs is ``compare-NAMES`` beside the first, unless `folder` names it.
+    written as files of their own; `metrics` are the dotted paths of a user's own; `certify` adds
+    the share of pixels that are certain from the features (`tfrecon.models.certificates`) and a map
+    of them. A diffusion in latents has a row of its autoencoder's own. Images are streamed, none is
+    kept. The folder is ``report`` inside the run's, or ``report-…`` named after what differs from
+    the run's own test; that of several runs is ``compare-NAMES`` beside the first, unless `folder`
+    names it.
 
     What was stopped, by a crash too, goes on with the images that have no scores yet when the same
     is asked for again.
@@ -120,6 +124,7 @@ def evaluate_runs(
     samples = _samples(runs, config, split)[:limit]
     users_metrics(metrics)  # like all that follows before an image is decoded: options are seen
     models = [run.load_model(options) for run in runs]
+    certifying = _certifying(models) if certify else None
     trained: contenders.Contenders = {}
     for run, row, model in zip(runs, names, models, strict=True):
         trained |= contenders.of_run(
@@ -134,9 +139,10 @@ def evaluate_runs(
         untrained = contenders.of_reductions(models[0].tap_stride)
     elif baselines:
         untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
+    further = {"certified": certified_shares(certifying)} if certifying else {}
     scorer = scoring.scorer(
         {**trained, **untrained}, config.image_size, len(samples), masked=masked,
-        metric_paths=metrics,
+        metric_paths=metrics, further=further,
     )  # fmt: skip
     about = run_facts.facts(split, config, samples, options, [*untrained])
     about["measures"] = [vars(MEASURES[prefix + name]) for name in metrics for prefix in ("", HOLE)]
@@ -150,7 +156,7 @@ def evaluate_runs(
     if folder is None:
         folder = runs[0].path / name if len(runs) == 1 else _comparison_folder(runs, name)
     undated = {name: fact for name, fact in about.items() if name != "date"}
-    key = _key(runs, models, scorer, [undated, of_runs, batch_size, tile])
+    key = _key(runs, models, scorer, [undated, of_runs, batch_size, tile, certify])
     with files.claimed(folder):
         files.remove_leftovers(folder)
         journal = Journal(folder / JOURNAL)
@@ -177,7 +183,10 @@ def evaluate_runs(
         if name == "report" and len(runs) == 1:
             log_table(runs[0], summaries.summary_markdown(board.summary, {}))
         restore = {name: trained[name].apply for name in names}
-        written = [*FILES, *pictures.write(folder, samples, config, board, restore, pairs)]
+        written = [
+            *FILES,
+            *pictures.write(folder, samples, config, board, restore, pairs, certifying),
+        ]
         if models[0].extractor and len(runs) == 1:
             written.append("features.png")
             maps = models[0].extractor.maps
@@ -206,6 +215,16 @@ def _key(
     code = [scoring.code_digest(type(model)) for model in models]
     parts = [weights, settings, code, scorer.key(), *others]
     return hashlib.blake2b(json.dumps(parts, default=str).encode()).hexdigest()
+
+
+def _certifying(models: Sequence[Any]) -> Any:
+    """The one model whose answers can be certified. Raises UserError for others and several."""
+    if len(models) > 1 or not isinstance(models[0], FrozenFeatures):
+        raise UserError(
+            "--certify takes one run of a model that inverts features, e.g. feature_inversion; "
+            "name such a run alone, or leave --certify out"
+        )
+    return models[0]
 
 
 def _gaps(board: Board, metrics: Sequence[str]) -> list[str]:

@@ -21,6 +21,7 @@ from tfrecon.inference.places import file_names
 from tfrecon.inference.restorer import restorer
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import Measure
+from tfrecon.models.certificates import certificates
 from tfrecon.reports.comparison import Comparison
 from tfrecon.reports.contenders import on_batches
 from tfrecon.reports.scores import Board
@@ -73,10 +74,11 @@ def chosen(scores: Mapping[str, float], measure: Measure, count: int) -> dict[Wh
 
 def write(
     folder: Path, samples: Sequence[Sample], config: DataConfig, board: Board,
-    methods: Mapping[str, Restore], pairs: int,
+    methods: Mapping[str, Restore], pairs: int, certifying: Any = None,
 ) -> list[str]:  # fmt: skip
     """best.png, median.png and worst.png by the scores of the first method, in dB; several methods
-    stand side by side. Of the first `pairs` images the first method's ``original_ID.png`` and
+    stand side by side. The answers of a model that is `certifying` have a map, white where they
+    are certain. Of the first `pairs` images the first method's ``original_ID.png`` and
     ``reconstruction_ID.png`` besides, in a folder; returns its name if there is one.
 
     Which images they show is known last, so these few are read again instead of keeping all.
@@ -93,6 +95,9 @@ def write(
             if config.damage == IDENTITY:
                 label += f", SSIM {float(METRICS['ssim'](batch['target'], restored[0])[0]):.4f}"
             shown = _columns(config, batch, dict(zip(methods, restored, strict=True)))
+            if certifying:
+                (found,) = certificates(certifying, restored[0], batch["target"])
+                shown["certified"] = np.repeat(found.exact[..., None].astype(np.float32), 3, -1)
             names, rows[id] = list(shown), (label, [*shown.values()])
         title = f"{which} by {what}{f' of {first}' if others else ''}, of {count} images"
         images.write(folder / f"{which}.png", grid(title, names, [rows[id] for id in ids]))

@@ -75,15 +75,16 @@ class Scorer:
 
 
 def scorer(
-    contenders: Contenders, size: int, images: int, *, masked: bool, metric_paths: Sequence[str]
-) -> Scorer:
+    contenders: Contenders, size: int, images: int, *, masked: bool, metric_paths: Sequence[str],
+    further: Mapping[str, Any],
+) -> Scorer:  # fmt: skip
     """What scores the contenders on so many images of `size` pixels.
 
     All metrics score the image and, where it is `masked`, the holes; `metric_paths` are the dotted
-    paths of a user's own.
+    paths of a user's own, and `further` are metrics by name.
     """
     users = users_metrics(metric_paths)
-    columns, graph = _graph({**metrics_at_hand(size), **ARTEFACTS, **users}, masked)
+    columns, graph = _graph({**metrics_at_hand(size), **ARTEFACTS, **users, **further}, masked)
     features = kid_features() if images >= LEAST and kid_at_hand(size) else None
     return Scorer(contenders, columns, graph, features, -(-images // MOST), [*users.values()])
 
