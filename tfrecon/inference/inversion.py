@@ -84,11 +84,10 @@ def fitted(
     deep = (BACKBONES[backbone].taps[tap].stride or 32) > SHALLOW
     count, side = IMAGES[deep], SIDE[deep]
     size = options.pop("image_size")
-    spec = Spec("feature_inversion", {**options, "decoder": DECODER})
-    refined = Spec(spec.name, {**spec.options, **refinement(products)})
+    spec = Spec("feature_inversion", {**options, "decoder": DECODER, **refinement(products)})
     with float32_policy():
-        model: Any = build_model(refined, image_size=size, mask=False, seed=0)
-    about = (model.features_key, spec.to_dict(), count, side, dead_leaves.VERSION)
+        model: Any = build_model(spec, image_size=size, mask=False, seed=0)
+    about = (model.features_key, DECODER, count, side, dead_leaves.VERSION)
     digest = hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()
     path = weights.cache() / "decoders" / f"{backbone}_{tap}_{digest}" / "decoder.npz"
     with contextlib.nullcontext() if path.is_file() else files.claimed(path.parent, wait=True):
