@@ -4,6 +4,7 @@ far. No gradient steps are taken; the frozen network is in the loop."""
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,11 +13,17 @@ import tensorflow as tf
 
 from tfrecon.layers.ranges import Float32Layer
 from tfrecon.layers.ridge import MAX_PRODUCTS, Ridge, Standardise, Sums, fitting_kernel_size
+from tfrecon.models.gauss_newton import Features
+from tfrecon.models.refinement import gradient_descent
 
 LEAST_GAIN = 0.98
 """A stage that leaves more than this share of the squared error on images held out is the last."""
 
-Features = Callable[[Any], Sequence[Any]]
+RATE = 0.005
+"""Of a `Descent`: the size of the first of its steps, see `gradient_descent`."""
+
+OCTAVES = 5
+"""Halvings of the coarsest picture that a `Descent` sees of its answer."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -28,15 +35,20 @@ class Stage(Float32Layer):
     neighbourhoods of these gives the correction. It does nothing until `assign` has been called.
     """
 
+    sees_all = True
+    """Whether it is fitted to images whose linear answer was fitted to them, too."""
+
     def __init__(self, channels: int, doublings: int, grid: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "trainable": False})
         self.factor = 2**doublings
         seen = 2 * channels + 3 * self.factor**2
-        self.standardise = Standardise(name="standardise")
-        self.standardise.build((None, None, None, seen))
-        size = min(3, fitting_kernel_size(seen, grid))
-        self.ridge = Ridge(seen, doublings, size, name="ridge")
-        self.ridge.build((None, None, None, seen))
+        self.correct_by(Ridge(seen, doublings, min(3, fitting_kernel_size(seen, grid))))
+
+    def correct_by(self, ridge: Ridge) -> None:
+        """Makes and builds the layers that turn evidence into a correction."""
+        self.standardise, self.ridge = Standardise(name="standardise"), ridge
+        for layer in (self.standardise, self.ridge):
+            layer.build((None, None, None, ridge.channels))
 
     def build(self, input_shape: Any) -> None:
         """Whether it is used: 0 or 1, a float as all that a checkpoint keeps."""
@@ -47,10 +59,14 @@ class Stage(Float32Layer):
         standardised, (B,h,w,C); `active` is 1 where the wanted ones are above zero."""
 
         def corrected() -> Any:
-            seen = self.standardise(evidence(image, wanted, active, features, self.factor))
-            return tf.clip_by_value(image + self.ridge(seen), 0.0, 1.0)
+            start, seen = self.look(image, wanted, active, features)
+            return tf.clip_by_value(start + self.ridge(self.standardise(seen)), 0.0, 1.0)
 
         return tf.cond(self.used > 0, corrected, lambda: image)
+
+    def look(self, image: Any, wanted: Any, active: Any, features: Features) -> tuple[Any, Any]:
+        """The image that is corrected, and what the correction is predicted from."""
+        return image, evidence(image, wanted, active, features, self.factor)
 
     def assign(self, sums: Sums) -> None:
         """Takes the statistics and the answer of `sums`, without the images held out."""
@@ -61,6 +77,43 @@ class Stage(Float32Layer):
         self.ridge.kernel.assign(kernel)
         self.ridge.bias.assign(bias)
         self.used.assign(1.0)
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Descent(Stage):
+    """`steps` of gradient descent towards the wanted features (`gradient_descent`), then a correction that
+    sees the answer in bands of frequencies: for taps that lose information, where features alone
+    leave noise.
+
+    The correction is ridge regression from the colours of each band of one pixel to its own, some
+    sixty values in all: in effect a Wiener filter, which keeps of each band the share that is true
+    on images that the linear answer has not seen. For those it has, its start would be too good.
+    """
+
+    sees_all = False
+
+    def __init__(self, steps: int, **kwargs: Any) -> None:
+        super(Stage, self).__init__(**{**kwargs, "trainable": False})
+        self.steps = steps
+        self.correct_by(Ridge(3 * (OCTAVES + 1), doublings=0, kernel_size=1))
+
+    def look(self, image: Any, wanted: Any, active: Any, features: Features) -> tuple[Any, Any]:
+        """The image after the descent, and its `bands`."""
+        descend = gradient_descent(steps=self.steps, rate=RATE)
+        image = descend(image, [wanted], lambda x: [tf.concat(features(x), -1)])
+        return image, bands(image)
+
+
+def bands(image: Any) -> Any:
+    """(B,H,W,3) to (B,H,W,3·(OCTAVES+1)), the differences between it and itself at 1/2, 1/4, … of
+    its size, and the last of these; they sum up to the image."""
+    size = tf.shape(image)[1:3]
+    levels = [image]
+    for octave in range(1, OCTAVES + 1):
+        small = tf.image.resize(image, -(-size // 2**octave), antialias=True)
+        levels.append(tf.image.resize(small, size))
+    finer = [level - next_one for level, next_one in itertools.pairwise(levels)]
+    return tf.concat([*finer, levels[-1]], axis=-1)
 
 
 def evidence(image: Any, wanted: Any, active: Any, features: Features, factor: int) -> Any:
@@ -82,17 +135,17 @@ def fit_stages(
     (B,H,W,3) for each, `images` in all; nothing but sums is kept.
 
     `answer` gives of images the answer of the stages so far, the wanted features and where they are
-    active. The first image of each batch is held out. A stage that makes their error larger is
-    taken back, and one that hardly gains is the last. Returns their mean squared errors before each
-    stage, and at last.
+    active. The first image of each batch is held out; each `Descent` is fitted to these alone. A
+    stage that makes their error larger is taken back, and one that hardly gains is the last.
+    Returns their mean squared errors before each stage, and at last.
     """
 
     @functools.partial(tf.function, reduce_retracing=True)
-    def look(x: Any, closer: bool) -> tuple[Any, Any]:
+    def look(x: Any, closer: bool) -> tuple[Any, Any, Any]:
         image, wanted, active = answer(x)
         if not closer:
-            return image, None
-        return image, evidence(image, wanted, active, features, stages[0].factor)
+            return image, None, None
+        return image, *stages[0].look(image, wanted, active, features)
 
     errors: list[float] = []
     for number in range(len(stages) + 1):
@@ -100,10 +153,11 @@ def fit_stages(
         sums = Sums(1, stage.ridge) if stage else None  # every position of an image
         held_out: list[float] = []
         for x in _affordable(batches, images, stages[0].ridge):
-            image, seen = look(x, sums is not None)
+            x = x if stages[0].sees_all else x[:1]
+            image, start, seen = look(x, sums is not None)
             held_out.append(float(tf.reduce_mean(tf.square(image[:1] - x[:1]))))
             if sums is not None:
-                sums.add(seen, x - image)
+                sums.add(seen, x - start)
         errors.append(sum(held_out) / len(held_out))
         if number and errors[-1] > LEAST_GAIN * errors[-2]:
             stages[number - 1].used.assign(float(errors[-1] < errors[-2]))

@@ -20,7 +20,7 @@ from tfrecon.base.registry import Positive, Spec, build, check, checked
 from tfrecon.base.system import float32_policy
 from tfrecon.layers.ridge import Ridge, fitting_kernel_size
 from tfrecon.models.base import refuse_masks
-from tfrecon.models.boosting import Stage, fit_stages
+from tfrecon.models.boosting import Descent, Stage, fit_stages
 from tfrecon.models.frozen_features import Extractor, FrozenFeatures, check_size, parse_sources
 from tfrecon.models.refinement import REFINEMENTS
 from tfrecon.models.supervised import Supervised
@@ -115,9 +115,10 @@ class FeatureInversion(FrozenFeatures, Supervised):
             refinement = Spec.parse(options["refine"], "model.refine")
             self.refine = build(refinement, REFINEMENTS, "refinement", stride=self.tap_stride)
         self.stages = [
-            Stage(sum(channels), doublings, grid, name=f"stage{number}")
+            Descent(made.descent, name=f"stage{number}") if made.descent
+            else Stage(sum(channels), doublings, grid, name=f"stage{number}")
             for number in range(made.stages)
-        ]
+        ]  # fmt: skip
         for stage in self.stages:
             stage.build(())
 
@@ -160,17 +161,20 @@ class FeatureInversion(FrozenFeatures, Supervised):
         """Fits statistics and linear part in one pass over `batches` of x (B,H,W,3), `images` in
         all, and each stage in a further one."""
         sums = self.fit_statistics(batches, images, self.ridge)
-        if self.ridge is not None:
-            kernel, bias = sums.solve()
-            self.ridge.kernel.assign(kernel)
-            self.ridge.bias.assign(bias)
         if self.stages:
+            self._take(sums.solve(with_held_out=False))
             answer = self.boosted
             errors = fit_stages(
                 self.stages, batches, images, lambda x: answer(x)[:3], self.features
             )
             decibels = (f"{-10 * math.log10(max(error, 1e-12)):.1f}" for error in errors)
             print(f"stages on images held out, PSNR of the mean error: {', '.join(decibels)} dB")
+        if self.ridge is not None:
+            self._take(sums.solve())
+
+    def _take(self, answer: tuple[Any, Any]) -> None:
+        for variable, value in zip((self.ridge.kernel, self.ridge.bias), answer, strict=True):
+            variable.assign(value)
 
     @property
     def inference_variables(self) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import keras
 from keras import layers
 
-from tfrecon.base.registry import Above, Positive, checked
+from tfrecon.base.registry import Above, Natural, Positive, checked
 from tfrecon.layers.grids import DepthToSpace
 from tfrecon.networks.blocks import convolution, grid_widths, residual_blocks, seeded
 from tfrecon.networks.decoders.decoder import Decoder, features
@@ -27,15 +27,22 @@ def linear(
 
 @checked
 def boosted(
-    *, channels: int, doublings: int, stages: Positive = 8, kernel_size: Positive | None = None,
-    penalty: Annotated[float, Above(0)] | None = None, seed: int | None = None,
+    *, channels: int, doublings: int, stages: Positive | None = None, descent: Natural = 0,
+    kernel_size: Positive | None = None, penalty: Annotated[float, Above(0)] | None = None,
+    seed: int | None = None,
 ) -> Decoder:  # fmt: skip
     """`linear`, then at most `stages` closed-form corrections, each of which sees how the features
     of the answer so far differ from the wanted ones (`tfrecon.models.boosting`).
 
-    No gradient steps; at inference each stage runs the backbone forwards and backwards once.
+    Nothing is trained; at inference each stage runs the backbone forwards and backwards once. With
+    `descent`, for taps that lose information such as AlexNet conv3, it does so that many times:
+    steps towards the features, and a correction of the noise they leave. `stages` None is 8, or 1
+    with `descent`.
     """
-    return Decoder(None, ridge=True, kernel_size=kernel_size, penalty=penalty, stages=stages)
+    stages = stages or (1 if descent else 8)
+    return Decoder(
+        None, ridge=True, kernel_size=kernel_size, penalty=penalty, stages=stages, descent=descent
+    )
 
 
 @checked
