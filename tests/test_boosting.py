@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrecon.layers.ridge import Sums
-from tfrecon.models.boosting import Stage, evidence, fit_stages
+from tfrecon.models.boosting import Descent, Stage, bands, evidence, fit_stages
 from tfrecon.models.feature_inversion import feature_inversion
 
 FILTERS = np.random.default_rng(7).normal(0, 0.4, (2, 2, 3, 5)).astype(np.float32)
@@ -115,3 +115,31 @@ def test_it_leaves_the_linear_answer_far_behind():
         errors[decoder] = float(np.mean((model(x).numpy() - x) ** 2))
     assert errors["boosted"] < 0.2 * errors["linear"]
     assert {layer.compute_dtype for layer in model.backbones[0].layers} == {"float32"}
+
+
+def test_bands_sum_up_to_the_image_and_part_its_frequencies():
+    x = photos(2, 48)[:, :40]
+    parts = tf.stack(tf.split(bands(x), 6, -1))
+    np.testing.assert_allclose(tf.reduce_sum(parts, 0), x, atol=1e-5)
+    flat = tf.split(bands(tf.ones((1, 40, 48, 3))), 6, -1)
+    np.testing.assert_allclose(tf.stack(flat[:-1]), 0, atol=1e-5)
+
+
+def test_a_descent_keeps_of_each_band_what_least_squares_does():
+    x = photos(8, 32)
+    batches, descent = [x[n : n + 2] for n in range(0, 8, 2)], Descent(5)
+    descent.build(())
+    descent.ridge.penalty = 1e-5
+    errors = fit_stages([descent], batches, 8, answer_of([descent]), features)
+    held_out = x[::2]
+    image, wanted, active = answer_of([])(held_out)
+    start, seen = descent.look(image, wanted, active, features)
+    rows = tf.reshape(seen, (-1, 18)).numpy().astype(np.float64)
+    left = tf.reshape(held_out - start, (-1, 3)).numpy().astype(np.float64)
+    rows = np.hstack([rows, np.ones((len(rows), 1))])
+    answer = rows @ np.linalg.lstsq(rows, left, rcond=None)[0]
+    expected = np.clip(start + answer.reshape(start.shape), 0, 1)
+    given = descent(image, wanted, active, features=features)
+    np.testing.assert_allclose(given, expected, atol=0.02)
+    assert errors[1] == pytest.approx(np.mean((expected - held_out) ** 2), rel=0.02)
+    assert errors[1] < 0.9 * errors[0]

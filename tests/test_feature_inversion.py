@@ -25,6 +25,7 @@ from tfrecon.layers.ridge import MAX_UNKNOWNS, Ridge, Sums
 from tfrecon.models import build_model, certificates
 from tfrecon.models import check_model as check_options
 from tfrecon.models.feature_inversion import feature_inversion
+from tfrecon.models.refinement import natural
 from tfrecon.networks.decoders import DECODERS
 from tfrecon.networks.decoders.residual import residual
 from tfrecon.networks.fusion import FUSIONS
@@ -206,7 +207,7 @@ def test_refinement_moves_the_pixels_towards_the_features():
     x = photos(2)
     plain, refined = (
         adapted(decoder="linear"),
-        adapted(decoder="linear", refine={"name": "gradient_descent", "steps": 30}),
+        adapted(decoder="linear", refine={"name": "gradient_descent", "steps": 60}),
     )
     wanted = plain.features(x)[0]
 
@@ -218,6 +219,24 @@ def test_refinement_moves_the_pixels_towards_the_features():
     assert np.mean((last - x) ** 2) < np.mean((first - x) ** 2)
     np.testing.assert_array_equal(refined(x, training=True), plain(x, training=True))
     np.testing.assert_allclose(refined(x)[:1], refined(x[:1]), atol=1e-4)
+
+
+def test_natural_gives_noise_the_spectrum_of_photos_and_is_its_own_transpose():
+    random = np.random.default_rng(3)
+    u, v = random.normal(size=(2, 4, 40, 49, 3)).astype(np.float32)
+    image = natural(u).numpy()
+    assert np.sum(image * v) == pytest.approx(np.sum(u * natural(v).numpy()), rel=1e-3)
+    spectrum = np.abs(np.fft.fft2(image.sum(-1), axes=(1, 2))) / np.abs(
+        np.fft.fft2(u.sum(-1), axes=(1, 2))
+    )
+    frequency = np.hypot(np.fft.fftfreq(40)[:, None], np.fft.fftfreq(49))
+    np.testing.assert_allclose(
+        spectrum[:, 1:, 1:] * frequency[1:, 1:],
+        np.full((4, 39, 48), spectrum[0, 1, 1] * frequency[1, 1]),
+        rtol=1e-2,
+    )
+    brightness = image.mean(-1) * np.sqrt(3)
+    assert np.var(brightness) == pytest.approx(1, rel=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -291,8 +310,9 @@ def test_a_linear_run_is_solved_and_not_trained(tmp_path, folder):
     np.testing.assert_array_equal(again.load_model()(photos()), run.load_model()(photos()))
 
 
-def test_a_boosted_run_is_resumed_and_exported_with_its_stages(tmp_path, folder):
-    settings = config(folder, {"decoder": {"name": "boosted", "stages": 2}})
+@pytest.mark.parametrize("options", [{"stages": 2}, {"descent": 3}])
+def test_a_boosted_run_is_resumed_and_exported_with_its_stages(tmp_path, folder, options):
+    settings = config(folder, {"decoder": {"name": "boosted", **options}})
     run = loop.train(settings, tmp_path / "run")
     again = loop.train(settings, tmp_path / "run", resume=True)
     x = photos(2)

@@ -1,5 +1,5 @@
 """Boosted inversion: closed-form corrections that look at what the features say of the answer so
-far. No gradient steps are taken; the frozen network is in the loop."""
+far. Nothing is trained; the frozen network is in the loop."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ class Stage(Float32Layer):
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Descent(Stage):
-    """`steps` of gradient descent towards the wanted features (`gradient_descent`), then a correction that
-    sees the answer in bands of frequencies: for taps that lose information, where features alone
-    leave noise.
+    """`gradient_descent` towards the wanted features for some `steps`, then a correction that sees
+    the answer in bands of frequencies: for taps that lose information, where features alone leave
+    noise.
 
     The correction is ridge regression from the colours of each band of one pixel to its own, some
     sixty values in all: in effect a Wiener filter, which keeps of each band the share that is true
