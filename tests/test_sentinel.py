@@ -237,7 +237,7 @@ def command(text):
 
 
 @pytest.mark.slow
-def test_every_remedy_works(tmp_path, photos, monkeypatch, capsys, eagerly):
+def test_every_remedy_works(tmp_path, photos, monkeypatch, capsys):
     """Each sentence about a run names what to do; that is done here, and works."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos, "photos")
