@@ -107,9 +107,21 @@ def certified_shares(model: Any) -> Any:
 def _seen(model: Any, answers: Any, wanted: Any) -> tuple[Any, Any, int]:
     """Squared residuals (B,h,w) of each position, λ (B,), and how many positions away from its own
     a pixel is seen."""
+    energy, eigenvalues, footprint = _looking(model)(answers, wanted)
+    seen = np.argwhere(footprint.numpy()) // model.tap_stride
+    centre = np.asarray(energy.shape[1:]) // 2
+    if not len(seen):  # all units of the middle are off: any position may see any pixel
+        return energy, eigenvalues, int(max(energy.shape[1:]))
+    return energy, eigenvalues, 1 + int(np.abs(seen - centre).max())  # one more, for caution
+
+
+@functools.lru_cache(maxsize=1)  # one graph for all images of a model
+def _looking(model: Any) -> Any:
+    """From answers and wanted features to squared residuals, λ, and the pixels (H,W) that the
+    position in the middle sees."""
 
     @functools.partial(tf.function, reduce_retracing=True)
-    def look(x: Any) -> tuple[Any, Any, Any]:
+    def look(x: Any, wanted: Any) -> tuple[Any, Any, Any]:
         normal, pull, value = linearised(x, model.features)
         near = preconditioner(normal, tf.shape(x), min(model.tap_stride, 4))
         energy = tf.reduce_sum(tf.square(value - wanted), -1)
@@ -126,11 +138,7 @@ def _seen(model: Any, answers: Any, wanted: Any) -> tuple[Any, Any, int]:
         footprint = tf.reduce_any(pull(centre) != 0, (0, 3))
         return energy, eigenvalues, footprint
 
-    energy, eigenvalues, footprint = look(answers)
-    seen = np.argwhere(footprint.numpy()) // model.tap_stride
-    centre = np.asarray(energy.shape[1:]) // 2
-    reach = 1 + int(np.abs(seen - centre).max()) if len(seen) else 1  # and one more, for caution
-    return energy, eigenvalues, reach
+    return look
 
 
 def _sums(energy: Any, reach: int) -> Any:
