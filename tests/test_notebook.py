@@ -112,6 +112,9 @@ def test_a_report_and_a_comparison_show_tables_and_pictures(tmp_path, monkeypatc
     html = comparison._repr_html_()
     assert "Comparison of grey, same" in html and html.index(">grey<") < html.index(">same<")
     assert "grey has the best Hole PSNR" in html
+    text = str(comparison)  # without a notebook
+    assert text.startswith("Comparison of grey, same\n") and "grey has the best Hole PSNR" in text
+    assert "Hole PSNR (dB) ↑" in text and "Comparison(" not in text
     with pytest.raises(UserError, match="run folder 'nowhere' does not exist"):
         tfrecon.compare(["nowhere"])
 

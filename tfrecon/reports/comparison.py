@@ -96,6 +96,13 @@ class Comparison(Board):
     missing: Mapping[str, str] = field(default_factory=dict[str, str])
     dropped: Sequence[str] = ()
 
+    def __str__(self) -> str:
+        """The title, what is to be said, and the leaderboard."""
+        from tfrecon.reports.leaderboard import leaderboard
+        from tfrecon.reports.sentences import sentences
+
+        return "\n".join([self.title, "", *sentences(self), "", leaderboard(self).text()])
+
     def _repr_html_(self) -> str:
         from tfrecon.reports.leaderboard import leaderboard  # which compares
         from tfrecon.reports.sentences import sentences
