@@ -71,7 +71,8 @@ def main() -> None:
             if not asked.no_certificates:
                 told += (
                     f"; {found.verdict}, {found.share:.1%} certified, {false} wrong, λ ≥ "
-                    f"{found.eigenvalue:.2g}, error at most {(error / found.bound).max():.3f} of the bound"
+                    f"{found.eigenvalue:.2g}, error at most {(error / found.bound).max():.3f} of "
+                    "its bound"
                 )
             print(f"{id.decode()}  {psnr[-1]:.1f} dB, {told}", flush=True)
         each = (time.perf_counter() - started) / len(photos)
