@@ -220,7 +220,7 @@ class Held:
 
     def __init__(self, model, has_mask=False):
         self.name, self.path, self.from_state, self.has_mask = "held", Path("held"), False, has_mask
-        self.tables = {"model": {"name": "held"}}
+        self.tables, self.option = {"model": {"name": "held"}}, "--from"
         self.weights = lambda: (model, model.inference_variables)
 
 
