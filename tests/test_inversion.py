@@ -11,11 +11,11 @@ from tfrecon import audit, features, invert
 from tfrecon.backbones import feature_taps
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.inference import inversion
+from tfrecon.inference import attacks, inversion
+from tfrecon.inference.attacks import Defence, parse_defences
 from tfrecon.inference.feature_files import read_features, write_features
 from tfrecon.models.feature_inversion import feature_inversion
 from tfrecon.reports import leaks
-from tfrecon.reports.leaks import Defence, parse_defences
 
 TAP = {"backbone": "vgg16", "tap": "block1"}
 RANDOM = ["--backbone", "vgg16", "--tap", "block1", "--weights", "none"]
@@ -39,9 +39,9 @@ def small(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(inversion, "DECODER", {"name": "boosted", "stages": 1, "kernel_size": 3})
     monkeypatch.setattr(inversion, "IMAGES", (16, 16))
     monkeypatch.setattr(inversion, "SIDE", (32, 32))
-    monkeypatch.setattr(leaks, "FITTED", 8)
+    monkeypatch.setattr(attacks, "FITTED", 8)
     monkeypatch.setattr(leaks, "SIZE", 48)
-    monkeypatch.setattr(leaks, "SIDE", 48)
+    monkeypatch.setattr(attacks, "SIDE", 48)
 
 
 def values_of(network, folder, name):
