@@ -44,8 +44,10 @@ def main() -> None:
     refine = {"name": "gauss_newton", "products": asked.products}
     model = run.load_model({"refine": refine})
     restore = tf.function(lambda x: model(x, training=False))
-    data = dataclasses.replace(run.placed.data, cache="none", image_size=asked.side)
-    data = dataclasses.replace(data, val_size=asked.short_side or data.val_size)
+    data = run.placed.data
+    data = dataclasses.replace(
+        data, cache="none", image_size=asked.side, val_size=asked.short_side or data.val_size
+    )
     samples = recipes.samples(data.recipe, Path(data.root), "test")[: asked.photos]
 
     verdicts: collections.Counter[str] = collections.Counter()

@@ -227,9 +227,9 @@ def test_a_network_that_loses_a_direction_makes_nothing_exact(of):
     assert max(c.residual for c in found) < 1e-12
 
 
-def test_noise_of_the_features_widens_the_bound():
+def test_rounding_of_the_features_widens_the_bound():
     x, model = photos(), Frozen()
-    rounded = 1 / np.sqrt(12) / 4096
+    rounded = 0.5 / 4096
     raw = tuple(tf.round(4096 * part) / 4096 for part in features(x))
     (plain, *_), (noisy, *_) = (certificates(model, x, raw, noise) for noise in (0.0, rounded))
     assert np.all(noisy.bound > plain.bound)

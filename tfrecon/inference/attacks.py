@@ -106,6 +106,7 @@ class Attacker:
         held_out = [*recipes.samples(Spec("demo"), None, "val")[:2],
                     *recipes.samples(others, None, "val")]  # fmt: skip
         self.held_out = np.stack([crop(sample, side) for sample in held_out])
+        self.held_out_seen = self.seen(self.held_out)
 
     def seen(self, stack: Array) -> Array:
         """The features (B,h,w,C) of images (B,H,W,3)."""
@@ -116,7 +117,7 @@ class Attacker:
         """The name of the better decoder of defended features, and it: (1,h,w,C) to (H,W,3)."""
         linear = self._linear(defence)
         decoders = {"linear": linear, "boosted": lambda raw: self.boosted(raw)[0]}
-        shown = defence(self.seen(self.held_out), self.known, seed=1)
+        shown = defence(self.held_out_seen, self.known, seed=1)
         errors = {
             name: np.mean([
                 np.mean((decode(raw[None]) - truth) ** 2)

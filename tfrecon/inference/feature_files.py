@@ -10,7 +10,6 @@ channels, or be the ``.npy`` of one array or the ``.pth`` of several.
 """
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,19 +173,19 @@ class FeatureFile:
             )
         return values
 
-    def noise(self, name: str) -> Array:
-        """The deviation of what rounding did to each channel, (C,): of whole numbers, and of floats
-        all of which half precision or bfloat16 holds."""
+    def rounding(self, name: str) -> Array:
+        """The most that rounding did to each channel, (C,): of whole numbers, and of floats all of
+        which half precision or bfloat16 holds."""
         stored = self.maps[name]
         if stored.dtype.kind in "iub":
-            return np.broadcast_to(np.abs(self.scale), stored.shape)[0, 0] / math.sqrt(12)
+            return np.broadcast_to(np.abs(self.scale), stored.shape)[0, 0] / 2
         largest = np.abs(stored).max((0, 1)).astype(np.float32)
         with np.errstate(over="ignore"):
             kinds = [
                 k for k in (ml_dtypes.bfloat16, np.float16) if (stored == stored.astype(k)).all()
             ]
-        steps = {ml_dtypes.bfloat16: 2.0**-7, np.float16: 2.0**-10}
-        return largest * (steps[kinds[0]] if kinds else 0.0) / np.float32(math.sqrt(12))
+        halves = {ml_dtypes.bfloat16: 2.0**-8, np.float16: 2.0**-11}  # of a step at 1
+        return largest * np.float32(halves[kinds[0]] if kinds else 0.0)
 
     def size(self, name: str) -> tuple[int, int] | None:
         """(height, width) of an image, where the note tells."""

@@ -167,7 +167,7 @@ def invert(
             with fitting(f"tiles of {tile} pixels are too large for it; give --tile {tile // 2}"):
                 raw = solve.prepared(features.values(name), features.size(name))
                 image, residual = solve(raw)
-                proof = solve.certificate(image, raw, features.noise(name))
+                proof = solve.certificate(image, raw, features.rounding(name))
             images.write(output / f"{stem}.png", image)
             if floats:
                 with files.replacing(output / f"{stem}.npy") as part, part.open("wb") as file:
@@ -198,11 +198,12 @@ class Solver:
         grid = [side // stride for side in self._sides(features.shape[:2], size)]
         return align(tf.constant(features[None]), grid, grid).numpy()
 
-    def certificate(self, image: Array, raw: Array, noise: Any) -> Certificate | None:
-        """That of an answer to features with such `noise`; of refined ones in one tile alone."""
+    def certificate(self, image: Array, raw: Array, rounding: Any) -> Certificate | None:
+        """That of an answer to features with errors up to `rounding`; of refined ones in one tile
+        alone."""
         if self.model.refine is None or max(image.shape) > self.tile:
             return None
-        return certificates(self.model, image[None], (tf.constant(raw),), noise)[0]
+        return certificates(self.model, image[None], (tf.constant(raw),), rounding)[0]
 
     def __call__(self, raw: Array) -> tuple[Array, float]:
         """The image (H,W,3) in [0,1] of prepared features, and its residual (see `Inverted`)."""

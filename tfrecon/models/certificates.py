@@ -67,20 +67,20 @@ class Certificate:
         return "exact in regions" if self.exact.any() else "unresolved"
 
 
-def certificates(model: Any, answers: Any, wanted: Any, noise: Any = 0.0) -> list[Certificate]:
+def certificates(model: Any, answers: Any, wanted: Any, rounding: Any = 0.0) -> list[Certificate]:
     """One for each of the `answers` (B,H,W,3) in [0,1] of `model`, a `FrozenFeatures`.
 
     `wanted` is what `model.features` or `model.raw_features` take: the images, or a tuple of their
-    raw features. `noise` is the deviation of those, a number or (C,), in their own units: that of
-    rounding to 8 bits is the step divided by √12.
+    raw features. `rounding` is the largest error of those, a number or (C,), in their own units:
+    of features in 8 bits half a step.
     """
     wanted = tf.concat(model.features(wanted), axis=-1)
     deviations = tf.concat([layer.deviation for layer in model.standardise], axis=-1)
-    noise_energy = tf.reduce_sum(tf.square(noise / deviations * tf.ones_like(deviations)))
+    largest = float(tf.reduce_sum(tf.square(rounding / deviations)))  # of a position's energy
     answers = tf.convert_to_tensor(answers)
     energy, eigenvalues, reach = _seen(model, answers, wanted)
     window = 2 * reach + 1
-    around = np.sqrt(_sums(energy.numpy(), reach)) + np.sqrt(window**2 * float(noise_energy))
+    around = np.sqrt(_sums(energy.numpy(), reach)) + np.sqrt(window**2 * largest)
     residuals = energy.numpy().mean((1, 2)) / wanted.shape[-1]
     found = []
     for seen, eigenvalue, residual in zip(around, eigenvalues.numpy(), residuals, strict=True):

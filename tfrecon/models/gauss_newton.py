@@ -70,18 +70,13 @@ def gauss_newton(
     anchor = anchor * near.curvature
 
     def errors(x: Any) -> Any:
-        residual = tf.square(tf.concat(features(x), axis=-1) - goal)
-        moved = (
-            tf.nn.space_to_depth(tf.square(x - image), stride)
-            if stride > 1
-            else (tf.square(x - image))
-        )
+        residual, moved = tf.square(tf.concat(features(x), axis=-1) - goal), tf.square(x - image)
+        moved = tf.nn.space_to_depth(moved, stride) if stride > 1 else moved
         return tf.reduce_sum(residual, -1, True) + anchor * tf.reduce_sum(moved, -1, True)
 
     def spread(present: Any) -> Any:
-        error = tf.sqrt(
-            _mean(present, 5) / (near.curvature * tf.cast(tf.shape(goal)[-1], tf.float32))
-        )
+        channels = tf.cast(tf.shape(goal)[-1], tf.float32)
+        error = tf.sqrt(_mean(present, 5) / (near.curvature * channels))
         return tf.minimum(SPREAD * _enlarged(error, stride), LARGEST_SPREAD)
 
     def step(spent: Any, x: Any, present: Any, damping: Any) -> tuple[Any, ...]:
