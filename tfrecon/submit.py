@@ -1,4 +1,4 @@
-"""``python -m tfrecon.submit``: writes or checks the CSV that a competition takes."""
+"""``python -m tfrecon.submit``: writes or checks the CSV that a competition takes, and sends it."""
 
 import argparse
 import functools
@@ -18,10 +18,12 @@ def parser() -> Parser:
     options = Parser(
         "submit",
         "Restores the photos of a competition with a run and writes its submission,\n"
-        "or, with --check, compares a submission with what the data asks for. Stopped or killed\n"
-        "and started again, it goes on after the last batch of photos that it has written.\n\n"
+        "or, with --check, compares a submission with what the data asks for; with --upload, it\n"
+        "sends to Kaggle what has passed. Stopped or killed and started again, it goes on after\n"
+        "the last batch of photos that it has written.\n\n"
         "  python -m tfrecon.submit checkpoints/NAME --data animals_inpainting --root DIR\n"
-        "  python -m tfrecon.submit --check FILE.csv --data animals_inpainting --root DIR",
+        "  python -m tfrecon.submit --check FILE.csv --data animals_inpainting --root DIR\n"
+        '  python -m tfrecon.submit checkpoints/NAME --upload --competition NAME -m "first" --wait',
     )
     options.add_argument(
         "run", metavar="checkpoints/NAME", nargs="?", help="the folder of a run; --check needs none"
@@ -34,8 +36,10 @@ def parser() -> Parser:
     )  # fmt: skip
     options.add_argument("--split", default="submit", help="which photos (submit)")
     options.add_argument(
-        "--competition", metavar="NAME", help="the key format (that named like the recipe)"
-    )
+        "--competition", metavar="NAME",
+        help="the competition as in its address on Kaggle (that from which fit --prepare has "
+        "downloaded the data), or its key format (that named like the recipe)",
+    )  # fmt: skip
     options.add_argument(
         "--out", metavar="CSV", help="the file to write (kaggle_submission/NAME.csv)"
     )
@@ -49,6 +53,11 @@ def parser() -> Parser:
     options.add_argument(
         "--sample", metavar="CSV", help="with --check: the published sample_submission.csv"
     )
+    options.flag("--upload", "send the file to Kaggle once it has passed the check")
+    options.add_argument(
+        "-m", "--message", metavar="TEXT", help="with --upload: what it is (the run's name)"
+    )
+    options.flag("--wait", "with --upload: wait for the score, and print it and the rank")
     return options
 
 
@@ -62,6 +71,7 @@ def _submit(arguments: argparse.Namespace) -> None:
     if arguments.run:
         trained = open_run(arguments.run)
     start_tensorflow()
+    from tfrecon.base.kaggle import Contest
     from tfrecon.inference.submission import check_submission, find
 
     if trained:
@@ -70,16 +80,47 @@ def _submit(arguments: argparse.Namespace) -> None:
             spec, root = data.recipe, root or trained.placed.data.root
             if arguments.root:
                 _tell_of_other_data(trained, Path(root))
-    competition = find(arguments.competition or spec.name)
+    competition = find(_key_format(arguments, spec.name))
+    contest = Contest(_address(arguments, root)) if arguments.upload else None
     samples = recipes.samples(spec, Path(root) if root else None, arguments.split)
     if arguments.check:
-        lines = check_submission(arguments.check, samples, competition, arguments.sample)
-        done = f"{arguments.check} passed the check"
+        path = Path(arguments.check)
+        lines = check_submission(path, samples, competition, arguments.sample)
+        done = f"{path} passed the check"
     else:
         path = Path(arguments.out or f"kaggle_submission/{Path(arguments.run).name}.csv")
         lines = _write(path, trained, samples, competition, arguments)
         done = f"submission written to {path}; it passed the check"
     print(f"{done}: {len(samples)} images, {lines:,} lines with the header")
+    if contest:
+        number = contest.send(path, arguments.message or path.stem)
+        if arguments.wait:
+            contest.wait(number)
+
+
+def _address(arguments: argparse.Namespace, root: Path | str | None) -> str:
+    """The competition's name in its address: no key format's, whose names have neither - nor ."""
+    from tfrecon.base.kaggle import recorded
+
+    given = arguments.competition or "."
+    name = recorded(root) if set("._") & set(given) else given
+    if name is None:
+        raise UserError(
+            "--upload needs the competition as in its address, www.kaggle.com/competitions/NAME; "
+            "give it with --competition NAME"
+        )
+    return name
+
+
+def _key_format(arguments: argparse.Namespace, recipe: str) -> str:
+    """The name of --competition where it is a key format's, or else that of the recipe."""
+    from tfrecon.base.facts import COMPETITIONS, of_user, shipped
+
+    given = arguments.competition or recipe
+    known = {*shipped(COMPETITIONS), *of_user(COMPETITIONS)}
+    if arguments.upload and not set("._") & set(given) and given.replace("-", "_") not in known:
+        return recipe
+    return given
 
 
 def _tell_of_other_data(trained: Any, root: Path) -> None:
@@ -112,6 +153,8 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
         raise UserError("--check without a run needs --data RECIPE and its --root DIR")
     if arguments.sample and not arguments.check:
         raise UserError("--sample belongs to --check CSV")
+    if not arguments.upload and (arguments.message is not None or arguments.wait):
+        raise UserError("--message and --wait belong to --upload")
     if arguments.out and arguments.check:
         raise UserError("--out and --check exclude each other; --check writes nothing")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXTRAS = {
     "completion": ["shtab"],
+    "kaggle": ["kagglehub", "kaggle"],
     "pandas": ["pandas", "pyarrow"],
     "tfds": ["tensorflow_datasets", "importlib_resources"],  # a download needs it, unsaid
     "wandb": ["wandb"],

@@ -51,7 +51,9 @@ class Competition(Protocol):
 
 
 def find(name: str) -> Competition:
-    """The competition called `name`. Raises UserError for an unknown or an incomplete one."""
+    """The competition called `name`, which may be written as in Kaggle's addresses, with hyphens.
+    Raises UserError for an unknown or an incomplete one."""
+    name = name if "." in name else name.replace("-", "_")
     return facts.module(facts.COMPETITIONS, name, ("HEADER", "ids", "values"))
 
 
