@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfrecon.base import images
+from tfrecon.base import images, kaggle
 from tfrecon.base.bars import tqdm
 from tfrecon.base.errors import UserError, unknown
 from tfrecon.base.platforms import nfc
@@ -58,6 +58,11 @@ def samples(root: Path | None, split: str, *, classes: list[str] | None = None) 
     ]
     _check_boxes(chosen, tables)
     return chosen
+
+
+def prepare(root: Path, competition: str) -> None:
+    """Downloads the contest's data from Kaggle, as `kaggle.download`."""
+    kaggle.download(competition, root, ("Training_Data", "Testing_Data"))
 
 
 def _training(folder: Path, classes: Sequence[str] | None) -> tuple[list[Sample], dict[str, Path]]:

@@ -114,6 +114,11 @@ def handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that the other side has ended."""
+
+
 BASIC = "Basic c29tZWJvZHk6YV9rZXk="  # somebody:a_key
 
 
@@ -122,7 +127,7 @@ def served(stand_in: StandIn) -> Iterator[StandIn]:
     """In the block the stand-in answers in the place of Kaggle."""
     from kagglesdk import kaggle_env
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(stand_in))
+    server = Quiet(("127.0.0.1", 0), handler(stand_in))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import socket
 
 import fakes
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tfrecon import submit
+from tfrecon import fit, submit
 from tfrecon.base import kaggle
 from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
@@ -19,7 +20,7 @@ from tfrecon.inference.submission import find
 if importlib.util.find_spec("kaggle") is None or importlib.util.find_spec("kagglehub") is None:
     pytest.skip("the extra kaggle is not installed", allow_module_level=True)
 
-from kaggle_stand_in import NAME, RULES, TOKEN, TROUBLES, StandIn, served
+from kaggle_stand_in import NAME, RULES, TOKEN, TROUBLES, StandIn, refusal, served, zipped
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,6 @@ def home(tmp_path, monkeypatch):
 
     monkeypatch.setattr(KaggleApi, "config", str(folder / "kaggle.json"))
     monkeypatch.setattr(kaggle, "PAUSES_SECONDS", (0, 0, 0))
-    monkeypatch.setattr(kaggle, "SILENCE_SECONDS", 0.2)
     monkeypatch.setattr(Retry, "sleep", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return folder
@@ -62,9 +62,9 @@ def upload(contest, file="right.csv", *others: str, competition: str | None = NA
 
 
 def sentence(capsys) -> str:
-    """What the command has said of its failure: one sentence, and no more."""
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1
+    """What the command has said of its failure, after the bars of a download: one sentence."""
+    *bars, said = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: ") and all("B/s]" in line or not line for line in bars)
     return said
 
 
@@ -112,7 +112,6 @@ KEPT = "the file is kept: --check right.csv --upload sends it as it is"
         ("too_many", ["(Too many requests); wait a while", KEPT]),
         ("daily", ["(Submission limit of 5 a day reached; try tomorrow)", KEPT]),
         ("storage", ["(Could not submit to competition)", KEPT]),
-        ("silent", ["timed out", "see that there is a network", KEPT]),
         ("error", ["cannot score submission 4711 (ERROR: Row 2 has no value)", "/submissions"]),
     ],
 )
@@ -121,9 +120,22 @@ def test_each_failure_is_a_sentence_in_the_words_of_the_package(contest, capsys,
         assert upload(contest, "right.csv", "--wait") == 2
     said = sentence(capsys)
     assert all(words in said for words in expected), said
-    assert service.calls.count("upload") == {"silent": kaggle.ATTEMPTS}.get(
-        trouble, int(trouble in ("daily", "storage", "error"))
-    )
+    assert service.calls.count("upload") == int(trouble in ("daily", "storage", "error"))
+
+
+def test_a_service_that_falls_silent_in_the_middle_is_given_up(contest, capsys, monkeypatch):
+    class Silent(StandIn):
+        def answer(self, call, asked):
+            if call == "StartSubmissionUpload":  # no sooner: a busy machine may be slow
+                monkeypatch.setattr(kaggle, "SILENCE_SECONDS", 0.1)
+            return super().answer(call, asked)
+
+    with served(Silent({"upload": "silent"})) as service:
+        assert upload(contest) == 2
+    said = sentence(capsys)
+    assert "timed out" in said and "see that there is a network" in said and KEPT in said
+    assert service.calls.count("upload") == kaggle.ATTEMPTS
+    assert "CreateSubmission" not in service.calls
 
 
 def test_without_a_network_nothing_is_tried_for_long(contest, capsys, monkeypatch):
@@ -234,3 +246,96 @@ def test_a_missing_extra_is_named(contest, capsys, monkeypatch):
     monkeypatch.setattr("tfrecon.base.extras.missing", lambda extra: ["kaggle"])
     assert upload(contest) == 2
     assert 'needs the package kaggle; add it with pip install "tfrecon[kaggle]"' in sentence(capsys)
+
+
+# --- what is downloaded ---------------------------------------------------------------------------
+
+
+def prepare(root="data", recipe="animals_inpainting", name: str | None = NAME) -> int:
+    named = ["--competition", name] if name else []
+    return fit.main(["--data", recipe, "--root", str(root), "--prepare", *named])
+
+
+def below(root) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def test_the_data_of_a_contest_is_downloaded_into_its_layout(contest, tmp_path, capsys):
+    with served(StandIn(archive=zipped(contest))) as service:
+        assert prepare() == 0 and prepare() == 0
+    assert service.calls.count("DownloadDataFiles") == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "prepared data", "data is there already and kept", "prepared data",
+    ]  # fmt: skip
+    assert below(tmp_path / "data") == sorted([*below(contest), kaggle.RECORD])
+    samples = recipes.samples(Spec("animals_inpainting"), tmp_path / "data", "submit")
+    assert [sample.id for sample in samples] == ["Cat-Test (0).jpeg"]
+    with served(StandIn()) as service:
+        assert upload(tmp_path / "data", competition=None) == 0
+    assert service.received, "the contest is known from the download"
+
+
+def test_archives_in_the_archive_and_a_folder_around_all_are_unpacked(contest, tmp_path):
+    (tmp_path / "outer/animals").mkdir(parents=True)
+    bare, with_its_folder = (
+        tmp_path / f"outer/animals/{name}_Data.zip" for name in ("Training", "Testing")
+    )
+    bare.write_bytes(zipped(contest / "Training_Data"))
+    shutil.rmtree(contest / "Training_Data")
+    with_its_folder.write_bytes(zipped(contest))
+    with served(StandIn(archive=zipped(tmp_path / "outer"))):
+        assert prepare() == 0
+    assert {path.split("/")[0] for path in below(tmp_path / "data")} == {
+        "Training_Data", "Testing_Data", kaggle.RECORD,
+    }  # fmt: skip
+    assert recipes.samples(Spec("animals_inpainting"), tmp_path / "data", "submit")
+
+
+@pytest.mark.parametrize(
+    ("troubles", "expected"),
+    [
+        ({"DownloadDataFiles": refusal(401, "no")}, "make sure you are authenticated"),
+        ({"DownloadDataFiles": refusal(403, RULES)}, "; accept the rules on https://www.kaggle"),
+        ({"DownloadDataFiles": refusal(404, "no")}, "; give its name as in its address"),
+        ({"DownloadDataFiles": refusal(429, "Too many")}, "(Too many); wait a while"),
+        ({}, "holds other.txt, and nowhere the folders Training_Data and Testing_Data"),
+    ],
+)
+def test_what_cannot_be_downloaded_leaves_nothing(tmp_path, capsys, troubles, expected):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/other.txt").touch()
+    with served(StandIn(troubles, archive=zipped(tmp_path / "other"))):
+        assert prepare() == 2
+    assert expected in sentence(capsys)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "other"]
+
+
+@pytest.mark.parametrize(("spoil", "expected"), [case for case in BAD_TOKENS if case[0] not in (
+    unknown_token, unknown_key)])  # fmt: skip
+def test_no_data_without_a_token(home, monkeypatch, tmp_path, capsys, spoil, expected):
+    spoil(home, monkeypatch)
+    with served(StandIn()):
+        assert prepare() == 2
+    assert expected in sentence(capsys) and not (tmp_path / "data").exists()
+
+
+def test_a_notebook_of_kaggles_has_the_data_already(monkeypatch, capsys):
+    import kagglehub
+
+    mounted = "/kaggle/input/animals"
+    monkeypatch.setattr(kagglehub, "competition_download", lambda *_, **__: mounted)
+    assert prepare() == 2
+    assert f"has put the data into '{mounted}'; leave --prepare out" in sentence(capsys)
+
+
+def test_a_contest_is_named_where_it_is_needed_and_nowhere_else(tmp_path, capsys):
+    assert prepare(name=None) == 2
+    assert "comes from Kaggle; name the competition as in its address" in sentence(capsys)
+    assert prepare(recipe="imagenette") == 2
+    assert "'imagenette' comes from no competition; leave --competition out" in sentence(capsys)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/notes.txt").touch()
+    assert prepare() == 2
+    assert "is not empty and does not hold Training_Data and Testing_Data" in sentence(capsys)
+    assert fit.main(["--data", "demo", "--competition", NAME]) == 2
+    assert "--competition belongs to --prepare" in sentence(capsys)

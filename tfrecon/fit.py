@@ -71,6 +71,10 @@ def parser() -> Parser:
     command.flag(
         "--prepare", "download the data of --data into --root and exit, for recipes that can"
     )
+    command.add_argument(
+        "--competition", metavar="NAME",
+        help="with --prepare: the contest that has the data, as in its address on Kaggle",
+    )  # fmt: skip
     command.flag("--skip-unreadable", "train without the images that cannot be read")
     return command
 
@@ -85,7 +89,9 @@ def _body(arguments: argparse.Namespace) -> None:
         return _list(arguments.list)
     given = tables(arguments)
     if arguments.prepare:
-        return _prepare(given)
+        return _prepare(given, arguments.competition)
+    if arguments.competition:
+        raise UserError("--competition belongs to --prepare; --data names what is trained on")
     source = _source(arguments)
     given = source.under(given) if source else given
     if arguments.resume and not arguments.run and not names_model(given):
@@ -166,7 +172,7 @@ def _list(kind: str) -> None:
     print(catalogue(kind))
 
 
-def _prepare(given: dict[str, Any]) -> None:
+def _prepare(given: dict[str, Any], competition: str | None) -> None:
     from tfrecon.base.registry import Spec
     from tfrecon.data import recipes
 
@@ -174,7 +180,7 @@ def _prepare(given: dict[str, Any]) -> None:
     if "recipe" not in data:
         raise UserError("--prepare needs the name of a recipe; give it with --data RECIPE")
     root = Path(data["root"]) if "root" in data else None
-    recipes.prepare(Spec.parse(data["recipe"], "data.recipe"), root)
+    recipes.prepare(Spec.parse(data["recipe"], "data.recipe"), root, competition)
     print(f"prepared {root}")
 
 

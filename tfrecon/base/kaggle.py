@@ -7,6 +7,7 @@ they raise and print becomes one sentence here, and a silent service is not wait
 
 import contextlib
 import errno
+import importlib
 import io
 import os
 import shutil
@@ -58,13 +59,18 @@ def download(competition: str, root: Path, holds: Sequence[str]) -> None:
             f"folder {str(root)!r} is not empty and does not hold {' and '.join(holds)}; give an "
             "empty one with --root DIR"
         )
-    kagglehub: Any = extras.imported("kaggle", f"preparing {competition!r}")
+    extras.check("kaggle", "--competition")
     with files.replacing_folder(root) as place:
         with _asked(competition, f"give the data of competition {competition!r}"):
+            kagglehub: Any = importlib.import_module("kagglehub")
             try:
-                kagglehub.competition_download(competition, output_dir=str(place))
+                lies = kagglehub.competition_download(competition, output_dir=str(place))
             except kagglehub.exceptions.UnauthenticatedError:
                 raise UserError(NO_TOKEN) from None
+        if Path(lies) != place:  # in a notebook of Kaggle's
+            raise UserError(
+                f"Kaggle has put the data into {lies!r}; leave --prepare out and give --root {lies}"
+            )
         _unpack(place)
         found = (each for each in (place, *sorted(place.rglob("*"))) if each.is_dir())
         top = next((each for each in found if all((each / name).is_dir() for name in holds)), None)

@@ -8,7 +8,8 @@ A recipe is a module (or any object) with
   ``"submit"``, photos without truth;
 - ``DAMAGE`` (optional): a Spec of the damage that is drawn onto targets without an input;
 - ``prepare(root)`` (optional): downloads or makes the files in `root`, in the layout that it reads;
-  it may take options of ``samples``, too.
+  it may take options of ``samples``, too; with ``prepare(root, competition)`` from Kaggle, where
+  `competition` is its name in its address (`tfrecon.base.kaggle.download`).
 
 Recipes of the project are the modules of `data_pipelines`. A user's own is a file
 ``data_pipelines/NAME.py`` of the working folder, named NAME, or any importable module or object,
@@ -59,11 +60,12 @@ def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
     return listed
 
 
-def prepare(spec: Spec | str, root: Path | None) -> None:
+def prepare(spec: Spec | str, root: Path | None, competition: str | None = None) -> None:
     """Lets a recipe download its files into `root`, which is made where it does not exist; it gets
-    those of its options that its ``prepare`` takes.
+    those of its options that its ``prepare`` takes, and the name of its `competition`.
 
-    Raises UserError for an unknown recipe, one that cannot download, and for no `root`.
+    Raises UserError for an unknown recipe, one that cannot download, for no `root`, and for no
+    `competition` where it takes one, or one that it does not take.
     """
     spec = Spec.parse(spec, "data.recipe")
     recipe, options = find(spec.name), check(spec)
@@ -78,7 +80,15 @@ def prepare(spec: Spec | str, root: Path | None) -> None:
             f"preparing {spec.name!r} needs a folder to write to; give it with --root DIR"
         )
     takes = inspect.signature(recipe.prepare).parameters
-    recipe.prepare(root, **{name: options[name] for name in options if name in takes})
+    if ("competition" in takes) != (competition is not None):
+        raise UserError(
+            f"the data of {spec.name!r} comes from Kaggle; name the competition as in its address, "
+            "www.kaggle.com/competitions/NAME, with --competition NAME"
+            if competition is None
+            else f"the data of {spec.name!r} comes from no competition; leave --competition out"
+        )
+    given = {**options, "competition": competition}
+    recipe.prepare(root, **{name: given[name] for name in given if name in takes})
 
 
 def required_root(root: Path | None, recipe: str) -> Path:
