@@ -52,6 +52,16 @@ def animals_contest(
     return root
 
 
+def dirty_documents(root: Path, count: int = 8, test_count: int = 3) -> Path:
+    """`count` grey pages, stained and clean, and `test_count` stained ones alone."""
+    for number in range(1, count + test_count + 1):
+        page = photo(24, 40, seed=number)[..., 0]
+        save(root / ("train" if number <= count else "test") / f"{number}.png", page // 2)
+        if number <= count:
+            save(root / "train_cleaned" / f"{number}.png", page)
+    return root
+
+
 def photo_folder(root: Path, count: int = 8) -> Path:
     """Clean photos of several sizes, half of them in a folder below, with a text file between."""
     for index in range(count):

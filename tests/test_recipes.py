@@ -5,6 +5,7 @@
 # A sample's files may be None by type; where these tests find None they are to fail.
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -559,6 +560,24 @@ def test_unknown_recipe_and_split():
         recipes.samples(Spec("demo", {"side": 3}), None, "train")
 
 
+def test_documents_are_paired_and_listed_by_number(tmp_path):
+    spec, root = Spec("denoising_dirty_documents"), fakes.dirty_documents(tmp_path, count=30)
+    listed = {split: recipes.samples(spec, root, split) for split in recipes.find(spec.name).SPLITS}
+    assert [sample.id for sample in listed["submit"]] == ["31", "32", "33"]
+    assert all(sample.target is None for sample in listed.pop("submit"))
+    paired = [sample for samples in listed.values() for sample in samples]
+    assert sorted(int(sample.id) for sample in paired) == [*range(1, 31)]
+    assert all(sample.input.name == sample.target.name for sample in paired)
+    numbers = [int(sample.id) for sample in listed["train"]]
+    assert numbers == sorted(numbers), "10 is not before 2"
+    (root / "train_cleaned/7.png").unlink()
+    with pytest.raises(UserError, match=r"training pages: '.*7\.png' has no partner"):
+        recipes.samples(spec, root, "train")
+    shutil.rmtree(root / "test")
+    with pytest.raises(UserError, match="test' does not exist"):
+        recipes.samples(spec, root, "submit")
+
+
 def test_own_recipe_by_dotted_path(tmp_path, monkeypatch):
     (tmp_path / "my_recipes").mkdir()
     (tmp_path / "my_recipes" / "cats.py").write_text(
@@ -579,8 +598,8 @@ def test_own_recipe_by_dotted_path(tmp_path, monkeypatch):
 
 def test_every_recipe_of_the_project_keeps_the_contract():
     assert recipes.names() == [
-        "animals_inpainting", "bsds500", "dead_leaves", "demo", "div2k", "folder", "humanface8000",
-        "imagenet_val", "imagenette", "tfds",
+        "animals_inpainting", "bsds500", "dead_leaves", "demo", "denoising_dirty_documents",
+        "div2k", "folder", "humanface8000", "imagenet_val", "imagenette", "tfds",
     ]  # fmt: skip
     for name in recipes.names():
         recipe = recipes.find(name)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden.make_submission import PHOTOS, pixel
+from golden.make_submission import PAGES, PHOTOS, pixel
 from PIL import Image
 
 from tfrecon import submit
@@ -28,6 +28,7 @@ from tfrecon.inference.submission import check_submission, find
 
 animals_inpainting = find("animals_inpainting")
 GOLDEN = json.loads((Path(__file__).parent / "golden/submission.json").read_text())
+GOLDEN_PAGES = Path(__file__).parent / "golden/denoising_dirty_documents.csv"
 
 SAMPLES = [
     Sample("Cat-Test (37).jpeg", boxes=((10, 20, 75, 75), (50, 5, 75, 75))),
@@ -358,8 +359,7 @@ def contest(tmp_path) -> Path:
     return testing.parent
 
 
-@pytest.fixture
-def mirroring_run(contest, monkeypatch, tmp_path) -> None:
+def mirror(monkeypatch, folder: Path, recipe: str, root: Path, mask: bool) -> None:
     """`open_run` gives a fixed tiny model: mirrored left to right, 64 levels."""
     import keras
 
@@ -371,20 +371,42 @@ def mirroring_run(contest, monkeypatch, tmp_path) -> None:
             level: Any = keras.ops.round(mirrored * 255)
             return (level - level % 4) / 256
 
-    inputs = keras.Input((None, None, 4))
+    inputs = keras.Input((None, None, 3 + mask))
     model = wrapped(keras.Model(inputs, Mirror()(inputs)))
-    data = DataConfig(Spec("animals_inpainting"), root=str(contest))
-    (tmp_path / "best.npz").touch()
+    data = DataConfig(Spec(recipe), root=str(root))
+    (folder / "best.npz").touch()
     config = SimpleNamespace(data=data, model=Spec("mirror"))
     trained = SimpleNamespace(
         name="mirror",
-        has_mask=True,
-        path=tmp_path,
+        has_mask=mask,
+        path=folder,
         config=config,
         placed=config,
         load_model=lambda options=None: model,
     )
     monkeypatch.setattr("tfrecon.training.run.open_run", lambda path: trained)
+
+
+@pytest.fixture
+def mirroring_run(contest, monkeypatch, tmp_path) -> None:
+    mirror(monkeypatch, tmp_path, "animals_inpainting", contest, mask=True)
+
+
+def test_a_second_contest_is_one_file_that_writes_its_golden_csv(monkeypatch, tmp_path, capsys):
+    for number, (name, height, width) in enumerate(PAGES):
+        row, column = np.indices((height, width))
+        page = pixel(number, row, column, 0).astype(np.uint8)
+        (tmp_path / "pages/test").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(page).save(tmp_path / f"pages/test/{name}.png")
+    mirror(monkeypatch, tmp_path, "denoising_dirty_documents", tmp_path / "pages", mask=False)
+    path = tmp_path / "out.csv"
+    assert submit.main(["checkpoints/mirror", "--out", str(path)]) == 0
+    assert path.read_bytes() == GOLDEN_PAGES.read_bytes()
+    data = ["--data", "denoising_dirty_documents", "--root", str(tmp_path / "pages")]
+    named = ["--competition", "denoising-dirty-documents"]  # as in its address
+    check = ["--check", str(GOLDEN_PAGES), *data, *named, "--sample", str(path)]
+    assert submit.main(check) == 0
+    assert "passed the check: 2 images, 23 lines" in capsys.readouterr().out
 
 
 def test_the_command_writes_the_golden_file(contest, mirroring_run, tmp_path, capsys):

@@ -1,6 +1,7 @@
-"""Writes tests/golden/submission.json: ``python tests/golden/make_submission.py``.
+"""Writes tests/golden/submission.json, of the animals inpainting contest, and
+denoising_dirty_documents.csv: ``python tests/golden/make_submission.py``.
 
-Plain loops over the contest's description of its file, with no part of tfrecon: the photos are an
+Plain loops over each contest's description of its file, with no part of tfrecon: the photos are an
 integer formula, and the model mirrors a photo left to right and keeps 64 levels, k/64, which
 floats and six decimals both hold exactly. So every processor must give this very file.
 """
@@ -18,6 +19,8 @@ PHOTOS = (
     ("Cat-Test (37).jpeg", 160, 192, (85, 2, 10, 117)),
     ("Dog-Test (4).png", 150, 208, (0, 133, 75, 1)),
 )
+
+PAGES = (("2", 3, 4), ("10", 2, 5))  # name, height, width
 
 
 def pixel(number: int, row: int, column: int, channel: int) -> int:
@@ -47,6 +50,16 @@ def rows() -> list[tuple[str, str]]:
     return made
 
 
+def lines_of_pages() -> list[str]:
+    made = ["id,value"]
+    for number, (name, height, width) in enumerate(PAGES):
+        for column in range(1, width + 1):
+            for row in range(1, height + 1):
+                level = pixel(number, row - 1, width - column, 0) // 4
+                made.append(f"{name}_{row}_{column},{level / 64:.6f}")
+    return made
+
+
 def main() -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -63,6 +76,8 @@ def main() -> None:
     }
     path = Path(__file__).with_name("submission.json")
     path.write_text(json.dumps(golden, indent=2) + "\n", encoding="utf-8")
+    pages = Path(__file__).with_name("denoising_dirty_documents.csv")
+    pages.write_text("\n".join((*lines_of_pages(), "")), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
