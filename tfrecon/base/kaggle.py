@@ -121,7 +121,7 @@ class Contest:
     def send(self, path: Path, message: str) -> int:
         """Submits a file; returns the number of the submission."""
         again = f"; the file is kept: --check {path} --upload sends it as it is"
-        quiet = not sys.stderr.isatty()
+        quiet = not sys.stderr.isatty() or "TQDM_DISABLE" in os.environ
         with _asked(self.name, f"take {str(path)!r} for competition {self.name!r}", again) as said:
             answer = self._client.competition_submit(str(path), message, self.name, quiet)
             if answer.message == self._client.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
