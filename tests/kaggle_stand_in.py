@@ -166,6 +166,9 @@ TROUBLES: dict[str, Callable[[], StandIn]] = {
     ),
     "silent": lambda: StandIn({"upload": "silent"}),
     "storage": lambda: StandIn({"upload": 500}),
+    "data_unauthorised": lambda: StandIn({"DownloadDataFiles": refusal(401, "Unauthenticated")}),
+    "data_rules": lambda: StandIn({"DownloadDataFiles": refusal(403, RULES)}),
+    "data_unknown": lambda: StandIn({"DownloadDataFiles": refusal(404, "Competition not found")}),
     "error": lambda: StandIn(score={"errorDescription": "ERROR: Row 2\nhas no value"}),
 }
 """How Kaggle fails, by names."""

@@ -319,6 +319,20 @@ def test_no_data_without_a_token(home, monkeypatch, tmp_path, capsys, spoil, exp
     assert expected in sentence(capsys) and not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_damaged_archive_is_a_sentence_and_leaves_nothing(tmp_path, capsys, inside):
+    damaged = b"PK\3\4 and no more"
+    if inside:
+        (tmp_path / "outer").mkdir()
+        (tmp_path / "outer/train.zip").write_bytes(damaged)
+        damaged = zipped(tmp_path / "outer")
+    with served(StandIn(archive=damaged)):
+        assert prepare() == 2
+    said = sentence(capsys)
+    assert ("not a zip file" if inside else "Unsupported archive") in said and "try again" in said
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_notebook_of_kaggles_has_the_data_already(monkeypatch, capsys):
     import kagglehub
 

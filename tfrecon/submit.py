@@ -80,8 +80,9 @@ def _submit(arguments: argparse.Namespace) -> None:
             spec, root = data.recipe, root or trained.placed.data.root
             if arguments.root:
                 _tell_of_other_data(trained, Path(root))
-    competition = find(_key_format(arguments, spec.name))
-    contest = Contest(_address(arguments, root)) if arguments.upload else None
+    key_format, address = _named(arguments, spec.name, root)
+    competition = find(key_format)
+    contest = Contest(address) if arguments.upload else None
     samples = recipes.samples(spec, Path(root) if root else None, arguments.split)
     if arguments.check:
         path = Path(arguments.check)
@@ -98,29 +99,20 @@ def _submit(arguments: argparse.Namespace) -> None:
             contest.wait(number)
 
 
-def _address(arguments: argparse.Namespace, root: Path | str | None) -> str:
-    """The competition's name in its address: no key format's, whose names have neither - nor ."""
+def _named(
+    arguments: argparse.Namespace, recipe: str, root: Path | str | None
+) -> tuple[str, str | None]:
+    """The name of the key format, and that in Kaggle's address, which has neither _ nor . in it:
+    --competition is either or both; the recipe's is the other format, the data's the other name."""
+    from tfrecon.base.facts import COMPETITIONS, of_user, shipped
     from tfrecon.base.kaggle import recorded
 
-    given = arguments.competition or "."
-    name = recorded(root) if set("._") & set(given) else given
-    if name is None:
-        raise UserError(
-            "--upload needs the competition as in its address, www.kaggle.com/competitions/NAME; "
-            "give it with --competition NAME"
-        )
-    return name
-
-
-def _key_format(arguments: argparse.Namespace, recipe: str) -> str:
-    """The name of --competition where it is a key format's, or else that of the recipe."""
-    from tfrecon.base.facts import COMPETITIONS, of_user, shipped
-
-    given = arguments.competition or recipe
+    given = arguments.competition
+    if given is None or set("._") & set(given):
+        return given or recipe, recorded(root)
     known = {*shipped(COMPETITIONS), *of_user(COMPETITIONS)}
-    if arguments.upload and not set("._") & set(given) and given.replace("-", "_") not in known:
-        return recipe
-    return given
+    has_format = given.replace("-", "_") in known or not arguments.upload
+    return given if has_format else recipe, given
 
 
 def _tell_of_other_data(trained: Any, root: Path) -> None:

@@ -67,11 +67,11 @@ def download(competition: str, root: Path, holds: Sequence[str]) -> None:
                 lies = kagglehub.competition_download(competition, output_dir=str(place))
             except kagglehub.exceptions.UnauthenticatedError:
                 raise UserError(NO_TOKEN) from None
+            _unpack(place)
         if Path(lies) != place:  # in a notebook of Kaggle's
             raise UserError(
                 f"Kaggle has put the data into {lies!r}; leave --prepare out and give --root {lies}"
             )
-        _unpack(place)
         found = (each for each in (place, *sorted(place.rglob("*"))) if each.is_dir())
         top = next((each for each in found if all((each / name).is_dir() for name in holds)), None)
         if top is None:
@@ -93,11 +93,16 @@ def recorded(root: str | os.PathLike[str] | None) -> str | None:
 class Contest:
     """A competition, asked with the user's token.
 
-    Raises UserError, as all its methods, for a missing package or token, without a network, and
-    for what the service refuses, in the words of its package.
+    Raises UserError, as all its methods, for no name, a missing package or token, without a
+    network, and for what the service refuses, in the words of its package.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str | None) -> None:
+        if name is None:
+            raise UserError(
+                "--upload needs the competition as in its address, "
+                "www.kaggle.com/competitions/NAME; give it with --competition NAME"
+            )
         extras.check("kaggle", "--upload")
         self.name = name
         with _asked(name, f"give access to competition {name!r}"):
@@ -196,7 +201,7 @@ def _caused(text: str) -> str:
 def _remedy(error: Any, competition: str) -> str:
     answer = getattr(error, "response", None)
     if answer is None:
-        return "see that there is a network, and try again"
+        return "try again, and see that there is a network"
     remedies = {
         401: "make a new token on https://www.kaggle.com/settings",
         403: f"accept the rules on {page(competition)}/rules with the account of the token",
