@@ -65,8 +65,8 @@ def parser() -> Parser:
     )
     command.add_argument(
         "--list", metavar="KIND",
-        help="print what there is and exit: backbones, models, decoders, fusions, damages, losses, "
-        "metrics, recipes or configs",
+        help="print what there is and exit: backbones, models, decoders, fusions, defences, "
+        "damages, losses, metrics, recipes or configs",
     )  # fmt: skip
     command.flag(
         "--prepare", "download the data of --data into --root and exit, for recipes that can"

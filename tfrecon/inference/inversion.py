@@ -109,6 +109,7 @@ def of_run(run: Run, features: FeatureFile, products: int | None = None) -> Feat
     model = run.load_model(refinement(products))
     if not isinstance(model, FeatureInversion):
         raise UserError(f"run {str(run.path)!r} is a {run.config.model.name}, no feature_inversion")
+    model.defence = None  # what it does to features was done to these
     told = [f"{name} {tap}" for name, _, tap in model.extractor.places]
     if told != [f"{features.backbone} {features.tap}"]:
         raise UserError(

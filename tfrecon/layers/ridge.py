@@ -142,6 +142,8 @@ class Sums:
         self.count = 0
         self.shift: Any = None
         self.moments: list[Any] = [0.0, 0.0]
+        self.low: Any = np.inf
+        self.high: Any = -np.inf
         self.fitted, self.held_out = Equations(), Equations()
 
     def add(self, features: Any, targets: Any) -> None:
@@ -151,6 +153,8 @@ class Sums:
         self.count += int(tf.size(features[..., 0]))
         for number, value in enumerate(_moments(features, self.shift)):
             self.moments[number] += value.numpy().astype(np.float64)
+        self.low = np.minimum(self.low, tf.reduce_min(features, (0, 1, 2)))
+        self.high = np.maximum(self.high, tf.reduce_max(features, (0, 1, 2)))
         if self.ridge is None:
             return
         size, factor = self.ridge.kernel_size, self.ridge.factor
@@ -169,10 +173,27 @@ class Sums:
 
     def statistics(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Mean and standard deviation of each channel, (C,) float64; 1 for a constant channel."""
-        centre = self.moments[0] / self.count
-        variance = np.maximum(self.moments[1] / self.count - centre**2, 0)
-        deviation = np.sqrt(variance)
-        return self.shift.numpy() + centre, np.where(deviation > 1e-6, deviation, 1.0)
+        deviation = self.deviation()
+        mean = self.shift.numpy() + self.moments[0] / self.count
+        return mean, np.where(deviation > 1e-6, deviation, 1.0)
+
+    def deviation(self) -> np.ndarray[Any, Any]:
+        """The standard deviation of each channel, (C,) float64."""
+        mean, power = (moment / self.count for moment in self.moments)
+        return np.sqrt(np.maximum(power - mean**2, 0))
+
+    def eigenvalues(self) -> np.ndarray[Any, Any]:
+        """Those of the covariance of a position's standardised features, (C,) float64, the largest
+        first. Raises ValueError without a ridge."""
+        if self.ridge is None:
+            raise ValueError("only the sums of a ridge have products")
+        total, channels = self.fitted.plus(vars(self.held_out).values()), self.ridge.channels
+        start = self.ridge.kernel_size**2 // 2 * channels  # the middle of a neighbourhood
+        middle = slice(start, start + channels)
+        mean, deviation = total.sums[middle] / total.count, self.statistics()[1]
+        covariance = total.products[middle, middle] / total.count - np.outer(mean, mean)
+        found = np.linalg.eigvalsh(covariance / np.outer(deviation, deviation))
+        return np.maximum(found[::-1], 0)
 
     def solve(
         self, with_held_out: bool = True
@@ -213,6 +234,14 @@ class Sums:
             return float(np.sum(weights * (held_products @ weights - 2 * held_cross)))
 
         return min(PENALTIES, key=error)
+
+
+def effective_rank(eigenvalues: Any) -> float:
+    """exp(-Σ pᵢ ln pᵢ) with pᵢ = λᵢ / Σλ (Roy & Vetterli 2007): C where all of C
+    eigenvalues are equal, 1 where one alone is not 0."""
+    shares = np.asarray(eigenvalues, np.float64)
+    shares = shares[shares > 0] / np.sum(shares)
+    return float(np.exp(-np.sum(shares * np.log(shares))))
 
 
 def _ridge(products: Any, cross: Any, penalty: float) -> Any:

@@ -12,6 +12,7 @@ from tfrecon.layers.harmonic_fill import HarmonicFill
 from tfrecon.layers.ranges import Composite, MeanFill
 
 if TYPE_CHECKING:
+    from tfrecon.layers.defences import Defended
     from tfrecon.models.frozen_features import Extractor
 
 SHALLOWEST, DEEPEST = 3, 8
@@ -53,6 +54,8 @@ class ReconstructionModel(keras.Model):
     """Pixels a side for one position of the finest of those features."""
     features_key: str | None = None
     """What `raw_features` depend on beside the image; None: it has none that could be kept."""
+    defence: Defended | None = None
+    """What is done to those features before they are decoded; None: nothing."""
     fingerprint: str | None = None
     """A hash of its frozen weights, which no checkpoint holds; None: it has none."""
 
@@ -76,9 +79,10 @@ class ReconstructionModel(keras.Model):
         """The names of its own losses that validation reports, compiled or not."""
         return list(dict.fromkeys(["loss", *(metric.name for metric in self.metrics)]))
 
-    def adapt(self, batches: Iterable[Any], images: int) -> None:
-        """Fits what is not learned by gradients in one pass over `batches` of images (B,H,W,3),
-        `images` in all. Called before the first step where `adapts_to` says so."""
+    def adapt(self, batches: Iterable[Any], images: int) -> dict[str, Any]:
+        """Fits what is not learned by gradients in passes over `batches` of images (B,H,W,3),
+        `images` in all; returns what a run records of that, JSON-ready. Called before the first
+        step where `adapts_to` says so."""
         raise NotImplementedError
 
     def raw_features(self, images: Any) -> list[Any]:

@@ -182,11 +182,12 @@ class Diffusion(FromOptions, Supervised):
             clean = tf.clip_by_value(clean, -self.space.limit, self.space.limit)
         return clean, (noisy - self.schedule.alpha(t) * clean) / self.schedule.sigma(t)
 
-    def adapt(self, batches: Iterable[Any], images: int) -> None:
+    def adapt(self, batches: Iterable[Any], images: int) -> dict[str, Any]:
         """Fits the statistics of the latents, where there are any, in one pass over `batches`."""
         if self.latent_statistics:
             for _ in self.space.watch(batches):
                 pass
+        return {}
 
     @property
     def fingerprint(self) -> str | None:
@@ -252,9 +253,10 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
             known = tf.zeros(tf.concat([size[:1], grid, [1]], 0))
         return (known, tf.concat(vectors, axis=-1)) if vectors else (known,)
 
-    def adapt(self, batches: Iterable[Any], images: int) -> None:
+    def adapt(self, batches: Iterable[Any], images: int) -> dict[str, Any]:
         """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""
         self.fit_statistics(self.space.watch(batches), images)
+        return {}
 
     @property
     def fingerprint(self) -> str:

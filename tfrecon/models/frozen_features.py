@@ -1,7 +1,7 @@
 """Frozen features: the backbones and taps that a model reads, and what all models of them share."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,19 +164,19 @@ class FrozenFeatures(FromOptions):
         """The taps of images (B,H,W,3) as the backbones give them, on the finest grid."""
         return self.extractor(images)
 
-    def adapt(self, batches: Iterable[Any], images: int) -> None:
+    def adapt(self, batches: Iterable[Any], images: int) -> dict[str, Any]:
         """Fits the features' statistics in one pass over `batches` of x (B,H,W,3)."""
         self.fit_statistics(batches, images)
+        return {}
 
     def fit_statistics(
-        self, batches: Iterable[Any], images: int, ridge: Ridge | None = None
-    ) -> Sums:
-        """One pass over `batches` of x (B,H,W,3), `images` in all: assigns the statistics; returns
-        the sums, from which a `ridge` can be solved for."""
-        sums = Sums(images, ridge)
-        features = tf.function(
-            lambda x: tf.concat(self.extractor(x), axis=-1), reduce_retracing=True
-        )
+        self, batches: Iterable[Any], images: int, ridge: Ridge | None = None,
+        read: Callable[[Any], Sequence[Any]] | None = None,
+    ) -> Sums:  # fmt: skip
+        """One pass over `batches` of x (B,H,W,3), `images` in all: assigns the statistics of what
+        `read` gives, or the extractor; returns the sums, from which a `ridge` can be solved for."""
+        sums, read = Sums(images, ridge), read or self.extractor
+        features = tf.function(lambda x: tf.concat(read(x), axis=-1), reduce_retracing=True)
         for x in batches:
             sums.add(features(x), x)
         mean, deviation = sums.statistics()

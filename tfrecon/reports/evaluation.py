@@ -218,11 +218,12 @@ def _key(
 
 
 def _certifying(models: Sequence[Any]) -> Any:
-    """The one model whose answers can be certified. Raises UserError for others and several."""
-    if len(models) > 1 or not isinstance(models[0], FrozenFeatures):
+    """The one model whose answers can be certified. Raises UserError for others, for several and
+    for defended features."""
+    if len(models) > 1 or not isinstance(models[0], FrozenFeatures) or models[0].defence:
         raise UserError(
-            "--certify takes one run of a model that inverts features, e.g. feature_inversion; "
-            "name such a run alone, or leave --certify out"
+            "--certify takes one run of a model that inverts features as they are, e.g. "
+            "feature_inversion without a defence; name such a run alone, or leave --certify out"
         )
     return models[0]
 

@@ -16,10 +16,11 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import recipes
 from tfrecon.data.check import readable
-from tfrecon.inference.attacks import ABOUT, SIZE, Array, Attacker, Defence, parse_defences
+from tfrecon.inference.attacks import SIZE, Array, Attacker, parse_defences
 from tfrecon.inference.feature_files import cut
 from tfrecon.inference.inversion import crop
 from tfrecon.inference.places import photos_of
+from tfrecon.layers.defences import ABOUT, Defence
 from tfrecon.metrics.measures import LEADING, MEASURES
 from tfrecon.metrics.perceptual import metrics_at_hand
 from tfrecon.reports import svg
@@ -84,7 +85,7 @@ def audit(
             for defence in tqdm(tried, place, unit="defence", leave=False):
                 best, decode = attacker.under(defence)
                 for number, (photo, truth) in enumerate(originals.items()):
-                    defended = defence(features[photo], attacker.known, seed=2 + number)
+                    defended = attacker.defended(defence, features[photo], seed=1000 + number)
                     image = np.asarray(decode(defended))
                     rows.append(Row(place, defence, photo, best, _values(metrics, truth, image)))
                     if not number:

@@ -1,5 +1,6 @@
 """What an evaluation's numbers depend on beside the runs: images, code, machine."""
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Mapping, Sequence
@@ -90,8 +91,9 @@ def unlike_recorded(run: Run, about: Mapping[str, Any]) -> str | None:
 
 
 def run_facts(run: Run, model: Any) -> dict[str, Any]:
-    """Of one run: whether its training had ended and, for an inversion, its taps and how many
-    feature values it keeps of each pixel (three would be as many as the image has)."""
+    """Of one run: whether its training had ended and, for an inversion, its taps, how many feature
+    values it keeps of each pixel (three would be as many as the image has), what is done to them,
+    and their spectrum where the run has recorded one."""
     about: dict[str, Any] = {"trained": is_trained(run)}
     if model.extractor is None:
         return about
@@ -106,7 +108,8 @@ def run_facts(run: Run, model: Any) -> dict[str, Any]:
             })  # fmt: skip
     size = run.config.data.image_size
     kept = sum(tap["channels"] / (tap["stride"] or size) ** 2 for tap in taps)
-    return {**about, "taps": taps, "values_per_pixel": kept}
+    about |= {"taps": taps, "values_per_pixel": kept, "spectrum": run.facts.get("spectrum")}
+    return {**about, "defence": model.defence and dataclasses.asdict(model.defence.defence)}
 
 
 def is_trained(run: Run) -> bool:

@@ -72,6 +72,7 @@ KINDS: dict[str, Callable[[], Iterable[str]]] = {
     "models": _models,
     "decoders": _listed("tfrecon.networks.decoders.DECODERS", _OF_INVERSION),
     "fusions": _listed("tfrecon.networks.fusion.FUSIONS", _OF_INVERSION),
+    "defences": _listed("tfrecon.layers.defences.DEFENCES"),
     "damages": _listed("tfrecon.data.damage.DAMAGES"),
     "losses": _listed("tfrecon.losses.LOSSES"),
     "metrics": _metrics,

@@ -132,7 +132,7 @@ def _train(
     data = dataclasses.replace(data, features=kept_features(config, data, model))
     started = time.monotonic()
     if model.adapts_to and not states and (start is None or start.leaves_to_fit(model)):
-        model.adapt(*adaptation_batches(config, data, model.adapts_to))
+        begun |= model.adapt(*adaptation_batches(config, data, model.adapts_to))
     adapting = time.monotonic() - started
     if probe and model.trainable_variables:
         print(probe_text(config, data, model, strategy))
@@ -181,7 +181,8 @@ def _begin(
     """Gives `model`, which sees masks or not, the weights of another training and freezes layers;
     of a `recorded` run, whose state is put back, the layers alone. Returns what a run records."""
     before = recorded.facts if recorded else {}
-    facts = {name: before[name] for name in ("started_from", "lengthened") if name in before}
+    kept = ("started_from", "lengthened", "spectrum")
+    facts = {name: before[name] for name in kept if name in before}
     if start:
         facts["started_from"] = start.give(model, mask)
     if config.fit.freeze:
