@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -96,6 +97,27 @@ def made_up(folder: Path, images: int = 40, taps: bool = True, seeds: int = 1) -
         {"tap": list(TAPS), "decoder": list(DECODERS)},
         {"vit_base block3, fourier": "training stopped: the loss is not finite at step 812"},
     )  # fmt: skip
+
+
+DEFENCES = {
+    "plain": None,
+    "residual": {"kind": "noise", "strength": 0.3},
+    "attention": {"kind": "bits", "strength": 4},
+}
+
+
+def defended(comparison: Comparison) -> Comparison:
+    """`made_up`, as if its decoders were what is done to features, with a spectrum of each tap."""
+    results = []
+    for result in comparison.results:
+        numbers = [1, 4, 16, result.taps[0]["channels"]]
+        spectrum = {
+            "effective_rank": numbers[-1] / 8, "numbers": numbers,
+            "eigenvalues": [30 / number**1.3 for number in numbers],
+        }  # fmt: skip
+        more = {"spectrum": spectrum, "defence": DEFENCES[result.labels["decoder"]]}
+        results.append(dataclasses.replace(result, facts={**result.facts, **more}))
+    return dataclasses.replace(comparison, results=results)
 
 
 def write_history(folder: Path, last: float) -> None:

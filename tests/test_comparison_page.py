@@ -14,7 +14,7 @@ import markupsafe
 import numpy as np
 import polars as pl
 import pytest
-from made_up_comparison import frame, made_up, page_arguments
+from made_up_comparison import TAPS, defended, frame, made_up, page_arguments
 
 from tfrecon.base.config import from_tables
 from tfrecon.metrics.measures import MEASURES
@@ -68,8 +68,7 @@ def figures(comparison):
         "rank": plots.rank_diagram(comparison),
         "distributions": plots.distributions(comparison, "lpips_alex"),
         "pareto": plots.pareto(comparison),
-        "depth": atlas.depth(comparison),
-        "values": atlas.values_per_pixel(comparison),
+        "atlas": atlas.atlas(comparison),
         "curves": plots.curves(comparison),
     }
 
@@ -79,8 +78,8 @@ LABELS = {
     "distributions": ["LPIPS alex", "mean colour"],
     "pareto": ["PSNR (dB)", "Parameters", "Multiply-adds an image", "Training (minutes)",
                "Time an image (ms)"],
-    "depth": ["PSNR (dB)", "Depth of the tap (0 first, 1 last of its backbone)", "vit_base"],
-    "values": ["PSNR (dB)", "Values kept per pixel", "the image itself"],
+    "atlas": ["PSNR (dB)", "Depth of the tap (0 first, 1 last of its backbone)", "vit_base",
+              "Values kept per pixel", "attention"],
     "curves": ["Validation PSNR (dB)", "Steps"],
 }  # fmt: skip
 
@@ -130,6 +129,32 @@ def test_letters_of_groups():
     assert leaderboard.group_letters(28, [])[25:] == ["z", "aa", "bb"]
 
 
+def test_the_atlas_shows_spectra_defences_and_photos(comparison):
+    of_study = defended(comparison)
+    photo = np.random.default_rng(0).random((8, 12, 3))
+    strip = {"resnet50": [("original", photo), ("conv2\n23.20 dB", photo)]}
+    drawing = atlas.atlas(of_study, strip)
+    said = texts(drawing)
+    for words in ("Number of the eigenvalue", "noise of 0.3 σ", "With noise", "With few bits",
+                  "none", "0.3", "4", "resnet50", "original", "23.20 dB"):  # fmt: skip
+        assert words in said, words
+    assert "$" not in "".join(said), "numbers are plain text"
+    assert drawing.count("data:image/png;base64,") == 2 and "http" not in drawing.replace(
+        "http://www.w3.org/", ""
+    )
+    title = svg.title(drawing)
+    bare = [of_study.mean(f"{tap}, plain") for tap in TAPS]
+    assert "PSNR (dB) of 4 inversions of one tap by its depth: best " in title
+    assert "effective ranks from 32 (conv2 of resnet50) to 128 (conv4 of resnet50)" in title
+    noisy = of_study.mean("resnet50 conv2, residual")
+    assert f"With noise, from none to the most: conv2 {bare[0]:.2f} to {noisy:.2f}" in title
+    assert [*atlas.best_of_taps(of_study)] == [
+        ("resnet50", "conv2"), ("resnet50", "conv4"), ("vit_base", "block3"), ("vit_base", "pooled")
+    ]  # fmt: skip
+    document = page(of_study, **page_arguments(of_study), strip=strip)
+    assert Elements(document).open == [] and "With few bits" in document
+
+
 def test_less_is_better_runs_backwards_and_the_leader_stays_on_top(comparison):
     by_lpips = dataclasses.replace(
         comparison,
@@ -144,7 +169,7 @@ def test_less_is_better_runs_backwards_and_the_leader_stays_on_top(comparison):
     assert heads[3:6] == ["LPIPS alex ↓", "PSNR (dB) ↑", "SSIM 11×11 ↑"]
     assert MEASURES["hole_seam"].badness(-0.2) == MEASURES["hole_seam"].badness(0.2)
     assert MEASURES["psnr"].badness(math.nan) == math.inf
-    assert "LPIPS alex" in texts(figures(by_lpips)["depth"])
+    assert "LPIPS alex" in texts(figures(by_lpips)["atlas"])
 
 
 def test_what_is_not_there_is_not_drawn(tmp_path):

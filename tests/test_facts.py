@@ -70,8 +70,8 @@ def test_an_unknown_configuration_gets_the_nearest():
 def test_fit_and_study_take_names_from_any_folder(capsys):
     arguments = fit.parser().parse_args(["--config", "pix2pix/demo"])
     assert fit.tables(arguments)["model"]["adversarial_weight"] == 0.001
-    assert study.main(["studies/atlas_small", "--root", "x", "--list"]) == 0
-    assert "tap=vgg16_block1 decoder=linear" in capsys.readouterr().out
+    assert study.main(["studies/atlas", "--root", "x", "--list"]) == 0
+    assert "tap=vgg16_block1 defence=bare" in capsys.readouterr().out
 
 
 def test_a_study_is_based_on_a_configuration_that_ships(here, capsys):

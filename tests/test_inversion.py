@@ -5,6 +5,7 @@ import json
 import fakes
 import numpy as np
 import pytest
+import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from tfrecon import audit, features, invert
@@ -12,8 +13,10 @@ from tfrecon.backbones import feature_taps
 from tfrecon.base import checkpoint, images
 from tfrecon.base.errors import UserError
 from tfrecon.inference import attacks, inversion
-from tfrecon.inference.attacks import Defence, parse_defences
+from tfrecon.inference.attacks import parse_defences
 from tfrecon.inference.feature_files import read_features, write_features
+from tfrecon.layers.defences import Defence, Defended
+from tfrecon.layers.ridge import Sums
 from tfrecon.models.feature_inversion import feature_inversion
 from tfrecon.reports import leaks
 
@@ -196,29 +199,41 @@ def test_an_audit_says_from_which_strength_on_photos_are_hidden(tmp_path, folder
     for wrong, sentence in (
         (["--taps", "block1"], "tap 'block1' has no backbone; give --backbone, or write alexnet/"),
         ([*taps, "--defences", "blur=1"], "unknown defence 'blur'"),
-        ([*taps, "--defences", "bits=2.5"], "must list whole numbers from 1 to 16, e.g. bits=8,6"),
+        ([*taps, "--defences", "bits=2.5"], "of defence 'bits' must be a whole number, not 2.5"),
+        ([*taps, "--defences", "bits=8,17"], "of defence 'bits' must lie in [1, 16], not 17"),
+        ([*taps, "--defences", "noise=much"], "of defence 'noise' must be a number, not 'much'"),
     ):
         assert audit.main([*wrong, *options]) == 2
         assert sentence in capsys.readouterr().err
 
 
+def defended(kind, strength, features):
+    layer, sums = Defended(Defence(kind, strength)), Sums(len(features), None)
+    sums.add(tf.constant(features), None)
+    layer.build(features.shape)
+    layer.take(sums)
+    return layer(features, tf.range(len(features))).numpy()
+
+
 def test_defences_do_what_they_say():
     random = np.random.default_rng(0)
     known = random.normal(2, 3, (4, 6, 6, 20)).astype(np.float32)
-    noisy = Defence("noise", 0.5)(known, known, seed=1) - known
-    np.testing.assert_allclose(noisy.std((0, 1, 2)), 0.5 * known.std((0, 1, 2)), rtol=0.3)
+    noise = defended("noise", 0.5, known) - known
+    np.testing.assert_allclose(noise.std((0, 1, 2)), 0.5 * known.std((0, 1, 2)), rtol=0.3)
+    assert not np.allclose(noise[0], noise[1]), "each image has noise of its own"
     for bits in (1, 3):
-        rough = Defence("bits", bits)(known, known, 0)
+        rough = defended("bits", bits, known)
         assert all(len(np.unique(rough[..., c])) <= 2**bits for c in range(20))
         step = np.ptp(known, (0, 1, 2)) / (2**bits - 1)
         assert (np.abs(rough - known) <= step / 2 + 1e-5).all()
-    dropped = Defence("dropped", 0.75)(known, known, 0)
+    dropped = defended("dropped", 0.75, known)
     assert (np.abs(dropped).sum((0, 1, 2)) == 0).sum() == 15
-    top = Defence("top", 0.1)(known, known, 0)
+    top = defended("top", 0.1, known)
     assert [(image != 0).mean() for image in top] == pytest.approx([0.1] * 4, abs=0.01)
     assert {str(each) for each in parse_defences(["top=0.1"])} == {
         "no defence", "the largest 10% kept",
     }  # fmt: skip
+    assert len(parse_defences([])) == 1 + 4 + 4 + 3 + 3
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 STUDIES = sorted((REPOSITORY / "configs" / "studies").glob("*.toml"))
 CELLS = {
     "feature_inversion_44": 44, "resnet50_depth": 5, "restoration_faces": 5,
-    "generative_imagenette": 3, "atlas_small": 24,
+    "generative_imagenette": 3, "atlas": 44,
 }  # fmt: skip
 
 TWO_AXES = """

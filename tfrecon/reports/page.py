@@ -16,7 +16,7 @@ from tfrecon.metrics.measures import leading_columns
 from tfrecon.reports import atlas, costs, leaderboard, plots, statistics, svg
 from tfrecon.reports import sentences as plain
 from tfrecon.reports.comparison import Comparison
-from tfrecon.reports.pictures import LEADING, Picture, leading_pictures
+from tfrecon.reports.pictures import LEADING, Picture, Strip, leading_pictures, tap_strip
 from tfrecon.reports.tables import escaped
 from tfrecon.training.run import ANIMATION
 
@@ -38,8 +38,7 @@ SECTIONS = (
     "tests",
     "distributions",
     "cost",
-    "depth",
-    "values_per_pixel",
+    "atlas",
     "curves",
     "progress",
     "configs",
@@ -59,15 +58,17 @@ def write(
     sentences = plain.sentences(comparison)
     notes = costs.notes({result.name: result.cost for result in comparison.results})
     notes += [f"{name} is left out: not every result has it." for name in comparison.dropped]
+    pictures: dict[str, list[Picture]] = {}
+    photos: Strip = {}
     try:
         pictures = leading_pictures(comparison, config, split, options or {})
+        photos = tap_strip(comparison, [*atlas.best_of_taps(comparison).values()], config, split)
     except (UserError, OSError) as error:
-        pictures = {}
         notes.append(f"Pictures are left out: {error}.")
     contents = (
         page(
             comparison, sentences=sentences, notes=notes, pictures=pictures,
-            environment=environment(comparison),
+            environment=environment(comparison), strip=photos,
         ),
         markdown(comparison, sentences),
         leaderboard.leaderboard_csv(comparison),
@@ -83,9 +84,10 @@ def write(
 def page(
     comparison: Comparison, *, sentences: Sequence[str], notes: Sequence[str],
     pictures: Mapping[str, Sequence[Picture]], environment: Mapping[str, str],
+    strip: Strip | None = None,
 ) -> str:  # fmt: skip
     """The HTML document. Sections without content are left out. `environment`: name → version or
-    fact."""
+    fact. `strip`: the photos of the atlas."""
     count, pairs = len(comparison.results), statistics.pairs(comparison, comparison.metric)
     configs = [
         {"name": result.name, "config": result.runs[0].settings} for result in comparison.results
@@ -102,7 +104,7 @@ def page(
         ranks=plots.rank_diagram(comparison),
         distributions=[*filter(None, (plots.distributions(comparison, c) for c in leading))],
         cost=plots.pareto(comparison), curves=plots.curves(comparison), tested_pairs=len(pairs),
-        depth=atlas.depth(comparison), values_per_pixel=atlas.values_per_pixel(comparison),
+        atlas=atlas.atlas(comparison, strip),
         progress=_progress(comparison), pictures=pictures, configs=configs,
         missing=comparison.missing, environment=environment,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from tfrecon.inference.restorer import restorer
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import Measure
 from tfrecon.models.certificates import certificates
-from tfrecon.reports.comparison import Comparison
+from tfrecon.reports.comparison import Comparison, Result
 from tfrecon.reports.contenders import on_batches
 from tfrecon.reports.scores import Board
 
@@ -44,6 +44,10 @@ Which = Literal["best", "median", "worst"]
 
 Row = tuple[str, Sequence[Any]]
 """A row of a grid: the text above it, and images (H,W,3) in [0,1]."""
+
+
+Strip = Mapping[str, Sequence[tuple[str, Any]]]
+"""By the head of a row: captions and images (H,W,3) in [0,1]."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +157,7 @@ def leading_pictures(
     """Best, median and worst image of each leading result, restored anew by its first run.
 
     Raises UserError where its weights or the images are not at hand."""
-    root = Path(config.root) if config.root else None
-    samples = {sample.id: sample for sample in recipes.samples(config.recipe, root, split)}
-    known = [samples[id] for id in comparison.ids if id in samples]
-    evaluated = check.readable(known, range=config.range) if known else []
-    if content_fingerprint(evaluated) != comparison.results[0].facts.get("data"):
-        raise UserError("the images have changed since they were scored; evaluate the runs again")
-    config = dataclasses.replace(config, cache="none")
+    evaluated, config = _evaluated(comparison, config, split)
     measure = comparison.measure
     pictures: dict[str, list[Picture]] = {}
     for result in comparison.results[:LEADING]:
@@ -175,6 +173,41 @@ def leading_pictures(
             target, restored = batch["target"].numpy()[0], images.marked(restored[0])
             of_result.append(Picture(which, id, caption, target, restored, damaged))
     return pictures
+
+
+def tap_strip(
+    comparison: Comparison, results: Sequence[Result], config: DataConfig, split: str
+) -> Strip:
+    """What the first runs of inversions of one tap make of the image that is the median one of the
+    first of them: a row for each backbone, which begins with the image itself.
+
+    Raises UserError where weights or images are not at hand."""
+    if len(results) < 2:
+        return {}
+    measure, rows = comparison.measure, dict[str, list[tuple[str, Any]]]()
+    (id,) = chosen(comparison.by_image(results[0].name), measure, 1)["median"]
+    samples, config = _evaluated(comparison, config, split)
+    for result in results:
+        restore = on_batches(result.runs[0], restorer(result.runs[0].load_model()))
+        ((_, batch, (restored,)),) = _restored(samples, [id], config, [restore])
+        row = rows.setdefault(result.taps[0]["backbone"], [("original", batch["target"][0])])
+        score = measure.quantity(comparison.by_image(result.name)[id])
+        row.append((f"{result.taps[0]['tap']}\n{score}", images.marked(restored[0])))
+    return rows
+
+
+def _evaluated(
+    comparison: Comparison, config: DataConfig, split: str
+) -> tuple[list[Sample], DataConfig]:
+    """The images that results were scored on, and how they are read. Raises UserError where they
+    are not at hand."""
+    root = Path(config.root) if config.root else None
+    samples = {sample.id: sample for sample in recipes.samples(config.recipe, root, split)}
+    known = [samples[id] for id in comparison.ids if id in samples]
+    evaluated = check.readable(known, range=config.range) if known else []
+    if content_fingerprint(evaluated) != comparison.results[0].facts.get("data"):
+        raise UserError("the images have changed since they were scored; evaluate the runs again")
+    return evaluated, dataclasses.replace(config, cache="none")
 
 
 def grid(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Pixels:

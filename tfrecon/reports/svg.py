@@ -5,7 +5,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 WIDTH = 4.6
 """Inches of every figure: at the width of a phone its text of 10 points is still readable."""
@@ -47,28 +47,38 @@ STYLE = {
 
 def drawn(
     name: str, title: str, height: float, paint: Callable[[Any], Sequence[Any] | None],
-    legend: Sequence[str] = (),
+    legend: Sequence[str] = (), width: float = WIDTH,
 ) -> str:  # fmt: skip
-    """The SVG of what `paint` draws on a Matplotlib Figure of WIDTH × `height` inches.
+    """The SVG of what `paint` draws on a Matplotlib Figure of `width` × `height` inches.
 
     `name` is part of all ids, so it differs between the figures of a page; `title` is what is read
     out in place of the figure. `paint` returns what the names of `legend` stand for; they are
     listed below all axes, in as many columns as fit and in inches of their own.
     """
+    text = io.BytesIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    save(text, name, height, paint, legend, width, transparent=True, metadata=nothing)
+    return _within_page(text.getvalue().decode(), name, title)
+
+
+def save(
+    file: IO[bytes], name: str, height: float, paint: Callable[[Any], Sequence[Any] | None],
+    legend: Sequence[str] = (), width: float = WIDTH, format: str = "svg", **options: Any,
+) -> None:  # fmt: skip
+    """Writes the figure of `drawn` in a `format` of Matplotlib, with further options of its."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    text, names = io.StringIO(), [shortened(name) for name in legend]
-    columns = max(1, min(len(names), 68 // (max(map(len, names), default=0) + 8)))
+    names = [shortened(name) for name in legend]
+    widest = max(map(len, names), default=0) + 8
+    columns = max(1, min(len(names), int(68 * width / WIDTH) // widest))
     height += 0.19 * -(-len(names) // columns) + 0.1 if names else 0
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         handles = paint(figure)
         if handles:
             figure.legend(handles, names, loc="outside lower center", ncols=columns)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
-    return _within_page(text.getvalue(), name, title)
+        figure.savefig(file, format=format, **options)
 
 
 def title(svg: str) -> str:
