@@ -146,7 +146,8 @@ def test_the_spectrum_and_its_effective_rank_are_those_of_numpy():
                 {"name": "top", "strength": 0.05}],
 )  # fmt: skip
 def test_a_decoder_is_fitted_to_defended_features_and_sees_them_again(defence):
-    x, bare, model = photos(), adapted(decoder="linear"), adapted(decoder="linear", defence=defence)
+    decoder = {"name": "linear", "penalty": 1e-4}
+    x, bare, model = photos(), adapted(decoder=decoder), adapted(decoder=decoder, defence=defence)
     answers = model(x).numpy()
     np.testing.assert_allclose(answers[2:3], model(x[2:3]), atol=1e-5)  # noise is of the image
     received = model.received(x)
