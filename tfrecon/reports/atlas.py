@@ -75,7 +75,7 @@ def planned(comparison: Comparison, strip: Strip, smooth: str = "none") -> dict[
             *(Line2D([], [], marker=marker, **grey) for marker in kinds.values()),
         ]
 
-    more = (f"{head} ({note})" if note else head for head, note in map(HEADS.get, panels))
+    more = (f"{head} ({note})" if note else head for head, note in map(HEADS.__getitem__, panels))
     title = f"{comparison.measure.region_label} of inversions. {'. '.join(more)}."
     if bare:
         tap, best = bare[0].taps[0], comparison.measure.number(comparison.mean(bare[0].name))
