@@ -171,7 +171,10 @@ def test_a_model_that_needs_more_than_its_file_is_refused(tmp_path, places, monk
     other = dataclasses.replace(run.config, model=Spec("my_package.my_model"))
     model = run.load_model()
     monkeypatch.setattr(type(run), "load_model", lambda self, options: model)
-    with pytest.raises(UserError, match=r"'my_package.my_model' needs code or weights from elsewh"):
+    with pytest.raises(
+        UserError,
+        match=r"my_model. of run .scratches. needs code, files o",
+    ):
         write_preset(dataclasses.replace(run, config=other), tmp_path / "mine")
     monkeypatch.setattr(model, "fingerprint", "x", raising=False)
     with pytest.raises(UserError, match="brings all that it needs"):

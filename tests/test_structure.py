@@ -31,6 +31,7 @@ LEVELS = (
         "fit",
         "evaluate",
         "export",
+        "push",
         "reconstruct",
         "study",
         "submit",

@@ -12,6 +12,7 @@ VERBS = {
     "fit": "train a model",
     "evaluate": "score a run against the baselines",
     "export": "write a run as a SavedModel",
+    "push": "publish a run on the Hugging Face hub, with a card",
     "reconstruct": "restore photos with a preset or a trained model",
     "study": "train a matrix of runs and report on them",
     "submit": "write or check a competition's CSV",

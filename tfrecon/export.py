@@ -8,9 +8,6 @@ import sys
 from tfrecon.base.cli import Parser, run, section_options, start_tensorflow
 from tfrecon.base.errors import UserError
 
-WITH_MASK = 'model.serve(image, mask)["restored"]  # uint8 (B,H,W,3), (B,H,W,1) nonzero = damaged'
-WITHOUT_MASK = 'model.serve(image)["restored"]  # uint8 (B,H,W,3)'
-
 
 def parser() -> Parser:
     """The command's options."""
@@ -46,7 +43,7 @@ def _export(arguments: argparse.Namespace) -> None:
     trained = open_run(arguments.run)
     start_tensorflow()
     from tfrecon.inference.presets import write_preset
-    from tfrecon.inference.saved_model import default_path, export_run
+    from tfrecon.inference.saved_model import default_path, export_run, usage
 
     path = arguments.out or default_path(trained)
     for difference in (
@@ -62,9 +59,8 @@ def _export(arguments: argparse.Namespace) -> None:
         print(f"preset written to {preset}.npz; fill in the words of its card, {preset}.json")
         return
     print(f"exported to {path}; to use it with TensorFlow alone:\n")
-    print("    import tensorflow as tf")
-    print(f"    model = tf.saved_model.load({str(path)!r})")
-    print(f"    restored = {WITH_MASK if trained.has_mask else WITHOUT_MASK}")
+    for line in usage(repr(str(path)), trained.has_mask):
+        print(f"    {line}")
 
 
 main = functools.partial(run, parser, _export)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import platforms
+from tfrecon.base import hub, platforms
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.files import LOCK, RUNS, Taken
@@ -48,8 +48,9 @@ def parser() -> Parser:
     command.flag("--resume", "go on with a run that was stopped")
     command.add_argument(
         "--from", dest="source", metavar="RUN|EXPORT|PRESET",
-        help="begin with the best weights of another run, or those of an export or a preset; "
-        "without --model its model is taken, and of a run the other settings too",
+        help="begin with the best weights of another run, or those of an export, a preset or a "
+        "repository of the hub, hf://user/name[@revision]; without --model its model is taken, and "
+        "of a run the other settings too",
     )  # fmt: skip
     command.flag("--from-state", "--from takes the raw weights of the run's newest state")
     command.add_argument(
@@ -156,7 +157,11 @@ def _check_begun(arguments: argparse.Namespace, recorded: Run) -> None:
     """Raises UserError where a run that goes on is given another --from than it began with."""
     begun = recorded.facts.get("started_from", {}).get("name")
     named = arguments.source
-    if named is not None and begun not in (named, str(RUNS / named)):
+    if (
+        named is not None
+        and begun not in (named, str(RUNS / named))
+        and not (begun and hub.is_named(named) and begun.startswith(f"{named}@"))
+    ):
         raise UserError(
             f"run {str(recorded.path)!r} began "
             + (f"from {begun}, not from {named}" if begun else f"without --from {named}")

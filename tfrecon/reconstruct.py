@@ -36,8 +36,8 @@ def parser() -> Parser:
     )  # fmt: skip
     options.add_argument(
         "--preset", metavar="NAME",
-        help="one of fit --list presets, or your own, NAME.npz (inpainting with masks, scratches "
-        "without)",
+        help="one of fit --list presets, your own, NAME.npz, or a repository of the hub, "
+        "hf://user/name (inpainting with masks, scratches without)",
     )  # fmt: skip
     options.add_argument(
         "--suffix", default="", metavar="_restored",

@@ -19,6 +19,8 @@ from tfrecon.backbones.backbone import (
 from tfrecon.backbones.classics import CLASSICS
 from tfrecon.backbones.resnet import RESNETS
 from tfrecon.backbones.transformers import TRANSFORMERS
+from tfrecon.backbones.weight_sets import timm_preprocessing
+from tfrecon.base import extras, hub
 from tfrecon.base import weights as files
 from tfrecon.base.errors import UserError, did_you_mean, unknown
 
@@ -45,10 +47,13 @@ def check_taps(name: str, taps: Sequence[str], weights: str | None = DEFAULT) ->
             raise unknown(f"tap of backbone {name!r}", tap, backbone.taps)
         if tap in taps[:number]:
             raise UserError(f"tap {tap!r} of backbone {name!r} is given twice; leave one out")
-    if weights not in (None, DEFAULT, *backbone.weights) and not Path(weights).is_file():
+    if weights is not None and hub.is_named(weights):
+        extras.check("hub", weights)
+    elif weights not in (None, DEFAULT, *backbone.weights) and not Path(weights).is_file():
         raise UserError(
             f"unknown weights {weights!r} of backbone {name!r}"
-            f"{did_you_mean(weights, backbone.weights)}; a path must name an existing file"
+            f"{did_you_mean(weights, backbone.weights)}; a path must name an existing file, and a "
+            f"repository of timm begins with {hub.PREFIX}timm/"
         )
     return backbone
 
@@ -58,16 +63,18 @@ def feature_taps(
 ) -> keras.Model:
     """The frozen network from images (B,H,W,3) in [0,1] to a list of `taps`, (B,h,w,C) each.
 
-    `weights` is the name of a weight set, the path of a file with the same arrays, or None for
-    random weights drawn from `seed`. For a file and for random weights images are preprocessed as
-    for the backbone's first weight set. The model's attribute ``fingerprint`` is a hash of its
+    `weights` is the name of a weight set, the path of a file with the same arrays, a repository of
+    timm on the hub, whose card says how images are preprocessed, or None for random weights drawn
+    from `seed`. For a file and for random weights images are preprocessed as for the backbone's
+    first weight set. The model's attribute ``fingerprint`` is a hash of its
     weights and their preprocessing. Raises UserError as `check_taps`, for a file that cannot be
     found, and for a file of another network.
     """
     backbone = check_taps(name, taps, weights)
     chosen = next(iter(backbone.weights)) if weights == DEFAULT else weights
     source = backbone.weights.get(chosen or "", next(iter(backbone.weights.values())))
-    about = source.preprocessing
+    place = hub.fetched(chosen) if chosen and hub.is_named(chosen) else None
+    about = timm_preprocessing(place) if place else source.preprocessing
     images = keras.Input((None, None, 3), name="images")
     graph = backbone.graph(about(images))
     model = keras.Model(images, [graph[tap] for tap in taps], name=name)
@@ -79,7 +86,8 @@ def feature_taps(
             arrays = source.load(torch_names(model))
         else:
             what = f"weight file {chosen!r}"
-            arrays = unwrapped(source.read(Path(chosen)), torch_names(model), what)
+            file = place / hub.WEIGHTS if place else Path(chosen)
+            arrays = unwrapped(source.read(file), torch_names(model), what)
             check_same_network(keras.Model(images, list(graph.values())), arrays, what)
         check_orientation(arrays, source.first_row, what)
         assign(model, arrays, what)

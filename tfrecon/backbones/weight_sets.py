@@ -1,5 +1,6 @@
 """Weight sets by publisher: torchvision, timm, Keras Applications, and packs of a few layers."""
 
+import json
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import keras
 
 from tfrecon.backbones.backbone import IMAGENET, Preprocessing, WeightSet, to_torch, torch_names
+from tfrecon.base import hub
+from tfrecon.base.errors import foreign
 from tfrecon.base.weights import Arrays, WeightFile, checked, find, local, read
 
 SHA256 = {
@@ -68,6 +71,17 @@ def timm(name: str, preprocessing: Preprocessing = IMAGENET) -> WeightSet:
     """A timm checkpoint on Hugging Face."""
     url = f"https://huggingface.co/timm/{name}/resolve/main/model.safetensors"
     return published(WeightFile(f"{name}.safetensors", url, SHA256[f"timm {name}"]), preprocessing)
+
+
+def timm_preprocessing(repository: Path) -> Preprocessing:
+    """What the card of a repository of timm, in a folder, says of it. Raises UserError for none."""
+    path = repository / hub.CARD
+    with foreign("card", path, "name a repository of timm", "says no mean and std of images"):
+        told = json.loads(path.read_text(encoding="utf-8"))["pretrained_cfg"]
+        mean, std = (tuple(map(float, told[name])) for name in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
+            raise ValueError(f"mean {mean}, std {std}")
+    return Preprocessing(mean, std)
 
 
 def packed(

@@ -1,25 +1,33 @@
-"""Presets: small trained models that ship. Each is a file of weights in half precision,
-``NAME.npz``, and a card that says what it is for, ``NAME.json``. Read without TensorFlow."""
+"""Presets: trained models, each a file of weights and a card that says what it is for. Those that
+ship have weights in half precision, ``NAME.npz`` and ``NAME.json``; repositories of the hub, and
+folders that are like them, ``model.safetensors`` and ``config.json``. Read without TensorFlow."""
 
 import functools
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfrecon.base import checkpoint, facts, files, shown
+from tfrecon.base import checkpoint, facts, files, hub, shown
 from tfrecon.base.errors import UserError, foreign, unknown
 from tfrecon.base.registry import Positive, Spec, check_options, check_type
+from tfrecon.base.weights import read as read_arrays
 
+_KEPT = "name", "path", "told"
+_NO_WORDS = *_KEPT, "sha256", "minutes", "steps"
 _NOTE = {"model": dict, "image_size": Positive, "has_mask": bool}
 """What the note beside the weights holds: what `build_model` needs."""
+
+FROZEN = "frozen"
+"""In the note of a model that reads a frozen network: the hash of its weights."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A trained model that ships, and what its card says of it.
+    """A trained model that ships or lies elsewhere, and what its card says of it.
 
     Args:
         name: of its two files.
@@ -33,6 +41,7 @@ class Preset:
         config: the name of the configuration that trains it again.
         minutes: of that training, and its `steps`.
         results: rows of a table of what it reaches, each by the heads of the columns.
+        told: the note, where the card holds it.
     """
 
     name: str
@@ -47,6 +56,7 @@ class Preset:
     minutes: float | None = None
     steps: int | None = None
     results: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]], hash=False)
+    told: dict[str, Any] = field(default_factory=dict[str, Any], hash=False)
 
     def check(self) -> None:
         """Raises UserError where the weights are missing or not those that the card names."""
@@ -63,7 +73,7 @@ class Preset:
         raises."""
         self.check()
         with foreign("preset", self.path, _remedy(self.path)):
-            note = checkpoint.load_note(self.path)
+            note = self.told or checkpoint.load_note(self.path)
             for name, hint in _NOTE.items():
                 check_type(f"{str(self.path)!r}: {name}", note[name], hint)
         return note
@@ -76,6 +86,8 @@ class Preset:
     def load(self) -> checkpoint.Saved:
         """The weights, in float32, and the note. Raises what `check` raises."""
         note = self.note
+        if self.told:
+            return read_arrays(self.path, "preset", _remedy(self.path)), note
         arrays, _ = checkpoint.load(self.path, _remedy(self.path))
         floats = {name: array.astype(np.float32) for name, array in arrays.items()
                   if array.dtype == np.float16}  # fmt: skip
@@ -105,8 +117,19 @@ class Preset:
 
     def save_card(self) -> None:
         """Writes the card beside the weights."""
-        told = {key: value for key, value in asdict(self).items() if key not in ("name", "path")}
-        files.write_json(_card(self.path), told, indent=2)
+        card = {key: value for key, value in asdict(self).items() if key not in _KEPT}
+        files.write_json(_card(self.path), {**self.told, **card}, indent=2)
+
+
+NO_LICENCE = (
+    "its card names no licence, so that all rights are its author's; ask for one before you use it "
+    "for more than a look"
+)
+
+
+def with_words(preset: Preset, words: Mapping[str, Any]) -> Preset:
+    """A preset with other words in its card. Raises UserError for others than a card has."""
+    return replace(preset, **check_options(Preset, Spec("card", words), "table", _NO_WORDS))
 
 
 def default(has_mask: bool) -> str:
@@ -119,26 +142,45 @@ def presets() -> list[Preset]:
     return [read(path) for path in _shipped().values()]
 
 
-def find(name: str) -> Preset:
+def find(name: str, called: str | None = None) -> Preset:
     """The preset that ships as `name`, or one of your own by the path of its weights,
-    ``DIR/NAME.npz``.
+    ``DIR/NAME.npz``, of the folder of a repository, or by a repository's name on the hub. Of the
+    latter two the licence is said; errors call it `called`.
 
-    Raises UserError with the nearest name where there is none, and for a damaged card; the weights
-    are checked where they are read.
+    Raises UserError with the nearest name where there is none, for a damaged card, and what
+    `hub.fetched` raises; the weights are checked where they are read.
     """
     shipped = _shipped()
-    if not name.endswith(".npz") and name not in shipped:
+    if name in shipped:
+        return read(shipped[name])
+    place = hub.fetched(name) if hub.is_named(name) else Path(name)
+    called = called or (hub.pinned(name, place) if hub.is_named(name) else name)
+    path = place / hub.WEIGHTS if place.is_dir() else place
+    if path.suffix == ".npz":
+        return read(path)
+    if path.name != hub.WEIGHTS:
         raise unknown("preset", name, shipped)
-    return read(shipped.get(name, Path(name)))
+    if not path.is_file():
+        raise hub.without_weights(repr(called), (each.name for each in place.iterdir()))
+    preset = read(path, called)
+    print(f"{called}: {f'licence {preset.licence}' if preset.licence else NO_LICENCE}")
+    return preset
 
 
-def read(path: Path) -> Preset:
-    """The preset whose weights are to lie in `path`, by its card. Raises UserError for a missing
-    and a damaged card."""
+def read(path: Path, name: str | None = None) -> Preset:
+    """The preset whose weights are to lie in `path`, by its card; it is called like that file
+    unless it has a `name`. Raises UserError for a missing and a damaged card."""
     with foreign("card of a preset", _card(path), _remedy(path)):
-        told = json.loads(_card(path).read_text(encoding="utf-8"))
-        told = check_options(Preset, Spec(path.stem, told), "preset", ("name", "path"))
-        return Preset(path.stem, path, **told)
+        card, told = json.loads(_card(path).read_text(encoding="utf-8")), {}
+        if path.name == hub.WEIGHTS:
+            told = {key: card.pop(key) for key in (*_NOTE, FROZEN) if key in card}
+            if not _NOTE.keys() <= told.keys():
+                raise UserError(
+                    f"{name or str(path)!r} is of another library, as its {hub.CARD} describes no "
+                    "model of tfrecon; name a repository that tfrecon.push has written"
+                )
+        card = check_options(Preset, Spec(path.stem, card), "preset", _KEPT)
+        return Preset(name or path.stem, path, told=told, **card)
 
 
 def _shipped() -> dict[str, Path]:
@@ -151,7 +193,7 @@ def picture(path: Path) -> Path:
 
 
 def _card(path: Path) -> Path:
-    return path.with_suffix(".json")
+    return path.with_name(hub.CARD) if path.name == hub.WEIGHTS else path.with_suffix(".json")
 
 
 def _remedy(path: Path) -> str:
@@ -160,6 +202,8 @@ def _remedy(path: Path) -> str:
             "install tfrecon again with pip install --force-reinstall, or in a checkout restore "
             f"its files with git checkout {facts.PRESETS}"
         )
+    if path.name == hub.WEIGHTS:
+        return "write it again with python -m tfrecon.push checkpoints/NAME PLACE, or fetch it anew"
     return (
         "remove its two files and write it again with python -m tfrecon.export checkpoints/NAME "
         "--preset DIR/NAME"

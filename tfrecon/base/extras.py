@@ -25,6 +25,7 @@ EXTRAS = {
     "tfds": ["tensorflow_datasets", "importlib_resources"],  # a download needs it, unsaid
     "wandb": ["wandb"],
     "mlflow": ["mlflow"],
+    "hub": ["huggingface_hub"],
 }
 """The modules of each extra that a user meets."""
 

@@ -46,8 +46,9 @@ def restore(image: Any, mask: Any = None, preset: str | None = None) -> Any:
         mask: what is damaged: an array (H,W), (H,W,1) or (B,H,W), of bool, uint8 or floats in
             [0,1], where the larger values are the hole; one of Pillow's images; or a path, with
             that of a photo also one of a folder or table as for ``reconstruct --masks``.
-        preset: one of `tfrecon.presets()` by its name, or your own by the path of its weights,
-            ``NAME.npz``; if not given, ``inpainting`` with a mask and ``scratches`` without.
+        preset: one of `tfrecon.presets()` by its name, your own by the path of its weights,
+            ``NAME.npz``, or a repository of the hub, ``hf://user/name``; if not given,
+            ``inpainting`` with a mask and ``scratches`` without.
 
     Raises:
         UserError: for an unknown or damaged preset, one that lacks its mask or takes none, arrays

@@ -1,28 +1,32 @@
-"""Presets opened, and written from runs."""
+"""Presets and repositories opened, and written from runs."""
 
 import dataclasses
 import functools
+import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from PIL import Image
 
-from tfrecon.base import checkpoint, facts, files, images
-from tfrecon.base.cards import Preset, picture, read
+from tfrecon.base import checkpoint, files, hub, images
+from tfrecon.base.cards import FROZEN, Preset, picture, read, with_words
 from tfrecon.base.errors import UserError
-from tfrecon.base.registry import Spec
-from tfrecon.base.system import float32_policy
 from tfrecon.inference.restorer import Loaded, PhotoRestorer, restorer
-from tfrecon.inference.saved_model import Difference, answers
-from tfrecon.models import MODELS, build_model
+from tfrecon.inference.saved_model import Difference, answers, export_run
+from tfrecon.models import MODELS
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.run import SAMPLES, Run
+from tfrecon.training.start import of_preset
 
 PICTURE = 480
 """Longest side in pixels of what a card shows of the validation photos."""
+SAVED_MODEL = "saved_model"
+"""The folder in a repository of what TensorFlow alone can load."""
 
 
 @functools.cache
@@ -32,12 +36,8 @@ def open_preset(preset: Preset) -> PhotoRestorer:
     Raises UserError for a damaged one, and for a model that is not one of tfrecon: received files
     run no code.
     """
-    arrays, note = preset.load()
-    with float32_policy(), facts.only_names_in(""):
-        spec = Spec.parse(note["model"], "model")
-        model = build_model(spec, image_size=note["image_size"], mask=note["has_mask"], seed=0)
-    checkpoint.assign(preset.path, arrays, {"model": model.inference_variables})
-    return Loaded(f"preset {preset.name!r}", preset.sha256, note["has_mask"], restorer(model))
+    model, _ = of_preset(preset, preset.name).weights()
+    return Loaded(f"preset {preset.name!r}", preset.sha256, preset.has_mask, restorer(model))
 
 
 def write_preset(
@@ -52,12 +52,10 @@ def write_preset(
     hold.
     """
     weights = Path(f"{os.fspath(path).removesuffix('.npz')}.npz")
-    spec = Spec(run.config.model.name, {**run.config.model.options, **(options or {})})
     model = run.load_model(options)
-    _check_whole(spec, model)
-    note = {
-        "model": spec.to_dict(), "image_size": run.config.data.image_size, "has_mask": run.has_mask,
-    }  # fmt: skip
+    note = _note(run, options)
+    if model.fingerprint is not None:
+        raise _not_whole(run)
     known = read(weights) if weights.with_suffix(".json").exists() else None
     with files.replacing(weights) as temporary:
         halves = [_half(variable) for variable in model.inference_variables]
@@ -67,21 +65,62 @@ def write_preset(
         )
         differences = _differences(model, open_preset(made), run.has_mask)
     if (samples := run.path / SAMPLES).is_file():
-        with files.replacing(picture(weights)) as temporary:
-            small = Image.fromarray(images.read(samples))
-            small.thumbnail((PICTURE, PICTURE))
-            small.save(temporary, format="WEBP", quality=75)
+        small(samples, picture(weights), PICTURE)
     made = dataclasses.replace(known or made, path=weights, sha256=made.sha256, **_learned(run))
     made.save_card()
     return differences
 
 
-def _check_whole(spec: Spec, model: ReconstructionModel) -> None:
-    if spec.name not in MODELS or model.fingerprint is not None:
-        raise UserError(
-            f"a preset brings all that it needs, and {spec.name!r} needs code or weights from "
-            "elsewhere; export it without --preset"
-        )
+def write_repository(
+    run: Run, folder: Path, words: Mapping[str, Any], known: Preset | None = None
+) -> Preset:
+    """Writes the best weights of `run` in float32 to `folder`, as a repository of the hub has them,
+    with a card and with a SavedModel that needs TensorFlow alone; returns it as a preset.
+
+    `words` go into the card, over those that are `known`. Raises UserError for others than a card
+    has, for a model that is not one of tfrecon or needs files of this machine, and as `export_run`.
+    """
+    note, weights = _note(run), folder / hub.WEIGHTS
+    made = with_words(known or Preset(run.name, weights, "", provenance=_data(run)), words)
+    export_run(run, folder / SAVED_MODEL)
+    variables = checkpoint.named({"model": run.load_model().inference_variables})
+    arrays = {name: np.asarray(variable) for name, variable in variables.items()}
+    with files.replacing(weights) as temporary:
+        temporary.write_bytes(safetensors.numpy.save(arrays))
+    sha256 = files.digest(weights, "sha256").hex()
+    made = dataclasses.replace(made, path=weights, sha256=sha256, told=note, **_learned(run))
+    made.save_card()
+    return made
+
+
+def small(source: Path, target: Path, side: int) -> None:
+    """Writes the picture `source` as WebP to `target`, its longer side of `side` pixels at most."""
+    with files.replacing(target) as temporary:
+        picture = Image.fromarray(images.read(source))
+        picture.thumbnail((side, side))
+        picture.save(temporary, format="WEBP", quality=75)
+
+
+def _note(run: Run, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What builds the model of `run` anywhere. Raises UserError for one with code or files of its
+    own."""
+    spec = run.model_with(options or {})
+    texts = re.findall(r'"([^"]+)"', json.dumps(spec.options))
+    if spec.name not in MODELS or any(map(os.path.exists, texts)):
+        raise _not_whole(run)
+    note = {
+        "model": spec.to_dict(), "image_size": run.config.data.image_size, "has_mask": run.has_mask,
+    }  # fmt: skip
+    frozen = run.facts.get("frozen")
+    return note if frozen is None else {**note, FROZEN: frozen}
+
+
+def _not_whole(run: Run) -> UserError:
+    return UserError(
+        f"what is given away brings all that it needs, and {run.config.model.name!r} of run "
+        f"{run.name!r} needs code, files or weights from elsewhere; an export has them inside: "
+        f"python -m tfrecon.export {run.path}"
+    )
 
 
 def _half(variable: Any) -> np.ndarray:

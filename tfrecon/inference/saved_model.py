@@ -64,7 +64,7 @@ def export_run(
     """
     path = default_path(run) if out is None else out
     facts = {
-        "run": run.name, "model": {**run.config.model.to_dict(), **(options or {})},
+        "run": run.name, "model": run.model_with(options or {}).to_dict(),
         "image_size": run.config.data.image_size,
     }  # fmt: skip
     return export_model(run.load_model(options), path, run.has_mask, facts, ensemble=ensemble)
@@ -73,6 +73,17 @@ def export_run(
 def default_path(run: Run) -> Path:
     """Where `export_run` writes unless told otherwise."""
     return Path("exports") / run.name
+
+
+def usage(path: str, has_mask: bool) -> list[str]:
+    """The lines of Python that use an export with TensorFlow alone; `path` is Python, too."""
+    arguments, about = (
+        ("image, mask", ", (B,H,W,1) nonzero = damaged") if has_mask else ("image", "")
+    )
+    return [
+        "import tensorflow as tf", f"model = tf.saved_model.load({path})",
+        f'restored = model.serve({arguments})["restored"]  # uint8 (B,H,W,3){about}',
+    ]  # fmt: skip
 
 
 def export_model(

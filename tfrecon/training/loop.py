@@ -10,10 +10,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrecon.base import files, platforms
+from tfrecon.base import files, hub, platforms
 from tfrecon.base.config import Config, FitConfig
 from tfrecon.base.errors import UserError, fitting
 from tfrecon.base.files import Taken
+from tfrecon.base.registry import Spec
 from tfrecon.base.system import changes, machine, revision, signals_noted
 from tfrecon.models.base import ReconstructionModel
 from tfrecon.training.datasets import (
@@ -52,7 +53,7 @@ from tfrecon.training.run import (
     start_command,
 )
 from tfrecon.training.sentinel import Diverged, Sentinel
-from tfrecon.training.start import Source, find_source, open_source
+from tfrecon.training.start import Source, find_source
 from tfrecon.training.state import Checkpoint, States, higher_is_better, newest_states
 from tfrecon.training.trackers import tracked
 from tfrecon.training.transfer import Start, freeze
@@ -115,6 +116,9 @@ def _train(
     made_in = platforms.way(path.resolve(), Path.cwd())
     made_in = recorded.facts.get("made_in") if recorded else made_in
     asked, config = config, Run(path, config, {"made_in": made_in}).placed
+    known = dict(recorded.facts.get("revisions", {})) if recorded else {}
+    spec = Spec(config.model.name, hub.pinned_all(dict(config.model.options), known))
+    config = dataclasses.replace(config, model=spec)
     listed = list_data(config)
     precision = config.fit.precision
     if precision == "auto":
@@ -140,7 +144,7 @@ def _train(
     facts = {
         "format": FORMAT, "precision": precision, **length, **data.facts(), "code": revision(),
         "frozen": model.fingerprint, "replicas": strategy.num_replicas_in_sync,
-        "machine": machine(), "made_in": made_in, **begun,
+        "machine": machine(), "made_in": made_in, "revisions": known, **begun,
     }  # fmt: skip
     run = Run(path, asked, facts)
     compile_model(model, config.fit, length["steps"], strategy)
@@ -162,7 +166,8 @@ def _start(source: Source | None, recorded: Run | None) -> Start | None:
     state. Raises UserError where those have changed since."""
     begun = recorded.facts.get("started_from") if recorded else None
     if begun:
-        source = open_source(Path(begun["path"]), begun["from_state"])
+        place = begun["name"] if hub.is_named(begun["name"]) else begun["path"]
+        source = find_source(place, begun["from_state"])
     if source is None:
         return None
     start = Start(source)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import checkpoint, files, platforms
+from tfrecon.base import checkpoint, files, hub, platforms
 from tfrecon.base.config import (
     LENGTHS,
     Config,
@@ -49,7 +49,7 @@ _FACT_TYPES = {
     "mask": bool, "precision": str, "machine": dict, "intra_op_threads": Natural,
     "inter_op_threads": Natural, "steps": Natural, "steps_per_epoch": Positive,
     "replicas": Positive, "incidents": dict, "made_in": str | None, "started_from": dict,
-    "lengthened": list[str], "tracked_as": dict,
+    "lengthened": list[str], "tracked_as": dict, "revisions": dict,
 }  # fmt: skip
 """What others than this program may have written into `FACTS`."""
 
@@ -169,24 +169,26 @@ class Run:
         """The model in float32 as it was before its training; raises what `load_model` raises."""
         from tfrecon.models import build_model
 
-        spec, size = self._with(options or {}), self.config.data.image_size
+        spec, size = self.model_with(options or {}), self.config.data.image_size
         seed = self.config.fit.seed
         with float32_policy():
             model = build_model(spec, image_size=size, mask=self.has_mask, seed=seed)
         check_frozen(self, model.fingerprint)
         return model
 
-    def _with(self, options: Mapping[str, Any]) -> Spec:
-        """The model's Spec with options that matter at inference only put on top."""
+    def model_with(self, options: Mapping[str, Any]) -> Spec:
+        """The model's Spec with `options` on top, and with the revisions of the hub's repositories
+        at which it was trained. Raises UserError for options that matter not at inference only."""
         trained = self.config.model
-        known = entry(trained.name).inference_options
+        known = entry(trained.name).inference_options if options else ()
         for key in options:
             if key not in known:
                 raise UserError(
                     f"model.{key} cannot be set on a trained run; of {trained.name!r} these can: "
                     + (", ".join(known) or "none")
                 )
-        return Spec(trained.name, {**trained.options, **options})
+        revisions = dict(self.facts.get("revisions", {}))
+        return Spec(trained.name, hub.pinned_all({**trained.options, **options}, revisions))
 
 
 def evaluate_command(path: Path) -> str:

@@ -1,14 +1,15 @@
-"""Where a training can start from: the weights of a run, an export or a preset."""
+"""Where a training can start from: the weights of a run, an export, a preset or a repository."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import cards, checkpoint
+from tfrecon.base import cards, checkpoint, facts, hub
 from tfrecon.base.config import Table, names_model, with_settings
 from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.files import RECORD, RUNS
@@ -57,31 +58,36 @@ class Source:
 
 
 def open_source(path: Path, from_state: bool = False, name: str | None = None) -> Source:
-    """The source in a run's or export's folder, in a run's file of weights, or in that of a preset;
-    what builds models is not imported yet. It is called by its path unless it has a `name`.
+    """The source in the folder of a run, export or repository, in a run's file of weights, or in
+    that of a preset; what builds models is not imported yet. It is called by its path unless it has
+    a `name`.
 
     Of a run its best weights, or with `from_state`, and where it has no best ones, the raw weights
     of its newest state. Raises UserError for what is none of them.
     """
     name = name or str(path)
     folder = path.parent if path.name == BEST else path
-    if (folder / CONFIG).is_file():
+    is_repository = path.name == hub.WEIGHTS or (path / hub.WEIGHTS).is_file()
+    if (folder / CONFIG).is_file() and not is_repository:
         return _of_run(open_run(folder), name, from_state)
     if from_state:
         raise UserError(f"--from-state needs a run, and {name} is none; leave it out")
     if (path / RECORD).is_file():
         return _of_export(path, name)
-    if path.suffix != ".npz":
+    if not is_repository and path.suffix != ".npz":
         raise UserError(f"{name!r} is neither a run nor an export nor a preset; name one of them")
-    preset = cards.find(str(path))
-    return _described(path, name, preset.note, lambda: preset.load()[0])
+    return of_preset(cards.find(str(path), name), name)
 
 
 def find_source(name: str, from_state: bool = False) -> Source:
-    """The source that a user calls `name`: a run in checkpoints/, a path or a preset.
+    """The source that a user calls `name`: a run in checkpoints/, a path, a preset, or a repository
+    of the hub, which is called by the commit that it was fetched at.
 
     Raises UserError where there is none of that name.
     """
+    if hub.is_named(name):
+        place = hub.fetched(name)
+        return open_source(place, from_state, hub.pinned(name, place))
     for path in (RUNS / name, Path(name)):
         if path.exists():
             return open_source(path, from_state)
@@ -89,9 +95,27 @@ def find_source(name: str, from_state: bool = False) -> Source:
     if name not in shipped:
         raise UserError(
             f"nothing to start from: there is no run, export, file or preset {name!r}; runs "
-            f"lie in {RUNS}/, and presets are {', '.join(shipped) or 'none'}"
+            f"lie in {RUNS}/, presets are {', '.join(shipped) or 'none'}, and repositories of the "
+            f"hub begin with {hub.PREFIX}"
         )
     return open_source(shipped[name], from_state, name)
+
+
+def of_preset(preset: cards.Preset, name: str) -> Source:
+    """The source of a preset, whose model is one of tfrecon: received files run no code."""
+    source = _described(preset.path, name, preset.note, lambda: preset.load()[0])
+
+    def weights() -> tuple[ReconstructionModel, list[Any]]:
+        with facts.only_names_in(""):
+            model, variables = source.weights()
+        if model.fingerprint != preset.note.get(cards.FROZEN):
+            raise UserError(
+                f"the frozen weights of backbone or autoencoder are not those that {name} was "
+                "trained on; restore them"
+            )
+        return model, variables
+
+    return dataclasses.replace(source, weights=weights)
 
 
 def _of_run(run: Run, name: str, from_state: bool) -> Source:
