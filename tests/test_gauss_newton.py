@@ -118,6 +118,15 @@ def test_it_finds_the_image_and_each_image_for_itself():
     np.testing.assert_allclose(found[:1], alone, atol=1e-4)
 
 
+def test_black_and_white_places_are_found_and_not_left():
+    x = tf.clip_by_value(4 * (photos(4) - 0.5) + 0.5, 0, 1)
+    assert 0.3 < np.mean((x.numpy() == 0) | (x.numpy() == 1)) < 0.7
+    for products, error in ((150, 3e-3), (300, 1e-4)):
+        found = gauss_newton(near(x, 0.05), features(x), features, STRIDE, products).numpy()
+        assert found.min() >= 0 and found.max() <= 1
+        assert np.sqrt(np.mean((found - x) ** 2, (1, 2, 3))).max() < error
+
+
 def test_an_anchor_keeps_what_the_features_do_not_say():
     x = photos()
     start = near(x)

@@ -44,6 +44,10 @@ are met there is none."""
 
 LARGEST_SPREAD = 0.25
 
+MARGIN = 0.5
+"""How far pixels may leave [0,1] on the way: held at its ends, those of black and white places
+would stop their neighbours. The answer is clipped."""
+
 FLOAT_LEVEL = 1e-12
 """Mean square of the features' residual, in their variances, that float32 cannot better."""
 
@@ -95,9 +99,8 @@ def gauss_newton(
         return tf.logical_and(spent + INNER < products, tf.reduce_any(mean > FLOAT_LEVEL))
 
     start = errors(image)
-    return tf.while_loop(
-        goes_on, step, (tf.constant(PROBES), image, start, FIRST_DAMPING * tf.ones_like(start))
-    )[1]
+    state = (tf.constant(PROBES), image, start, FIRST_DAMPING * tf.ones_like(start))
+    return tf.clip_by_value(tf.while_loop(goes_on, step, state)[1], 0.0, 1.0)
 
 
 def linearised(x: Any, features: Features) -> tuple[Linear, Linear, Any]:
@@ -212,7 +215,7 @@ def _moved(
     """
 
     def shorter(number: Any, size: Any, least: Any, chosen: Any) -> tuple[Any, ...]:
-        around = _mean(errors(tf.clip_by_value(x + size * direction, 0.0, 1.0)), 5)
+        around = _mean(errors(_bounded(x + size * direction)), 5)
         better = around < least
         least, chosen = tf.where(better, around, least), tf.where(better, size, chosen)
         return number + 1, size / 2, least, chosen
@@ -220,11 +223,15 @@ def _moved(
     state = (tf.constant(0), tf.constant(1.0), 0.999 * _mean(present, 5), tf.zeros_like(present))
     length = tf.while_loop(lambda number, *_: number < HALVINGS, shorter, state)[3]
     smooth = _mean(-tf.nn.max_pool2d(-length, 3, 1, "SAME"), 3)
-    tried = tf.clip_by_value(x + _enlarged(smooth, stride) * direction, 0.0, 1.0)
+    tried = _bounded(x + _enlarged(smooth, stride) * direction)
     found = errors(tried)
     helped = tf.reduce_sum(found, (1, 2, 3), True) < tf.reduce_sum(present, (1, 2, 3), True)
     x, present = tf.where(helped, tried, x), tf.where(helped, found, present)
     return x, present, tf.where(helped, length, 0.0)
+
+
+def _bounded(x: Any) -> Any:
+    return tf.clip_by_value(x, -MARGIN, 1 + MARGIN)
 
 
 def _enlarged(positions: Any, stride: int) -> Any:
