@@ -114,8 +114,9 @@ def theirs(start: Path, precision: str) -> None:
         left = int(sys.stdin.readline() or 0)
 
 
-def torch_step(arrays: dict[str, Any], precision: str) -> Callable[[], Any]:
-    """``step() -> loss`` of the network whose arrays, HWIO, tfrecon calls so."""
+def torch_network(arrays: dict[str, Any]) -> tuple[Any, Callable[[Any], Any]]:
+    """The decoder whose arrays, HWIO, tfrecon calls so, and ``restore(images)`` that runs it on the
+    frozen features of images (B,3,H,W) in [0,1]."""
     import torch  # pyright: ignore[reportMissingImports]
 
     nn, f = torch.nn, torch.nn.functional
@@ -141,29 +142,46 @@ def torch_step(arrays: dict[str, Any], precision: str) -> Callable[[], Any]:
     decoder = nn.Sequential(conv("enter"), *blocks, conv("head", shuffled=True))
     first, second = conv("features.0"), conv("features.2")
     ridge = conv("ridge", shuffled=True)
-    images = arrays["x"].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     imagenet = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
     mean, deviation = (arrays[f"standardise0/{n}"][:, None, None] for n in ("mean", "deviation"))
+
+    def restore(images: Any) -> Any:
+        with torch.no_grad():
+            x = (images - imagenet[0]) / imagenet[1]
+            x = f.max_pool2d(f.relu(second(f.relu(first(x)))), 2)
+            x = (x - mean) / deviation
+            skip = f.pixel_shuffle(ridge(x), 2)
+        return (skip.float() + f.pixel_shuffle(decoder(x), 2)).float()
+
+    return decoder, restore
+
+
+def torch_step(arrays: dict[str, Any], precision: str) -> Callable[[], Any]:
+    """``step() -> loss`` of `torch_network` on the batch ``arrays["x"]``."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    images = arrays["x"].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    decoder, restore = torch_network(arrays)
     adam = torch.optim.Adam(decoder.parameters(), lr=LEARNING_RATE, eps=ADAM_EPSILON, fused=True)
+    return lambda: trained(images, decoder, restore, adam, precision)
 
-    def step() -> Any:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            with torch.no_grad():
-                x = (images - imagenet[0]) / imagenet[1]
-                x = f.max_pool2d(f.relu(second(f.relu(first(x)))), 2)
-                x = (x - mean) / deviation
-                skip = f.pixel_shuffle(ridge(x), 2)
-            made = skip.float() + f.pixel_shuffle(decoder(x), 2)
-        errors = (made.float() - images).square().mean((1, 2, 3))
-        loss = (errors + LOG_EPSILON).log().mean()
-        adam.zero_grad()
-        loss.backward()
-        for parameter in decoder.parameters():
-            nn.utils.clip_grad_norm_(parameter, CLIPNORM)
-        adam.step()
-        return loss.detach()
 
-    return step
+def trained(
+    images: Any, decoder: Any, restore: Callable[[Any], Any], adam: Any, precision: str
+) -> Any:
+    """The loss of a batch (B,3,H,W), after whose gradient `adam` has stepped."""
+    import torch  # pyright: ignore[reportMissingImports]
+
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        made = restore(images)
+    errors = (made - images).square().mean((1, 2, 3))
+    loss = (errors + LOG_EPSILON).log().mean()
+    adam.zero_grad()
+    loss.backward()
+    for parameter in decoder.parameters():
+        torch.nn.utils.clip_grad_norm_(parameter, CLIPNORM)
+    adam.step()
+    return loss.detach()
 
 
 class Worker:

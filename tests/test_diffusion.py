@@ -126,6 +126,7 @@ def test_it_learns_to_use_its_condition():
     ({**FEATURES, "image_size": 36}, "multiples of"),
     ({"patch": 3}, "model.patch must be"),
     ({"guidance": 2.0, "condition_dropout": 0.0}, "train with model.condition_dropout"),
+    ({**FEATURES, "refine_steps": 5}, "model.autoencoder, or leave it out"),
 ])  # fmt: skip
 def test_options_that_are_refused(options, words):
     with pytest.raises(UserError, match=words):
@@ -200,6 +201,14 @@ def test_diffusion_in_the_latents_of_a_run(encoder_run):
     assert np.asarray(model(x)).shape == x.shape
     names = {variable.path for variable in model.trainable_variables}
     assert names and not any("encoder" in name for name in names)
+    refined = awake(diffusion(**SMALL, **FEATURES, autoencoder=folder, refine_steps=20))
+    plain = awake(diffusion(**SMALL, **FEATURES, autoencoder=folder))
+
+    def distance(answer):
+        pairs = zip(plain.features(answer), plain.features(x), strict=True)
+        return sum(float(tf.reduce_sum(tf.square(a - b))) for a, b in pairs)
+
+    assert distance(refined(x)) < 0.9 * distance(plain(x))
     masked = diffusion(**SMALL, mask=True, autoencoder=folder)
     assert np.asarray(masked(np.concatenate([x, x[..., :1] > 0.5], -1))).shape == x.shape
 

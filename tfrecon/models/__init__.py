@@ -113,7 +113,7 @@ MODELS: dict[str, Entry] = {
                 "monitor": "val_loss",
             },
         },
-        ("sampler", "steps", "guidance", "draw"),
+        ("sampler", "steps", "guidance", "refine_steps", "draw"),
         check="tfrecon.models.diffusion.check_diffusion",
     ),
     "residual_unet": Entry(

@@ -15,6 +15,7 @@ from tfrecon.layers.seeds import Seeds
 from tfrecon.models import stable_diffusion as sd1
 from tfrecon.models.base import FromOptions
 from tfrecon.models.frozen_features import Extractor, FrozenFeatures, check_size
+from tfrecon.models.refinement import descended
 from tfrecon.models.spaces import Latents, Space, StableDiffusionLatents
 from tfrecon.models.supervised import Supervised
 from tfrecon.networks.denoiser import GRIDS
@@ -22,6 +23,9 @@ from tfrecon.networks.denoiser import denoiser as unet_denoiser
 
 VALIDATION_TIMES = 4
 """Times that the loss of a validation image is taken at."""
+
+REFINING_RATE = 0.05
+"""The first step of latents, whose variance is 1, towards the features."""
 
 
 @keras.saving.register_keras_serializable("tfrecon")
@@ -148,7 +152,11 @@ class Diffusion(FromOptions, Supervised):
             return self.estimates(noisy, condition, t)
 
         sample = sampler(denoise, self.schedule, noise, self.options["steps"])
-        return self._composed(x, tf.clip_by_value(self.space.decode(sample), 0.0, 1.0))
+        return self._composed(x, self.developed(sample, x))
+
+    def developed(self, points: Any, x: Any) -> Any:
+        """The images in [0,1] of the points that sampling ends at."""
+        return tf.clip_by_value(self.space.decode(points), 0.0, 1.0)
 
     @property
     def is_latent(self) -> bool:
@@ -252,6 +260,15 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
         else:
             known = tf.zeros(tf.concat([size[:1], grid, [1]], 0))
         return (known, tf.concat(vectors, axis=-1)) if vectors else (known,)
+
+    def developed(self, points: Any, x: Any) -> Any:
+        """The images of the points, which `refine_steps` move towards the features of `x` before."""
+        if not self.options["refine_steps"]:
+            return super().developed(points, x)
+        return descended(
+            self.space.decode, points, self.features(x), self.features, self.options["refine_steps"],
+            REFINING_RATE,
+        )[0]  # fmt: skip
 
     def adapt(self, batches: Iterable[Any], images: int) -> dict[str, Any]:
         """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""

@@ -30,7 +30,8 @@ def diffusion(
     prediction: Prediction | None = None,
     condition_dropout: Annotated[float, Between(0, 1, "[)")] = 0.1,
     sampler: SamplerName = "ddim", steps: Positive = 20,
-    guidance: Annotated[float, AtLeast(0.0)] = 1.0, draw: Natural = 0, seed: int | None = None,
+    guidance: Annotated[float, AtLeast(0.0)] = 1.0, refine_steps: Natural = 0, draw: Natural = 0,
+    seed: int | None = None,
 ) -> Diffusion:  # fmt: skip
     """The image (B,H,W,3, or 4 with a mask) in [0,1] to a sample (B,H,W,3) in [0,1].
 
@@ -60,6 +61,7 @@ def diffusion(
         sampler: ``ddim`` or ``heun``.
         steps: of the sampler.
         guidance: weight w of classifier-free guidance (Ho and Salimans 2022); 1 is none.
+        refine_steps: steps that move the sampled latents towards the wanted features.
         draw: which of the possible samples: the seed of the noise that sampling starts from.
     """
     options = dict(locals())
@@ -95,6 +97,11 @@ def check_diffusion(options: Mapping[str, Any]) -> None:
     if options["sd1_weights"] is not None and not sd1 and options["autoencoder"] != "sd1":
         raise UserError(
             "model.sd1_weights are for model.autoencoder=sd1 and model.denoiser=sd1; set one"
+        )
+    if options["refine_steps"] and not (_reads_features(options) and options["autoencoder"]):
+        raise UserError(
+            "model.refine_steps moves latents towards features; set model.backbone and "
+            "model.autoencoder, or leave it out"
         )
     if patch is not None and patch & (patch - 1):
         raise UserError(f"model.patch must be 1, 2, 4, … and not {patch}")

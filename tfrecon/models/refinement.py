@@ -51,32 +51,39 @@ def gradient_descent(
     """
 
     def refined(image: Any, wanted: Sequence[Any], features: newton.Features) -> Any:
-        wanted = [tf.stop_gradient(part) for part in wanted]
-
-        def step(number: Any, z: Any, first: Any, second: Any) -> tuple[Any, ...]:
-            with tf.GradientTape() as tape:
-                x = image + natural(z)
-                tape.watch(x)
-                distance = sum(
-                    tf.reduce_sum(tf.math.squared_difference(present, goal))
-                    for present, goal in zip(
-                        features(tf.clip_by_value(x, 0.0, 1.0)), wanted, strict=True
-                    )
-                )
-            gradient = natural(tape.gradient(distance, x))
-            first = 0.9 * first + 0.1 * gradient
-            second = 0.99 * second + 0.01 * tf.square(gradient)
-            time = tf.cast(number + 1, tf.float32)
-            direction = first / (1 - 0.9**time) / (tf.sqrt(second / (1 - 0.99**time)) + 1e-8)
-            z -= rate * (1 - tf.cast(number, tf.float32) / steps) * direction
-            return number + 1, z, first, second
-
-        zeros = tf.zeros_like(image)
-        state = (tf.constant(0), zeros, zeros, zeros)
-        _, z, *_ = tf.while_loop(lambda number, *_: number < steps, step, state)
-        return tf.clip_by_value(image + natural(z), 0.0, 1.0)
+        return descended(
+            lambda z: image + natural(z), tf.zeros_like(image), wanted, features, steps, rate
+        )[0]
 
     return refined
+
+
+def descended(
+    picture: Callable[[Any], Any], z: Any, wanted: Sequence[Any], features: newton.Features,
+    steps: int, rate: float,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The image ``picture(z)`` in [0,1], and z, after the steps of `gradient_descent`."""
+    wanted = [tf.stop_gradient(part) for part in wanted]
+
+    def step(number: Any, z: Any, first: Any, second: Any) -> tuple[Any, ...]:
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            present = features(tf.clip_by_value(picture(z), 0.0, 1.0))
+            distance = sum(
+                tf.reduce_sum(tf.math.squared_difference(part, goal))
+                for part, goal in zip(present, wanted, strict=True)
+            )
+        gradient = tape.gradient(distance, z)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.99 * second + 0.01 * tf.square(gradient)
+        time = tf.cast(number + 1, tf.float32)
+        direction = first / (1 - 0.9**time) / (tf.sqrt(second / (1 - 0.99**time)) + 1e-8)
+        z -= rate * (1 - tf.cast(number, tf.float32) / steps) * direction
+        return number + 1, z, first, second
+
+    state = (tf.constant(0), z, tf.zeros_like(z), tf.zeros_like(z))
+    _, z, *_ = tf.while_loop(lambda number, *_: number < steps, step, state)
+    return tf.clip_by_value(picture(z), 0.0, 1.0), z
 
 
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt(
