@@ -51,7 +51,7 @@ class DataConfig:
     redraw_damage: bool | Literal["auto", "transplant"] = False
     """Training forgets the damaged files and draws fresh damage on the targets at every step. auto:
     it does so where the files are damaged in boxes of one size, and draws as many of these.
-    transplant: it lays the damage of one photo of a batch on the next clean one, for half of all."""
+    transplant: each second photo of a batch gets the damage of the one before it."""
     check_pairs: bool = True
     """Training stops before its first step where damaged photos do not look like their targets."""
     image_size: Count = 256

@@ -262,13 +262,12 @@ class FeatureDiffusion(FrozenFeatures, Diffusion):
         return (known, tf.concat(vectors, axis=-1)) if vectors else (known,)
 
     def developed(self, points: Any, x: Any) -> Any:
-        """The images of the points, which `refine_steps` move towards the features of `x` before."""
-        if not self.options["refine_steps"]:
+        """The images of the points, moved towards the features of `x` by `refine_steps`."""
+        steps = self.options["refine_steps"]
+        if not steps:
             return super().developed(points, x)
-        return descended(
-            self.space.decode, points, self.features(x), self.features, self.options["refine_steps"],
-            REFINING_RATE,
-        )[0]  # fmt: skip
+        wanted = self.features(x)
+        return descended(self.space.decode, points, wanted, self.features, steps, REFINING_RATE)
 
     def adapt(self, batches: Iterable[Any], images: int) -> dict[str, Any]:
         """Fits the statistics of features and latents in one pass over `batches` of x (B,H,W,3)."""

@@ -51,9 +51,8 @@ def gradient_descent(
     """
 
     def refined(image: Any, wanted: Sequence[Any], features: newton.Features) -> Any:
-        return descended(
-            lambda z: image + natural(z), tf.zeros_like(image), wanted, features, steps, rate
-        )[0]
+        zeros = tf.zeros_like(image)
+        return descended(lambda z: image + natural(z), zeros, wanted, features, steps, rate)
 
     return refined
 
@@ -61,8 +60,8 @@ def gradient_descent(
 def descended(
     picture: Callable[[Any], Any], z: Any, wanted: Sequence[Any], features: newton.Features,
     steps: int, rate: float,
-) -> tuple[Any, Any]:  # fmt: skip
-    """The image ``picture(z)`` in [0,1], and z, after the steps of `gradient_descent`."""
+) -> Any:  # fmt: skip
+    """The image ``picture(z)`` in [0,1] after the steps of `gradient_descent` from `z`."""
     wanted = [tf.stop_gradient(part) for part in wanted]
 
     def step(number: Any, z: Any, first: Any, second: Any) -> tuple[Any, ...]:
@@ -83,7 +82,7 @@ def descended(
 
     state = (tf.constant(0), z, tf.zeros_like(z), tf.zeros_like(z))
     _, z, *_ = tf.while_loop(lambda number, *_: number < steps, step, state)
-    return tf.clip_by_value(picture(z), 0.0, 1.0), z
+    return tf.clip_by_value(picture(z), 0.0, 1.0)
 
 
 OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], np.float32) / np.sqrt(
