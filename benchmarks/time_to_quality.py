@@ -125,7 +125,7 @@ def train_torch(folder: Path, minutes: float, seed: int) -> dict[str, float]:
 
 
 def train_ours(root: Path, folder: Path, minutes: float, seed: int) -> dict[str, float]:
-    """tfrecon's score after so many minutes, its steps, and the wall time of training."""
+    """tfrecon's score after so many minutes, and its steps."""
     from tfrecon.training.run import open_run
 
     run = folder / f"ours_{seed}_{minutes:g}"
@@ -136,9 +136,8 @@ def train_ours(root: Path, folder: Path, minutes: float, seed: int) -> dict[str,
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     made = open_run(run)
-    scores = made.scores()
-    psnr = scores.filter(scores["method"] == "feature_inversion")["psnr"].mean()
-    return {"psnr": float(psnr), "steps": made.history()["step"].max()}
+    psnr = made.scores().filter(method="feature_inversion")["psnr"].to_numpy().mean()
+    return {"psnr": float(psnr), "steps": made.history()["step"].to_list()[-1]}
 
 
 def main() -> None:
