@@ -14,6 +14,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 from preset_runs import untrained
+from tiny_runs import config
 
 import tfrecon
 from tfrecon import fit, push, reconstruct
@@ -367,43 +368,55 @@ def test_timm_weights_by_their_name_on_the_hub(hub, timm):
         feature_taps("resnet34", ["layer1"], "timm/own")
 
 
-def test_a_run_keeps_the_revision_of_its_frozen_network(tmp_path, hub, timm, photos, capsys):
-    sha = hub.commit("timm/frozen", timm(3))
+@pytest.fixture(scope="module")
+def inversion(tmp_path_factory, hub, timm, photos):
+    """A run on a network of the hub, whose repository has gone on since; no test changes it."""
+    hub.commit("timm/frozen", timm(3))
     model = {
         "name": "feature_inversion", "backbone": "resnet34", "taps": ["layer1"],
         "weights": "hf://timm/frozen", "decoder": {"name": "linear", "kernel_size": 1},
     }  # fmt: skip
     data = {"recipe": "folder", "root": str(photos), "image_size": 32, "damage": "identity"}
     settings = from_tables({"model": model, "data": data})
-    trained = loop.train(settings, tmp_path / "run")
-    revisions = {"hf://timm/frozen": f"hf://timm/frozen@{sha}"}
-    assert open_run(trained.path).facts["revisions"] == revisions
-    assert open_run(trained.path).config.model.options["weights"] == "hf://timm/frozen", "as asked"
+    trained = loop.train(settings, tmp_path_factory.mktemp("inversion") / "run")
     hub.commit("timm/frozen", timm(4))
-    x = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
-    expected = trained.load_model()(x)
-    np.testing.assert_array_equal(open_run(trained.path).load_model()(x), expected)
+    return trained
 
-    # Pushed, it names the revision, and others find the network there.
-    (trained.path / "report").mkdir()
-    (trained.path / "report" / "summary.md").write_text(SUMMARY)
-    assert push.main([str(trained.path), str(tmp_path / "pushed")]) == 0
-    card = json.loads((tmp_path / "pushed" / "config.json").read_text())
-    assert card["model"]["weights"] == f"hf://timm/frozen@{sha}"
-    assert card["frozen"] == trained.facts["frozen"]
-    opened = open_preset(cards.find(str(tmp_path / "pushed")))
-    np.testing.assert_allclose(opened.restore(x), np.clip(expected, 0, 1), atol=1e-5)
-    card["model"]["weights"] = "hf://timm/frozen"
-    (tmp_path / "pushed" / "config.json").write_text(json.dumps(card))
-    with pytest.raises(UserError, match=r"are not those that .*pushed was trained on; res"):
-        find_source(str(tmp_path / "pushed")).weights()
+
+def test_a_run_keeps_the_revision_of_its_frozen_network(hub, inversion):
+    first = next(iter(hub.repositories["timm/frozen"]))
+    opened = open_run(inversion.path)
+    assert opened.facts["revisions"] == {"hf://timm/frozen": f"hf://timm/frozen@{first}"}
+    assert opened.config.model.options["weights"] == "hf://timm/frozen", "as it was asked for"
+    assert opened.load_model().fingerprint == inversion.facts["frozen"], "else it is refused"
 
 
 @pytest.mark.slow
-def test_a_fresh_process_gets_the_same_scores_from_the_hub(tmp_path, hub, plain, photos, capsys):
-    trained = shutil.copytree(plain.path, tmp_path / "run")
-    tfrecon.evaluate_runs([open_run(trained)], slow=False)
-    assert push.main([str(trained), "hf://ann/scored", *LICENCE]) == 0
+def test_a_pushed_inversion_names_the_revision_of_its_frozen_network(tmp_path, hub, inversion):
+    first = next(iter(hub.repositories["timm/frozen"]))
+    (inversion.path / "report").mkdir()
+    (inversion.path / "report" / "summary.md").write_text(SUMMARY)
+    pushed = tmp_path / "pushed"
+    assert push.main([str(inversion.path), str(pushed)]) == 0
+    card = json.loads((pushed / "config.json").read_text())
+    assert card["model"]["weights"] == f"hf://timm/frozen@{first}"
+    assert card["frozen"] == inversion.facts["frozen"]
+    x = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
+    expected = np.clip(inversion.load_model()(x), 0, 1)
+    np.testing.assert_allclose(open_preset(cards.find(str(pushed))).restore(x), expected, atol=1e-5)
+    card["model"]["weights"] = "hf://timm/frozen"
+    (pushed / "config.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match=r"are not those that .*pushed was trained on; res"):
+        find_source(str(pushed)).weights()
+
+
+@pytest.mark.slow
+def test_a_fresh_process_gets_the_same_scores_from_the_hub(tmp_path, hub, photos):
+    tables = config(photos, steps=2).to_dict()
+    tables["model"] = {"name": "residual_unet", "width": 4}  # no statistics that a step would move
+    trained = loop.train(from_tables(tables), tmp_path / "run")
+    tfrecon.evaluate_runs([trained], slow=False)
+    assert push.main([str(trained.path), "hf://ann/scored", *LICENCE]) == 0
     (tmp_path / "fresh").mkdir()
     settings = (
         "fit.learning_rate=1e-30", "fit.batch_size=2", 'data.damage={name="boxes", size=8}',
@@ -415,5 +428,5 @@ def test_a_fresh_process_gets_the_same_scores_from_the_hub(tmp_path, hub, plain,
         cwd=tmp_path / "fresh", check=True, env={**os.environ, "HF_HOME": str(tmp_path / "cache")},
     )  # fmt: skip
     begun = open_run(tmp_path / "fresh" / "checkpoints" / "begun").scores()
-    before = open_run(trained).scores().filter(method="pix2pix")
-    assert len(before) and before["psnr"].equals(begun.filter(method="pix2pix")["psnr"])
+    before = trained.scores().filter(method="residual_unet")
+    assert len(before) and before.equals(begun.filter(method="residual_unet"))
