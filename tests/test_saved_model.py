@@ -127,8 +127,9 @@ def fake_run(model, has_mask):
     data = SimpleNamespace(image_size=64)
     config = SimpleNamespace(model=Spec("tiny", {"filters": 8}), data=data)
     return SimpleNamespace(
-        name="my_run", config=config, has_mask=has_mask, load_model=lambda options=None: model
-    )
+        name="my_run", config=config, has_mask=has_mask,
+        load_model=lambda options=None: model, model_with=lambda options: config.model,
+    )  # fmt: skip
 
 
 def test_a_run_is_exported_under_its_name(tmp_path, monkeypatch):
