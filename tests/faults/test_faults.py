@@ -1,6 +1,8 @@
 """Commands that are killed at chosen and at random points end as if nothing had happened."""
 
 import json
+import shutil
+import time
 
 import fakes
 import pytest
@@ -46,6 +48,21 @@ def settings(model, photos):
     return ["tfrecon.fit", "--model", model, "--data", "folder", "--run", "run", *sets]
 
 
+def goes_on(begin, run):
+    """Gives what goes on with a training in the folder `run`: the command itself before there is
+    one."""
+    resume = ["tfrecon.fit", "--run", "run", "--resume"]
+    return lambda: resume if (run / "config.json").exists() else begin
+
+
+def assert_as_if_nothing_had_happened(run, whole):
+    """A run of this process, which saves the start of another, is the same."""
+    expected = loop.train(open_run(run).config, whole)
+    for path in (expected.path, run):
+        (path / "run.json").unlink()  # tells of the processes
+    assert_same(run, expected.path)
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_ends_as_if_nothing_had_happened(tmp_path, model, table, fault_seed):
@@ -55,30 +72,34 @@ def test_a_model_ends_as_if_nothing_had_happened(tmp_path, model, table, fault_s
     struck.mkdir()
     plain = command(begin, whole)
     assert plain.code == 0, plain.stderr
-    folder = struck / "checkpoints" / "run"
-
-    def go_on():
-        is_run = (folder / "config.json").exists()
-        return ["tfrecon.fit", "--run", "run", "--resume"] if is_run else begin
-
     chain(
-        begin, struck, POINTS, table(model), go_on=go_on, seed=f"{fault_seed} {model}",
-        most=len(plain.events) // 6,
+        begin, struck, POINTS, table(model), go_on=goes_on(begin, struck / "checkpoints" / "run"),
+        seed=f"{fault_seed} {model}", most=len(plain.events) // 6,
     )  # fmt: skip
     assert_same(struck, whole)
 
 
 def test_a_killed_training_ends_as_if_nothing_had_happened(tmp_path):
-    """The short part: the other trainings are this process's, which saves their start."""
+    """The short part."""
     photos = fakes.photo_folder(tmp_path / "photos", 12)
-    done = command(
-        settings("pix2pix", photos), tmp_path, [Fault("SIGKILL", "open", "state.npz", 5)]
-    )
+    fault = Fault("SIGKILL", "rename", "progress/000000006.png")
+    done = command(settings("pix2pix", photos), tmp_path, [fault])
     assert done.code == -9, done.stderr
     struck = tmp_path / "checkpoints" / "run"
-    config = open_run(struck).config
-    whole = loop.train(config, tmp_path / "whole")
-    loop.train(config, struck, resume=True)
-    for run in (whole.path, struck):
-        (run / "run.json").unlink()  # tells of the processes
-    assert_same(struck, whole.path)
+    loop.train(open_run(struck).config, struck, resume=True)
+    assert_as_if_nothing_had_happened(struck, tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_training_killed_at_random_points_ends_as_if_nothing_had_happened(tmp_path):
+    """Twice, at other points each time, in processes that go on by the command."""
+    begin = settings("pix2pix", fakes.photo_folder(tmp_path / "photos", 12))
+    here, anywhere = tmp_path / "here", Fault("SIGKILL", "any", nth=RANDOM)
+    run = here / "checkpoints" / "run"
+    here.mkdir()
+    chain(
+        begin, here, [anywhere] * 2, print, go_on=goes_on(begin, run), seed=time.time_ns(), most=60
+    )
+    for of_evaluation in ("report", "logs/test"):
+        shutil.rmtree(run / of_evaluation)
+    assert_as_if_nothing_had_happened(run, tmp_path / "whole")

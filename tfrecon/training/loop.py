@@ -38,7 +38,7 @@ from tfrecon.training.preparation import (
     steps_in,
     strategy_and_model,
 )
-from tfrecon.training.progress import History, Progress, SampleGrid
+from tfrecon.training.progress import FRAMES, History, Progress, SampleGrid
 from tfrecon.training.run import (
     BEST,
     CONFIG,
@@ -148,7 +148,8 @@ def _train(
     }  # fmt: skip
     run = Run(path, asked, facts)
     compile_model(model, config.fit, length["steps"], strategy)
-    files.remove_leftovers(path)
+    for folder in (path, path / FRAMES):
+        files.remove_leftovers(folder)
     if recorded and states:
         _check_data(recorded, run)
         longer = _check_length(recorded, run, states[0][1])
