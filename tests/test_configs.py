@@ -4,6 +4,7 @@ import functools
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,14 +15,15 @@ import pytest
 
 from tfrecon import fit
 from tfrecon.base import facts
-from tfrecon.base.config import Config, read_toml
+from tfrecon.base.config import Config, merged, parse_set, read_toml
 from tfrecon.base.registry import Spec, check, check_options
 from tfrecon.data import recipes
 from tfrecon.data.damage import damage
 from tfrecon.losses import LOSSES
-from tfrecon.models import MODELS, check_model
+from tfrecon.models import MODELS, check_model, frozen_features
 from tfrecon.models.pix2pix import pix2pix
-from tfrecon.reports import evaluation
+from tfrecon.reports import evaluation, pictures
+from tfrecon.training import loop
 from tfrecon.training.optimizers import OPTIMIZERS, build_optimizer
 from tfrecon.training.run import complete, open_run
 
@@ -186,23 +188,48 @@ def arguments(path: Path, folder: Path, run: str) -> list[str]:
 
 
 @pytest.fixture
-def small_graphs():
-    """The graphs of a configuration are let go before the next one is trained."""
+def quickly(monkeypatch):
+    """A frozen network is built once, for the training and for its evaluation, whose pictures show
+    an image each and whose baselines are quick; graphs are let go before the next configuration."""
+    monkeypatch.setattr(frozen_features, "feature_taps", shared(frozen_features.feature_taps))
+    monkeypatch.setattr(pictures, "SHOWN", 1)
+    quick = functools.partial(evaluation.evaluate_runs, slow=False)
+    monkeypatch.setattr(evaluation, "evaluate_runs", quick)
     yield
     keras.backend.clear_session()
 
 
+def shared(build):
+    """`build`, which gives what it built before with the same arguments."""
+    built = {}
+
+    def taps(*arguments):
+        if repr(arguments) not in built:
+            built[repr(arguments)] = build(*arguments)
+        return built[repr(arguments)]
+
+    return taps
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """The folder of a small autoencoder, one for every diffusion in latents."""
+    given = read_toml(REPOSITORY / "configs" / "autoencoder" / "demo.toml")
+    small = parse_set(["fit.steps=2", *tiny(complete(given))])
+    del given["fit"]["minutes"]
+    return loop.train(
+        complete(merged(given, small)), tmp_path_factory.mktemp("encoder") / "run"
+    ).path
+
+
 @pytest.mark.slow
 @every_config
-def test_it_trains(path, tmp_path, monkeypatch, capsys, eagerly, small_graphs):
+def test_it_trains(path, request, tmp_path, monkeypatch, capsys, eagerly, quickly):
     config = read(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    quick = functools.partial(evaluation.evaluate_runs, slow=False)
-    monkeypatch.setattr(evaluation, "evaluate_runs", quick)
     if autoencoder := config.model.options.get("autoencoder"):
-        demo = REPOSITORY / "configs/autoencoder/demo.toml"
-        assert fit.main(arguments(demo, tmp_path, autoencoder)) == 0
+        shutil.copytree(request.getfixturevalue("encoder"), autoencoder)
         capsys.readouterr()
     assert fit.main(arguments(path, tmp_path, str(tmp_path / "run"))) == 0
     done = capsys.readouterr()

@@ -204,9 +204,10 @@ assert "tfrecon" not in sys.modules and "tensorflow" not in sys.modules
 from tfrecon import export, fit, reconstruct, study, submit
 from tfrecon.base import platforms
 run = "checkpoints/one"
-small = ("data.image_size=32", "data.damage={name = 'boxes', size = 8}", "model.base_filters=4",
-         "model.discriminator_filters=4", "fit.batch_size=2", "fit.steps_per_epoch=2")
-begun = ["--model", "pix2pix", "--data", "smoke", "--root", "photos", "--run", "one"]
+small = ("data.image_size=32", "data.crop_size=32", "data.load_size=32", "model.width=4",
+         "data.damage={name = 'boxes', size = 8}", "model.encoder=[1]", "model.decoder=[1]",
+         "fit.batch_size=2", "fit.steps_per_epoch=2")
+begun = ["--model", "nafnet", "--data", "smoke", "--root", "photos", "--run", "one"]
 settings = [word for setting in small for word in ("--set", setting)]
 assert fit.main([*begun, "--trust-code", "--steps", "2", *settings]) == 0
 assert fit.main(["--run", "one", "--resume", "--trust-code", "--steps", "4"]) == 0
@@ -219,13 +220,19 @@ print("cores", len(platforms.cores()))
 """
 
 STUDY = """
-model = {name = "pix2pix", base_filters = 4, discriminator_filters = 4}
-data = {recipe = "smoke", root = "photos", image_size = 32, damage = {name = "boxes", size = 8}}
+model = {name = "nafnet", width = 4, encoder = [1], decoder = [1]}
 fit = {steps = 2, batch_size = 2, steps_per_epoch = 2}
+[data]
+recipe = "smoke"
+root = "photos"
+image_size = 32
+crop_size = 32
+load_size = 32
+damage = {name = "boxes", size = 8}
 [[axes]]
-name = "fill"
-key = "model.fill"
-values = ["none", "mean"]
+name = "middle"
+key = "model.middle"
+values = [1, 2]
 """
 
 

@@ -237,14 +237,16 @@ def command(text):
 
 
 @pytest.mark.slow
-def test_every_remedy_works(tmp_path, photos, monkeypatch, capsys):
+def test_every_remedy_works(tmp_path, photos, monkeypatch, capsys, eagerly):
     """Each sentence about a run names what to do; that is done here, and works."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(photos, "photos")
     arguments = shlex.split(
-        "--model pix2pix --data folder --root photos --steps 4 --set model.base_filters=4 --set "
-        "model.discriminator_filters=4 --set data.image_size=32 --set data.damage.name=boxes "
-        "--set data.damage.size=8 --set fit.steps_per_epoch=2 --set fit.checkpoint_seconds=0"
+        "--model nafnet --data folder --root photos --steps 4 --set model.width=4 --set "
+        "model.encoder=[1] --set model.decoder=[1] --set data.image_size=32 --set "
+        "data.crop_size=32 --set data.load_size=32 --set data.damage.name=boxes --set "
+        "data.damage.size=8 --set fit.batch_size=4 --set fit.steps_per_epoch=2 --set "
+        "fit.checkpoint_seconds=0"
     )
 
     def fails(verb, *arguments):
@@ -325,6 +327,6 @@ def test_every_remedy_works(tmp_path, photos, monkeypatch, capsys):
     assert "begin another from its last good weights with python -m tfrecon.fit --from" in said
     assert "not finite" in fails(fit, "--run", "wild", "--resume")
     said = works(fit, *command(said))
-    assert "started from checkpoints/wild: 60 of 60 arrays" in said
-    assert open_run("checkpoints/pix2pix_folder").config.fit.learning_rate == 1e-4
+    assert re.search(r"started from checkpoints/wild: (\d+) of \1 arrays", said)
+    assert open_run("checkpoints/nafnet_folder").config.fit.learning_rate == 1e-4
     works(fit, *arguments, "--run", "tame", "--set", "fit.learning_rate=1e-4")

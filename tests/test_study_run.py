@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import fakes
 import keras
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrecon import study as verb
 from tfrecon.base import checkpoint, files
 from tfrecon.models import build_model
 from tfrecon.studies.matrix import read_study
@@ -58,22 +61,25 @@ values = [{ name = "whole" }, { name = "odd", data = { crop_size = 30 } }]
 )
 
 
-def command(here, *extra):
-    return [sys.executable, "-m", "tfrecon.study", str(here / "own.toml"), *extra]
-
-
-def study(here, *extra):
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        command(here, *extra), cwd=here, env=environment, capture_output=True, text=True
-    )
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    fakes.photo_folder(tmp_path / "photos", 20)
+    (tmp_path / "own.toml").write_text(STUDY.replace('"folder"', '"folder"\nroot = "photos"'))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # of the cells, which are processes
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture
-def here(tmp_path):
-    fakes.photo_folder(tmp_path / "photos", 20)
-    (tmp_path / "own.toml").write_text(STUDY.replace('"folder"', '"folder"\nroot = "photos"'))
-    return tmp_path
+def study(here, capsys):
+    """Runs the verb in this process, which saves its start; its cells have their own."""
+
+    def run(*extra):
+        code = verb.main([str(here / "own.toml"), *extra])
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    return run
 
 
 def processes_in(folder):
@@ -91,8 +97,8 @@ def processes_in(folder):
 
 def killed_once(here, until):
     """Starts the study and kills it, and it alone, as soon as a file like `until` is there."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    first = subprocess.Popen(command(here), cwd=here, env=environment, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tfrecon.study", "own.toml"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not list(here.glob(f"checkpoints/own/*/{until}")):
         assert time.monotonic() < deadline and first.poll() is None
@@ -108,23 +114,23 @@ def killed_once(here, until):
 
 
 @pytest.mark.slow
-def test_a_study_killed_before_its_first_checkpoint_goes_on(here):
+def test_a_study_killed_before_its_first_checkpoint_goes_on(here, study):
     text = (here / "own.toml").read_text()
     text = text.replace("steps = 40", "minutes = 0.02").replace("_seconds = 0", "_seconds = 900")
     (here / "own.toml").write_text(text.replace("steps_per_epoch = 20", "steps_per_epoch = 100000"))
     killed_once(here, "config.json")
     assert not list(here.glob("checkpoints/own/*/state.npz"))
-    done = study(here, "--only", "residual_unet-*")
+    done = study("--only", "residual_unet-*")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "residual_unet-32: PSNR" in done.stdout and "[1/1]" in done.stdout
     # The minutes that it was given are still known, though it was begun twice.
-    other = study(here, "--minutes-per-run", "3", "--report-only")
+    other = study("--minutes-per-run", "3", "--report-only")
     assert other.returncode == 2
     assert "has fit.minutes = 0.02, not 3.0; give the same --set" in other.stderr
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
+def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here, study):
     folder = here / "checkpoints" / "own"
     killed_once(here, "state.npz")
     (cut,) = folder.glob("*/state.npz")
@@ -134,7 +140,7 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
     log = folder / "output" / f"{cut.parent.name}.txt"
     before = len(log.read_text())
 
-    done = study(here, "--jobs", "2" if len(os.sched_getaffinity(0)) > 1 else "1")
+    done = study("--jobs", "2" if len(os.sched_getaffinity(0)) > 1 else "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "residual_unet-32" in done.stdout and "[2/2]" in done.stdout
     said = log.read_text()[before:]
@@ -148,11 +154,11 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
     assert float(rows["nafnet-32"]["train_memory_gib"]) > 0
 
     weights = {path: path.stat().st_mtime_ns for path in folder.glob("*/best.npz")}
-    again = study(here)
+    again = study()
     assert again.returncode == 0 and "2 of 2 cells are finished already" in again.stdout
     assert weights == {path: path.stat().st_mtime_ns for path in folder.glob("*/best.npz")}
 
-    verified = study(here, "--verify", "nafnet-32")
+    verified = study("--verify", "nafnet-32")
     assert verified.returncode == 0, verified.stderr
     assert "nafnet-32: all" in verified.stdout and "repeat" in verified.stdout
     scores = folder / "nafnet-32" / "report" / "per_image.csv"
@@ -160,11 +166,11 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
     head, one = lines[0].split(","), lines[1].split(",")
     one[head.index("psnr")] = "31.5"
     scores.write_text("\n".join([lines[0], ",".join(one), *lines[2:]]) + "\n")
-    tampered = study(here, "--verify", "nafnet-32")
+    tampered = study("--verify", "nafnet-32")
     assert tampered.returncode == 2 and "does not repeat: psnr" in tampered.stderr
 
     (folder / "nafnet-32" / "run.json").write_text("{")
-    damaged = study(here, "--report-only")
+    damaged = study("--report-only")
     assert damaged.returncode == 0, damaged.stderr
     assert "Without a result: nafnet-32 (1)." in damaged.stdout
     assert "holds a damaged run" in (folder / "report.html").read_text()
@@ -172,7 +178,7 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
     (here / "own.toml").write_text(
         (here / "own.toml").read_text().replace("steps = 40", "steps = 50")
     )
-    changed = study(here, "--report-only")
+    changed = study("--report-only")
     assert changed.returncode == 2
     assert "has fit.steps = 40, not 50; give the same" in changed.stderr
 
@@ -185,29 +191,28 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here):
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_a_study_and_its_cells(here):
+def test_an_interrupt_ends_a_study_and_its_cells(here, study, usual_handlers):
     text = (here / "own.toml").read_text()
     (here / "own.toml").write_text(text.replace("steps = 40", "minutes = 9"))
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(
-        command(here), cwd=here, env=environment, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not list(here.glob("checkpoints/own/*/config.json")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 130 and b"stopped by Ctrl-C" in said
+
+    def interrupt():
+        deadline = time.monotonic() + 200
+        while not list(here.glob("checkpoints/own/*/config.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    done = study()
+    assert done.returncode == 130 and "stopped by Ctrl-C" in done.stderr
+    assert list(here.glob("checkpoints/own/*/config.json")), "a cell had begun"
     assert not processes_in(here)
 
 
 @pytest.mark.slow
-def test_a_failing_cell_does_not_stop_the_others(here):
+def test_a_failing_cell_does_not_stop_the_others(here, study):
     text = BAD.replace('"folder"', '"folder"\nroot = "photos"')
     (here / "own.toml").write_text(text)
-    done = study(here, "--only", "residual_unet-*")
+    done = study("--only", "residual_unet-*")
     assert done.returncode == 2
     assert "error: 1 of 2 cells failed, for the reasons above: residual_unet-32-odd" in done.stderr
     assert "residual_unet-32-odd: failed: data.crop_size must be a multiple of" in done.stderr

@@ -3,9 +3,6 @@
 import csv
 import errno
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -25,8 +22,6 @@ from tfrecon.training.ema import MovingAverage
 from tfrecon.training.progress import SampleGrid
 from tfrecon.training.run import Run, check_same_settings, open_run
 from tfrecon.training.state import kept_variables
-
-REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -372,14 +367,3 @@ def test_mirrored_takes_every_device(photos, monkeypatch):
 def test_a_batch_that_replicas_cannot_share_is_refused(photos):
     with pytest.raises(UserError, match="cannot be shared by 2 replicas"):
         preparation.distribution(config(photos, strategy="mirrored", batch_size=3).fit)
-
-
-@pytest.mark.slow
-def test_kill_and_resume_in_processes():
-    """Of pix2pix; the faults kill every model."""
-    script = REPOSITORY / "benchmarks" / "resume.py"
-    done = subprocess.run(
-        [sys.executable, str(script)], cwd=REPOSITORY, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
