@@ -27,7 +27,8 @@ from tfrecon.reports.summaries import summary_markdown, summary_text
 from tfrecon.reports.verdicts import rivals, screen, verdict
 from tfrecon.studies import study_report
 
-ALWAYS = {c: m for c, m in MEASURES.items() if c != "certified"}  # which needs a model
+ELSEWHERE = ("certified", "exact_pixels", "exact_images")
+ALWAYS = {c: m for c, m in MEASURES.items() if c not in ELSEWHERE}
 WHOLE = [column for column, measure in ALWAYS.items() if measure.region == "image"]
 HOLES = [column for column, measure in ALWAYS.items() if measure.region == "holes"]
 AT_HAND = [column for column in ALWAYS if not column.endswith("lpips_alex")]

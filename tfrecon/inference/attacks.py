@@ -50,19 +50,14 @@ class Attacker:
         self.boosted = Solver(self.model, SIZE)
         side = self.model.fixed_size or max(SIDE, self.model.smallest_size)
         self.drawn = np.stack(pictures(FITTED, side))
-        self.known = self.seen(self.drawn)
+        self.known = self.boosted.seen(self.drawn)
         others = Spec("dead_leaves", {"count": 60, "size": side})  # of many colours
         held_out = [*recipes.samples(Spec("demo"), None, "val")[:2],
                     *recipes.samples(others, None, "val")]  # fmt: skip
         self.held_out = np.stack([crop(sample, side) for sample in held_out])
-        self.held_out_seen = self.seen(self.held_out)
+        self.held_out_seen = self.boosted.seen(self.held_out)
         self.moments = Sums(FITTED, None)
         self.moments.add(tf.constant(self.known), None)
-
-    def seen(self, stack: Array) -> Array:
-        """The features (B,h,w,C) of images (B,H,W,3)."""
-        parts = [self.model.raw_features(tf.constant(part[None]))[0].numpy() for part in stack]
-        return np.concatenate(parts)
 
     def defended(self, defence: Defence, features: Array, seed: int) -> Array:
         """Features (B,h,w,C) as they leave under a defence; noise follows the `seed`."""
@@ -73,17 +68,14 @@ class Attacker:
 
     def under(self, defence: Defence) -> tuple[str, Callable[[Array], Array]]:
         """The name of the better decoder of defended features, and it: (1,h,w,C) to (H,W,3)."""
-        linear = self._linear(defence)
-        decoders = {"linear": linear, "boosted": lambda raw: self.boosted(raw)[0]}
+        decoders = {"linear": self._linear(defence), "boosted": lambda raw: self.boosted(raw)[0]}
         shown = self.defended(defence, self.held_out_seen, seed=FITTED)
-        errors = {
-            name: np.mean([
-                np.mean((decode(raw[None]) - truth) ** 2)
-                for raw, truth in zip(shown, self.held_out, strict=True)
-            ])
-            for name, decode in decoders.items()
-        }  # fmt: skip
-        best = min(errors, key=lambda name: errors[name])
+
+        def error(name: str) -> float:
+            answers = np.stack([decoders[name](raw[None]) for raw in shown])
+            return float(np.mean((answers - self.held_out) ** 2))
+
+        best = min(decoders, key=error)
         return best, decoders[best]
 
     def _linear(self, defence: Defence) -> Callable[[Array], Array]:

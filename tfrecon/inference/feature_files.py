@@ -159,9 +159,7 @@ class FeatureFile:
                     "--zero: value = scale · (q - zero)"
                 )
             with foreign(WHAT, self.path, REMEDY, "has a scale that does not fit"):
-                scale, zero = (
-                    np.broadcast_to(each, stored.shape) for each in (self.scale, self.zero)
-                )
+                scale, zero = (np.broadcast_to(p, stored.shape) for p in (self.scale, self.zero))
                 values = np.asarray(scale * (values - zero), np.float32)
         wrong = np.argwhere(~np.isfinite(values))
         if len(wrong):
@@ -252,27 +250,23 @@ def _laid_out(
     """The images of an array by name, each (h,w,C)."""
     taps = BACKBONES[found.backbone].taps
     channels, shape = taps[found.tap].channels, array.shape[-3:]
-    fits = {"NHWC": shape[2] == channels, "NCHW": shape[0] == channels}
-    fitting_layouts = [each for each, does in fits.items() if does and layout in (None, each)]
+    fits = [each for each, axis in (("NHWC", 2), ("NCHW", 0)) if shape[axis] == channels]
+    chosen = [each for each in fits if layout in (None, each)]
     what = f"{name!r} of {str(found.path)!r} has the shape {array.shape}"
-    if not fitting_layouts or 0 in array.shape:
+    if not chosen or 0 in array.shape:
         others = [t for t, place in taps.items() if {shape[0], shape[2]} & {place.channels}]
-        hint = f"leave out --layout {layout}" if any(fits.values()) else "give another --tap"
-        of = (
-            f" (those of {', '.join(others)} would fit)"
-            if others and not any(fits.values())
-            else ""
-        )
+        of = f" (those of {', '.join(others)} would fit)" if others and not fits else ""
+        hint = f"leave out --layout {layout}" if fits else "give another --tap"
         raise UserError(
             f"{what}, and {found.backbone} {found.tap} has {channels} channels{of}; {hint}, or "
             "compute the features again"
         )
-    if len(fitting_layouts) > 1:
+    if len(chosen) > 1:
         raise UserError(
             f"{what}, in which both ends may be the {channels} channels; say which with --layout "
             "NHWC or --layout NCHW (as torch has it)"
         )
-    if fitting_layouts == ["NCHW"]:
+    if chosen == ["NCHW"]:
         if layout is None:
             print_once(f"{str(found.path)!r} has the channels first: taken as --layout NCHW")
         array = np.moveaxis(array, -3, -1)

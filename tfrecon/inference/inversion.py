@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,6 @@ from tfrecon.models import build_model
 from tfrecon.models.certificates import Certificate, certificates
 from tfrecon.models.feature_inversion import FeatureInversion
 from tfrecon.training.run import Run
-
-FIGURES = "figures.json"
-"""The file of figures beside the images."""
 
 DECODER = {"name": "boosted"}
 IMAGES, SIDE, SHALLOW = (80, 200), (160, 224), 4
@@ -143,11 +140,11 @@ class Inverted:
 
 def invert(
     features: FeatureFile, model: FeatureInversion, output: Path, *, tile: int = 512,
-    floats: bool = False, tell: Callable[[str], None] = print,
+    floats: bool = False,
 ) -> list[Inverted]:  # fmt: skip
     """Writes the image of each of the `features` as PNG into the folder `output`, with `floats`
     also as ``.npy`` (H,W,3), of refined ones a map that is white where they are certain
-    (`tfrecon.models.certificates`), and `FIGURES`; gives `tell` a line for each.
+    (`tfrecon.models.certificates`), and ``figures.json``; prints a line for each.
 
     Images of longer sides than `tile` are put together of tiles. Raises UserError, at the end, for
     features that no image reaches, with the likely cause.
@@ -159,7 +156,8 @@ def invert(
             f"({features.note['weights']!r}) than those here; give them with --weights"
         )
     refine, model.refine = model.refine, None
-    usual = Solver(model, tile).usual()
+    plain = Solver(model, tile)
+    usual = max(plain(example[None])[1] for example in plain.examples())
     model.refine = refine
     solve = Solver(model, tile)
     rows: list[Inverted] = []
@@ -178,9 +176,9 @@ def invert(
                 images.write(output / f"{stem}_certificate.png", certain)
             about = (proof.verdict, proof.share) if proof else ()
             rows.append(Inverted(name, f"{stem}.png", *image.shape[:2], residual, *about))
-            tell(str(rows[-1]))
-        told = [dataclasses.asdict(row) for row in rows]
-        files.write_json(output / FIGURES, {"usual_residual": usual, "images": told}, indent=2)
+            print(rows[-1])
+        figures = {"usual_residual": usual, "images": [dataclasses.asdict(row) for row in rows]}
+        files.write_json(output / "figures.json", figures, indent=2)
     _check_reached(features, rows, usual, solve)
     return rows
 
@@ -192,19 +190,27 @@ class Solver:
         self.model, self.tile = model, tile
         self._call = tf.function(self._solved, reduce_retracing=True)
 
-    def prepared(self, features: Array, size: tuple[int, int] | None) -> Array:
+    def prepared(self, features: Array, size: Sequence[int] | None) -> Array:
         """What `raw_features` would give, (1,h,w,C), for an image with these `features`, of that
-        `size` where it is told and has such features."""
-        stride = self.model.tap_stride
-        grid = [side // stride for side in self._sides(features.shape[:2], size)]
+        `size` where it is told and has such features. Raises UserError where none has."""
+        stride, told = self.model.tap_stride, size or (0, 0)
+        grid = [self._side(*axis) // stride for axis in zip(features.shape, told, strict=False)]
         return align(tf.constant(features[None]), grid, grid).numpy()
 
-    def certificate(self, image: Array, raw: Array, rounding: Any) -> Certificate | None:
-        """That of an answer to features with errors up to `rounding`; of refined ones in one tile
-        alone."""
-        if self.model.refine is None or max(image.shape) > self.tile:
-            return None
-        return certificates(self.model, image[None], (tf.constant(raw),), rounding)[0]
+    def _side(self, positions: int, told: int) -> int:
+        """The side of an image whose tap has so many positions: what is `told`, or the least."""
+        model, multiple = self.model, self.model.size_multiple
+        least = max(-(-positions * model.tap_stride // multiple) * multiple, model.smallest_size)
+        near = [least, least + multiple, least + 2 * multiple]
+        likely = [told, *near] if told in near else near
+        for side in [model.fixed_size] if model.fixed_size else likely:
+            (maps,) = model.extractor.maps(tf.zeros((1, side, side, 3))).values()
+            if maps.shape[1] == positions:
+                return side
+        raise UserError(
+            f"no image gives features of {positions} positions a side at this tap; were they cut "
+            "out of larger ones, or padded?"
+        )
 
     def __call__(self, raw: Array) -> tuple[Array, float]:
         """The image (H,W,3) in [0,1] of prepared features, and its residual (see `Inverted`)."""
@@ -231,43 +237,23 @@ class Solver:
         (wanted,), (found,) = self.model.features((raw,)), self.model.features(image)
         return image, tf.reduce_sum((found - wanted) ** 2, -1), tf.reduce_sum(wanted**2, -1)
 
-    def _sides(self, grid: Sequence[int], size: tuple[int, int] | None) -> tuple[int, int]:
-        """Height and width of the smallest image whose tap has this `grid`."""
-        multiple, stride = self.model.size_multiple, self.model.tap_stride
-        found: list[int] = []
-        for axis, side in enumerate(grid):
-            first = max(-(-side * stride // multiple) * multiple, self.model.smallest_size)
-            near = [first, first + multiple, first + 2 * multiple]
-            told = [size[axis]] if size and size[axis] in near else []
-            for pixels in [self.model.fixed_size] if self.model.fixed_size else [*told, *near]:
-                if self._grid(pixels) == side:
-                    found.append(pixels)
-                    break
-        if len(found) < 2:
-            raise UserError(
-                f"no image gives features on a grid of {grid[0]}×{grid[1]} positions at this tap; "
-                "were they cut out of larger ones, or padded?"
-            )
-        return found[0], found[1]
+    def certificate(self, image: Array, raw: Array, rounding: Any) -> Certificate | None:
+        """That of an answer to features with errors up to `rounding`; of refined ones in one tile
+        alone."""
+        if self.model.refine is None or max(image.shape) > self.tile:
+            return None
+        return certificates(self.model, image[None], (tf.constant(raw),), rounding)[0]
 
-    def _grid(self, pixels: int) -> int:
-        """Positions a side of the tap for a square image."""
-        (maps,) = self.model.extractor.maps(tf.zeros((1, pixels, pixels, 3))).values()
-        return maps.shape[1]
+    def seen(self, stack: Array) -> Array:
+        """The features (B,h,w,C) of images (B,H,W,3)."""
+        parts = [self.model.raw_features(tf.constant(image[None]))[0] for image in stack]
+        return np.concatenate(parts)
 
-    def seen(self, image: Array) -> Array:
-        """The features (h,w,C) of an image (H,W,3)."""
-        return self.model.raw_features(tf.constant(image[None]))[0][0].numpy()
-
-    def examples(self) -> list[Array]:
-        """Crops of the demo's test photos, whose features are as they should be."""
+    def examples(self) -> Array:
+        """The features of demo's test photos, which are as they should be."""
         crops = recipes.samples(Spec("demo"), None, "test")
         side = self.model.fixed_size or max(224, self.model.smallest_size)
-        return [crop(sample, side) for sample in (crops[0], crops[-1])]
-
-    def usual(self) -> float:
-        """The residual that is usual: the larger one of the `examples`."""
-        return max(self(self.seen(image)[None])[1] for image in self.examples())
+        return self.seen(np.stack([crop(sample, side) for sample in (crops[0], crops[-1])]))
 
 
 def _check_reached(
@@ -290,7 +276,7 @@ def _check_reached(
 def _cause(features: FeatureFile, name: str, solve: Solver) -> str:
     """The likely cause of a residual that stays."""
     values, place = features.values(name), f"{features.backbone} {features.tap}"
-    known = np.stack([solve.seen(image) for image in solve.examples()])
+    known = solve.examples()
     below = float(np.mean(values < known.min() - 1e-3 * known.std()))
     if known.min() >= 0 and below > 0.01:
         return (

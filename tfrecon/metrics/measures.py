@@ -112,10 +112,12 @@ KNOWN = (
     Measure("checkerboard", "Checkers", "zero", "+.2f", "dB"),
     Measure("seam", "Seam", "zero", "+.4f"),
     Measure("certified", "Certified", "more", ".1%"),
+    Measure("exact_pixels", "Pixels exact", "more", ".1%"),
+    Measure("exact_images", "Photos exact", "more", ".1%"),
 )
 NOT_ON: dict[Region, tuple[str, ...]] = {
     "image": ("seam",),
-    "holes": ("mse255", "checkerboard", "certified"),
+    "holes": ("mse255", "checkerboard", "certified", "exact_pixels", "exact_images"),
 }
 """The metrics that a region does not have."""
 

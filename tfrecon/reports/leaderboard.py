@@ -96,9 +96,9 @@ def leaderboard(comparison: Comparison) -> Table:
         for line in lines
     ]  # fmt: skip
     columns = [
-        Column("", "low"), Column("Result"), Column("Group"), *_heads(leading, QUALITY),
+        Column("", "low"), Column("Result"), Column("Group"), *heads(leading, QUALITY),
         *([Column("Seeds", "high", QUALITY)] if has_seeds else []),
-        *(quantity.column(COST) for quantity in quantities), *_heads(others, OTHERS),
+        *(quantity.column(COST) for quantity in quantities), *heads(others, OTHERS),
     ]  # fmt: skip
     caption = (
         f"Mean over the images and, in brackets, its {LEVEL:.0%} interval. Results that share a "
@@ -108,7 +108,8 @@ def leaderboard(comparison: Comparison) -> Table:
     return Table(columns, rows, caption, grey, stacked=True, sortable=True)
 
 
-def _heads(columns: Sequence[str], group: str) -> list[Column]:
+def heads(columns: Sequence[str], group: str = "") -> list[Column]:
+    """The heads of columns of measures."""
     measures = (MEASURES[column] for column in columns)
     return [
         Column(measure.head, "high" if measure.better == "more" else "low", group, group == OTHERS)

@@ -28,24 +28,6 @@ CAUTIONS = {
     "threads": "results had different shares of the cores: images/s of them cannot be compared",
 }
 """What to say of that in which the results differ."""
-SECTIONS = (
-    "sentences",
-    "leaderboard",
-    "recovered",
-    "strengths",
-    "ranks",
-    "ablations",
-    "tests",
-    "distributions",
-    "cost",
-    "atlas",
-    "curves",
-    "progress",
-    "configs",
-)
-"""What the template shows where it is not empty, …"""
-BY_NAME = ("pictures", "missing", "environment")
-"""… by name."""
 FILES = ("report.html", "report.md", "leaderboard.csv", "pairs.csv", "ablations.csv")
 
 
@@ -111,9 +93,9 @@ def page(
 
 
 def document(**sections: Any) -> str:
-    """The HTML document of a title, a subtitle and those of `SECTIONS` that are given."""
-    nothing = {**dict.fromkeys(SECTIONS, ()), **{key: {} for key in BY_NAME}, "notes": ()}
-    return _template().render({**nothing, "alpha": statistics.ALPHA, **sections})
+    """The HTML document of a title, a subtitle and the `sections` by the names that the template
+    has for them; those without content are left out."""
+    return _template().render(alpha=statistics.ALPHA, **sections)
 
 
 def markdown(comparison: Comparison, sentences: Sequence[str]) -> str:
@@ -137,7 +119,7 @@ def _template() -> Any:
     import jinja2
 
     loader = jinja2.PackageLoader("tfrecon.reports", "")
-    place = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    place = jinja2.Environment(loader=loader, autoescape=True)  # what is not given is empty
     place.filters |= {"data_uri": _data_uri, "svg_title": svg.title}
     place.policies["json.dumps_kwargs"] = {"default": str}
     return place.get_template("page.html.j2")
