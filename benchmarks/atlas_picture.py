@@ -18,7 +18,7 @@ from tfrecon.reports.pictures import tap_strip
 from tfrecon.studies.matrix import read_study
 from tfrecon.studies.study_report import collect
 
-DPI = 196
+DPI = 180
 """Of a picture twice as wide as a README shows it."""
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     print(plan.pop("title"))
     file = io.BytesIO()
     svg.save(file, **plan, format="png", dpi=DPI, facecolor="white")
-    Image.open(file).convert("RGB").save(arguments.out, quality=82, method=6)
+    Image.open(file).convert("RGB").save(arguments.out, quality=75, method=6)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1000:.0f} kB")
 
 

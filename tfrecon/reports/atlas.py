@@ -21,8 +21,11 @@ LEAST_EIGENVALUE = 1e-4
 """Where the axis of the spectrum ends."""
 HEADS = {
     "depth": ("By depth", "lines join the best of each tap"),
-    "values": ("By values kept", "dashed: the image's own 3; hollow: effective rank for channels"),
-    "spectrum": ("Spectrum of a position's channels", "standardised; fainter for deeper taps"),
+    "values": ("By values kept", "dashed: the image's own 3; hollow: channels as effective rank"),
+    "spectrum": (
+        "Spectrum of a position's channels",
+        "of the covariance of standardised features; fainter for deeper taps",
+    ),
     "noise": ("With noise", ""), "bits": ("With few bits", ""),
     "dropped": ("With channels dropped", ""), "top": ("With the largest values alone", ""),
 }  # fmt: skip
@@ -62,9 +65,12 @@ def planned(comparison: Comparison, strip: Strip, smooth: str = "none") -> dict[
 
         outer = figure.add_gridspec(len(heights), 1, height_ratios=heights)
         grid = outer[0].subgridspec(rows, UNITS)
+        strengths = None  # the axes of one kind of defence, whose scale the others share
         for (name, draw), width, end in zip(panels.items(), widths, ends, strict=True):
             row, start = divmod(end - width, UNITS)
-            axes = figure.add_subplot(grid[row, start : start + width])
+            place, scale = grid[row, start : start + width], strengths if name in ABOUT else None
+            axes = figure.add_subplot(place, sharey=scale)
+            strengths = axes if name in ABOUT else strengths
             axes.set_title(HEADS[name][0], loc="left", fontsize=10, fontweight="bold")
             draw(axes, comparison)
         if strip:
@@ -198,7 +204,8 @@ def _photos(
             axes.imshow(photo, interpolation=smooth)
             axes.set_title(caption, fontsize=8)
             if not column:
-                axes.set_ylabel(backbone, color=looks[backbone][0], fontweight="bold")
+                colour = looks[backbone][0]
+                axes.set_ylabel(backbone, color=colour, fontsize=8, fontweight="bold")
 
 
 def _bare(comparison: Comparison) -> list[Result]:

@@ -190,7 +190,7 @@ def tap_strip(
     for result in results:
         restore = on_batches(result.runs[0], restorer(result.runs[0].load_model()))
         ((_, batch, (restored,)),) = _restored(samples, [id], config, [restore])
-        row = rows.setdefault(result.taps[0]["backbone"], [("original", batch["target"][0])])
+        row = rows.setdefault(result.taps[0]["backbone"], [("original\n ", batch["target"][0])])
         score = measure.quantity(comparison.by_image(result.name)[id])
         row.append((f"{result.taps[0]['tap']}\n{score}", images.marked(restored[0])))
     return rows

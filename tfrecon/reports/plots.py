@@ -153,7 +153,7 @@ def curves(comparison: Comparison, most: int = 8) -> str | None:
     names = [result.name for result in comparison.results]
     every = enumerate(_history(result.runs[0], monitor) for result in comparison.results)
     histories = {place: history for place, history in every if len(history[0])}
-    if not histories:
+    if not any(len(steps) > 1 for steps, _ in histories.values()):  # nothing was trained
         return None
     leading = [place for place in histories if place < most]
     metric = monitor.removeprefix("val_")
