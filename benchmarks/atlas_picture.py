@@ -37,7 +37,7 @@ def main() -> None:
     print(plan.pop("title"))
     file = io.BytesIO()
     svg.save(file, **plan, format="png", dpi=DPI, facecolor="white")
-    Image.open(file).convert("RGB").save(arguments.out, quality=75, method=6)
+    Image.open(file).convert("RGB").save(arguments.out, quality=70, method=6)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1000:.0f} kB")
 
 
