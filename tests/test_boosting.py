@@ -127,7 +127,7 @@ def test_bands_sum_up_to_the_image_and_part_its_frequencies():
 
 def test_a_descent_keeps_of_each_band_what_least_squares_does():
     x = photos(8, 32)
-    batches, descent = [x[n : n + 2] for n in range(0, 8, 2)], Descent(5)
+    batches, descent = [x[n : n + 2] for n in range(0, 8, 2)], Descent(5, 0.005)
     descent.build(())
     descent.ridge.penalty = 1e-5
     errors = fit_stages([descent], batches, 8, answer_of([descent]), features)

@@ -19,9 +19,6 @@ from tfrecon.models.refinement import gradient_descent
 LEAST_GAIN = 0.98
 """A stage that leaves more than this share of the squared error on images held out is the last."""
 
-RATE = 0.005
-"""Of a `Descent`: the size of the first of its steps, see `gradient_descent`."""
-
 OCTAVES = 5
 """Halvings of the coarsest picture that a `Descent` sees of its answer."""
 
@@ -81,9 +78,9 @@ class Stage(Float32Layer):
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Descent(Stage):
-    """`gradient_descent` towards the wanted features for some `steps`, then a correction that sees
-    the answer in bands of frequencies: for taps that lose information, where features alone leave
-    noise.
+    """`gradient_descent` towards the wanted features, `steps` at `rate`, then a correction that
+    sees the answer in bands of frequencies: for taps that lose information, where features alone
+    leave noise.
 
     The correction is ridge regression from the colours of each band of one pixel to its own, some
     sixty values in all: in effect a Wiener filter, which keeps of each band the share that is true
@@ -92,15 +89,14 @@ class Descent(Stage):
 
     sees_all = False
 
-    def __init__(self, steps: int, **kwargs: Any) -> None:
+    def __init__(self, steps: int, rate: float, **kwargs: Any) -> None:
         super(Stage, self).__init__(**{**kwargs, "trainable": False})
-        self.steps = steps
+        self.descend = gradient_descent(steps=steps, rate=rate)
         self.correct_by(Ridge(3 * (OCTAVES + 1), doublings=0, kernel_size=1))
 
     def look(self, image: Any, wanted: Any, active: Any, features: Features) -> tuple[Any, Any]:
         """The image after the descent, and its `bands`."""
-        descend = gradient_descent(steps=self.steps, rate=RATE)
-        image = descend(image, [wanted], lambda x: [tf.concat(features(x), -1)])
+        image = self.descend(image, [wanted], lambda x: [tf.concat(features(x), -1)])
         return image, bands(image)
 
 

@@ -128,7 +128,7 @@ class FeatureInversion(FrozenFeatures, Supervised):
             refinement = Spec.parse(options["refine"], "model.refine")
             self.refine = build(refinement, REFINEMENTS, "refinement", stride=self.tap_stride)
         self.stages = [
-            Descent(made.descent, name=f"stage{number}") if made.descent
+            Descent(made.descent, made.rate, name=f"stage{number}") if made.descent
             else Stage(sum(channels), doublings, grid, name=f"stage{number}")
             for number in range(made.stages)
         ]  # fmt: skip

@@ -18,8 +18,8 @@ class Decoder:
     network's; it sees all features before fusion, and is fitted once, before training. It chooses
     `kernel_size` and `penalty` itself where they are None. Network or ridge may be absent. `stages`
     is the most corrections of the linear map's answer (`tfrecon.models.boosting`), which need
-    features in float32, and `descent` the steps of gradient descent before each. Raises UserError
-    for a size that is not odd and positive and a penalty of 0 or less.
+    features in float32, and `descent` the steps of gradient descent before each, at `rate`. Raises
+    UserError for a size that is not odd and positive and a penalty of 0 or less.
     """
 
     network: keras.Model | None
@@ -29,6 +29,7 @@ class Decoder:
     penalty: float | None = None
     stages: int = 0
     descent: int = 0
+    rate: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks size and penalty."""

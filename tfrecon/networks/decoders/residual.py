@@ -28,21 +28,22 @@ def linear(
 @checked
 def boosted(
     *, channels: int, doublings: int, stages: Positive | None = None, descent: Natural = 0,
-    kernel_size: Positive | None = None, penalty: Annotated[float, Above(0)] | None = None,
-    seed: int | None = None,
+    rate: Annotated[float, Above(0)] = 0.005, kernel_size: Positive | None = None,
+    penalty: Annotated[float, Above(0)] | None = None, seed: int | None = None,
 ) -> Decoder:  # fmt: skip
     """`linear`, then at most `stages` closed-form corrections, each of which sees how the features
     of the answer so far differ from the wanted ones (`tfrecon.models.boosting`).
 
     Nothing is trained; at inference each stage runs the backbone forwards and backwards once. With
     `descent`, for taps that lose information such as AlexNet conv3, it does so that many times:
-    steps towards the features, and a correction of the noise they leave. `stages` None is 8, or 1
-    with `descent`.
+    steps towards the features, the first of size `rate` (0.02 suits VGG16 block2), and a correction
+    of the noise they leave. `stages` None is 8, or 1 with `descent`.
     """
     stages = stages or (1 if descent else 8)
     return Decoder(
-        None, ridge=True, kernel_size=kernel_size, penalty=penalty, stages=stages, descent=descent
-    )
+        None, ridge=True, kernel_size=kernel_size, penalty=penalty, stages=stages,
+        descent=descent, rate=rate,
+    )  # fmt: skip
 
 
 @checked
