@@ -16,7 +16,6 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import augment, pipeline, store
 from tfrecon.data.damage import damage
-from tfrecon.data.damage.transplant import transplanted
 from tfrecon.data.sample import Sample
 
 BOXES = Spec("boxes", {"count": 2, "size": 6})
@@ -313,32 +312,6 @@ def test_boxes_of_one_size_are_drawn_anew_where_training_may_choose(tmp_path):
             for each in (settings, replace(settings, redraw_damage=False))
         )
         np.testing.assert_array_equal(kept["mask"], plain["mask"])
-
-
-def test_damage_of_one_pair_is_laid_on_the_next_photo():
-    random = np.random.default_rng(0)
-    target = random.uniform(0.2, 0.6, (5, 8, 8, 3)).astype(np.float32)
-    change = random.normal(0, 0.02, target.shape).astype(np.float32)
-    change[0, 2], change[2, :, 5] = 1 - target[0, 2], -0.5 * target[2, :, 5]  # white; half black
-    batch = {"target": tf.constant(target), "input": tf.constant(target + change)}
-    found = transplanted(batch)
-    np.testing.assert_array_equal(found["target"], target)
-    laid = found["input"].numpy()
-    np.testing.assert_array_equal(laid[::2], target[::2] + change[::2])
-    np.testing.assert_allclose(laid[1, 2], 1, atol=1e-6)
-    np.testing.assert_allclose(laid[3, :, 5], 0.5 * target[3, :, 5], atol=0.1)
-    noisy = np.delete(laid[1] - target[1], 2, axis=0)
-    np.testing.assert_allclose(noisy, np.delete(change[0], 2, axis=0), atol=1e-6)
-
-
-def test_only_pairs_without_masks_have_damage_to_lay_elsewhere(tmp_path):
-    data = config(tmp_path, load_size=24, redraw_damage="transplant")
-    for samples, words in (
-        (damaged_pairs(tmp_path), "has a mask"),
-        (clean_samples(tmp_path / "clean"), "has no damaged file"),
-    ):
-        with pytest.raises(UserError, match=f"{words}; set data.redraw_damage=true"):
-            pipeline.dataset(samples, data, training=True, batch_size=2)
 
 
 def test_data_that_says_nothing_of_its_damage_is_an_error(tmp_path):

@@ -48,10 +48,9 @@ class DataConfig:
     folder where it can be only one."""
     damage: Spec | None = None
     """Damage drawn onto targets; None takes the recipe's own."""
-    redraw_damage: bool | Literal["auto", "transplant"] = False
+    redraw_damage: bool | Literal["auto"] = False
     """Training forgets the damaged files and draws fresh damage on the targets at every step. auto:
-    it does so where the files are damaged in boxes of one size, and draws as many of these.
-    transplant: each second photo of a batch gets the damage of the one before it."""
+    it does so where the files are damaged in boxes of one size, and draws as many of these."""
     check_pairs: bool = True
     """Training stops before its first step where damaged photos do not look like their targets."""
     image_size: Count = 256

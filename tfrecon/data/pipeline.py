@@ -19,7 +19,6 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
 from tfrecon.data import augment, recipes
 from tfrecon.data.damage import IDENTITY, Draw, damage
-from tfrecon.data.damage.transplant import transplanted
 from tfrecon.data.mixture import mixed_order, quotas, weights
 from tfrecon.data.photos import print_once
 from tfrecon.data.sample import Sample
@@ -74,10 +73,7 @@ def dataset(
     else:
         order = sample_order(counts[0], seed, position, training)
     loaded = order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = loaded.batch(batch_size, drop_remainder=training)
-    if training and config.redraw_damage == "transplant":
-        batches = batches.map(transplanted, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return loaded.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
 
 
 def training_order(
@@ -189,14 +185,6 @@ def _side(config: DataConfig, training: bool) -> int:
 
 def _redrawn(samples: Sequence[Sample], config: DataConfig) -> Spec | None:
     """The damage that training draws anew; None: damaged files are used as they are."""
-    if config.redraw_damage == "transplant":
-        if unfit := next((s for s in samples if s.input is None or s.has_mask), None):
-            missing = "has a mask" if unfit.input else "has no damaged file"
-            raise UserError(
-                f"data.redraw_damage = 'transplant' takes damage from pairs without masks, and "
-                f"sample {unfit.id!r} {missing}; set data.redraw_damage=true"
-            )
-        return None
     if config.redraw_damage != "auto":
         return (_named_damage(config) or Spec("boxes")) if config.redraw_damage else None
     boxes = [sample.boxes for sample in samples if sample.input]
