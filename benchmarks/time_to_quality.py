@@ -106,7 +106,7 @@ def train_torch(folder: Path, minutes: float, seed: int) -> dict[str, float]:
         batch = torch.where(mirrored, batch.flip(3), batch)
         return batch.contiguous(memory_format=torch.channels_last)
 
-    before, began, step, total = score(), time.perf_counter(), 0, math.inf
+    before, began, step, total = score(), 0.0, 0, math.inf
     while step < total:
         warm = min(1.0, (step + 1) / WARM_UP)
         done = 0.0 if math.isinf(total) else max(0.0, (step - WARM_UP) / (total - WARM_UP))
@@ -115,9 +115,9 @@ def train_torch(folder: Path, minutes: float, seed: int) -> dict[str, float]:
         average.update_parameters(decoder)
         step += 1
         if step == CALIBRATION:
-            began, first = time.perf_counter(), step
+            began = time.perf_counter()
         elif step == 2 * CALIBRATION:
-            each = (time.perf_counter() - began) / (step - first)
+            each = (time.perf_counter() - began) / CALIBRATION
             total = max(step + 1, round(60 * minutes / each))
     seconds = time.perf_counter() - began
     decoder.load_state_dict(average.module.state_dict())
@@ -141,7 +141,7 @@ def train_ours(root: Path, folder: Path, minutes: float, seed: int) -> dict[str,
 
 
 def main() -> None:
-    """Prints the scores of each round, and the medians."""
+    """Prints the scores of each round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path)
     parser.add_argument("--minutes", type=float, default=5)

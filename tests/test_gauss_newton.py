@@ -127,6 +127,19 @@ def test_black_and_white_places_are_found_and_not_left():
         assert np.sqrt(np.mean((found - x) ** 2, (1, 2, 3))).max() < error
 
 
+def test_pixels_may_leave_their_range_on_the_way(monkeypatch):
+    monkeypatch.setattr(module, "SPREAD", 0.0)  # whose noise leaves it anyway
+    x, seen = tf.clip_by_value(4 * (photos(1) - 0.5) + 0.5, 0, 1), []
+
+    def watched(image):
+        seen.append((float(tf.reduce_min(image)), float(tf.reduce_max(image))))
+        return features(image)
+
+    found = gauss_newton(near(x, 0.05), features(x), watched, STRIDE, 100).numpy()
+    assert min(low for low, _ in seen) < 0 and max(high for _, high in seen) > 1
+    assert found.min() >= 0 and found.max() <= 1
+
+
 def test_an_anchor_keeps_what_the_features_do_not_say():
     x = photos()
     start = near(x)
