@@ -143,3 +143,18 @@ def test_a_descent_keeps_of_each_band_what_least_squares_does():
     np.testing.assert_allclose(given, expected, atol=0.02)
     assert errors[1] == pytest.approx(np.mean((expected - held_out) ** 2), rel=0.02)
     assert errors[1] < 0.9 * errors[0]
+
+
+def test_the_rate_of_a_descent_is_that_of_its_decoder():
+    x = 0.3 + 0.4 * photos(1, 32)
+    wanted, active = tf.nn.relu(x[:, ::2, ::2] - 0.2), tf.ones((1, 16, 16, 3))
+    moved = []
+    for rate in (0.001, 0.002):
+        decoder = {"name": "boosted", "descent": 1, "rate": rate}
+        model = feature_inversion(image_size=32, weights=None, decoder=decoder, seed=0)
+        start, _ = model.stages[0].look(
+            x, wanted, active, lambda image: [tf.nn.relu(image[:, ::2, ::2])]
+        )
+        moved.append(start - x)
+    assert np.abs(moved[0]).max() > 1e-4
+    np.testing.assert_allclose(moved[1], 2 * moved[0], atol=1e-6)
