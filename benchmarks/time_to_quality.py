@@ -73,6 +73,12 @@ def prepare(root: Path, folder: Path) -> None:
     np.save(folder / "val.npy", np.moveaxis(np.stack(tested), -1, 1))
 
 
+def averaged(average: Any, raw: Any, count: Any) -> Any:
+    """The moving average as tfrecon has it: short at first, so that the start is forgotten."""
+    decay = min(DECAY, (1.0 + int(count)) / (10.0 + int(count)))
+    return decay * average + (1 - decay) * raw
+
+
 def train_torch(folder: Path, minutes: float, seed: int) -> dict[str, float]:
     """PyTorch's scores before and after so many minutes, and its steps."""
     import numpy as np
@@ -87,9 +93,7 @@ def train_torch(folder: Path, minutes: float, seed: int) -> dict[str, float]:
     tested = torch.from_numpy(np.load(folder / "val.npy"))
     decoder, restore = torch_network(arrays)
     adam = torch.optim.Adam(decoder.parameters(), lr=LEARNING_RATE, eps=ADAM_EPSILON, fused=True)
-    average = torch.optim.swa_utils.AveragedModel(
-        decoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(DECAY)
-    )
+    average = torch.optim.swa_utils.AveragedModel(decoder, avg_fn=averaged)
 
     def score() -> float:
         with torch.no_grad():
