@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The wheel, as a stranger uses it: built from what git would commit, installed (not editable) into a
-# fresh environment, run in an empty folder and in one with a user's own recipes and key formats.
+# The archives of a release, from what git would commit: the sdist, and of it the wheel, their contents
+# looked at. Then the wheel, as a stranger uses it: installed (not editable) into a fresh environment,
+# run in an empty folder and in one with a user's own recipes and key formats. Then the image.
 #
-#     tests/wheel_check.sh [PYTHON]      PYTHON: one whose environment holds the dependencies
+#     tests/wheel_check.sh [PYTHON]      PYTHON: one whose environment holds the dependencies and the
+#                                        extra release
 #
 # The fresh environment takes only the wheel; TensorFlow and the rest are read from PYTHON's own
 # site-packages, which saves their minutes of installation. A .pth file names that folder, and Python
@@ -21,7 +23,10 @@ mkdir "$work/source" "$work/empty" "$work/users"
 git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
   [ ! -e "$file" ] || printf '%s\0' "$file"
 done | tar --null -cf - -T - | tar -xf - -C "$work/source"
-"$python" -m pip wheel -q --no-deps -w "$work" "$work/source"
+(cd "$work/source" && find . -type f | cut -c3-) > "$work/files.txt" # before anything is built there
+"$python" -m build -o "$work" "$work/source" > "$work/build.txt" 2>&1 || { cat "$work/build.txt"; exit 1; }
+"$python" -m twine check --strict "$work"/tfrecon-*
+"$python" tests/archives.py "$work/files.txt" "$work"/tfrecon-*.whl "$work"/tfrecon-*.tar.gz
 "$python" -m venv "$work/venv"
 "$work/venv/bin/pip" install -q --no-deps "$work"/tfrecon-*.whl
 "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
@@ -106,5 +111,18 @@ first=$!
   [ "$(wc -l < kaggle_submission/pix2pix_demo.csv)" = 7 ]
 ) > "$work/users.txt" 2>&1 || { cat "$work/users.txt"; echo "the wheel fails in a user's folder" >&2; exit 1; }
 wait "$first" || { cat "$work/empty.txt"; echo "the wheel fails in an empty folder" >&2; exit 1; }
+image() {  # what the Dockerfile runs, by Docker, or without the image's system and its dependencies
+  if docker info > /dev/null 2>&1; then
+    docker build -q -t tfrecon-check "$work/source"
+    docker run --rm tfrecon-check --version
+    return
+  fi
+  echo "no Docker here: the commands of the Dockerfile in a fresh environment"
+  "$python" -m venv "$work/image"
+  sed -n 's/^RUN //p' "$work/source/Dockerfile" | sed "s|/wheels|$work/wheels|g" > "$work/image.sh"
+  (cd "$work/source" && PATH="$work/image/bin:$PATH" PIP_NO_DEPS=1 EXTRA='' bash -eux "$work/image.sh")
+}
+image
+
 grep -q "is not used" "$work/users.txt" || { echo "a hidden file of a user's is not told" >&2; exit 1; }
 echo "the wheel passed: presets, fit, evaluate, export, reconstruct and submit"

@@ -223,7 +223,7 @@ def _folder(arguments: argparse.Namespace, given: dict[str, Any]) -> Path:
         recipe = Spec.parse(given.get("data", {}).get("recipe", "demo"), "data.recipe").name
         name = f"{model}_{recipe}".replace(".", "_")
     if not Path(name).name:
-        raise UserError(f"--run {name!r} is no name of a folder")
+        raise UserError(f"--run {name!r} is no name of a folder; choose another")
     path = RUNS / Path(name).name if Path(name).parent in (Path("."), RUNS) else Path(name)
     # What a process leaves that was killed before the folder was a run is in nobody's way.
     begun = () if arguments.run is None else (LOCK, FACTS)

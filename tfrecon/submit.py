@@ -144,9 +144,9 @@ def _refuse_contradictions(arguments: argparse.Namespace) -> None:
     if not arguments.run and not arguments.data:
         raise UserError("--check without a run needs --data RECIPE and its --root DIR")
     if arguments.sample and not arguments.check:
-        raise UserError("--sample belongs to --check CSV")
+        raise UserError("--sample belongs to --check CSV; give that, too")
     if not arguments.upload and (arguments.message is not None or arguments.wait):
-        raise UserError("--message and --wait belong to --upload")
+        raise UserError("--message and --wait belong to --upload; give that, too")
     if arguments.out and arguments.check:
         raise UserError("--out and --check exclude each other; --check writes nothing")
 
@@ -161,7 +161,10 @@ def _write(
     if path.is_dir():
         raise UserError(f"--out {str(path)!r} is a folder; name a CSV file")
     if trained.has_mask and not samples[0].has_mask:
-        raise UserError(f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes")
+        raise UserError(
+            f"run {trained.name!r} takes masks, but {samples[0].id!r} has no boxes; "
+            "name the data of its contest with --data"
+        )
     model = trained.load_model()
     samples, broken = unreadable(samples, arguments.range or trained.config.data.range)
     if broken:

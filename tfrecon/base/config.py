@@ -37,6 +37,7 @@ class DataConfig:
     """Which images, and what happens to them before the model sees them."""
 
     recipe: Spec = field(default_factory=lambda: Spec("demo"))
+    """Which files there are, and in which split: a name, or a table with the recipe's options."""
     root: str | None = None
     """The data set's folder."""
     extra: list[Spec] = field(default_factory=list[Spec])
@@ -88,7 +89,9 @@ class FitConfig:
     batch_size: Count = 1
     """Images a step, over all replicas."""
     steps: Count | None = None
+    """Batches that training takes."""
     epochs: Count | None = None
+    """Rounds of steps_per_epoch; without it, of the training images."""
     minutes: Annotated[float, Above(0)] | None = None
     """Turned into a number of steps after a short calibration; ``run.json`` records the steps."""
     steps_per_epoch: Count | None = None
@@ -98,6 +101,7 @@ class FitConfig:
     freeze: list[str] = field(default_factory=list[str])
     """Layers and networks that keep the weights that they begin with, by name or pattern."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+    """Of the first weights and of all that is drawn at random."""
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     """bfloat16 and float16, which scales losses, keep float32 weights, outputs and losses; auto
     asks GPU or processor, and ``run.json`` records the answer."""
@@ -105,16 +109,21 @@ class FitConfig:
     """Operations whose sums GPUs take in any order take them in one, which costs speed; a resumed
     run ends bit for bit the same on a GPU, too."""
     strategy: Literal["auto", "none", "mirrored"] = "auto"
+    """mirrored divides each batch among all GPUs of the machine; auto does so where there are
+    several."""
     loss: list[Spec] = field(default_factory=lambda: [Spec("l1")])
     """Reconstruction losses; each may carry a weight, ``{name = "l1", weight = 0.5}``."""
     hole_weight: Annotated[float, Above(0)] = 1.0
     """How many known pixels one damaged pixel counts for in the reconstruction loss."""
     optimizer: Spec = field(default_factory=lambda: Spec("adam"))
+    """Makes steps of gradients; may have options, ``{name = "adamw", weight_decay = 1e-4}``."""
     learning_rate: Annotated[float, Above(0)] = 2e-4
+    """The largest; the schedule lowers it."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """The learning rate over the whole run: constant, constant then linearly to zero over the
     second half (as pix2pix has it), or a cosine to zero."""
     warmup_steps: Annotated[int, AtLeast(0)] = 0
+    """Steps over which the learning rate rises from zero."""
     ema_decay: Annotated[float, Between(0, 1, "[)")] = 0.0
     """Moving average of the inference weights, for evaluation and export; 0 switches it off."""
     monitor: str = "val_psnr"
@@ -124,6 +133,7 @@ class FitConfig:
     reduce_on_plateau_patience: Annotated[int, AtLeast(0)] = 0
     """Epochs without improvement before the learning rate is reduced; 0 switches it off."""
     reduce_on_plateau_factor: Annotated[float, Between(0, 1, "()")] = 0.5
+    """What the learning rate is multiplied by then."""
     sentinel: bool = True
     """A step after which a loss or weight is not finite is undone: training goes back to the last
     good state with half the learning rate, three times at most. False: it stops there."""

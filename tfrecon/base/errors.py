@@ -40,7 +40,7 @@ def foreign(
     except Exception as error:
         if isinstance(error, FileNotFoundError):
             if error.filename == os.fspath(path):
-                raise UserError(f"{file} does not exist") from None
+                raise UserError(f"{file} does not exist; correct its name") from None
         elif isinstance(error, OSError) and error.filename is not None:
             raise
         reason = f"{type(error).__name__}: {error}".removesuffix(": ")

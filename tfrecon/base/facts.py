@@ -181,7 +181,7 @@ def _loaded(name: str, path: Path) -> ModuleType:
     """The module in the file `path`, run once in a process under a name that hides no other."""
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UserError(f"{str(path)!r} cannot be read as a Python file")
+        raise UserError(f"{str(path)!r} cannot be read as a Python file; correct its name")
     made = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(made)

@@ -252,7 +252,7 @@ def opened(path: PathLike, page: int, large: bool | int) -> Iterator[tuple[Image
     there)."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"image file {str(path)!r} does not exist")
+        raise UserError(f"image file {str(path)!r} does not exist; correct its name")
     if path.stat().st_size == 0:
         raise UserError(f"image file {str(path)!r} is empty (0 bytes); replace or remove it")
     try:

@@ -196,7 +196,7 @@ def check_type(what: str, value: object, hint: Any) -> None:
     """Raises UserError unless `value` fits the annotation `hint` (an int fits a float) and is
     within its bounds."""
     if not _fits(value, hint):
-        raise UserError(f"{what} must be {_describe(hint)}, not {value!r}")
+        raise UserError(f"{what} must be {describe(hint)}, not {value!r}")
     for bound in _bounds(value, hint):
         if not bound.allows(value):
             raise UserError(f"{what} must {bound}, not {value!r}")
@@ -236,17 +236,18 @@ def _bounds(value: object, hint: Any) -> list[Bound]:
     return [*_bounds(value, arguments[0]), *outer]
 
 
-def _describe(hint: Any) -> str:
+def describe(hint: Any) -> str:
+    """What fits an annotation, in words: ``a list of a number``."""
     origin: Any = typing.get_origin(hint)
     arguments: tuple[Any, ...] = typing.get_args(hint)
     if origin is Annotated:
-        return _describe(arguments[0])
+        return describe(arguments[0])
     if origin is Literal:
         return "one of " + ", ".join(repr(argument) for argument in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(_describe(argument) for argument in arguments)
+        return " or ".join(describe(argument) for argument in arguments)
     if origin in (list, tuple):
-        return f"a list of {_describe(arguments[0])}"
+        return f"a list of {describe(arguments[0])}"
     return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(
         hint, "nothing" if hint is type(None) else str(getattr(hint, "__name__", hint))
     )

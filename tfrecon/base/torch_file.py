@@ -57,7 +57,9 @@ def read(path: Path) -> Arrays:
         checkpoint.check_unpacked(path, sum(item.size * 8 for item in tensors.values()))
         arrays = {name: item.copied() for name, item in tensors.items()}
     if not arrays:
-        raise UserError(f"torch file {str(path)!r} holds no state dict of tensors")
+        raise UserError(
+            f"torch file {str(path)!r} holds no state dict of tensors; save its state_dict() alone"
+        )
     return arrays
 
 

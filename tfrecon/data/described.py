@@ -57,7 +57,9 @@ def files_in(folder: Path, namings: Mapping[str, Naming], others: set[Path]) -> 
     for role in sorted(namings, key=lambda role: namings[role].length):  # the longest name wins
         for file in _named(folder, role, namings[role]):
             if file.path in named and namings[named[file.path].role].length == namings[role].length:
-                raise UserError(f"{str(file.path)!r} is called as two of inputs, targets and masks")
+                raise UserError(
+                    f"{str(file.path)!r} is called as two of inputs, targets and masks; rename it"
+                )
             named[file.path] = file
     if {"input", "target"} <= namings.keys():
         return [named[path] for path in sorted(named)]

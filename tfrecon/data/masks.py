@@ -70,7 +70,9 @@ class Masks:
         elif not self._one:
             self._boxes = read_boxes(path)
             if mask_from:
-                raise UserError(f"--mask-from has no effect on the boxes of {str(path)!r}")
+                raise UserError(
+                    f"--mask-from has no effect on the boxes of {str(path)!r}; leave it out"
+                )
 
     @property
     def files(self) -> list[Path]:

@@ -223,7 +223,9 @@ def _drawn_damage(samples: Sequence[Sample], config: DataConfig, training: bool)
             "a recipe gives one to all or to none"
         )
     if any(sample.target is None for sample in samples):
-        raise UserError("damage can only be drawn onto targets, and a sample has none")
+        raise UserError(
+            "damage can only be drawn onto targets, and a sample has none; leave damage out"
+        )
     spec = redrawn or _named_damage(config)
     if spec is None:
         raise UserError(

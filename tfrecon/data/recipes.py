@@ -55,7 +55,10 @@ def samples(spec: Spec, root: Path | None, split: str) -> list[Sample]:
         )
     listed: list[Sample] = recipe.samples(root, split, **options)
     if not listed:
-        raise UserError(f"recipe {spec.name!r} found no image for split {split!r} under {root}")
+        raise UserError(
+            f"recipe {spec.name!r} found no image for split {split!r} under {root}; "
+            "--root is the folder that holds all splits"
+        )
     check_unique(listed)
     return listed
 

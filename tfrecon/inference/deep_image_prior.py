@@ -83,7 +83,10 @@ class DeepImagePrior:
         if not hole.shape[-1]:
             hole = np.zeros((*damaged.shape[:2], 1), bool)
         if hole.all():
-            raise UserError("the mask covers the whole photo: nothing known is left to learn from")
+            raise UserError(
+                "the mask covers the whole photo: nothing known is left to learn from; "
+                "make it smaller, damaged pixels are white"
+            )
         random = np.random.default_rng(self.seed)
         kept_back = (random.random(hole.shape) < self.held_out) & ~hole
         seen = (~hole & ~kept_back).astype(np.float32)

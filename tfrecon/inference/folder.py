@@ -146,7 +146,7 @@ def _masks(
         )
     if masks is None:
         if mask_from:
-            raise UserError("--mask-from has no effect without --masks")
+            raise UserError("--mask-from has no effect without --masks; give them, or leave it out")
         return None
     if not restorer.has_mask:
         raise UserError(f"{restorer.title} takes no masks; leave out --masks")

@@ -105,7 +105,10 @@ def of_run(run: Run, features: FeatureFile, products: int | None = None) -> Feat
     UserError unless it inverts this tap of this backbone."""
     model = run.load_model(refinement(products))
     if not isinstance(model, FeatureInversion):
-        raise UserError(f"run {str(run.path)!r} is a {run.config.model.name}, no feature_inversion")
+        raise UserError(
+            f"run {str(run.path)!r} is a {run.config.model.name}, no feature_inversion; "
+            "name one, or leave --run out"
+        )
     model.defence = None  # what it does to features was done to these
     told = [f"{name} {tap}" for name, _, tap in model.extractor.places]
     if told != [f"{features.backbone} {features.tap}"]:

@@ -37,7 +37,10 @@ def photos_of(source: Path, leave_out: Iterable[Path], below: bool) -> list[Samp
         top, found = source, images_in(source, [path.name for path in others], below).values()
         found = [each for each in found if not others & {each.resolve(), *each.resolve().parents}]
     if not found:
-        raise UserError(f"{str(source)!r} holds no photo beside masks and what was restored before")
+        raise UserError(
+            f"{str(source)!r} holds no photo beside masks and what was restored before; "
+            "name the folder of the photos"
+        )
     samples: list[Sample] = []
     for path in found:
         name, numbers = path.relative_to(top).as_posix(), pages(path)

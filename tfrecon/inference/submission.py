@@ -176,7 +176,9 @@ def _check(
     sample_submission: str | os.PathLike[str] | None, name: str,
 ) -> int:  # fmt: skip
     if not samples:
-        raise UserError(f"{name}: there is no image to write or to check")
+        raise UserError(
+            f"{name}: there is no image to write or to check; look for them under --root"
+        )
     check_unique(samples)
     first = 2
     with contextlib.ExitStack() as stack:

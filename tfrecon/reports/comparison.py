@@ -213,7 +213,10 @@ def _check_metric(metric: str, columns: Sequence[str]) -> None:
             + ", ".join(columns)
         )
     if not MEASURES[metric].can_rank:
-        raise UserError(f"runs cannot be ranked by {metric!r}: neither less nor more is better")
+        raise UserError(
+            f"runs cannot be ranked by {metric!r}: neither less nor more is better; "
+            "name another metric"
+        )
 
 
 def _mean(name: str, places: pl.DataFrame, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

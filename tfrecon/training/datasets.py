@@ -81,7 +81,10 @@ def list_data(config: Config) -> Listed:
     of_training = [*splits["train"], *itertools.chain(*extra)]
     for sample in (*of_training, *splits["val"]):
         if sample.target is None:
-            raise UserError(f"sample {sample.id!r} has no target, so it cannot be trained on")
+            raise UserError(
+                f"sample {sample.id!r} has no target, so it cannot be trained on; "
+                "name its clean photo in the recipe"
+            )
     pipeline.check_sources(splits["train"], extra, config.data)
     pipeline.say_redrawn(of_training, config.data)
     return Listed(splits, extra, pipeline.agreed_mask(splits["train"], extra, config.data))

@@ -243,7 +243,9 @@ def open_run(path: str | os.PathLike[str]) -> Run:
         )
     for name in (CONFIG, FACTS):
         if not (path / name).is_file():
-            raise UserError(f"folder {str(path)!r} is no run: it has no {name}")
+            raise UserError(
+                f"folder {str(path)!r} is no run: it has no {name}; name one below checkpoints"
+            )
     with foreign("folder", path, *_DAMAGED):
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
         known = {**facts, **facts.get("machine", {})}
