@@ -1,42 +1,22 @@
 """The page in a real browser, opened from a file: controls, width on a phone, no requests."""
 
-import json
-import shutil
-
 import pytest
+from browser import as_phone, browser, needed, one, requested
 from made_up_comparison import made_up, page_arguments
 
 from tfrecon.reports.page import page
 
-PROGRAMS = ("chromium", "chromedriver")
-ABSENT = [name for name in PROGRAMS if shutil.which(name) is None]
-
 pytest.importorskip("selenium", reason="the browser tests need selenium: pip install -e .[dev]")
-pytestmark = pytest.mark.skipif(
-    bool(ABSENT), reason=f"the browser tests need {' and '.join(ABSENT)} on the PATH"
-)
+pytestmark = needed
 
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=1280,900",
-)  # fmt: skip
 HOSTILE = "</script><b>&\"'"
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    browser = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
-    yield browser
-    browser.quit()
+    driven = browser(tmp_path_factory.mktemp("browser"))
+    yield driven
+    driven.quit()
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +33,6 @@ def address(tmp_path_factory):
 def opened(driver, address):
     driver.get(address)
     return driver
-
-
-def one(browser, selector):
-    return browser.find_element("css selector", selector)
 
 
 def column(browser, number):
@@ -144,10 +120,7 @@ def test_two_configurations_show_what_they_differ_in(opened):
 
 @pytest.mark.parametrize("width", [360, 390, 768, 1280])
 def test_page_is_as_wide_as_the_window(opened, width):
-    opened.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 800, "deviceScaleFactor": 2, "mobile": width < 500},
-    )
+    as_phone(opened, width)
     inner, scroll = opened.execute_script(
         "return [innerWidth, document.scrollingElement.scrollWidth]"
     )
@@ -167,14 +140,9 @@ def test_nothing_is_requested_and_nothing_is_reported(driver, address):
     for log in ("performance", "browser"):
         driver.get_log(log)  # reading empties it
     driver.get(address)
-    messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    requested = [
-        message["params"]["request"]["url"]
-        for message in messages
-        if message["method"] == "Network.requestWillBeSent"
-    ]
-    assert address in requested
-    assert all(url.startswith(("file:", "data:")) for url in requested)
+    asked = requested(driver)
+    assert address in asked
+    assert all(url.startswith(("file:", "data:")) for url in asked)
     assert driver.get_log("browser") == []
 
 

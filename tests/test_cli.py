@@ -109,7 +109,7 @@ def refuses(capsys, here):
         (("--resume",), "--resume without --run"),
         (
             ("--from", "nothing"),
-            "nothing to start from: there is no run, export, file or preset 'nothing'",
+            "there is no run, export, file or preset 'nothing'",
         ),
         (("--from", "."), "'.' is neither a run nor an export nor a preset"),
         (("--from-state",), "--from-state without --from"),

@@ -38,6 +38,7 @@ LEVELS = (
         "features",
         "invert",
         "audit",
+        "demo",
         "doctor",
     ),
     ("__main__", "__init__"),
@@ -131,7 +132,8 @@ def test_the_house_is_seen_in_one_look(capsys):
     rooms, arrows = rooms_and_arrows()
     with capsys.disabled():
         print(f"\ntfrecon has {len(rooms)} rooms and {len(arrows)} arrows", flush=True)
-    assert len(rooms) <= 26 and len(arrows) <= 100
+    # The 27th is the door of the web page.
+    assert len(rooms) <= 27 and len(arrows) <= 100
     files = {path.stem for path in (REPOSITORY / "tfrecon").glob("*.py")}
     assert files == {*VERBS, "__init__", "__main__"}, "the top level holds the doors alone"
 

@@ -19,6 +19,7 @@ VERBS = {
     "features": "write what a tap of a frozen network says of photos",
     "invert": "make images of features that were computed elsewhere",
     "audit": "show what features give away, by tap and defence",
+    "demo": "open a web page that restores photos and inverts features",
     "doctor": "say what is installed and found here, and what mends what is broken",
 }
 

@@ -100,6 +100,23 @@ def feature_taps(
     return model
 
 
+def taps_here() -> dict[str, list[str]]:
+    """Of each backbone the taps whose weights, of its first set, are on this machine; a pack holds
+    those of its first layers."""
+    found: dict[str, list[str]] = {}
+    for name, backbone in BACKBONES.items():
+        source = next(iter(backbone.weights.values()))
+        here = [(file, path) for file in source.files if (path := files.local(file.name))]
+        if any(file.url for file, _ in here):
+            found[name] = [*backbone.taps]
+        elif here:
+            known = source.read(here[0][1]).keys()
+            images = keras.Input((None, None, 3))
+            taps = {tap: keras.Model(images, end) for tap, end in backbone.graph(images).items()}
+            found[name] = [tap for tap in taps if torch_names(taps[tap]).keys() <= known]
+    return found
+
+
 def check_image_size(name: str, taps: Sequence[str], size: int | tuple[int, int]) -> None:
     """Raises UserError, saying which sizes work, when the backbone cannot take images of `size`:
     (height, width) in pixels, or one number for both."""

@@ -92,8 +92,6 @@ def run(
             body(arguments)
     except SystemExit as stop:  # --help
         return int(stop.code or 0)
-    except UserError as error:
-        return fail(str(error))
     except Stopped as stop:
         again = f"; go on with {options.prog} {platforms.command_line(typed)}" if stop.again else ""
         print(f"\n{stop}{again}", file=sys.stderr)
@@ -101,29 +99,37 @@ def run(
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C", file=sys.stderr)
         return 130
-    except UnicodeEncodeError as error:  # names of files and texts of JSON may be no text
-        return fail(f"the name {error.object[:200]!r} is no valid text; rename what has it")
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return fail(
-                f"no space left on the disk while writing {error.filename or 'a file'}; free some"
-            )
-        if error.filename is not None:
-            return fail(
-                f"cannot use {error.filename!r}: {error.strerror}; "
-                f"{platforms.trouble(error.filename)}"
-            )
-        raise
     except Exception as error:
-        # TensorFlow's writers raise errors of another type.
-        if os.strerror(errno.ENOSPC) in str(error):
-            return fail("no space left on the disk; free some")
-        if is_out_of_memory(error):
-            return fail(f"{no_memory(error)}; close other programs, or take fewer, smaller images")
-        if "embedded null" in str(error):
-            return fail("a path holds the character 0; correct it where it is set")
+        if said := sentence(error):
+            return fail(said)
         raise
     return 0
+
+
+def sentence(error: Exception) -> str:
+    """What a user is told of an error; nothing where that is none of the user's, but ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):  # names of files and texts of JSON may be no text
+        return f"the name {error.object[:200]!r} is no valid text; rename what has it"
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"no space left on the disk while writing {error.filename or 'a file'}; free some"
+            )
+        if error.filename is None:
+            return ""
+        return (
+            f"cannot use {error.filename!r}: {error.strerror}; {platforms.trouble(error.filename)}"
+        )
+    # TensorFlow's writers raise errors of another type.
+    if os.strerror(errno.ENOSPC) in str(error):
+        return "no space left on the disk; free some"
+    if is_out_of_memory(error):
+        return f"{no_memory(error)}; close other programs, or take fewer, smaller images"
+    if "embedded null" in str(error):
+        return "a path holds the character 0; correct it where it is set"
+    return ""
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ EXTRAS = {
     "wandb": ["wandb"],
     "mlflow": ["mlflow"],
     "hub": ["huggingface_hub"],
+    "demo": ["gradio"],
 }
 """The modules of each extra that a user meets."""
 

@@ -42,6 +42,9 @@ DENSEST = {"BMP": PIXELS_PER_BYTE, "GIF": 3000}
 """Pixels for a byte of the file, at most, whoever asks. Pillow fills in what a packed BMP leaves
 out, byte by byte; 12 bits of a GIF can stand for 4,096 pixels, and its frames grow the picture."""
 
+ERROR_SCALE = 5
+"""How much brighter than it is `error_map` shows the mean absolute error of a pixel."""
+
 STRIP = 1024
 """Rows of a picture that become an array at once."""
 
@@ -186,6 +189,13 @@ def marked(picture: Any) -> np.ndarray[Any, Any]:
     place = (width / 2, height / 2)
     ImageDraw.Draw(cell).text(place, "not finite", "black", font, anchor="mm")
     return to_float(np.asarray(cell))
+
+
+def error_map(target: Any, restored: Any) -> np.ndarray[Any, Any]:
+    """How far two images (H,W,3) in [0,1] are from each other: a grey one (H,W,3), brighter by
+    ERROR_SCALE than it is."""
+    error = np.abs(np.asarray(target) - np.asarray(restored)).mean(-1, keepdims=True)
+    return np.repeat(np.clip(ERROR_SCALE * error, 0, 1), 3, -1)
 
 
 def finest_diagonal(planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

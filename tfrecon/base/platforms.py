@@ -188,6 +188,12 @@ def keep_to(share: Sequence[int]) -> None:
     _share.cores = list(share)
 
 
+def has_display() -> bool:
+    """Whether a browser could open a window here."""
+    screens = "DISPLAY", "WAYLAND_DISPLAY"
+    return not fcntl or sys.platform == "darwin" or any(map(os.environ.get, screens))
+
+
 def memory_bytes() -> float:
     """The memory that this process may have: the machine's, or that of its container; infinite
     where the system does not tell."""

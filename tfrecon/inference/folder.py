@@ -89,7 +89,7 @@ def restore_files(
     outputs = {sample.id: file for sample, file in pairs}
     samples = [sample for sample, _ in pairs]
     samples = readable(
-        damage.attached(samples) if damage else samples, skip_unreadable, _LargeReader(), range
+        damage.attached(samples) if damage else samples, skip_unreadable, LargeReader(), range
     )
     if damage and not damage.files:  # mask images have been checked with their photos
         check_masks(samples)
@@ -115,10 +115,11 @@ def _alone(target: Path, is_file: bool) -> Iterator[Path]:
             yield target
 
 
-class _LargeReader(Reader):
+class LargeReader(Reader):
     """Reads photos above the usual limit, too."""
 
     def decoded(self, path: Path, page: int) -> Stored:
+        """As of Reader."""
         return images.decoded(path, page, large=True)
 
 

@@ -34,8 +34,6 @@ LEADING = 3
 """Results whose pictures a page shows."""
 CELL, GAP, LABEL, FONT = 256, 8, 26, 15
 """Pixels: the longest side of a shown image, the space between, the height of a line of text."""
-ERROR_SCALE = 5
-"""How much brighter than it is an error map shows the mean absolute error of a pixel."""
 
 Restore = Callable[[pipeline.Batch], Any]
 Pixels = np.ndarray[Any, Any]
@@ -124,7 +122,7 @@ def _columns(
         (only,) = shown.values()
         shown = {"reconstruction" if inverted else "output": only}
         if inverted:
-            shown[f"error x {ERROR_SCALE}"] = _error_map(target, only)
+            shown[f"error x {images.ERROR_SCALE}"] = images.error_map(target, only)
     if inverted:
         return {"original": target, **shown}
     return {"input": batch["input"][0], **shown, "target": target}
@@ -243,11 +241,6 @@ def _restored(
     wanted = [sample for sample in samples if sample.id in ids]
     for batch in pipeline.dataset(wanted, config, batch_size=1):
         yield batch["id"].numpy()[0].decode(), batch, [restore(batch) for restore in methods]
-
-
-def _error_map(target: Any, restored: Any) -> Pixels:
-    error = np.abs(np.asarray(target) - np.asarray(restored)).mean(-1, keepdims=True)
-    return np.repeat(np.clip(ERROR_SCALE * error, 0, 1), 3, -1)
 
 
 def _fitted(picture: Any) -> Image.Image:

@@ -94,7 +94,7 @@ def find_source(name: str, from_state: bool = False) -> Source:
     shipped = {preset.name: preset.path for preset in cards.presets()}
     if name not in shipped:
         raise UserError(
-            f"nothing to start from: there is no run, export, file or preset {name!r}; runs "
+            f"there is no run, export, file or preset {name!r}; runs "
             f"lie in {RUNS}/, presets are {', '.join(shipped) or 'none'}, and repositories of the "
             f"hub begin with {hub.PREFIX}"
         )
