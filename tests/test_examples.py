@@ -25,7 +25,7 @@ EXAMPLES = REPOSITORY / "examples"
 
 TESTED = {
     "plain_keras", "inversion", "circles", "own_model", "own_parts", "own_callback", "scores",
-    "serving",
+    "serving", "tf_serving",
 }  # fmt: skip
 
 

@@ -1,19 +1,21 @@
-"""``python -m tfrecon.export``: writes a run as a SavedModel that needs TensorFlow alone, or as a
-preset."""
+"""``python -m tfrecon.export``: writes a run for other programs, a SavedModel that needs TensorFlow
+alone or another format, or as a preset."""
 
 import argparse
 import functools
 import sys
 
-from tfrecon.base.cli import Parser, run, section_options, start_tensorflow
+from tfrecon.base.cli import Parser, held_back, run, section_options, start_tensorflow
 from tfrecon.base.errors import UserError
+from tfrecon.inference.formats import FORMATS
 
 
 def parser() -> Parser:
     """The command's options."""
     options = Parser(
         "export",
-        "Writes a run as a TensorFlow SavedModel, or as a preset, and compares it with the model.\n"
+        "Writes a run as a TensorFlow SavedModel, in another format, or as a preset, and compares\n"
+        "it with the model.\n"
         "An earlier export of the same name is replaced once the new one has passed.",
     )
     options.add_argument("run", metavar="checkpoints/NAME", help="the folder of a run")
@@ -25,7 +27,13 @@ def parser() -> Parser:
         "--ensemble",
         "put the mean over eight flips and turns into the export: better, eight times slower",
     )
-    options.add_argument("--out", metavar="DIR", help="where to write it (exports/NAME)")
+    options.add_argument(
+        "--format", choices=FORMATS,
+        help="what to write (savedmodel); litert and onnx need the extras of these names",
+    )  # fmt: skip
+    options.add_argument(
+        "--out", metavar="DIR", help="where to write it (exports/NAME, exports/NAME-FORMAT)"
+    )
     options.add_argument(
         "--preset", metavar="DIR/NAME",
         help="write a preset instead: DIR/NAME.npz, weights in half precision, and its card, "
@@ -38,19 +46,22 @@ def _export(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
     options, preset = section_options(arguments.set), arguments.preset
-    if preset and (arguments.out or arguments.ensemble):
-        raise UserError("--out and --ensemble have no effect on a preset; leave them out")
-    trained = open_run(arguments.run)
+    if preset and (arguments.out or arguments.ensemble or arguments.format):
+        raise UserError("--out, --ensemble and --format have no effect on a preset; leave them out")
+    trained, format = open_run(arguments.run), arguments.format or "savedmodel"
+    FORMATS[format].check()
     start_tensorflow()
     from tfrecon.inference.presets import write_preset
     from tfrecon.inference.saved_model import default_path, export_run, usage
 
-    path = arguments.out or default_path(trained)
-    for difference in (
-        write_preset(trained, preset, options)
-        if preset
-        else export_run(trained, path, options, arguments.ensemble)
-    ):
+    path = arguments.out or default_path(trained, format)
+    with held_back():  # converters say much
+        differences = (
+            write_preset(trained, preset, options)
+            if preset
+            else export_run(trained, path, options, arguments.ensemble, format)
+        )
+    for difference in differences:
         print(
             f"{difference.height}×{difference.width}: largest difference from the model "
             f"{difference.restore:.1e} (float), {difference.serve} (uint8)"
@@ -58,8 +69,8 @@ def _export(arguments: argparse.Namespace) -> None:
     if preset:
         print(f"preset written to {preset}.npz; fill in the words of its card, {preset}.json")
         return
-    print(f"exported to {path}; to use it with TensorFlow alone:\n")
-    for line in usage(repr(str(path)), trained.has_mask):
+    print(f"exported to {path}; to use it without tfrecon:\n")
+    for line in usage(repr(str(path)), trained.has_mask, format):
         print(f"    {line}")
 
 

@@ -229,7 +229,7 @@ def start_tensorflow() -> None:
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if _verbose else "2")  # from then on
     try:
-        with contextlib.nullcontext() if _verbose else _held_back():
+        with held_back():
             import tensorflow as tf
 
             tf.config.list_physical_devices()  # looks for a GPU, and says so when there is none
@@ -244,13 +244,17 @@ KEEPER = "import sys; said = sys.stdin.buffer.read(); sys.stderr.buffer.write(sa
 
 
 @contextlib.contextmanager
-def _held_back() -> Iterator[None]:
+def held_back() -> Iterator[None]:
     """In the block nobody writes to the stream of errors, libraries included. What they say is
-    shown where the block fails, or this process dies in it, and dropped else.
+    shown where the block fails without a sentence, or this process dies in it, and dropped else;
+    with ``--verbose`` it is shown at once.
 
     TensorFlow's C++ code writes past Python, whatever its log level. Another process keeps what is
     said, as this one may be aborted.
     """
+    if _verbose:
+        yield
+        return
     with subprocess.Popen(
         [sys.executable, "-ISc", KEEPER], stdin=subprocess.PIPE, **platforms.APART
     ) as keeper:  # fmt: skip
@@ -261,8 +265,8 @@ def _held_back() -> Iterator[None]:
         failed = False
         try:
             yield
-        except Exception:
-            failed = True
+        except Exception as error:
+            failed = not isinstance(error, UserError)
             raise
         finally:
             os.dup2(kept, 2)

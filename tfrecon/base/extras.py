@@ -27,6 +27,8 @@ EXTRAS = {
     "mlflow": ["mlflow"],
     "hub": ["huggingface_hub"],
     "demo": ["gradio"],
+    "litert": ["ai_edge_litert"],
+    "onnx": ["onnx", "tf2onnx", "onnxruntime"],
 }
 """The modules of each extra that a user meets."""
 
@@ -51,10 +53,10 @@ def check(extra: str, what: str) -> None:
         raise UserError(f"{what} needs the package {absent[0]}; add it with {install(extra)}")
 
 
-def imported(extra: str, what: str) -> ModuleType:
-    """The first module of an extra. Raises what `check` raises."""
+def imported(extra: str, what: str, module: str | None = None) -> ModuleType:
+    """The first module of an extra, or the one that is named. Raises what `check` raises."""
     check(extra, what)
-    return importlib.import_module(EXTRAS[extra][0])
+    return importlib.import_module(module or EXTRAS[extra][0])
 
 
 NO_AVX = (

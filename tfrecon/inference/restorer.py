@@ -16,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecon.base import files
-from tfrecon.base.errors import UserError, foreign
+from tfrecon.base.errors import UserError, foreign, unknown
 from tfrecon.base.files import RECORD
 from tfrecon.base.images import check_float
-from tfrecon.inference import graph_scan
+from tfrecon.inference.formats import FORMATS, Runtime
 from tfrecon.layers.tiling import (
     crop_to,
     map_tiles,
@@ -206,12 +206,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Export:
-    """A loaded export: its folder, whether it takes masks, and its record (`RECORD`)."""
+    """A loaded export: its folder, whether it takes masks, its record (`RECORD`), what runs it."""
 
     path: Path
     has_mask: bool
     record: dict[str, Any]
-    module: Any
+    runtime: Runtime
 
     @property
     def title(self) -> str:
@@ -236,32 +236,33 @@ class Export:
 
     def sample(self, x: Any, seed: int) -> np.ndarray:
         """As `restore`, by the signature ``sample`` of a model that makes several answers."""
-        return self._call("sample", *self._parts(x), seed=tf.constant(seed, tf.int32))
+        return self._call("sample", *self._parts(x), seed=np.int32(seed))
 
     def serve(self, image: Any, mask: Any = None) -> np.ndarray:
         """The signature ``serve``: all uint8, (B,H,W,3), and mask (B,H,W,1) nonzero = damaged."""
         if tf.as_dtype(image.dtype).is_floating:  # all of it would be black
             raise UserError("serve takes uint8 images; convert floats with tfrecon.images.to_uint8")
-        return self._call("serve", image, mask, dtype=tf.uint8)
+        return self._call("serve", image, mask, dtype=np.uint8)
 
     def _parts(self, x: Any) -> tuple[Any, Any]:
         return x[..., :3], x[..., 3:]
 
     def _call(
-        self, name: str, image: Any, mask: Any, dtype: Any = tf.float32, **others: Any
+        self, name: str, image: Any, mask: Any, dtype: Any = np.float32, **others: Any
     ) -> np.ndarray:
-        if dtype == tf.float32:
+        if dtype == np.float32:
             check_float(image=image)
         inputs = {"image": image, "mask": mask} if self.has_mask else {"image": image}
-        tensors = {key: tf.convert_to_tensor(value, dtype) for key, value in inputs.items()}
-        return self.module.signatures[name](**tensors, **others)["restored"].numpy()
+        arrays = {key: np.asarray(value, dtype) for key, value in inputs.items()}
+        return self.runtime.call(name, arrays | others)
 
 
 def open_export(path: str | os.PathLike[str], trusted: bool = False) -> Export:
-    """Loads an export with TensorFlow alone; the classes and files of its model are not needed.
+    """Loads an export of any of `FORMATS`; the classes and files of its model are not needed.
 
-    Raises UserError for a folder that is missing, is no export of this project, or is damaged, and
-    unless it is `trusted` for a graph that could do more than compute (`graph_scan`).
+    Raises UserError for a folder that is missing, is no export of this project, or is damaged, for
+    a format whose package is missing, and unless it is `trusted` for a graph that could do more
+    than compute (`graph_scan`).
     """
     path = Path(path)
     if not path.is_dir():
@@ -276,7 +277,9 @@ def open_export(path: str | os.PathLike[str], trusted: bool = False) -> Export:
     with foreign("export", path, "export it again", "cannot be read"):
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         has_mask = bool(record["has_mask"])
-        if not trusted:
-            graph_scan.check(path)
-        module = tf.saved_model.load(str(path))
-    return Export(path, has_mask, record, module)
+        kind = record.get("format", "savedmodel")
+        if kind not in FORMATS:
+            raise unknown("format", kind, FORMATS)
+        FORMATS[kind].check()
+        runtime = FORMATS[kind].load(path, trusted)
+    return Export(path, has_mask, record, runtime)

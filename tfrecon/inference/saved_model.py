@@ -1,4 +1,5 @@
-"""Exports a run as a SavedModel that needs TensorFlow alone.
+"""Exports a run for other programs: a SavedModel that needs TensorFlow alone, or another of
+`tfrecon.inference.formats`.
 
 Signatures, each for any batch, height and width (padding and cropping are inside):
 
@@ -8,6 +9,7 @@ Signatures, each for any batch, height and width (padding and cropping are insid
 - ``sample``, of `diffusion`: ``restore`` with a number that chooses the sample, ``seed``.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -22,8 +24,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecon.base import images
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.files import RECORD, making, replacing_folder
+from tfrecon.inference.formats import FORMATS, Exported
 from tfrecon.inference.restorer import (
     Restore,
     open_export,
@@ -56,48 +59,48 @@ class Difference:
 
 def export_run(
     run: Run, out: str | os.PathLike[str] | None = None, options: Mapping[str, Any] | None = None,
-    ensemble: bool = False,
+    ensemble: bool = False, format: str = "savedmodel",
 ) -> list[Difference]:  # fmt: skip
-    """`export_model` with the best weights of `run`, to `out` or ``exports/<name of the run>``.
+    """`export_model` with the best weights of `run`, to `out` or `default_path`.
 
     `options` take the place of the model's own.
     """
-    path = default_path(run) if out is None else out
+    path = default_path(run, format) if out is None else out
     facts = {
         "run": run.name, "model": run.model_with(options or {}).to_dict(),
         "image_size": run.config.data.image_size,
     }  # fmt: skip
-    return export_model(run.load_model(options), path, run.has_mask, facts, ensemble=ensemble)
+    return export_model(run.load_model(options), path, run.has_mask, facts, ensemble, format)
 
 
-def default_path(run: Run) -> Path:
-    """Where `export_run` writes unless told otherwise."""
-    return Path("exports") / run.name
+def default_path(run: Run, format: str = "savedmodel") -> Path:
+    """Where `export_run` writes unless told otherwise: ``exports/RUN``, ``exports/RUN-litert``."""
+    return Path("exports", run.name if format == "savedmodel" else f"{run.name}-{format}")
 
 
-def usage(path: str, has_mask: bool) -> list[str]:
-    """The lines of Python that use an export with TensorFlow alone; `path` is Python, too."""
-    arguments, about = (
-        ("image, mask", ", (B,H,W,1) nonzero = damaged") if has_mask else ("image", "")
-    )
-    return [
-        "import tensorflow as tf", f"model = tf.saved_model.load({path})",
-        f'restored = model.serve({arguments})["restored"]  # uint8 (B,H,W,3){about}',
-    ]  # fmt: skip
+def usage(path: str, has_mask: bool, format: str = "savedmodel") -> list[str]:
+    """The lines of Python that use an export without tfrecon; `path` is Python, too."""
+    names = ("image", "mask") if has_mask else ("image",)
+    about = ", (B,H,W,1) nonzero = damaged" if has_mask else ""
+    *before, last = FORMATS[format].usage(path, names)
+    return [*before, f"{last}  # uint8 (B,H,W,3){about}"]
 
 
 def export_model(
     model: ReconstructionModel, path: str | os.PathLike[str], has_mask: bool,
-    facts: Mapping[str, Any] | None = None, ensemble: bool = False,
+    facts: Mapping[str, Any] | None = None, ensemble: bool = False, format: str = "savedmodel",
 ) -> list[Difference]:  # fmt: skip
-    """Writes `model` as a SavedModel to the folder `path`; returns how far it is from the model.
+    """Writes `model` in one of `FORMATS` to the folder `path`; returns how far it is from the
+    model.
 
-    `facts` go into its record (`RECORD`); `ensemble` puts `self_ensemble` inside the SavedModel.
-    The SavedModel is loaded and compared with the model before it takes its name; an export of the
-    same name is replaced only then. Raises UserError, and leaves nothing behind, for a difference
-    above the tolerances, for a `path` that holds something else than an export or to which another
-    process exports, and when it cannot be written.
+    `facts` go into its record (`RECORD`); `ensemble` puts `self_ensemble` inside the export. The
+    export is loaded and compared with the model before it takes its name; an export of the same
+    name is replaced only then. Raises UserError, and leaves nothing behind, for a difference above
+    the tolerances, for a format whose package is missing or that lacks an operation of the model,
+    for a `path` that holds something else than an export or to which another process exports, and
+    when it cannot be written.
     """
+    FORMATS[format].check()
     path = Path(path)
     if path.exists() and not (path / RECORD).is_file():
         raise UserError(f"{str(path)!r} exists and is no export; choose another place with --out")
@@ -106,7 +109,9 @@ def export_model(
     }  # fmt: skip
     record = {
         **(facts or {}),
+        "format": format,
         "has_mask": has_mask,
+        "range": {"serve": [0, 255], "restore": [0, 1]},
         **({"ensemble": 8} if ensemble else {}),
         **sizes,
         "versions": {
@@ -117,13 +122,15 @@ def export_model(
     }
     with making(path), replacing_folder(path) as temporary:
         module, signatures = _exported(model, has_mask, ensemble)
-        record["weights"] = _places(model, module.weights)
-        try:
-            tf.saved_model.save(module, str(temporary), signatures=signatures)
-        except tf.errors.OpError as error:
-            raise UserError(f"export {str(path)!r} cannot be written ({error.message})") from error
+        if format == "savedmodel":
+            record["weights"] = _places(model, module.weights)
+        FORMATS[format].write(Exported(module, signatures, record), temporary)
         _write_record(temporary, record)
-        differences = compare(model, temporary, has_mask, ensemble)
+        with contextlib.nullcontext() if format == "savedmodel" else foreign(
+            f"{FORMATS[format].title} export", path, "export it with --format savedmodel",
+            "does not run",
+        ):  # fmt: skip
+            differences = compare(model, temporary, has_mask, ensemble)
         for difference in differences:
             _check(difference)
         _write_record(temporary, record | {"differences": [asdict(item) for item in differences]})
@@ -144,7 +151,7 @@ def compare(
     for pixels, mask, x, expected in answers(restore, has_mask):
         served = export.serve(pixels, mask).astype(int) - images.to_uint8(expected)
         apart = [export.restore(x) - expected]
-        if "sample" in export.module.signatures:
+        if "sample" in export.runtime.signatures:
             drawn = restore_any_size(model, x, lambda images: model.sample(images, 7))
             apart.append(export.sample(x, 7) - np.asarray(drawn))
         worst = float(np.abs(apart).max()), int(np.abs(served).max())
@@ -197,7 +204,8 @@ def _exported(
 
     @tf.function(input_signature=_inputs(tf.uint8, has_mask))
     def serve(image: tf.Tensor, mask: Any = None) -> dict[str, tf.Tensor]:
-        masks = () if mask is None else (tf.cast(mask != 0, tf.float32),)
+        # LiteRT compares no uint8.
+        masks = () if mask is None else (tf.cast(tf.cast(mask, tf.int32) != 0, tf.float32),)
         restored = restore(images.to_float_tensor(image), *masks)["restored"]
         return {"restored": images.to_uint8_tensor(restored)}
 
@@ -217,7 +225,7 @@ def _exported(
     read = {id(variable): variable for variable in restore.get_concrete_function().graph.variables}
     own = [read.pop(id(v.value)) for v in model.inference_variables if id(v.value) in read]
     module.weights = own + sorted(read.values(), key=lambda variable: variable.name)
-    return module, signatures | {"serving_default": serve}
+    return module, signatures
 
 
 def _places(model: ReconstructionModel, variables: Sequence[tf.Variable]) -> list[int | None]:
