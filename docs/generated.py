@@ -202,14 +202,18 @@ def api() -> str:
 # --- errors
 
 
+NEAREST = "; did you mean …?"
+"""What did_you_mean gives, which is called near where it has a name."""
+
+
 def label(node: ast.AST) -> str:
     """What stands in the place of a value: the last name in its expression."""
     if isinstance(node, ast.Call):
         if ast.unparse(node.func) == "did_you_mean":
-            return "; did you mean …?"
+            return NEAREST
         node = node.args[0] if node.args else node.func
     names = re.findall(r"[a-z]\w+", re.sub(r"'[^']*'", "", ast.unparse(node)))
-    return f"‹{names[-1] if names else 'value'}›"
+    return NEAREST if names[-1:] == ["near"] else f"‹{names[-1] if names else 'value'}›"
 
 
 def said(node: ast.AST) -> list[str]:

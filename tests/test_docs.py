@@ -143,11 +143,14 @@ def test_links_between_pages_lead_somewhere():
 STEPS = "--steps 2 --set fit.steps_per_epoch=2 --set fit.batch_size=2 --set data.image_size=64"
 CROPS = f"{STEPS} --set data.load_size=64 --set data.crop_size=32"
 SMALL = f"{CROPS} --set model.width=4"
+BOXES = "'data.damage={name=\"boxes\", size=16}'"
 INVERSION = "--set model.backbone=squeezenet1_1 --set model.weights=none"
 SMALLER = {
     "index.md": {"--minutes 2": f"{SMALL} --set data.extra=[]"},
     "tutorials/old_photos.md": {"--minutes 2": SMALL},
-    "tutorials/contest.md": {"--minutes 20": f"{STEPS} --set model.width=4"},
+    "tutorials/contest.md": {
+        "--minutes 20": f"{STEPS} --set model.width=4 --set {BOXES}"
+    },
     "tutorials/comparing.md": {"--steps 200 --set fit.steps_per_epoch=100": (
         f"{STEPS} --set model.base_filters=4 --set model.discriminator_filters=4"
     )},
