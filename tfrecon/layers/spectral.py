@@ -7,13 +7,15 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
+
+from tfrecon.layers.convolutions import Conv2D
 
 EPSILON = 1e-12
 
 
 @keras.saving.register_keras_serializable("tfrecon")
-class SpectralConv2D(layers.Conv2D):
+class SpectralConv2D(Conv2D):
     """A `Conv2D` whose kernel W, as a matrix with a column for each filter, is divided by its
     largest singular value σ(W): one power iteration a training step estimates it (Miyato et al.
     2018, algorithm 1)."""
@@ -36,7 +38,7 @@ class SpectralConv2D(layers.Conv2D):
             self.vector.assign(right)
         largest = tf.matmul(tf.matmul(left, matrix), right, transpose_b=True)
         kernel = tf.cast(tf.cast(self.kernel, tf.float32) / largest, self.compute_dtype)
-        outputs = self.convolution_op(inputs, kernel)
+        outputs = self.convolved(inputs, kernel, training)
         if self.use_bias:
             outputs = ops.add(outputs, ops.reshape(self.bias, (1, 1, 1, self.filters)))
         return outputs

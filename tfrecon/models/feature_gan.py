@@ -14,6 +14,7 @@ from keras import layers
 from tfrecon.backbones import DEFAULT
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Natural, Positive, Weight, checked
+from tfrecon.layers.convolutions import Conv2DTranspose
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import from_signed
 from tfrecon.layers.seeds import NoiseChannels
@@ -109,7 +110,7 @@ def feature_generator(
     filters = width
     for stage in range(1, doublings + 1):
         filters = max(min(width, NARROWEST), filters // 2)
-        x = layers.Conv2DTranspose(
+        x = Conv2DTranspose(
             filters, 4, 2, "same", use_bias=False, kernel_initializer=start(2.0), name=f"up{stage}"
         )(x)
         x = normalization("batch", "moving", f"up{stage}_norm")(x)

@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from tfrecon.base.registry import Positive, Weight, checked
+from tfrecon.layers.convolutions import Conv2D
 from tfrecon.layers.grids import GridMeans
 from tfrecon.layers.normalization import normalization
 from tfrecon.layers.ranges import from_signed, to_signed
@@ -66,7 +67,7 @@ def dense_discriminator(*, channels: int, base_filters: int, seed: int | None) -
     candidate = keras.Input((None, None, 3), name="candidate")
     x: Any = to_signed("signed")(layers.Concatenate(name="pair")([given, candidate]))
     for number in range(4):
-        x = layers.Conv2D(
+        x = Conv2D(
             base_filters << number, 4, 2, "same", use_bias=not number,
             kernel_initializer=start(), name=f"conv{number + 1}",
         )(x)  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from tfrecon.layers.convolutions import Conv2D, Conv2DTranspose
 from tfrecon.layers.normalization import Dropout, Inference, normalization
 from tfrecon.layers.ranges import to_signed
 from tfrecon.layers.spectral import SpectralConv2D
@@ -39,7 +40,7 @@ def unet(
         kind = "none" if stage == 0 or innermost else norm
         if stage:
             x = layers.LeakyReLU(0.2, name=f"down{stage + 1}_act")(x)
-        x = layers.Conv2D(
+        x = Conv2D(
             base_filters * multiple, 4, 2, "same", use_bias=kind == "none",
             kernel_initializer=weights(), name=f"down{stage + 1}",
         )(x)  # fmt: skip
@@ -48,7 +49,7 @@ def unet(
     skips.pop()
     for stage in range(depth - 1):  # the map doubles in each; the last doubling is the head's
         x = layers.ReLU(name=f"up{stage + 1}_act")(x)
-        x = layers.Conv2DTranspose(
+        x = Conv2DTranspose(
             base_filters * multiples[depth - 2 - stage], 4, 2, "same", use_bias=norm == "none",
             kernel_initializer=weights(), name=f"up{stage + 1}",
         )(x)  # fmt: skip
@@ -57,7 +58,7 @@ def unet(
             x = Dropout(dropout, dropout_at_inference, seed=draw(), name=f"drop{stage + 1}")(x)
         x = layers.Concatenate(name=f"skip{stage + 1}")([x, skips.pop()])
     x = layers.ReLU(name="head_act")(x)
-    x = layers.Conv2DTranspose(
+    x = Conv2DTranspose(
         3, 4, 2, "same", activation="tanh", name="head",
         kernel_initializer="zeros" if zero_head else weights(),
     )(x)  # fmt: skip
@@ -78,7 +79,7 @@ def patch_discriminator(
     draw = seed_numbers(seed)
 
     def convolution(filters: int, stride: int, name: str, bias: bool) -> layers.Layer:
-        kind = SpectralConv2D if spectral else layers.Conv2D
+        kind = SpectralConv2D if spectral else Conv2D
         return kind(
             filters, 4, stride, "same" if stride == 2 else "valid", use_bias=bias,
             kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=draw()), name=name,

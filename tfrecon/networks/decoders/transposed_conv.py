@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from tfrecon.base.registry import Natural, Positive, checked
+from tfrecon.layers.convolutions import Conv2DTranspose
 from tfrecon.layers.normalization import normalization
 from tfrecon.networks.blocks import convolution, seeded
 from tfrecon.networks.decoders.decoder import Decoder, features
@@ -27,7 +28,7 @@ def transposed_conv(
     filters = channels
     for stage in range(1, doublings + 1):
         filters = max(width, filters // 2)
-        x = layers.Conv2DTranspose(
+        x = Conv2DTranspose(
             filters, 4, 2, "same", kernel_initializer=start(2.0), name=f"up{stage}"
         )(x)
         x = _activated(x, f"up{stage}")

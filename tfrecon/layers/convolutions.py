@@ -1,0 +1,124 @@
+"""Convolutions whose weight gradient is a matrix product where that is the faster way.
+
+The forward pass and the gradient of the data run near the processor's peak; oneDNN's kernel for the
+gradient of the weights has half of it. The same sums are products of matrices: each value of the
+gradient of a kernel (kh,kw,in,out) is the sum, over all places, of an input value times a value of
+the output's gradient (Chellapilla et al. 2006, "High performance convolutional neural networks for
+document processing").
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+
+
+def weight_gradient(x: Any, wanted: Any, size: int, stride: int, same: bool) -> Any:
+    """The gradient (k,k,in,out) of the kernel of a convolution of `x` (B,H,W,in), given that of its
+    output, `wanted` (B,h,w,out); k is `size`. With `same` padding, as TensorFlow pads, else none.
+
+    For stride 2 and even k one product: the four positions of a square lie side by side in the
+    channels, and so do the (k/2)² shifts. For stride 1 a product for each of the k² positions.
+    """
+    outputs = tf.shape(wanted)
+    height, width = outputs[1], outputs[2]
+    x = _padded(x, (height, width), size, stride, same)
+    into, out = x.shape[-1], wanted.shape[-1]
+    wanted = tf.reshape(wanted, (-1, out))
+    if stride == 1:
+        shifts = [(i, j) for i in range(size) for j in range(size)]
+        parts = [tf.reshape(x[:, i : i + height, j : j + width], (-1, into)) for i, j in shifts]
+        products = [tf.matmul(part, wanted, transpose_a=True) for part in parts]
+        return tf.reshape(tf.stack(products), (size, size, into, out))
+    half = size // 2
+    x = tf.nn.space_to_depth(x, 2)
+    shifts = [(i, j) for i in range(half) for j in range(half)]
+    beside = tf.concat([x[:, i : i + height, j : j + width] for i, j in shifts], -1)
+    beside = tf.reshape(beside, (-1, size * size * into))
+    product = tf.reshape(tf.matmul(beside, wanted, transpose_a=True), (half, half, 2, 2, into, out))
+    return tf.reshape(tf.transpose(product, (0, 2, 1, 3, 4, 5)), (size, size, into, out))
+
+
+def _padded(x: Any, outputs: tuple[Any, Any], size: int, stride: int, same: bool) -> Any:
+    """`x` with zeros around it, or without its last lines, of the pixels that `outputs` places
+    read."""
+    shape, pads = tf.shape(x), [(0, 0)]
+    read = [(places - 1) * stride + size for places in outputs]
+    for axis in (1, 2):
+        missing = tf.maximum(read[axis - 1] - shape[axis], 0) if same else 0
+        pads.append((missing // 2, missing - missing // 2))
+    return tf.pad(x, [*pads, (0, 0)])[:, : read[0], : read[1]]
+
+
+def _by_products(kernel: Any, strides: tuple[int, int], layer: layers.Layer) -> bool:
+    """Whether products are the faster way to the gradient of `kernel` (k,k,·,·), as measured
+    (`benchmarks/costs.py`): 4×4 of many channels, fewer in bfloat16 than in float32."""
+    wide = int(kernel.shape[2]) * int(kernel.shape[3])
+    least = (1 << 14) if layer.compute_dtype == "bfloat16" else (1 << 16)
+    stride = strides[0]
+    if tuple(kernel.shape[:2]) != (4, 4) or strides != (stride, stride) or stride > 2:
+        return False
+    return wide >= (least if stride == 2 else 1 << 17)
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Conv2D(layers.Conv2D):
+    """Keras's `Conv2D`, whose weight gradient is a product where that is the faster way. Outside
+    training it is Keras's, so that exports hold nothing else."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """(B,H,W,in) to (B,h,w,filters)."""
+        if not training:
+            return super().call(inputs)
+        return _finished(self, self.convolved(inputs, self.kernel, training))
+
+    def convolved(self, inputs: Any, kernel: Any, training: bool) -> Any:
+        """`inputs` convolved with `kernel`, without bias or activation."""
+        if not training or not _by_products(kernel, self.strides, self):
+            return self.convolution_op(inputs, kernel)
+        stride, padding = self.strides[0], self.padding.upper()
+
+        @tf.custom_gradient
+        def convolve(x: Any, kernel: Any) -> Any:
+            def gradients(wanted: Any) -> tuple[Any, Any]:
+                of_x = tf.nn.conv2d_transpose(wanted, kernel, tf.shape(x), stride, padding)
+                of_kernel = weight_gradient(x, wanted, kernel.shape[0], stride, padding == "SAME")
+                return of_x, of_kernel
+
+            return tf.nn.conv2d(x, kernel, stride, padding), gradients
+
+        return convolve(inputs, tf.convert_to_tensor(kernel))
+
+
+@keras.saving.register_keras_serializable("tfrecon")
+class Conv2DTranspose(layers.Conv2DTranspose):
+    """Keras's `Conv2DTranspose` with "same" padding; its weight gradient as that of `Conv2D`."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """(B,H,W,in) to (B,H·stride,W·stride,filters)."""
+        wanted = training and self.padding == "same"
+        if not wanted or not _by_products(self.kernel, self.strides, self):
+            return super().call(inputs)
+        stride = self.strides[0]
+
+        @tf.custom_gradient
+        def convolve(x: Any, kernel: Any) -> Any:
+            shape = tf.shape(x)
+            height, width = shape[1] * stride, shape[2] * stride
+
+            def gradients(wanted: Any) -> tuple[Any, Any]:
+                of_x = tf.nn.conv2d(wanted, kernel, stride, "SAME")
+                return of_x, weight_gradient(wanted, x, kernel.shape[0], stride, True)
+
+            size = (shape[0], height, width, kernel.shape[2])
+            return tf.nn.conv2d_transpose(x, kernel, size, stride, "SAME"), gradients
+
+        return _finished(self, convolve(inputs, tf.convert_to_tensor(self.kernel)))
+
+
+def _finished(layer: Any, outputs: Any) -> Any:
+    """`outputs` with the layer's bias and activation."""
+    if layer.use_bias:
+        outputs = ops.add(outputs, ops.reshape(layer.bias, (1, 1, 1, layer.filters)))
+    return outputs if layer.activation is None else layer.activation(outputs)
