@@ -58,7 +58,7 @@ def test_the_larger_of_two_values_is_the_hole_and_said_where_unusual(folders, ma
     said = capsys.readouterr().out
     assert ("masks have the values" in said) == (values is not None)
     assert values is None or f"the values {values}, and" in said
-    assert f"masks hide {HOLE.mean():.1%} of a photo in the median" in said
+    assert f"the mask hides {HOLE.mean():.1%} of the photo" in said
 
 
 def test_masks_that_hide_nothing_all_or_most_are_refused_or_named(folders, capsys):

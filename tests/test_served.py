@@ -64,7 +64,7 @@ def test_the_page_writes_what_the_command_writes(tmp_path, monkeypatch, capsys):
         assert done.file.read_bytes() == (tmp_path / "out.png").read_bytes()
         assert done.file.name == "turned_restored.png" and told.pop() == 1
     assert done.said[0].startswith("1 photo restored by inpainting in ")
-    assert f"masks hide {HOLE.mean():.1%} of a photo" in done.said[1]
+    assert f"the mask hides {HOLE.mean():.1%} of the photo" in done.said[1]
     ((name, before, after),) = done.pairs
     for webp in (before, after):
         with Image.open(io.BytesIO(webp)) as shown:

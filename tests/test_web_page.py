@@ -171,7 +171,7 @@ def test_what_is_painted_is_filled(opened, folder):
     canvas = waited(opened, lambda: one(opened, "#painter canvas"))
     assert painted(opened) is None
     restore(opened)
-    said(opened, "inpainting fills what a mask hides: paint over what is damaged")
+    said(opened, "inpainting fills what a mask hides; paint over what is damaged")
     canvas = waited(opened, lambda: one(opened, "#painter canvas"))
     ActionChains(opened).move_to_element(canvas).click_and_hold().move_by_offset(60, 10).release(
     ).perform()  # fmt: skip
@@ -179,7 +179,9 @@ def test_what_is_painted_is_filled(opened, folder):
     assert mask.shape[:2] == (60, 80) and 0.005 < (mask[..., 0] > 127).mean() < 0.5
     restore(opened)
     share = (
-        said(opened, "restored by inpainting", "masks hide ").split("masks hide ")[1].split("%")[0]
+        said(opened, "restored by inpainting", "the mask hides ")
+        .split("the mask hides ")[1]
+        .split("%")[0]
     )
     assert float(share) == pytest.approx(100 * (mask[..., 0] > 127).mean(), abs=1)
     for button, left in (("undo", None), ("clear", None)):
@@ -213,7 +215,7 @@ def test_the_keyboard_alone_restores_and_paints(opened, folder):
         if opened.switch_to.active_element.text == "Restore":
             break
     ActionChains(opened).send_keys(Keys.ENTER).perform()
-    said(opened, "restored by inpainting", "masks hide ")
+    said(opened, "restored by inpainting", "the mask hides ")
 
 
 def test_bad_files_are_told_in_a_sentence(opened, folder):
@@ -284,7 +286,7 @@ def test_the_page_is_as_wide_as_the_window(opened, folder, width):
         assert scroll <= inner == width
         if width == 360:
             picture = one(opened, "#pairs img")
-            assert picture.size["width"] > 280, "nothing is squeezed into a column beside another"
+            assert picture.size["width"] > 0.7 * width, "nothing is squeezed into a column beside another"
     finally:
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

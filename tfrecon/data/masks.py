@@ -146,7 +146,11 @@ def check_masks(samples: Sequence[Sample]) -> None:
         )
     inverted = [name for name, share in shares.items() if share > MANY]
     print(
-        f"masks hide {middle:.1%} of a photo in the median, from {least:.1%} to {most:.1%}"
+        (
+            f"masks hide {middle:.1%} of a photo in the median, from {least:.1%} to {most:.1%}"
+            if len(shares) > 1
+            else f"the mask hides {most:.1%} of the photo"
+        )
         + (f"; inverted? more than half is hidden in {some(inverted)}" if inverted else "")
     )
     told["masks hide nothing"] = [name for name, share in shares.items() if share == 0]

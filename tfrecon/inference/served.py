@@ -241,13 +241,16 @@ def _masks(
     choice: Choice, masks: Sequence[str], painted: bytes | None, photo: str, folder: Path
 ) -> Path:
     """The file or folder of the masks: those chosen, or the one that was painted on `photo`."""
-    if bool(masks) == bool(painted):
-        both = "paint a mask or choose its file, not both: clear one of them"
-        none = "paint over what is damaged, or choose a mask image, white where it is damaged"
-        raise UserError(both if masks else f"{choice.name} fills what a mask hides: {none}")
+    if masks and painted:
+        raise UserError("paint a mask or choose its file, not both; clear one of them")
     if masks:
         return _together(masks, folder / "masks")
-    mask = Image.open(io.BytesIO(painted or b"")).convert("L")
+    if not painted:
+        raise UserError(
+            f"{choice.name} fills what a mask hides; paint over what is damaged, or choose a mask "
+            "image, white where it is damaged"
+        )
+    mask = Image.open(io.BytesIO(painted)).convert("L")
     mask = mask.resize(images.size(photo, large=True)[::-1], Image.Resampling.BILINEAR)
     mask.point(lambda value: 255 * (value >= 128)).save(folder / "mask.png")
     return folder / "mask.png"

@@ -106,7 +106,7 @@ def _restoring(gradio: Any, workshop: Workshop) -> None:
             choice = gradio.Dropdown([*masked], value=first, label="Restore with", filterable=False)
             with gradio.Group(visible=masked[first]) as damage:
                 canvas = gradio.HTML(painter(None), elem_id="painter")
-                masks = _files(gradio, "or masks of the photos' size, white where damaged", "masks")
+                masks = _files(gradio, "or choose masks, white = damaged", "masks")
             painted = gradio.Textbox(visible=False)
             start = gradio.Button("Restore", variant="primary", elem_id="restore")
         with gradio.Column(min_width=300):
