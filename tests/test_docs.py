@@ -154,21 +154,17 @@ SMALLER = {
         "--minutes 20": f"{STEPS} --set model.width=4 --set {BOXES}"
     },
     "tutorials/comparing.md": {"--steps 200 --set fit.steps_per_epoch=100": (
-        f"{CROPS} --set model.base_filters=4 --set model.discriminator_filters=4 --set {BOXES}"
+        f"{STEPS} --set model.base_filters=4 --set model.discriminator_filters=4 --set {BOXES}"
     )},
     "tutorials/inversion.md": {
         "--set model.backbone=vgg16 --set 'model.taps=[\"block1\"]'": (
-            f"{INVERSION} --set 'model.taps=[\"fire2\"]' {CROPS}"
+            f"{INVERSION} --set 'model.taps=[\"fire2\"]' {CROPS.replace('64', '32')}"
         ),
-        "model.decoder.name=boosted": "model.decoder.name=linear", "products=400": "products=40",
+        "model.decoder.name=boosted": "model.decoder.name=linear", "products=400": "products=45",
         "--backbone vgg16 --tap block1": "--backbone squeezenet1_1 --weights none --tap fire2",
     },
     "how_to/own_model.md": {
         "--minutes 20": f"{CROPS} --set {BOXES}", "model.width=24": "model.width=4",
-    },
-    "how_to/studies.md": {
-        "--minutes-per-run 5": f"{CROPS} --set {BOXES}".replace("--steps ", "--set fit.steps="),
-        "base_filters = 16": "base_filters = 4\ndiscriminator_filters = 4",
     },
 }  # fmt: skip
 """What is put in the place of a page's settings, so that it takes seconds; each must be there."""
