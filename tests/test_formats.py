@@ -3,6 +3,8 @@
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from types import SimpleNamespace
 
@@ -16,10 +18,12 @@ from test_saved_model import drifting, model_input, photos
 from tfrecon import export, reconstruct
 from tfrecon.base import extras, images
 from tfrecon.base.errors import UserError
+from tfrecon.base.registry import Spec
 from tfrecon.inference import saved_model
 from tfrecon.inference.formats import FORMATS
 from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import default_path, export_model
+from tfrecon.models import build_model
 from tfrecon.models.supervised import wrapped
 from tfrecon.training.start import find_source
 
@@ -63,7 +67,7 @@ def test_every_signature_equals_the_model_at_any_size(format, exported, has_mask
     if not has_mask:
         path = tmp_path / "tiny"
         export_model(model, path, has_mask, format=format)
-    loaded = open_export(path)
+    loaded = open_export(path, trusted=True)
     assert loaded.record["format"] == format and loaded.has_mask == has_mask
     for shape in ((3, 16, 24), (1, 40, 41), (2, 1, 5)):
         pixels, mask = photos(*shape)
@@ -75,7 +79,9 @@ def test_every_signature_equals_the_model_at_any_size(format, exported, has_mask
         assert np.abs(served.astype(int) - images.to_uint8(expected)).max() <= 1
 
 
-FILES = {"litert": ["model.tflite"], "onnx": ["restore.onnx", "serve.onnx"]}
+FILES = {
+    "litert": ["model.tflite"], "onnx": ["restore.onnx", "serve.onnx"], "keras": ["model.keras"],
+}  # fmt: skip
 
 
 def record_inside(path):
@@ -92,7 +98,7 @@ def record_inside(path):
 def test_each_file_is_taken_away_alone_and_says_what_it_is(format, exported):
     files = sorted(path for path in exported.iterdir() if path.name != "export.json")
     assert [path.name for path in files] == FILES[format]
-    for path in files:
+    for path in files if format != "keras" else ():
         record = record_inside(path)
         assert record["run"] == "old photos" and record["has_mask"]
         assert record["range"] == {"serve": [0, 255], "restore": [0, 1]}
@@ -111,7 +117,8 @@ def of_layer(layer):
 
 
 def test_an_operation_that_a_format_lacks_is_named(format, tmp_path):
-    with pytest.raises(UserError, match=r"has no operation RGBToHSV, .* --format savedmodel"):
+    lacks = "layer Lacking" if format == "keras" else "operation RGBToHSV"
+    with pytest.raises(UserError, match=rf"has no {lacks}, .* --format savedmodel"):
         export_model(of_layer(Lacking()), tmp_path / "lacking", False, format=format)
     assert list(tmp_path.iterdir()) == []
 
@@ -132,6 +139,8 @@ class Floored(keras.layers.Layer):
 
 
 def test_whole_numbers_are_divided_as_in_python(format, tmp_path):
+    if format == "keras":
+        pytest.skip("plain Keras has no whole numbers of a shape")
     model = of_layer(Floored())
     export_model(model, tmp_path / "floored", False, format=format)
     x = np.zeros((1, 30, 4, 3), np.float32)
@@ -139,7 +148,7 @@ def test_whole_numbers_are_divided_as_in_python(format, tmp_path):
     np.testing.assert_allclose(open_export(tmp_path / "floored").restore(x)[0, 0, 0], expected)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", [name for name in OTHERS if FORMATS[name].extra])
 def test_a_missing_package_names_its_extra_before_anything_is_done(name, tmp_path, monkeypatch):
     extra = FORMATS[name].extra
     monkeypatch.setattr(extras, "missing", lambda extra: extras.EXTRAS[extra])
@@ -165,7 +174,7 @@ def test_reconstruct_takes_it_and_a_training_does_not_start_from_it(exported, tm
     images.write(tmp_path / "photo.png", pixels)
     images.write(tmp_path / "mask.png", np.repeat(mask * 255, 3, axis=-1))
     command = [str(exported), str(tmp_path / "photo.png"), "-o", str(tmp_path / "out.png")]
-    command += ["--mask", str(tmp_path / "mask.png")]
+    command += ["--mask", str(tmp_path / "mask.png"), "--trust-code"]
     assert reconstruct.main(command) == 0, capsys.readouterr().err
     x = model_input(pixels, mask, True)[None]
     expected = images.to_uint8(restorer(tiny(True))(x)[0])
@@ -181,7 +190,8 @@ def test_a_damaged_file_is_one_sentence(exported, tmp_path):
         if file.name != "export.json":
             file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be read"):
-        open_export(tmp_path / "tiny").restore(np.zeros((1, 8, 8, 4), np.float32))
+        loaded = open_export(tmp_path / "tiny", trusted=True)
+        loaded.restore(np.zeros((1, 8, 8, 4), np.float32))
 
 
 def test_an_onnx_file_that_needs_more_than_itself_is_refused(tmp_path):
@@ -199,6 +209,50 @@ def test_an_onnx_file_that_needs_more_than_itself_is_refused(tmp_path):
         UserError, match="holds what ONNX has not, Run, weights in other files; export it"
     ):
         open_export(tmp_path).restore(np.zeros((1, 8, 8, 3), np.float32))
+
+
+ALONE = """
+import sys
+import keras, numpy as np
+assert not any(name.startswith("tfrecon") for name in sys.modules)
+given = dict(np.load("given.npz"))
+expected = given.pop("expected")
+restored = keras.saving.load_model("model.keras")(given)["restored"]
+print(np.abs(keras.ops.convert_to_numpy(restored) - expected).max())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, mask, options", [
+    ("residual_unet", False, {"width": 8}), ("residual_unet", True, {"width": 8, "fill": "mean"}),
+    ("nafnet", True, {"width": 8}), ("skip_vae", True, {"base_filters": 4}),
+    ("restoration_gan", False, {"base_filters": 4}), ("autoencoder", False, {}),
+    ("pix2pix", True, {"base_filters": 4}),
+    ("pix2pix", False, {"base_filters": 4, "inference": "batch"}),
+])  # fmt: skip
+def test_models_are_plain_keras(name, mask, options, tmp_path):
+    model = build_model(Spec(name, options), image_size=64, mask=mask, seed=1)
+    random = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(variable + random.normal(0, 0.01, variable.shape))
+    export_model(model, tmp_path / "keras", mask, format="keras")
+    x = random.random((2, 45, 70, 3 + mask)).astype(np.float32)
+    given = {"image": x[..., :3]} | ({"mask": x[..., 3:]} if mask else {})
+    np.savez(tmp_path / "keras" / "given.npz", expected=restorer(model)(x), **given)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ALONE],
+        cwd=tmp_path / "keras", capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1e-5
+
+
+def test_a_keras_file_is_trusted_or_not_read(tmp_path):
+    (tmp_path / "export.json").write_text(json.dumps({"format": "keras", "has_mask": False}))
+    with pytest.raises(UserError, match="may name code; if you trust who made it"):
+        open_export(tmp_path)
+    with pytest.raises(UserError, match="--ensemble has no effect on an export to Keras"):
+        export_model(tiny(False), tmp_path / "tiny", False, ensemble=True, format="keras")
 
 
 def test_where_each_format_goes():

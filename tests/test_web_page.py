@@ -286,7 +286,9 @@ def test_the_page_is_as_wide_as_the_window(opened, folder, width):
         assert scroll <= inner == width
         if width == 360:
             picture = one(opened, "#pairs img")
-            assert picture.size["width"] > 0.7 * width, "nothing is squeezed into a column beside another"
+            assert picture.size["width"] > 0.7 * width, (
+                "nothing is squeezed into a column beside another"
+            )
     finally:
         opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

@@ -42,10 +42,8 @@ Status LiteRtCompiledModelResizeInputTensor(Handle compiled, size_t signature, s
                                             const int* sides, size_t rank);
 Status LiteRtGetCompiledModelInputBufferRequirements(Handle compiled, size_t signature,
                                                      size_t input, Handle* requirements);
-Status LiteRtGetCompiledModelOutputTensorLayouts(Handle compiled, size_t signature, size_t count,
-                                                 Layout* layouts, bool update);
-Status LiteRtGetCompiledModelOutputBufferRequirements(Handle compiled, size_t signature,
-                                                      size_t output, Handle* requirements);
+Status LiteRtCreateManagedTensorBuffer(Handle environment, int kind, const TensorType* type,
+                                       size_t bytes, Handle* buffer);  // kind 1: host memory
 Status LiteRtCreateManagedTensorBufferFromRequirements(Handle environment, const TensorType* type,
                                                        Handle requirements, Handle* buffer);
 Status LiteRtLockTensorBuffer(Handle buffer, void** memory, int mode);  // 0: read, 1: write
@@ -135,13 +133,10 @@ int main(int count, char** words) {
     CHECK(LiteRtUnlockTensorBuffer(given[n]));
   }
 
-  Layout layout;
-  CHECK(LiteRtGetCompiledModelOutputTensorLayouts(compiled, serve, 1, &layout, true));
+  // Before it runs the model does not know the size of its answer; it is that of the photo.
   TensorType type = type_of(height, width, 3);
-  Handle requirements, restored;
-  CHECK(LiteRtGetCompiledModelOutputBufferRequirements(compiled, serve, 0, &requirements));
-  CHECK(LiteRtCreateManagedTensorBufferFromRequirements(environment, &type, requirements,
-                                                        &restored));
+  Handle restored;
+  CHECK(LiteRtCreateManagedTensorBuffer(environment, 1, &type, photo.pixels.size(), &restored));
   CHECK(LiteRtRunCompiledModel(compiled, serve, inputs, given.data(), 1, &restored));
 
   void* memory;

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import extras, platforms
+from tfrecon.base import extras, images, platforms
 from tfrecon.base.errors import UserError, foreign, some
 from tfrecon.base.files import RECORD
 
@@ -34,9 +34,10 @@ _FLOATS = (1, 10, 11)
 
 @dataclass(frozen=True)
 class Exported:
-    """What is written of a model: its signatures, functions of TensorFlow by name, the module that
-    holds their variables, and the record."""
+    """What is written of a model: itself, its signatures, functions of TensorFlow by name, the
+    module that holds their variables, and the record."""
 
+    model: Any
     module: Any
     signatures: Mapping[str, Any]
     record: Mapping[str, Any]
@@ -63,6 +64,8 @@ class Format:
     """The lines of Python that use one, of its path, Python, too, and its inputs' names."""
     extra: str | None = None
     """The extra of its packages."""
+    pixels: str = "uint8"
+    """What images are in these lines."""
 
     def check(self) -> None:
         """Raises UserError where its packages are missing."""
@@ -275,6 +278,48 @@ def _floored() -> dict[str, Any]:
     return {"FloorDiv": (divide, []), "FloorMod": (modulo, [])}
 
 
+# --- Keras's own
+
+NETWORK = "model.keras"
+
+
+def _write_keras(exported: Exported, folder: Path) -> None:
+    from tfrecon.inference.plain_keras import plain
+
+    if "ensemble" in exported.record:
+        raise UserError("--ensemble has no effect on an export to Keras; leave it out")
+    plain(exported.model, exported.record["has_mask"]).save(folder / NETWORK)
+
+
+def _load_keras(folder: Path, trusted: bool) -> Runtime:
+    import keras
+
+    if not trusted:
+        raise UserError(
+            f"export {str(folder)!r} is one of Keras, which may name code; if you trust who made "
+            "it, add --trust-code (in Python, trusted=True)"
+        )
+    model: Any = keras.saving.load_model(folder / NETWORK, compile=False)
+
+    def call(signature: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        if signature == "restore":
+            return model(dict(inputs), training=False)["restored"].numpy()
+        floats = {"image": images.to_float(inputs["image"])}
+        if "mask" in inputs:
+            floats["mask"] = (inputs["mask"] != 0).astype("float32")
+        return images.to_uint8(call("restore", floats))
+
+    return Runtime(frozenset({"restore", "serve"}), call)
+
+
+def _use_keras(path: str, names: Sequence[str]) -> list[str]:
+    given = ", ".join(f"{name!r}: {name}" for name in names)
+    return [
+        "import keras", f"model = keras.saving.load_model({path} + {'/' + NETWORK!r})",
+        f'restored = model({{{given}}})["restored"]',
+    ]  # fmt: skip
+
+
 def _named(arguments: Iterable[str]) -> str:
     return ", ".join(f"{name}={name}" for name in arguments)
 
@@ -285,5 +330,6 @@ FORMATS = {
     ),
     "litert": Format("LiteRT", _write_litert, _load_litert, _use_litert, "litert"),
     "onnx": Format("ONNX", _write_onnx, _load_onnx, _use_onnx, "onnx"),
+    "keras": Format("Keras", _write_keras, _load_keras, _use_keras, pixels="values in [0,1]"),
 }  # fmt: skip
 """Every format that ``export --format`` knows; exports without a word of theirs are the first."""

@@ -83,7 +83,7 @@ def usage(path: str, has_mask: bool, format: str = "savedmodel") -> list[str]:
     names = ("image", "mask") if has_mask else ("image",)
     about = ", (B,H,W,1) nonzero = damaged" if has_mask else ""
     *before, last = FORMATS[format].usage(path, names)
-    return [*before, f"{last}  # uint8 (B,H,W,3){about}"]
+    return [*before, f"{last}  # {FORMATS[format].pixels} (B,H,W,3){about}"]
 
 
 def export_model(
@@ -124,7 +124,7 @@ def export_model(
         module, signatures = _exported(model, has_mask, ensemble)
         if format == "savedmodel":
             record["weights"] = _places(model, module.weights)
-        FORMATS[format].write(Exported(module, signatures, record), temporary)
+        FORMATS[format].write(Exported(model, module, signatures, record), temporary)
         _write_record(temporary, record)
         with contextlib.nullcontext() if format == "savedmodel" else foreign(
             f"{FORMATS[format].title} export", path, "export it with --format savedmodel",
