@@ -148,14 +148,16 @@ SMALL = f"{CROPS} --set model.width=4"
 BOXES = "'data.damage={name=\"boxes\", size=16}'"
 INVERSION = "--set model.backbone=squeezenet1_1 --set model.weights=none"
 SMALLER = {
-    "index.md": {"--minutes 2": f"{SMALL} --set data.extra=[]"},
+    "index.md": {"fit --config": f"fit {SMALL} --set data.extra=[] --config"},
     "tutorials/old_photos.md": {"--minutes 2": SMALL},
     "tutorials/contest.md": {
         "--minutes 20": f"{STEPS} --set model.width=4 --set {BOXES}"
     },
-    "tutorials/comparing.md": {"--steps 200 --set fit.steps_per_epoch=100": (
-        f"{STEPS} --set model.base_filters=4 --set model.discriminator_filters=4 --set {BOXES}"
-    )},
+    "tutorials/comparing.md": {
+        'name = "pix2pix"': 'name = "pix2pix"\nbase_filters = 4\ndiscriminator_filters = 4',
+        "image_size = 128": "image_size = 64", "size = 32": "size = 16",
+        "steps = 120": "steps = 2", "steps_per_epoch = 60": "steps_per_epoch = 2",
+    },
     "tutorials/inversion.md": {
         "--set model.backbone=vgg16 --set 'model.taps=[\"block1\"]'": (
             f"{INVERSION} --set 'model.taps=[\"fire2\"]' {CROPS.replace('64', '32')}"
@@ -206,7 +208,7 @@ def run_command(line: str) -> None:
         subprocess.run(["bash", "-euc", line], check=True)
         return
     # A graph costs more than two steps and a few photos. Exports are graphs.
-    tf.config.run_functions_eagerly(verb in ("fit", "evaluate"))
+    tf.config.run_functions_eagerly(verb in ("fit", "evaluate", "features", "invert"))
     try:
         assert importlib.import_module(f"tfrecon.{verb}").main(words[3:]) == 0, line
     finally:
