@@ -125,7 +125,8 @@ def assign(
             saved = arrays[name].shape if name in arrays else "absent"
             raise UserError(
                 f"checkpoint {str(path)!r} belongs to another model: {name!r} should be "
-                f"{tuple(variable.shape)} and is {saved}"
+                f"{tuple(variable.shape)} and is {saved}; "
+                "restore the run's own files, or train anew"
             )
     for name, variable in variables.items():
         variable.assign(arrays[name])

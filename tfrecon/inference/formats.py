@@ -96,7 +96,9 @@ def _save(module: Any, signatures: Mapping[str, Any], folder: Path) -> None:
     try:
         tf.saved_model.save(module, str(folder), signatures)
     except tf.errors.OpError as error:
-        raise UserError(f"export {str(folder)!r} cannot be written ({error.message})") from error
+        raise UserError(
+            f"export {str(folder)!r} cannot be written ({error.message}); name another with --out"
+        ) from error
 
 
 def _load_saved_model(folder: Path, trusted: bool) -> Runtime:

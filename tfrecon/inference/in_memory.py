@@ -172,4 +172,6 @@ def _of_picture(mask: Image.Image) -> Array:
 
 
 def _not_finite(opened: PhotoRestorer) -> UserError:
-    return UserError(f"{opened.title} restores the photo to values that are not finite")
+    return UserError(
+        f"{opened.title} restores the photo to values that are not finite; take another restorer"
+    )

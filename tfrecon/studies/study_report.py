@@ -88,7 +88,8 @@ def verify(study: Study, folder: Path, name: str) -> str:
     if before.facts["data"] != after.facts["data"]:
         raise UserError(
             f"cell {name!r} cannot be verified: its test images have changed since its evaluation "
-            f"(fingerprint {before.facts['data']} then, {after.facts['data']} now)"
+            f"(fingerprint {before.facts['data']} then, {after.facts['data']} now); "
+            "restore them, or train it anew"
         )
     both = _differences(before, after)
     gone = both.filter(pl.col("now").is_null())["metric"].to_list()
