@@ -20,11 +20,11 @@ class Fake(Export):
     """An export whose model paints holes red, and remembers what it was given."""
 
     def __init__(self, has_mask: bool = True) -> None:
-        super().__init__(Path("exports/fake"), has_mask, record={}, module=[])
+        super().__init__(Path("exports/fake"), has_mask, record={}, runtime=[])
 
     @property
     def seen(self) -> list:
-        return self.module
+        return self.runtime
 
     def restore(self, x):
         self.seen.append(x)

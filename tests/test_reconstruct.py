@@ -172,7 +172,7 @@ class Dying(Fake):
 
     def __init__(self, at):
         super().__init__(has_mask=False)
-        self.module.extend([None] * -at)
+        self.runtime.extend([None] * -at)
 
     def restore(self, x):
         if self.seen and self.seen.pop() is None and not self.seen:

@@ -19,6 +19,7 @@ from tfrecon.base import extras, images, platforms
 from tfrecon.base.errors import UserError
 from tfrecon.inference import feature_files, inversion, served, web_page
 from tfrecon.inference.served import Choice, Workshop, choices, plain
+from tfrecon.models import certificates
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +160,9 @@ def test_what_can_be_chosen(tmp_path, monkeypatch):
         choices("nothing")
 
 
-def test_a_photo_is_inverted_and_the_error_shown(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small_inversion(tmp_path, monkeypatch):
+    """Random weights, a small decoder, and a soft photo."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(inversion, "DECODER", {"name": "boosted", "stages": 1, "kernel_size": 3})
     monkeypatch.setattr(inversion, "IMAGES", (8, 8))
@@ -170,6 +173,9 @@ def test_a_photo_is_inverted_and_the_error_shown(tmp_path, monkeypatch, capsys):
         served, "write_features", lambda *a, **options: write(*a, **options, weights="none")
     )
     fakes.save(tmp_path / "soft.png", fakes.photo(40, 48, seed=1))
+
+
+def test_a_photo_is_inverted_and_the_error_shown(tmp_path, small_inversion):
     workshop = Workshop([], tmp_path / "workshop")
     pictures, line = workshop.inverted(["soft.png"], "vgg16 block1", False)
     assert [name for name, _ in pictures] == ["photo", "from vgg16 block1", "error ×5"]
@@ -193,6 +199,39 @@ def test_taps_are_offered_whose_weights_are_here(tmp_path, monkeypatch):
         "vgg16": ["block1_conv1", "block1_conv2", "block1"],
         "alexnet": ["conv1", "conv2", "conv3", "conv4", "conv5"],
     }
+
+
+@pytest.mark.slow
+def test_a_refined_inversion_brings_its_certificate(tmp_path, monkeypatch, small_inversion):
+    monkeypatch.setattr(served, "PRODUCTS", 45)
+    monkeypatch.setattr(certificates, "PRODUCTS", 8)
+    workshop = Workshop([], tmp_path / "workshop")
+    pictures, line = workshop.inverted(["soft.png"], "vgg16 block1", True)
+    assert [name for name, _ in pictures][3:] == ["certain (white)"]
+    assert line.endswith("of the pixels are certain")
+
+
+def test_whatever_goes_wrong_is_a_sentence_without_paths(tmp_path, capsys):
+    workshop = Workshop([], tmp_path / "workshop")
+
+    def said(error):
+        def fails():
+            raise error
+
+        return web_page._told(fails, workshop, lambda wrong: wrong)()
+
+    place = tmp_path / "uploaded" / "4f2a" / "a b.png"
+    assert ">image file &#x27;a b.png&#x27; is bad<" in said(
+        UserError(f"image file {str(place)!r} is bad")
+    )
+    assert "cannot use &#x27;a b.png&#x27;: denied" in said(
+        PermissionError(13, "denied", str(place))
+    )
+    assert "the memory is too small" in said(MemoryError())
+    assert ">this went wrong: ZeroDivisionError; the terminal says where<" in said(
+        ZeroDivisionError()
+    )
+    assert "in fails\n    raise error\nZeroDivisionError" in capsys.readouterr().err
 
 
 # --- the server -----------------------------------------------------------------------------------

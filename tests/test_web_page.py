@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import os
 import signal
 import socket
@@ -313,3 +314,16 @@ def test_no_request_leaves_the_machine(chromium, address, folder):
     assert len(urls) > 10
     assert {url.hostname for url in urls if url.scheme not in ("data", "blob")} == {"127.0.0.1"}
     assert [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_the_same_page_runs_as_a_hosted_space(folder):
+    app = Path(__file__).parents[1] / "examples" / "space" / "app.py"
+    environment = {**os.environ, "SYSTEM": "spaces", "SPACE_ID": "user/name", "TMPDIR": str(folder)}
+    command = [sys.executable, str(app), "127.0.0.1"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as space:
+        (line,) = itertools.islice((each for each in space.stdout if "page is at" in each), 1)
+        with urllib.request.urlopen(line.split()[-1]) as answer:
+            assert "tfreconPainted" in answer.read().decode()
+        space.terminate()

@@ -3,12 +3,15 @@
 import sys
 import time
 
-from tfrecon.inference.served import choices
-from tfrecon.inference.web_page import served_page
+from tfrecon.base.cli import start_tensorflow
 
 
 def main(host: str = "0.0.0.0") -> None:
     """Serves the page until the process ends; a space forwards its visitors to port 7860."""
+    start_tensorflow()
+    from tfrecon.inference.served import choices
+    from tfrecon.inference.web_page import served_page
+
     with served_page(choices(), host=host) as address:
         print(f"the page is at {address}", flush=True)
         while True:

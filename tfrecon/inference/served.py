@@ -44,12 +44,13 @@ Progress = Callable[[float], Any]
 
 @dataclass(frozen=True)
 class Choice:
-    """What can restore photos: its name on the page, whether it must be told what is damaged, and
-    what opens it."""
+    """What can restore photos: its name, whether it must be told what is damaged, what opens it,
+    and the title of its card."""
 
     name: str
     has_mask: bool
     open: Callable[[], PhotoRestorer]
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,17 +69,18 @@ def choices(place: str | None = None, trusted: bool = False) -> list[Choice]:
 
     Raises UserError for a place that is none of them, and for damaged ones.
     """
-    found = [find_source(place)] if place else []
-    shipped = [open_source(preset.path, name=preset.name) for preset in cards.presets()]
-    found += sorted(shipped, key=lambda source: source.has_mask)
+    found, presets = [find_source(place)] if place else [], cards.presets()
+    for preset in sorted(presets, key=lambda preset: preset.has_mask):
+        found.append(open_source(preset.path, name=preset.name))
     found += [open_source(path.parent) for path in sorted(Path("exports").glob(f"*/{RECORD}"))]
     named: dict[str, Source] = {}
     for source in found:
         named.setdefault(source.name, source)
-    return [_choice(source, trusted) for source in named.values()]
+    titles = {preset.path: preset.title for preset in presets}
+    return [_choice(source, trusted, titles.get(source.path, "")) for source in named.values()]
 
 
-def _choice(source: Source, trusted: bool) -> Choice:
+def _choice(source: Source, trusted: bool, title: str) -> Choice:
     name = source.name
     if (source.path / RECORD).is_file():
         return Choice(name, source.has_mask, lambda: open_export(source.path, trusted))
@@ -87,7 +89,7 @@ def _choice(source: Source, trusted: bool) -> Choice:
         model, _ = source.weights()
         return Loaded(repr(name), name, source.has_mask, restorer(model))
 
-    return Choice(name, source.has_mask, opened)
+    return Choice(name, source.has_mask, opened, title)
 
 
 class Workshop:

@@ -99,11 +99,14 @@ def page(gradio: Any, workshop: Workshop) -> Any:
 
 def _restoring(gradio: Any, workshop: Workshop) -> None:
     masked = {choice.name: choice.has_mask for choice in workshop.choices.values()}
+    named = [
+        (": ".join(filter(None, (c.name, c.title))), c.name) for c in workshop.choices.values()
+    ]
     first = next(iter(masked))
     with gradio.Row():
         with gradio.Column(min_width=300):
             photos = _files(gradio, "Photos: drop, paste or choose", "photos")
-            choice = gradio.Dropdown([*masked], value=first, label="Restore with", filterable=False)
+            choice = gradio.Dropdown(named, value=first, label="Restore with", filterable=False)
             with gradio.Group(visible=masked[first]) as damage:
                 canvas = gradio.HTML(painter(None), elem_id="painter")
                 masks = _files(gradio, "or choose masks, white = damaged", "masks")
@@ -175,7 +178,7 @@ def _inverting(gradio: Any, workshop: Workshop) -> None:
             f"<figcaption>{html.escape(name)}</figcaption></figure>"
             for name, webp in found
         )
-        return _paragraphs([line]), shown
+        return _paragraphs([line]), f'<div class="pictures">{shown}</div>'
 
     start.click(
         _told(invert, workshop, lambda wrong: (wrong, "")), [photo, place, refined],
