@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,11 @@ class Fake(Export):
     """An export whose model paints holes red, and remembers what it was given."""
 
     def __init__(self, has_mask: bool = True) -> None:
-        super().__init__(Path("exports/fake"), has_mask, record={}, runtime=[])
+        given: Any = []
+        super().__init__(Path("exports/fake"), has_mask, record={}, runtime=given)
 
     @property
-    def seen(self) -> list:
+    def seen(self) -> Any:
         return self.runtime
 
     def restore(self, x):

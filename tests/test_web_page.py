@@ -2,7 +2,6 @@
 
 import base64
 import io
-import itertools
 import os
 import signal
 import socket
@@ -12,6 +11,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -323,7 +323,8 @@ def test_the_same_page_runs_as_a_hosted_space(folder):
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as space:
-        (line,) = itertools.islice((each for each in space.stdout if "page is at" in each), 1)
+        lines: Any = space.stdout
+        line = next(each for each in lines if "page is at" in each)
         with urllib.request.urlopen(line.split()[-1]) as answer:
             assert "tfreconPainted" in answer.read().decode()
         space.terminate()
