@@ -10,6 +10,7 @@ import logging
 import re
 import shlex
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,15 @@ def test_every_block_runs_or_says_why_not(capsys):
     wrong = [block.place for block in found if block.kind == "unknown"]
     assert not wrong, "give them a language, and a title that is a file's name or begins with needs"
     assert counts["run"] > 30
+
+
+def test_a_release_has_one_version_and_day():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    day = re.search(r"^date-released: (.*)$", cited, re.MULTILINE)
+    assert day and f"\nversion: {project['version']}\n" in cited
+    heads = re.findall(r"^## (.*)$", (REPOSITORY / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert heads[:2] == ["Unreleased", f"{project['version']} – {day[1]}"]
 
 
 # --- what is made of the source
