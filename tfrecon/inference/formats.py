@@ -76,8 +76,8 @@ class Format:
 def _lacking(title: str, operations: Iterable[str], error: Any = "") -> UserError:
     """The error for a model with operations that a format lacks, or that fails to be converted."""
     names = some(sorted(set(operations)))
-    reason = f"has no operation {names}, which this model needs" if names else (
-        f"takes no model like this one ({str(error).splitlines()[0][:200]})"
+    reason = f"has no operation {names}, or none for such inputs" if names else (
+        f"takes no model like this one ({str(error).partition(chr(10))[0][:200]})"
     )  # fmt: skip
     return UserError(f"{title} {reason}; nothing was written; export it with --format savedmodel")
 
@@ -295,6 +295,7 @@ def _write_keras(exported: Exported, folder: Path) -> None:
 
 def _load_keras(folder: Path, trusted: bool) -> Runtime:
     import keras
+    import tensorflow as tf
 
     if not trusted:
         raise UserError(
@@ -302,10 +303,11 @@ def _load_keras(folder: Path, trusted: bool) -> Runtime:
             "it, add --trust-code (in Python, trusted=True)"
         )
     model: Any = keras.saving.load_model(folder / NETWORK, compile=False)
+    graph: Any = tf.function(functools.partial(model, training=False), reduce_retracing=True)
 
     def call(signature: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         if signature == "restore":
-            return model(dict(inputs), training=False)["restored"].numpy()
+            return graph(dict(inputs))["restored"].numpy()
         floats = {"image": images.to_float(inputs["image"])}
         if "mask" in inputs:
             floats["mask"] = (inputs["mask"] != 0).astype("float32")
