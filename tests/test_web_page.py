@@ -316,15 +316,21 @@ def test_no_request_leaves_the_machine(chromium, address, folder):
     assert [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def test_the_same_page_runs_as_a_hosted_space(folder):
+def test_the_same_page_runs_as_a_hosted_space(tmp_path):
     app = Path(__file__).parents[1] / "examples" / "space" / "app.py"
-    environment = {**os.environ, "SYSTEM": "spaces", "SPACE_ID": "user/name", "TMPDIR": str(folder)}
+    environment = {
+        **os.environ,
+        "SYSTEM": "spaces",
+        "SPACE_ID": "user/name",
+        "TMPDIR": str(tmp_path),
+    }
     command = [sys.executable, str(app), "127.0.0.1"]
     with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     ) as space:
         lines: Any = space.stdout
         line = next(each for each in lines if "page is at" in each)
         with urllib.request.urlopen(line.split()[-1]) as answer:
             assert "tfreconPainted" in answer.read().decode()
-        space.terminate()
+        space.send_signal(signal.SIGINT)
+    assert not [*tmp_path.glob("tfrecon-*")], "what was uploaded is removed"
