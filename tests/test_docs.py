@@ -4,6 +4,7 @@ is a file, or says what it needs; nothing of the source is missing in what is ma
 from __future__ import annotations
 
 import collections
+import html
 import importlib
 import importlib.util
 import logging
@@ -117,13 +118,11 @@ def test_every_error_is_read(caplog):
         page = generated.errors()
     assert not caplog.records and page.count("<tr><td>") > 450
     for said, remedy in (
-        ("&#x27;‹path›&#x27; does not exist", "give an existing one with --root DIR"),
-        (
-            "--run &#x27;‹name›&#x27; and &#x27;‹twin›&#x27; differ in case alone",
-            "choose another --run",
-        ),
+        ("folder '‹root›' does not exist", "give an existing one with --root DIR"),
+        ("data.load_size (‹load_size›) must be at least data.‹crop› (‹side›): training", ""),
+        ("torch file '‹path›' is truncated or damaged (‹reason›)", "fetch it again"),
     ):
-        assert re.search(f"{re.escape(said)}.*{re.escape(remedy)}", page), said
+        assert re.search(f"<td>{re.escape(html.escape(said))}.*</td><td>{remedy}", page), said
 
 
 def test_an_error_in_another_form_is_seen(tmp_path, caplog):
