@@ -17,6 +17,7 @@ from tfrecon.inference.restorer import restorer
 from tfrecon.losses import mixture
 from tfrecon.models import build_model
 from tfrecon.models.base import ReconstructionModel
+from tfrecon.training.datasets import shared
 from tfrecon.training.optimizers import FusedAdam, LossScale
 
 
@@ -200,17 +201,26 @@ def check_replicas(
 ) -> None:
     """One SGD step on the same global batch gives the same weights on 1 and on 2 devices, and there
     with a loss scale, by which a power of two leaves every digit alone."""
-    data = tf.data.Dataset.from_tensors(_damaged_batch(channels, size)).repeat()
-    results = []
-    for strategy, scaled in ((tf.distribute.get_strategy(), False), (two_replicas(), True)):
-        with strategy.scope():
-            model: Any = build()
-            sgd: Any = keras.optimizers.SGD(0.05)
-            model.compile(
-                LossScale(sgd) if scaled else sgd, loss=mixture([Spec("l1")]), jit_compile=False,
-                run_eagerly=not traced,
-            )  # fmt: skip
-        model.fit(data, steps_per_epoch=1, verbose=0, shuffle=False)
-        results.append([np.asarray(weight) for weight in model.weights])
-    worst = max(float(np.abs(a - b).max()) for a, b in zip(*results, strict=True))
+    one, two = (
+        stepped(build, channels, size, strategy, traced, scaled)
+        for strategy, scaled in ((tf.distribute.get_strategy(), False), (two_replicas(), True))
+    )
+    worst = max(float(np.abs(a - b).max()) for a, b in zip(one, two, strict=True))
     assert worst < 1e-6, f"1 and 2 replicas differ by {worst:.1e}"
+
+
+def stepped(
+    build: Callable[[], keras.Model], channels: int, size: int, strategy: tf.distribute.Strategy,
+    traced: bool = True, scaled: bool = False,
+) -> list[np.ndarray]:  # fmt: skip
+    """The weights after one SGD step under `strategy`, always on the same global batch."""
+    data = tf.data.Dataset.from_tensors(_damaged_batch(channels, size)).repeat()
+    with strategy.scope():
+        model: Any = build()
+        sgd: Any = keras.optimizers.SGD(0.05)
+        model.compile(
+            LossScale(sgd) if scaled else sgd, loss=mixture([Spec("l1")]), jit_compile=False,
+            run_eagerly=not traced,
+        )  # fmt: skip
+    model.fit(shared(data), steps_per_epoch=1, verbose=0, shuffle=False)
+    return [np.asarray(weight) for weight in model.weights]

@@ -62,8 +62,9 @@ def parser() -> Parser:
         "first see how far the model gets on a single batch, as a check of model and loss",
     )
     command.add_argument(
-        "--strategy", choices=("auto", "none", "mirrored"), help="devices to train on (auto)"
-    )
+        "--strategy", choices=("auto", "none", "mirrored", "multiworker"),
+        help="devices to train on (auto); multiworker: those of all machines in $TF_CONFIG",
+    )  # fmt: skip
     command.add_argument(
         "--list", metavar="KIND",
         help="print what there is and exit: backbones, models, decoders, fusions, defences, "
@@ -107,6 +108,7 @@ def _body(arguments: argparse.Namespace) -> None:
         entry(config.model.name)  # TensorFlow takes seconds to start; a wrong name is told before
     start_tensorflow()
     from tfrecon.training import loop
+    from tfrecon.training.workers import this_worker
 
     set_threads(recorded.facts if recorded else None)
     options = {"resume": arguments.resume, "skip_unreadable": arguments.skip_unreadable}
@@ -123,6 +125,8 @@ def _body(arguments: argparse.Namespace) -> None:
             if stop.again and (path / CONFIG).exists():  # begun, but at no step
                 stop = Stopped(f"{stop}; go on with {resume_command(path)}", stop.number)
             raise stop from None
+    if not this_worker(trained.config.fit).keeps_run:
+        return
     from tfrecon.reports.evaluation import evaluate_runs
 
     skip = arguments.skip_unreadable

@@ -108,9 +108,9 @@ class FitConfig:
     deterministic: bool = False
     """Operations whose sums GPUs take in any order take them in one, which costs speed; a resumed
     run ends bit for bit the same on a GPU, too."""
-    strategy: Literal["auto", "none", "mirrored"] = "auto"
+    strategy: Literal["auto", "none", "mirrored", "multiworker"] = "auto"
     """mirrored divides each batch among all GPUs of the machine; auto does so where there are
-    several."""
+    several; multiworker among the machines that the variable TF_CONFIG names."""
     loss: list[Spec] = field(default_factory=lambda: [Spec("l1")])
     """Reconstruction losses; each may carry a weight, ``{name = "l1", weight = 0.5}``."""
     hole_weight: Annotated[float, Above(0)] = 1.0

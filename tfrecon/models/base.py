@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
+import tensorflow as tf
 
 from tfrecon.base.errors import UserError
 from tfrecon.layers.harmonic_fill import HarmonicFill
@@ -58,6 +59,43 @@ class ReconstructionModel(keras.Model):
     """What is done to those features before they are decoded; None: nothing."""
     fingerprint: str | None = None
     """A hash of its frozen weights, which no checkpoint holds; None: it has none."""
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Keras's own, but for several machines, where it fails (keras#20585); all is built here
+        already, but for metrics, which the first step builds."""
+        if not self._on_machines:
+            super()._maybe_symbolic_build(iterator, data_batch)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras's own, but for several machines, where it fails to bring their values together."""
+        if not self._on_machines:
+            return super().make_train_function(force)
+        if force or self.train_function is None:
+            self.train_function = self._on_all(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """As `make_train_function`."""
+        if not self._on_machines:
+            return super().make_test_function(force)
+        if force or self.test_function is None:
+            self.test_function = self._on_all(self.test_step)
+        return self.test_function
+
+    @property
+    def _on_machines(self) -> bool:
+        return isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+    def _on_all(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """`step` on the replicas of all machines, of whose values the means are returned."""
+        strategy = self.distribute_strategy
+
+        @tf.function(reduce_retracing=True)
+        def on_all(data: Any) -> dict[str, Any]:
+            values = strategy.run(step, (data,))
+            return {name: strategy.reduce("MEAN", values[name], axis=None) for name in values}
+
+        return lambda iterator: on_all(next(iterator))
 
     @property
     def inference_variables(self) -> list[Any]:

@@ -168,7 +168,7 @@ def training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data
     """``(x, target)`` batches without end from `start_step` on, with pixel weights where the run
     weighs holes; x are the kept features where there are any, else images."""
     if data.features:
-        return data.features.batches(config.fit.batch_size, config.fit.seed, start_step)
+        return shared(data.features.batches(config.fit.batch_size, config.fit.seed, start_step))
     training = {"training": True, "start_step": start_step, "extra": data.extra}
     return _keras_dataset(config, data, data.train, config.fit.batch_size, **training)
 
@@ -192,7 +192,14 @@ def _keras_dataset(
     batches = pipeline.dataset(
         samples, config.data, batch_size=batch_size, seed=seed, decoded=decoded, **options
     )
-    return pipeline.keras_dataset(batches, config.fit.hole_weight)
+    return shared(pipeline.keras_dataset(batches, config.fit.hole_weight))
+
+
+def shared(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """`batches` of which each of several machines takes its part, instead of its part of files."""
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.with_options(options)
 
 
 def keeps_features(config: Config, model: ReconstructionModel) -> bool:

@@ -17,6 +17,7 @@ from tfrecon.base.files import Taken
 from tfrecon.base.registry import Spec
 from tfrecon.base.system import changes, machine, revision, signals_noted
 from tfrecon.models.base import ReconstructionModel
+from tfrecon.training import workers
 from tfrecon.training.datasets import (
     Data,
     adaptation_batches,
@@ -83,9 +84,13 @@ def train(
     resumed run gives Keras's EarlyStopping and ReduceLROnPlateau their counters back; every other
     callback has to keep its state itself. Raises `tfrecon.base.files.Taken` where another process
     works in `path`.
+
+    Of several machines, all of which call this, worker 0 trains in `path`, and what the others
+    return is gone (`tfrecon.training.workers`).
     """
-    with files.claimed(path), fitting(_smaller(config)):
-        return _train(config, path, resume, skip_unreadable, probe, callbacks, source)
+    worker = workers.this_worker(config.fit)
+    with workers.at_work(worker, path) as place, fitting(_smaller(config)):
+        return _train(config, place, resume, skip_unreadable, probe, callbacks, source)
 
 
 def _smaller(config: Config) -> str:
@@ -104,6 +109,8 @@ def _train(
 ) -> Run:  # fmt: skip
     if not resume and (has_state(path) or (path / BEST).is_file()):
         raise Taken(f"run {str(path)!r} exists; go on with --resume, or choose another --run")
+    if config.fit.strategy == "multiworker":
+        workers.strategy()  # before anything else of TensorFlow
     check_settings(config)
     is_there = (path / CONFIG).is_file() or has_state(path)
     recorded = open_run(path) if resume and is_there else None
@@ -147,6 +154,11 @@ def _train(
         "machine": machine(), "made_in": made_in, "revisions": known, **begun,
     }  # fmt: skip
     run = Run(path, asked, facts)
+    if config.fit.strategy == "multiworker":
+        alike = ("steps", "steps_per_epoch", "precision", "frozen", "data")
+        begins = [begun.get("started_from", {}).get("hash"), states and states[0][1]["step"]]
+        said = asked.to_dict()
+        workers.agree([said["model"], said["fit"], *(facts[name] for name in alike), *begins])
     compile_model(model, config.fit, length["steps"], strategy)
     for folder in (path, path / FRAMES):
         files.remove_leftovers(folder)

@@ -22,7 +22,7 @@ from tfrecon.data.mixture import extras
 from tfrecon.metrics.logged import METRICS, keras_metric
 from tfrecon.models import build_model, check_model
 from tfrecon.models.base import ReconstructionModel
-from tfrecon.training import trackers
+from tfrecon.training import trackers, workers
 from tfrecon.training.datasets import Data, keeps_features, training_batches, validation_batches
 from tfrecon.training.optimizers import LossScale, build_optimizer
 
@@ -97,6 +97,11 @@ def check_settings(config: Config) -> None:
     model, losses, optimizer, recipes and damage, before a file is looked at. What depends on the
     images' size or on there being masks is seen by `list_data` and `strategy_and_model`, before an
     image is decoded."""
+    if config.fit.strategy == "multiworker" and config.fit.minutes is not None:
+        raise UserError(
+            "fit.minutes is measured by each machine for itself, and several would not take the "
+            "same steps; give --steps instead"
+        )
     check_model(config.model)
     trackers.check(config.fit.log)
     losses.weighted(config.fit.loss)
@@ -126,18 +131,24 @@ def distribution(fit: FitConfig) -> tf.distribute.Strategy:
     """The strategy that ``fit.strategy`` names.
 
     ``auto`` mirrors over the GPUs where there are several; ``mirrored`` over all GPUs, or over all
-    logical CPUs where there is none. Raises UserError when the batch cannot be shared out evenly.
+    logical CPUs where there is none; ``multiworker`` over those of all workers. Raises UserError
+    when the batch cannot be shared out evenly.
     """
     gpus = tf.config.list_logical_devices("GPU")
     if fit.strategy == "none" or (fit.strategy == "auto" and len(gpus) < 2):
         return tf.distribute.get_strategy()
-    devices = gpus or tf.config.list_logical_devices("CPU")
-    if fit.batch_size % len(devices):
+    if fit.strategy == "multiworker":
+        shared = workers.strategy()
+    else:
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        shared = tf.distribute.MirroredStrategy([device.name for device in devices])
+    replicas = shared.num_replicas_in_sync
+    if fit.batch_size % replicas:
         raise UserError(
-            f"fit.batch_size = {fit.batch_size} cannot be shared by {len(devices)} replicas; "
-            f"make it a multiple of {len(devices)}"
+            f"fit.batch_size = {fit.batch_size} cannot be shared by {replicas} replicas; "
+            f"make it a multiple of {replicas}"
         )
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return shared
 
 
 def _check_crop(config: Config, model: ReconstructionModel) -> None:

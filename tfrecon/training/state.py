@@ -228,10 +228,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _save_when_due(self) -> None:
         """Keeps a good state and saves when it is time; saves when a signal has come, too, which
-        ends the training."""
-        if self.step - self.good[1]["step"] >= max(GOOD_STEPS, self.step // GOOD_SHARE):
+        ends the training. Of several machines, which keep no common time and read a state
+        together, the steps alone decide: they save with each good state."""
+        keeps = self.step - self.good[1]["step"] >= max(GOOD_STEPS, self.step // GOOD_SHARE)
+        if keeps:
             self._keep()
-        if self.signals or time.monotonic() - self.saved_at >= self.seconds:
+        late = self.signals or time.monotonic() - self.saved_at >= self.seconds
+        if keeps if self.run.config.fit.strategy == "multiworker" else late:
             self.save()
         self.stop_if_asked()
 
