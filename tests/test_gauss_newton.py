@@ -9,6 +9,7 @@ from tfrecon.models import certificates as certificates_module
 from tfrecon.models import gauss_newton as module
 from tfrecon.models.certificates import certificates, eigenvalue_bound
 from tfrecon.models.gauss_newton import gauss_newton, linearised, preconditioner, solved
+from tfrecon.models.refinement import gradient_descent
 
 SIZE, STRIDE = 16, 2
 RANDOM = np.random.default_rng(3)
@@ -256,3 +257,10 @@ def test_rounding_of_the_features_widens_the_bound():
     (plain, *_), (noisy, *_) = (certificates(model, x, raw, noise) for noise in (0.0, rounded))
     assert np.all(noisy.bound > plain.bound)
     assert noisy.verdict == "unresolved"
+
+
+def test_descent_brings_pixels_back_that_left_the_range() -> None:
+    """Of features that are the pixels: the first steps go too far, the last ones are right."""
+    black, grey = tf.zeros((1, 8, 8, 3)), tf.fill((1, 8, 8, 3), 0.5)
+    descend = gradient_descent(steps=80, rate=1.0)
+    np.testing.assert_allclose(descend(black, [grey], lambda x: [x]), grey, atol=0.05)

@@ -47,7 +47,7 @@ def gradient_descent(
     So a step moves low frequencies as far as photos have them, instead of adding noise of all
     frequencies, which features of deep layers leave free (Olah et al. 2017). Adam (Kingma & Ba
     2015) has β₁ = 0.9 and β₂ = 0.99. The size of a step is `rate` at first and falls linearly to
-    zero in the `steps`.
+    zero in the `steps`. On the way pixels may leave [0,1].
     """
 
     def refined(image: Any, wanted: Sequence[Any], features: newton.Features) -> Any:
@@ -67,7 +67,7 @@ def descended(
     def step(number: Any, z: Any, first: Any, second: Any) -> tuple[Any, ...]:
         with tf.GradientTape() as tape:
             tape.watch(z)
-            present = features(tf.clip_by_value(picture(z), 0.0, 1.0))
+            present = features(picture(z))  # clipped, a pixel outside [0,1] would never come back
             distance = sum(
                 tf.reduce_sum(tf.math.squared_difference(part, goal))
                 for part, goal in zip(present, wanted, strict=True)
