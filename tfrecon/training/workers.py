@@ -8,6 +8,7 @@ training down with it, which goes on from the last state once all are started ag
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -109,7 +110,7 @@ def at_work(worker: Worker, path: Path) -> Iterator[Path]:
                     shutil.copyfile(path / name, own / name)
             print(f"worker {worker.index} of {worker.count}; worker 0 keeps the run {path}")
             try:
-                with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                with contextlib.redirect_stdout(io.StringIO()):  # worker 0 says it
                     yield own
             except (UserError, Stopped) as error:  # of the run, not of a folder that is gone
                 error.args = (str(error).replace(str(own), str(path)), *error.args[1:])
