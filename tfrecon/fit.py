@@ -125,7 +125,7 @@ def _body(arguments: argparse.Namespace) -> None:
             if stop.again and (path / CONFIG).exists():  # begun, but at no step
                 stop = Stopped(f"{stop}; go on with {resume_command(path)}", stop.number)
             raise stop from None
-    if not this_worker(trained.config.fit).keeps_run:
+    if not this_worker(config.fit).keeps_run:
         return
     from tfrecon.reports.evaluation import evaluate_runs
 

@@ -137,18 +137,15 @@ def distribution(fit: FitConfig) -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
     if fit.strategy == "none" or (fit.strategy == "auto" and len(gpus) < 2):
         return tf.distribute.get_strategy()
-    if fit.strategy == "multiworker":
-        shared = workers.strategy()
-    else:
-        devices = gpus or tf.config.list_logical_devices("CPU")
-        shared = tf.distribute.MirroredStrategy([device.name for device in devices])
-    replicas = shared.num_replicas_in_sync
+    shared = workers.strategy() if fit.strategy == "multiworker" else None
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    replicas = shared.num_replicas_in_sync if shared else len(devices)
     if fit.batch_size % replicas:
         raise UserError(
             f"fit.batch_size = {fit.batch_size} cannot be shared by {replicas} replicas; "
             f"make it a multiple of {replicas}"
         )
-    return shared
+    return shared or tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
 def _check_crop(config: Config, model: ReconstructionModel) -> None:
