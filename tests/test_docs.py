@@ -174,6 +174,7 @@ SMALLER = {
         "model.decoder.name=boosted": "model.decoder.name=linear", "products=400": "products=45",
         "--backbone vgg16 --tap block1": "--backbone squeezenet1_1 --weights none --tap fire2",
     },
+    "how_to/gpus.md": {"--minutes 20": f"{SMALL} --set {BOXES}"},
     "how_to/own_model.md": {
         "--minutes 20": f"{CROPS} --set {BOXES}", "model.width=24": "model.width=4",
     },
