@@ -115,12 +115,13 @@ def upload(driver, *paths, to="#photos"):
 
 def choose(driver, name):
     one(driver, "input[aria-label='Restore with']").click()
-    options = "ul[role=listbox] li"
-    waited(driver, lambda: driver.find_elements("css selector", options))
-    (wanted,) = [
-        each for each in driver.find_elements("css selector", options) if name in each.text
-    ]
-    wanted.click()
+
+    def wanted():  # while the list comes into sight its options have no text yet
+        options = driver.find_elements("css selector", "ul[role=listbox] li")
+        return [each for each in options if name in each.text]
+
+    (option,) = waited(driver, wanted)
+    option.click()
 
 
 def restore(driver):
