@@ -110,3 +110,19 @@ def test_way_is_chosen_by_shape(
     x = tf.TensorSpec((1, 16, 16, shape[2]), dtype)
     operations = {op.type for op in gradient.get_concrete_function(x).graph.get_operations()}
     assert ("Conv2DBackpropFilter" not in operations) == chosen
+
+
+@pytest.mark.parametrize("options", [{"groups": 2}, {"dilation_rate": 2}])
+def test_other_kinds_of_convolutions_keep_keras_gradient(options: dict[str, int]) -> None:
+    """Their gradient is not the one that the products give."""
+    ours, theirs = (kind(512, 4, **options) for kind in (Conv2D, keras.layers.Conv2D))
+    x = tf.random.stateless_normal((1, 12, 12, 512), (8, 9))
+    found = []
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+        layer.kernel.assign(0.01 * tf.random.stateless_normal(layer.kernel.shape, (1, 2)))
+        given = {"training": True} if layer is ours else {}
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(layer(x, **given)))
+        found.append(tape.gradient(loss, layer.kernel.value))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-3)

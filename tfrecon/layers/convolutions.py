@@ -51,12 +51,14 @@ def _padded(x: Any, outputs: tuple[Any, Any], size: int, stride: int, same: bool
     return tf.pad(x, [*pads, (0, 0)])[:, : read[0], : read[1]]
 
 
-def _by_products(kernel: Any, strides: tuple[int, int], layer: layers.Layer) -> bool:
+def _by_products(kernel: Any, strides: tuple[int, int], layer: Any) -> bool:
     """Whether products are the faster way to the gradient of `kernel` (k,k,·,·), as measured
-    (`benchmarks/costs.py`): 4×4 of many channels, fewer in bfloat16 than in float32."""
+    (`benchmarks/weight_gradient.py`): 4×4 of many channels, fewer in bfloat16 than in float32."""
     wide = int(kernel.shape[2]) * int(kernel.shape[3])
     least = (1 << 14) if layer.compute_dtype == "bfloat16" else (1 << 16)
     stride = strides[0]
+    if layer.data_format != "channels_last" or layer.dilation_rate != (1, 1):
+        return False
     if tuple(kernel.shape[:2]) != (4, 4) or strides != (stride, stride) or stride > 2:
         return False
     return wide >= (least if stride == 2 else 1 << 17)
@@ -75,7 +77,7 @@ class Conv2D(layers.Conv2D):
 
     def convolved(self, inputs: Any, kernel: Any, training: bool) -> Any:
         """`inputs` convolved with `kernel`, without bias or activation."""
-        if not training or not _by_products(kernel, self.strides, self):
+        if not training or self.groups > 1 or not _by_products(kernel, self.strides, self):
             return self.convolution_op(inputs, kernel)
         stride, padding = self.strides[0], self.padding.upper()
 
