@@ -66,33 +66,20 @@ class ReconstructionModel(keras.Model):
         if not self._on_machines:
             super()._maybe_symbolic_build(iterator, data_batch)
 
-    def make_train_function(self, force: bool = False) -> Any:
-        """Keras's own, but for several machines, where it fails to bring their values together."""
-        if not self._on_machines:
-            return super().make_train_function(force)
-        if force or self.train_function is None:
-            self.train_function = self._on_all(self.train_step)
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> Any:
-        """As `make_train_function`."""
-        if not self._on_machines:
-            return super().make_test_function(force)
-        if force or self.test_function is None:
-            self.test_function = self._on_all(self.test_step)
-        return self.test_function
-
     @property
     def _on_machines(self) -> bool:
         return isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
-    def _on_all(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """`step` on the replicas of all machines, of whose values the means are returned."""
+    def _make_function(self, step_function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Keras's own, which trains and validates, but for several machines, where it fails to
+        bring the values of their replicas together: their means."""
+        if not self._on_machines:
+            return super()._make_function(step_function)
         strategy = self.distribute_strategy
 
         @tf.function(reduce_retracing=True)
         def on_all(data: Any) -> dict[str, Any]:
-            values = strategy.run(step, (data,))
+            values = strategy.run(step_function, (data,))
             return {name: strategy.reduce("MEAN", values[name], axis=None) for name in values}
 
         return lambda iterator: on_all(next(iterator))

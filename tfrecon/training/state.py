@@ -239,7 +239,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.stop_if_asked()
 
     def stop_if_asked(self) -> None:
-        """Raises Stopped when a signal has come; the state is saved by then."""
+        """Raises Stopped when a signal has come; the state is saved by then. Several machines go on
+        from their last good one."""
         if self.signals:
             number = self.signals[0]
             raise Stopped(
