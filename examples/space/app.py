@@ -1,5 +1,6 @@
 """The page of ``tfrecon demo`` as a hosted space: ``python app.py [ADDRESS]``."""
 
+import signal
 import sys
 import time
 
@@ -8,6 +9,7 @@ from tfrecon.base.cli import start_tensorflow
 
 def main(host: str = "0.0.0.0") -> None:
     """Serves the page until the process ends; a space forwards its visitors to port 7860."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that what came is removed
     start_tensorflow()
     from tfrecon.inference.served import choices
     from tfrecon.inference.web_page import served_page
