@@ -4,6 +4,7 @@ import argparse
 import functools
 import sys
 
+from tfrecon.base import ray_cluster
 from tfrecon.base.cli import Parser, run, start_tensorflow
 from tfrecon.base.errors import UserError
 from tfrecon.base.files import RUNS
@@ -28,9 +29,10 @@ def parser() -> Parser:
     )  # fmt: skip
     command.add_argument("--only", metavar="PATTERN", help="cells of such names, e.g. 'vgg16*'")
     command.add_argument(
-        "--jobs", type=int, default=1, metavar="N",
-        help="cells at a time, each with its share of the cores (1)",
+        "--jobs", type=int, metavar="N",
+        help="cells at a time, each with its share of the cores (1; on Ray as many as machines)",
     )  # fmt: skip
+    ray_cluster.options(command, "train the cells")
     command.add_argument(
         "--minutes-per-run", type=float, metavar="M", help="train each cell about this long"
     )
@@ -50,6 +52,7 @@ def _body(arguments: argparse.Namespace) -> None:
     from tfrecon.base.config import merged, parse_set
     from tfrecon.studies.matrix import read_study
 
+    on_ray = ray_cluster.asked(arguments)
     over = parse_set(arguments.set)
     if arguments.root:
         over = merged(over, {"data": {"root": arguments.root}})
@@ -67,7 +70,7 @@ def _body(arguments: argparse.Namespace) -> None:
     start_tensorflow()
     import tensorflow as tf
 
-    from tfrecon.studies import runner, study_report
+    from tfrecon.studies import launchers, runner, study_report
     from tfrecon.studies.matrix import check_cells
 
     folder = RUNS / study.name
@@ -77,7 +80,11 @@ def _body(arguments: argparse.Namespace) -> None:
     if not arguments.report_only:
         tf.config.set_visible_devices([], "GPU")  # they are for the cells
         check_cells(cells, path)
-        failed = runner.train(cells, folder, arguments.jobs)
+        if on_ray:
+            with ray_cluster.joined(arguments.address) as ray:
+                failed = runner.train(cells, folder, launchers.Ray(ray, arguments.jobs))
+        else:
+            failed = runner.train(cells, folder, launchers.Local(arguments.jobs))
     if len(failed) < len(cells):
         print("\n" + study_report.write(study, folder, failed))
     if failed:

@@ -29,6 +29,8 @@ EXTRAS = {
     "demo": ["gradio"],
     "litert": ["ai_edge_litert"],
     "onnx": ["onnx", "tf2onnx", "onnxruntime"],
+    "ray": ["ray", "pyarrow", "pandas"],
+    "search": ["optuna"],
 }
 """The modules of each extra that a user meets."""
 
