@@ -43,6 +43,7 @@ WHOLE = {
     "reference/competitions.md": "kaggle_submission/README.md",
     "reference/configurations.md": "configs/README.md",
     "results/measured.md": "benchmarks/RESULTS.md",
+    "results/history.md": "benchmarks/HISTORY.md",
 }
 """Files of the repository that are pages, by the page's place."""
 

@@ -68,7 +68,7 @@ MODELS: dict[str, Entry] = {
     ),
     "feature_inversion": Entry(
         "tfrecon.models.feature_inversion.feature_inversion",
-        {  # our own: measured on BSDS500, see benchmarks/RESULTS.md
+        {  # our own: measured on BSDS500, see benchmarks/HISTORY.md
             "data": {
                 "damage": "identity", "image_size": 224, "crop_size": 96, "load_size": 256,
                 "val_size": 256, "resize": "bicubic",

@@ -17,7 +17,7 @@ def residual_unet(
     """The default restorer: (B,H,W,3, or 4 with a mask) to (B,H,W,3), all in [0,1].
 
     `tfrecon.networks.residual_network` has its network: on a CPU four times faster a step than
-    NAFNet and better after equal minutes (benchmarks/RESULTS.md). Raises UserError for an option
+    NAFNet and better after equal minutes (benchmarks/HISTORY.md). Raises UserError for an option
     out of range.
 
     Args:
