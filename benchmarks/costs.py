@@ -28,6 +28,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.record import row
+
 WARM_UP = 4
 MARK = "### step"
 KINDS = {
@@ -155,7 +157,7 @@ def measured(
     return kinds, layers, 1000 * statistics.median(seconds)
 
 
-def row(what: str, cost: Cost) -> str:
+def line(what: str, cost: Cost) -> str:
     """A line of the table."""
     rate = f"{cost.gflop:9.2f} GFLOP  {1000 * cost.gflop / cost.ms:6.0f} GFLOP/s"
     return f"  {what:34}{cost.ms:9.1f} ms  {cost.calls:6.1f} calls  {rate if cost.gflop else ''}"
@@ -179,15 +181,20 @@ def main() -> None:
     print(f"a large convolution in {asked.precision}: {limit:.0f} GFLOP/s")
     for name in asked.models:
         kinds, layers, whole = measured(name, asked.batch, asked.precision, asked.steps)
+        of = {"precision": asked.precision, **({"batch": asked.batch} if asked.batch else {})}
         inside = sum(cost.ms for cost in kinds.values())
         gflop = sum(cost.gflop for cost in kinds.values())
         print(f"\n{name}, batch {asked.batch or 'of its defaults'}: {whole:.1f} ms a step")
         for kind, cost in sorted(kinds.items(), key=lambda pair: -pair[1].ms):
-            print(row(kind, cost))
+            print(line(kind, cost))
+            row(f"{name}: {kind}", "ms a step", {"tfrecon": cost.ms}, **of)
         print(f"  {'outside oneDNN':34}{whole - inside:9.1f} ms")
         print(f"  {gflop:.1f} GFLOP a step: {gflop / limit / whole * 1e5:.0f}% of the limit")
+        row(f"{name}: outside oneDNN", "ms a step", {"tfrecon": whole - inside}, **of)
+        row(f"{name}: whole", "ms a step", {"tfrecon": whole}, **of)
+        row(f"{name}: of the limit", "share", {"tfrecon": gflop / limit / whole * 1e3}, **of)
         for layer, cost in sorted(layers.items(), key=lambda pair: -pair[1].ms)[: asked.layers]:
-            print(row(layer, cost))
+            print(line(layer, cost))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training steps of the `residual` inversion of VGG16 block1 against the same network in PyTorch.
 
-    python benchmarks/inversion_step.py [--rounds 8] [--steps 20] [--python FILE]
+    python -m benchmarks.inversion_step [--rounds 8] [--steps 20] [--python FILE]
 
 Ours is `feature_inversion` in bfloat16, compiled as training does it with the model's own defaults
 (log-MSE, Adam 1e-3, clipnorm 1, batches of 8 crops of 96 pixels), inside `model.fit`. PyTorch has
@@ -8,8 +8,7 @@ the same starting weights and batch, eager and channels_last, in float32 and und
 autocast. Each of the three is a process of its own with as many threads as there are cores, and
 they take turns, a round of steps each. Leave the machine idle otherwise: PyTorch's threads wait for
 each other far longer than TensorFlow's where a core is shared. Batches come from memory; warm-up is
-left out. Prints images/s (min, median, max), the mean loss over all steps, which shows that they
-train the same network, and the ratios of the medians.
+left out. The mean loss over all steps, printed first, shows that they train the same network.
 
 Makes a temporary virtual environment with torch (a download of some 200 MB, or more where the
 registry has builds for GPUs only) unless ``--python`` names an interpreter that has it.
@@ -19,11 +18,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +27,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from environment import add_python, interpreter
+from benchmarks.environment import Worker, add_python, answer, interpreter, obey
+from benchmarks.record import rates, row
 
 BATCH, SIDE, WARM_UP = 8, 96, 5
 LEARNING_RATE, CLIPNORM, LOG_EPSILON, ADAM_EPSILON = 1e-3, 1.0, 1e-5, 1e-7
@@ -39,14 +36,8 @@ WORKERS = ("tfrecon bfloat16", "torch float32", "torch bfloat16")
 PACKAGES = ("torch==2.13.0", "numpy")
 
 
-def answer(**values: Any) -> None:
-    """One line to the process that asked."""
-    print(json.dumps(values), file=sys.__stdout__, flush=True)
-
-
 def ours(start: Path) -> None:
     """The worker of tfrecon: writes weights and batch to `start`, then steps when it is told to."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
@@ -82,7 +73,8 @@ def ours(start: Path) -> None:
             if self.left:
                 return
             loss = float(logs["loss"])  # waits for a device that computes behind our back
-            answer(seconds=time.perf_counter() - self.started, loss=loss, versions=versions)
+            seconds = time.perf_counter() - self.started
+            answer({"seconds": seconds, "loss": loss, "versions": versions})
             self.left = int(sys.stdin.readline() or 0)
             self.model.stop_training = not self.left
             self.started = time.perf_counter()
@@ -103,15 +95,15 @@ def theirs(start: Path, precision: str) -> None:
         arrays = {name.replace("|", "/"): torch.from_numpy(saved[name]) for name in saved}
     step = torch_step(arrays, precision)
     versions = f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads"
-    total, count, left = torch.zeros(()), 0, WARM_UP
-    while left:
+    losses: list[float] = []
+
+    def steps(count: int) -> dict[str, Any]:
         started = time.perf_counter()
-        for _ in range(left):
-            total += step()
-        count += left
+        losses.extend([float(loss) for loss in [step() for _ in range(count)]])
         seconds = time.perf_counter() - started
-        answer(seconds=seconds, loss=float(total) / count, versions=versions)
-        left = int(sys.stdin.readline() or 0)
+        return {"seconds": seconds, "loss": statistics.mean(losses), "versions": versions}
+
+    obey(steps, steps(WARM_UP))
 
 
 def torch_network(arrays: dict[str, Any]) -> tuple[Any, Callable[[Any], Any]]:
@@ -184,57 +176,24 @@ def trained(
     return loss.detach()
 
 
-class Worker:
-    """A process that does a round of steps when it is told to."""
-
-    def __init__(self, name: str, python: Path | str, start: Path, threads: int) -> None:
-        command = [str(python), __file__, "--worker", name, "--start", str(start)]
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), str(threads))
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, **counts},
-        )  # fmt: skip
-        self.name, self.rates = name, list[float]()
-        self.last = self._answer()
-
-    def round(self, steps: int) -> None:
-        """Notes the images/s of so many steps."""
-        print(steps, file=self.process.stdin, flush=True)
-        self.last = self._answer()
-        self.rates.append(BATCH * steps / self.last["seconds"])
-
-    def stop(self) -> None:
-        """Ends the process, which stops at the end of its orders."""
-        self.process.communicate()
-
-    def _answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline() if self.process.stdout else ""
-        if not line:
-            raise SystemExit(f"the worker {self.name!r} ended; its error stands above")
-        return json.loads(line)
-
-
 def compare(torch_python: Path, rounds: int, steps: int) -> None:
     """Runs the three workers in turns and prints what they reached."""
     threads = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        workers = []
+        workers: list[Worker] = []
         for name in WORKERS:
             python = sys.executable if name == WORKERS[0] else torch_python
-            workers.append(Worker(name, python, Path(folder, "start.npz"), threads))
+            start = ("--worker", name, "--start", str(Path(folder, "start.npz")))
+            module = "benchmarks.inversion_step"
+            workers.append(Worker(name, python, module, *start, threads=threads))
             stack.callback(workers[-1].stop)
-        print("; ".join(worker.last["versions"] for worker in workers[:2]))
-        print(f"{rounds} rounds of {steps} steps; images/s min / median / max", flush=True)
-        for _ in range(rounds):
-            for worker in workers:
-                worker.round(steps)
-    for worker in workers:
-        found = (min(worker.rates), statistics.median(worker.rates), max(worker.rates))
-        print(f"{worker.name:16}  {' / '.join(f'{rate:6.2f}' for rate in found)}   "
-              f"mean loss {worker.last['loss']:.4f}")  # fmt: skip
-    medians = [statistics.median(worker.rates) for worker in workers]
-    for name, median in zip(WORKERS[1:], medians[1:], strict=True):
-        print(f"ours : {name} = {medians[0] / median:.2f}")
+        print("; ".join(worker.ready["versions"] for worker in workers[:2]))
+        print(f"{rounds} rounds of {steps} steps", flush=True)
+        done = [[worker.ask(steps) for worker in workers] for _ in range(rounds)]
+    turns = dict(zip(WORKERS, zip(*done, strict=True), strict=True))
+    print(*(f"{name}: mean loss {turn[-1]['loss']:.4f}" for name, turn in turns.items()), sep="\n")
+    seconds = {name: [each["seconds"] for each in turn] for name, turn in turns.items()}
+    row("step of the residual inversion", "images/s", rates(seconds, BATCH * steps))
 
 
 def main() -> int:
@@ -252,11 +211,6 @@ def main() -> int:
     elif options.worker:
         theirs(options.start, options.worker.split()[1])
     else:
-        processor = next(
-            (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")), platform.processor(),
-        )  # fmt: skip
-        print(f"{platform.machine()}, {processor}, load {os.getloadavg()[0]:.1f}")
         with interpreter(options.python, PACKAGES) as python:
             compare(python, options.rounds, options.steps)
     return 0

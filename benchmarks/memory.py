@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from benchmarks.record import row
 from tfrecon.data.sample import Sample
 
 HEADER = ("image", "mean")
@@ -82,17 +83,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs=2, default=(100, 10_000))
     parser.add_argument("--verb", action="append", help="fit, and these (all)")
     options = parser.parse_args()
-    print(f"{'verb':12} {'images':>7} {'peak MiB':>9} {'ratio':>6}")
     with tempfile.TemporaryDirectory() as folder:
-        first: dict[str, float] = {}
         for count in options.images:
             root = Path(folder) / str(count)
             make_photos(root, count)
             for verb, arguments in commands(root, f"{root}-run").items():
                 if verb == "fit" or not options.verb or verb in options.verb:
-                    peak = peak_mib(verb, arguments)
-                    ratio = peak / first.setdefault(verb, peak)
-                    print(f"{verb:12} {count:7} {peak:9.0f} {ratio:6.2f}", flush=True)
+                    row(verb, "MiB", {"tfrecon": peak_mib(verb, arguments)}, images=count)
 
 
 if __name__ == "__main__":

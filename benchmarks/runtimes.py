@@ -5,22 +5,20 @@
 
 Exports each preset or run in each format, which compares it with its model, and times batch 1 of
 256×256 pixels by turns with the SavedModel in one process. ``--models`` takes every model of the
-registry with its own options and random weights instead. Prints a Markdown table; what cannot be
-exported says why.
+registry with its own options and random weights instead. What cannot be exported says why.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.record import alternated, rates, row
 from tfrecon.base import cards
 from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Spec
@@ -44,8 +42,7 @@ def main() -> None:
     options.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS)
     options.add_argument("--seconds", type=float, default=20, help="for each signature (20)")
     arguments = options.parse_args()
-    print("| model | format | signature | MB | difference at 40×40, 256×256, 300×451 "
-          "| images/s | TensorFlow | ratio |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print("| model | format | signature | MB | difference at 40×40, 256×256, 300×451 |")
     subjects = every_model() if arguments.models else map(named, arguments.names)
     for name, model, has_mask in subjects:
         with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +75,7 @@ def rows(
         try:
             found = export_model(model, folder / format, has_mask, format=format)
         except UserError as error:
-            print(f"| `{name}` | {format} | {error} | | | | | |", flush=True)
+            print(f"| `{name}` | {format} | {error} | | |", flush=True)
             continue
         exports[format] = open_export(folder / format, trusted=True)
         for signature in ("restore", "serve"):
@@ -86,32 +83,29 @@ def rows(
             files = [file for file in (folder / format).rglob("*") if file.is_file()]
             own = [file for file in files if file.stem == signature] or files
             size = sum(file.stat().st_size for file in own) / 1e6
-            rates = speeds(exports[format], exports.get("savedmodel"), signature, arguments.seconds)
             told = ", ".join(f"{each:.1e}" if each % 1 else f"{each:.0f}" for each in differences)
-            print(f"| `{name}` | {format} | `{signature}` | {size:.1f} | {told} | {rates} |",
-                  flush=True)  # fmt: skip
+            print(f"| `{name}` | {format} | `{signature}` | {size:.1f} | {told} |", flush=True)
+            pair = {format: exports[format], "savedmodel": exports.get("savedmodel")}
+            if arguments.seconds and pair["savedmodel"]:
+                speeds(f"{name}, {signature}", pair, signature, arguments.seconds)
 
 
-def speeds(export: Export, peer: Export | None, signature: str, seconds: float) -> str:
-    """Images a second of both, by turns, and the ratio of the medians."""
-    if not seconds or peer is None:
-        return " | | "
+def speeds(what: str, pair: dict[str, Any], signature: str, seconds: float) -> None:
+    """Images a second of both, by turns."""
     random = np.random.default_rng(0)
-    x = random.random((1, SIDE, SIDE, 3 + export.has_mask), np.float32)
+    has_mask = pair["savedmodel"].has_mask
+    x = random.random((1, SIDE, SIDE, 3 + has_mask), np.float32)
     pixels = random.integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
-    mask = (x[..., 3:] < 0.1).astype(np.uint8) if export.has_mask else None
+    mask = (x[..., 3:] < 0.1).astype(np.uint8) if has_mask else None
 
-    def duration(each: Export) -> float:
-        start = time.perf_counter()
-        _ = each.restore(x) if signature == "restore" else each.serve(pixels, mask)
-        return time.perf_counter() - start
+    def way(each: Export) -> Callable[[], Any]:
+        if signature == "restore":
+            return lambda: each.restore(x)
+        return lambda: each.serve(pixels, mask)
 
-    taken, end = [], time.perf_counter() + seconds
-    duration(export), duration(peer)
-    while time.perf_counter() < end or len(taken) < 3:
-        taken.append((duration(export), duration(peer)))
-    ours, theirs = (1 / statistics.median(each) for each in zip(*taken, strict=True))
-    return f"{ours:.2f} | {theirs:.2f} | {ours / theirs:.2f}"
+    ways = {name: way(each) for name, each in pair.items()}
+    once = sum(each for (each,) in alternated(ways, 1).values())
+    row(what, "images/s", rates(alternated(ways, max(3, int(seconds / once))), 1))
 
 
 if __name__ == "__main__":

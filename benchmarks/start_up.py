@@ -1,16 +1,17 @@
 """Seconds until the command line answers: `--help`, a wrong argument, and `import tfrecon`.
 
-    python benchmarks/start_up.py [--repeats 5]
+    python -m benchmarks.start_up [--repeats 5]
 
-Prints the least, the middle and the most of the repeats. Goals: one second for the first two, a
+Goals: one second for the first two, a
 third of a second for the import.
 """
 
 import argparse
-import statistics
+import functools
 import subprocess
 import sys
-import time
+
+from benchmarks.record import alternated, row
 
 COMMANDS = {
     "fit --help": ["-m", "tfrecon.fit", "--help"],
@@ -24,14 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
-    for name, arguments in COMMANDS.items():
-        seconds = []
-        for _ in range(repeats):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, *arguments], capture_output=True)
-            seconds.append(time.perf_counter() - started)
-        least, middle, most = min(seconds), statistics.median(seconds), max(seconds)
-        print(f"{name:20}  {least:6.2f} s  {middle:6.2f} s  {most:6.2f} s")
+    ways = {
+        name: functools.partial(subprocess.run, [sys.executable, *words], capture_output=True)
+        for name, words in COMMANDS.items()
+    }
+    for name, seconds in alternated(ways, repeats).items():
+        row(name, "s", {"tfrecon" if "tfrecon" in " ".join(COMMANDS[name]) else "alone": seconds})
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@
 Ours is `tfrecon.models.pix2pix(mask=False)`, compiled as training does it, inside `model.fit`; the
 tutorial's is written anew below: two tapes in a `tf.function`, two Adams. The steps alternate in
 one process on the same batch (ours, theirs, ours, …), so that other work on the machine meets both.
-Prints images/s (min, median, max) and the median of the ratios of neighbouring steps. A row in
-bfloat16 or float16 (ours only; the tutorial has none) is for information.
+A row in bfloat16 or float16 (ours only; the tutorial has none) is for information.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from benchmarks.record import rates, row
 
 WARM_UP = 3
 SIDE = 256
@@ -146,12 +145,6 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
     return times.ours, times.theirs
 
 
-def rates(batch_size: int, seconds: list[float]) -> str:
-    """``min / median / max`` in images/s."""
-    found = (max(seconds), statistics.median(seconds), min(seconds))
-    return " / ".join(f"{batch_size / value:6.2f}" for value in found)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -165,7 +158,6 @@ def main() -> int:
     options = parser.parse_args()
     if options.threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(options.threads)
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
@@ -186,12 +178,8 @@ def main() -> int:
     for name in options.precision:
         for batch_size in options.batch:
             ours, theirs = measure(batch_size, options.steps, name)
-            ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
-            print(
-                f"batch {batch_size:2}   ours {name:8} {rates(batch_size, ours)}   "
-                f"tutorial float32 {rates(batch_size, theirs)}   ours : tutorial = {ratio:.2f}",
-                flush=True,
-            )
+            seconds = {"tfrecon": ours, "tutorial float32": theirs}
+            row(f"step in {name}", "images/s", rates(seconds, batch_size), batch=batch_size)
             keras.backend.clear_session()
     return 0
 

@@ -1,6 +1,6 @@
 """How much sooner a study ends that trains two cells at a time, each on half of the cores.
 
-    python benchmarks/study_jobs.py [--steps 200] [--jobs 2]
+    python -m benchmarks.study_jobs [--steps 200] [--jobs 2]
 
 Four cells of residual_unet on the demo's photos, trained in turn with --jobs 1 and --jobs N.
 """
@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.record import row
 
 STUDY = """
 [data]
@@ -44,7 +46,6 @@ def main() -> int:
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    seconds: dict[int, float] = {}
     for jobs in (1, arguments.jobs):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "own.toml").write_text(STUDY.format(steps=arguments.steps))
@@ -53,9 +54,8 @@ def main() -> int:
             subprocess.run(
                 command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
             )
-            seconds[jobs] = time.monotonic() - started
-        print(f"--jobs {jobs}: {seconds[jobs]:.0f} s on {cores} cores", flush=True)
-    print(f"{seconds[1] / seconds[arguments.jobs]:.2f} times sooner with --jobs {arguments.jobs}")
+            seconds = time.monotonic() - started
+        row(f"study of four cells on {cores} cores", "s", {"tfrecon": seconds}, workers=jobs)
     return 0
 
 

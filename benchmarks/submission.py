@@ -2,17 +2,17 @@
 
     python -m benchmarks.submission
 
-Prints seconds, lines a second and the peak of the process's memory above its start, for 50 and for
-200 images (equal peaks mean that memory is flat), and the same work by Python's own csv writer.
-Each row runs in a process of its own, so that no peak hides in another. Images are random floats,
-256×256, made one at a time.
+Lines a second and the peak of the process's memory above its start, for 50 and for 200 images
+(equal peaks mean that memory is flat), and the same work by Python's own csv writer. Writing
+includes making the images and reading the file back, which csv does not. Each runs in a process of
+its own, so that no peak hides in another. Images are random floats, 256×256, made one at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import platform
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -23,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
+from benchmarks.record import row
 from tfrecon.data.sample import Sample
 from tfrecon.inference.submission import check_submission, find, write_submission
 
 SIDE = 256
 LINES = 2 * 75 * 75 * 3
+ROUNDS = 3
 
 
 def listed(count: int) -> list[Sample]:
@@ -117,14 +118,12 @@ def measure(what: str, count: int, path: Path) -> tuple[float, float]:
     return seconds, memory.megabytes
 
 
-def measure_apart(what: str, count: int) -> float:
-    """Measures in a new process, prints a row and returns the lines a second."""
+def measure_apart(what: str, count: int) -> tuple[float, float]:
+    """Lines a second and MB, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.submission", "--only", what, str(count)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seconds, megabytes = map(float, output.split())
-    rate = count * LINES / seconds
-    print(f"{what:10} {count:6} {count * LINES:10,} {seconds:8.2f} {rate:12,.0f} {megabytes:8.0f}")
-    return rate
+    return count * LINES / seconds, megabytes
 
 
 def main() -> None:
@@ -137,17 +136,15 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(*measure(only[0], int(only[1]), Path(folder) / "submission.csv"))
         return
-    print(f"Polars {pl.__version__} ({pl.thread_pool_size()} threads), NumPy {np.__version__}")
-    print(f"Python {platform.python_version()}, {platform.machine()}")
-    print("write includes making the images and reading the file back; csv does not read it back")
-    print(f"{'what':10} {'images':>6} {'lines':>10} {'seconds':>8} {'lines/s':>12} {'peak MB':>8}")
-    measure_apart("write", 50)
-    ours = measure_apart("write", 200)
-    measure_apart("check", 50)
-    check = measure_apart("check", 200)
-    peer = measure_apart("csv", 20)
-    alone = 1 / (1 / ours - 1 / check)
-    print(f"write : csv = {ours / peer:.1f}, without reading back = {alone / peer:.1f}")
+    works = [*itertools.product(("write", "check"), (50, 200)), ("csv", 20)]
+    turns = [[measure_apart(*work) for work in works] for _ in range(ROUNDS)]
+    found = dict(zip(works, zip(*turns, strict=True), strict=True))
+    peer = {"csv": [rate for rate, _ in found.pop(("csv", 20))]}
+    for (what, count), pairs in found.items():
+        speeds, peaks = zip(*pairs, strict=True)
+        against = peer if what == "write" else {}
+        row(what, "lines/s", {"tfrecon": speeds, **against}, images=count)
+        row(what, "MB above the start", {"tfrecon": peaks}, images=count)
 
 
 if __name__ == "__main__":

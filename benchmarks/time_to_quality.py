@@ -1,6 +1,6 @@
 """How soon tfrecon reaches the quality that PyTorch reaches in five minutes, with one network.
 
-    TFRECON_WEIGHTS=DIR python benchmarks/time_to_quality.py BSDS500 [--minutes 5] [--rounds 2]
+    TFRECON_WEIGHTS=DIR python -m benchmarks.time_to_quality BSDS500 [--minutes 5] [--rounds 2]
         [--shares 0.6 0.4] [--python FILE]
 
 The network is the `residual` decoder of VGG16 block1 with its linear start, fitted by tfrecon.
@@ -24,8 +24,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from environment import add_python, interpreter
-from inversion_step import (
+from benchmarks.environment import add_python, interpreter
+from benchmarks.inversion_step import (
     ADAM_EPSILON,
     BATCH,
     LEARNING_RATE,
@@ -34,13 +34,13 @@ from inversion_step import (
     torch_network,
     trained,
 )  # fmt: skip
+from benchmarks.record import row
 
 WARM_UP, DECAY, CALIBRATION = 100, 0.999, 30
 
 
 def prepare(root: Path, folder: Path) -> None:
     """Writes the photos, and the network's weights before training, to `folder`."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tfrecon.base.cli import start_tensorflow
 
     start_tensorflow()
@@ -163,9 +163,11 @@ def main() -> None:
         folder = Path(place)
         prepare(asked.root, folder)
         for seed in range(asked.rounds):
-            command = [python, __file__, str(asked.root), "--worker", place, "--seed", str(seed)]
+            command = [python, "-m", "benchmarks.time_to_quality", str(asked.root)]
+            command += ["--worker", place, "--seed", str(seed)]
             command += ["--minutes", str(asked.minutes)]
             environment = {**os.environ, "OMP_NUM_THREADS": threads}
+            environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
             said = subprocess.run(
                 command, check=True, capture_output=True, text=True, env=environment
             )
@@ -176,10 +178,8 @@ def main() -> None:
             )  # fmt: skip
             for share in asked.shares:
                 ours = train_ours(asked.root, folder, share * asked.minutes, seed)
-                print(
-                    f"  tfrecon, {share:g} of the time: {ours['psnr']:.2f} dB "
-                    f"({ours['psnr'] - found['psnr']:+.2f}), {ours['steps']} steps", flush=True,
-                )  # fmt: skip
+                scores = {f"tfrecon, {ours['steps']} steps": ours["psnr"], "torch": found["psnr"]}
+                row(f"quality in {share:g} of PyTorch's time, round {seed}", "dB", scores)
 
 
 if __name__ == "__main__":

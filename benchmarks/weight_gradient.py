@@ -3,16 +3,17 @@
     python -m benchmarks.weight_gradient [--precision bfloat16] [SHAPE …]
 
 A SHAPE is batch,in,out,side,kernel,stride; without one they are those of pix2pix and of residual
-blocks. A line each: GFLOP/s of TensorFlow's kernel and of `tfrecon.layers.convolutions`, the best
-of some runs in turns, and the largest difference over the largest value. The shapes for which the
+blocks. For each the largest difference over the largest value, and GFLOP/s of
+`tfrecon.layers.convolutions` and of TensorFlow's kernel. The shapes for which the
 layers take products (`_by_products`) are chosen by these figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
+
+from benchmarks.record import alternated, rates, row
 
 SHAPES = [
     "1,64,128,128,4,2", "1,64,256,128,4,2", "1,128,256,64,4,2", "1,256,512,32,4,2",
@@ -22,8 +23,8 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def compared(shape: str, precision: str) -> str:
-    """The line of a shape."""
+def compared(shape: str, precision: str) -> None:
+    """The row of a shape."""
     import tensorflow as tf
 
     from tfrecon.layers.convolutions import weight_gradient
@@ -43,18 +44,10 @@ def compared(shape: str, precision: str) -> str:
     ours = tf.function(lambda: weight_gradient(x, wanted, size, stride, True))
     expected, found = (tf.cast(way(), tf.float32) for way in (theirs, ours))
     apart = tf.reduce_max(abs(found - expected)) / tf.reduce_max(abs(expected))
-    best = [float("inf"), float("inf")]
-    for _ in range(7):
-        for place, way in enumerate((theirs, ours)):
-            started = time.perf_counter()
-            way().numpy()
-            best[place] = min(best[place], time.perf_counter() - started)
+    print(f"{shape}: {float(apart):.0e} apart")
+    ways = {"products": lambda: ours().numpy(), "TensorFlow": lambda: theirs().numpy()}
     gflop = 2 * batch * into * out * size**2 * small**2 / 1e9
-    rates = [gflop / seconds for seconds in best]
-    return (
-        f"{shape:20} TensorFlow {rates[0]:5.0f}   products {rates[1]:5.0f}   ratio "
-        f"{rates[1] / rates[0]:.2f}   {float(apart):.0e} apart"
-    )
+    row(shape, "GFLOP/s", rates(alternated(ways, 7), gflop), precision=precision)
 
 
 def main() -> None:
@@ -68,7 +61,7 @@ def main() -> None:
 
     start_tensorflow()
     for shape in asked.shapes:
-        print(compared(shape, asked.precision), flush=True)
+        compared(shape, asked.precision)
 
 
 if __name__ == "__main__":
