@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tfrecon import study as verb
+from tfrecon.base import extras
 from tfrecon.base.config import from_tables
 from tfrecon.base.errors import UserError
 from tfrecon.data import recipes
 from tfrecon.studies.matrix import check_cells, config, read_study
+from tfrecon.studies.search import Settings
 
 REPOSITORY = Path(__file__).parents[1]
 STUDIES = sorted((REPOSITORY / "configs" / "studies").glob("*.toml"))
@@ -233,6 +235,139 @@ def test_unknown_parts_are_named_before_anything_is_trained(
     said = capsys.readouterr().err
     assert re.match(f"error: .*{words}", said) and said.count("\n") == 1, said
     assert not list(tmp_path.glob("checkpoints/**/config.json"))
+
+
+SEARCH = (
+    TWO_AXES.replace("values = [0.1, 0.01, 0.001]", "low = 1e-4\nhigh = 1e-2\nlog = true")
+    + """
+[search]
+trials = 6
+seed = 3
+"""
+)
+
+
+def test_a_search_has_axes_and_no_cells_yet(tmp_path, capsys):
+    study = study_of(tmp_path, SEARCH, fit={"batch_size": 2})
+    assert study.search.settings == Settings(6, 3, True) and not study.cells
+    assert [cell.name for cell in study.search.corners()] == [
+        "pix2pix-0.0001", "residual_unet-0.01",
+    ]  # fmt: skip
+    cell = study.search.cell({"model": "residual_unet", "rate": 0.00123456}, 7)
+    assert cell.name == "trial007-residual_unet-0.001235"
+    assert cell.labels == {"model": "residual_unet", "rate": "0.001235"}
+    told = config(cell, "x")
+    assert told.fit.learning_rate == 0.00123456 and told.fit.batch_size == 2
+    assert told.model.options == {"width": 8}
+    assert verb.main([str(tmp_path / "own.toml"), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert said == "model: pix2pix, residual_unet\nrate: 0.0001 to 0.01, in its logarithm\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("trials = 6", "trails = 6"), r"in \[search\] 'trails'; did you mean 'trials'\?"),
+        (("trials = 6", "trials = 0"), r"search\.trials must .* 1"),
+        (("trials = 6", "prune = 3"), r"search\.prune must be"),
+        (("[search]\ntrials = 6\nseed = 3", ""), "'rate' is a range, low to high, of which only"),
+        (("low = 1e-4", "low = 0"), "low of axis 'rate' must be above 0 and below high, not 0 to"),
+        (("low = 1e-4", "low = 1"), "must be above 0 and below high"),
+        (("low = 1e-4", "low = 'a'"), "low of axis 'rate' must be a number, not 'a'"),
+        (("high = 1e-2\n", ""), "high of axis 'rate' must be a number, not None"),
+        (("log = true", "log = 1"), "log of axis 'rate' must be"),
+        (("low = 1e-4", "low = 1e-4\nvalues = [3]"), "'rate' is a range, low to high: it needs"),
+        (('key = "fit.learning_rate"', ""), "'rate' is a range, low to high: it needs the key"),
+        (('title = "Two by three"', "seeds = [1]"), r"seeds belongs to a matrix of cells"),
+    ],
+)
+def test_what_is_wrong_with_a_search_is_said(tmp_path, change, words):
+    assert change[0] in SEARCH
+    with pytest.raises(UserError, match=words):
+        study_of(tmp_path, SEARCH.replace(*change))
+
+
+def test_a_search_needs_its_extra_and_draws_all_of_its_cells(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own.toml").write_text(SEARCH)
+    monkeypatch.setattr(extras, "missing", lambda extra: extras.EXTRAS[extra])
+    assert verb.main([str(tmp_path / "own.toml")]) == 2
+    said = capsys.readouterr().err
+    assert 'needs the package optuna; add it with pip install "tfrecon[search]"' in said
+    assert verb.main([str(tmp_path / "own.toml"), "--only", "a*"]) == 2
+    assert "--only names cells of a matrix" in capsys.readouterr().err
+
+
+@pytest.fixture
+def search(tmp_path):
+    """Opens the trials of a study in a folder, again where it is called again."""
+    pytest.importorskip("optuna", reason="the extra search is not installed")
+    from tfrecon.studies.trials import Trials
+
+    study = study_of(tmp_path, SEARCH)
+    return lambda name, trains=True: Trials(study, tmp_path / name, trains)
+
+
+def trained(trials, folder, cell, *values):
+    """What a run leaves whose validations found these."""
+    (folder / cell.name).mkdir(parents=True, exist_ok=True)
+    rows = [f"{epoch},{value}\n" for epoch, value in enumerate(values, 1)]
+    (folder / cell.name / "history.csv").write_text("epoch,val_psnr\n" + "".join(rows))
+    return trials.gives_up(cell)
+
+
+def test_a_search_that_is_stopped_draws_what_it_would_have_drawn(tmp_path, search):
+    def run(trials, folder, most=99):
+        names = []
+        for cell in trials.cells(folder, {}):
+            names.append(cell.name)
+            if len(names) > most:
+                break  # as a kill does
+            assert not trained(trials, folder, cell, 20 + float(cell.labels["rate"]))
+            trials.ended(cell, "")
+        return names
+
+    whole = run(search("whole"), tmp_path / "whole")
+    assert len(set(whole)) == 6 and whole[0].startswith("trial000-")
+    begun = run(search("cut"), tmp_path / "cut", 2)
+    assert begun == whole[:3]
+    assert run(search("cut"), tmp_path / "cut") == whole[2:], "the third is gone on with"
+    assert not run(search("cut"), tmp_path / "cut"), "all are done"
+    study = search("cut", False).drawn()
+    assert [cell.name for cell in study.cells] == whole and study.search is None
+    with pytest.raises(UserError, match="has no trials yet"):
+        search("gone", False)
+
+
+def test_a_trial_that_promises_less_is_given_up(tmp_path, search):
+    folder, trials = tmp_path / "out", search("out")
+    cells = trials.cells(folder, {})
+    for value in (20.0, 21.0, 22.0, 23.0):
+        cell = next(cells)
+        assert not trained(trials, folder, cell, 10, value)
+        trials.ended(cell, "")
+    worse = next(cells)
+    assert trained(trials, folder, worse, "nan", 15.0) == "given up after epoch 2, at val_psnr 15"
+    failing = next(cells)
+    trials.ended(failing, "no memory")
+    assert next(cells, None) is None and trials.finished == 5
+    assert search("out", False).reasons() == {
+        worse.name: "given up after epoch 2, at val_psnr 15", failing.name: "no memory",
+    }  # fmt: skip
+    other = next(search("out").cells(folder, {}))
+    assert other.name.startswith("trial006-"), "one in the place of that which failed"
+
+
+def test_trials_of_other_axes_are_refused(tmp_path, search):
+    search("out")
+    from tfrecon.studies.trials import DATABASE, Trials
+
+    with pytest.raises(
+        UserError, match=r"drawn of other axes \(model: pix2pix, residual_unet; rate"
+    ):
+        Trials(study_of(tmp_path, SEARCH.replace("1e-2", "1e-1")), tmp_path / "out", True)
+    (tmp_path / "out" / DATABASE).write_bytes(b"no database at all, and long enough to be one")
+    with pytest.raises(UserError, match=r"database '.*' is truncated or damaged"):
+        search("out")
 
 
 def test_a_pattern_that_matches_no_cell(tmp_path):

@@ -190,6 +190,70 @@ def test_a_killed_study_goes_on_and_its_report_can_be_trusted(here, study):
     assert shown == set(board.Runs())
 
 
+FOUR = """
+[[axes]]
+name = "rate"
+key = "fit.learning_rate"
+values = [1e-3, 1e-4]
+"""
+
+
+@pytest.mark.slow
+def test_a_study_on_ray_goes_on_where_a_worker_is_killed(here):
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    with (here / "own.toml").open("a") as file:
+        file.write(FOUR)
+    command = [sys.executable, "-m", "tfrecon.study", "own.toml", "--on", "ray"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        deadline, killed = time.monotonic() + 400, None
+        while killed is None and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+            for cell in (
+                processes_in(here) if list(here.glob("checkpoints/own/*/state.npz")) else []
+            ):
+                parent = (cell / "stat").read_text().rpartition(")")[2].split()[1]
+                killed = (cell / "cmdline").read_bytes().split(b"\0")[4].decode()
+                os.kill(int(parent), signal.SIGKILL)
+                break
+        said, errors = run.communicate(timeout=400)
+    assert run.returncode == 0, said + errors
+    name = Path(killed).name
+    assert f"{name}: its worker is lost (WorkerCrashedError); will be tried again" in errors
+    assert errors.count("\n") == 1, "and nothing of Ray's own"
+    assert "[4/4]" in said
+    log = (here / "checkpoints" / "own" / "output" / f"{name}.txt").read_text()
+    assert log.count(" 0/40") == 1, "it went on where it was"
+    with (here / "checkpoints" / "own" / "leaderboard.csv").open() as file:
+        names = {row["name"] for row in csv.DictReader(file)}
+    assert names > {f"{m}-32-{r}" for m in ("residual_unet", "nafnet") for r in (0.001, 0.0001)}
+    assert not processes_in(here)
+
+
+@pytest.mark.slow
+def test_a_search_is_a_study(here, study):
+    pytest.importorskip("optuna", reason="the extra search is not installed")
+    path = here / "own.toml"
+    path.write_text(
+        path.read_text().replace("steps = 40", "steps = 4").replace("_epoch = 20", "_epoch = 2")
+        + FOUR.replace("values = [1e-3, 1e-4]", "low = 1e-4\nhigh = 1e-2")
+        + "[search]\ntrials = 2\n"
+    )
+    done = study()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "trial000-" in done.stdout and "[2/2]" in done.stdout
+    with (here / "checkpoints" / "own" / "leaderboard.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["name"].startswith("trial")]
+    assert len(rows) == 2 and all(1e-4 <= float(row["rate"]) <= 1e-2 for row in rows)
+    path.write_text(path.read_text().replace("trials = 2", "trials = 3"))
+    more = study()
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert "2 of 3 cells are finished already" in more.stdout and "[3/3]" in more.stdout
+    assert more.stdout.count(": begun") == 1
+    assert study("--verify", rows[0]["name"]).returncode == 0
+
+
 @pytest.mark.slow
 def test_an_interrupt_ends_a_study_and_its_cells(here, study, usual_handlers):
     text = (here / "own.toml").read_text()

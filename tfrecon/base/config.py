@@ -163,8 +163,8 @@ def from_tables(tables: Mapping[str, Any], source: str = "configuration") -> Con
         raise UserError(f"{source}: no model; give one with --model NAME or in [model]")
     config = Config(
         model=Spec.parse(tables["model"], "model"),
-        data=_section(DataConfig, tables.get("data", {}), "data", source),
-        fit=_section(FitConfig, tables.get("fit", {}), "fit", source),
+        data=section(DataConfig, tables.get("data", {}), "data", source),
+        fit=section(FitConfig, tables.get("fit", {}), "fit", source),
     )
     _check(config)
     return config
@@ -269,7 +269,9 @@ def parse_set(assignments: Sequence[str]) -> Table:
     return tables
 
 
-def _section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
+def section(kind: type[Any], table: Mapping[str, Any], name: str, source: str) -> Any:
+    """A dataclass of settings with defaults and bounds, from the table [name] of a file. Raises
+    UserError naming the key."""
     hints = typing.get_type_hints(kind, include_extras=True)
     # Options without a name are those of the default.
     defaults = dataclasses.asdict(kind(), dict_factory=_table)

@@ -86,6 +86,31 @@ def joined(address: str | None = None) -> Iterator[Any]:
         ray.shutdown()
 
 
+def machines(ray: Any) -> tuple[int, int]:
+    """How many machines with cores the cluster has, and the cores of the smallest."""
+    cores = [int(node.get("CPU", 0)) for node in _nodes(ray)]
+    return len(cores), min(cores)
+
+
+def share(ray: Any, count: int) -> dict[str, float]:
+    """``num_cpus`` and ``num_gpus`` of each of `count` equal tasks or actors that have the cluster
+    to themselves: all find room at once."""
+    each = -(-count // len(nodes := _nodes(ray)))  # on a machine
+    shares = {
+        name: min(node.get(resource, 0) for node in nodes) / each
+        for name, resource in {"num_cpus": "CPU", "num_gpus": "GPU"}.items()
+    }
+    return {name: value if value < 1 else int(value) for name, value in shares.items()}
+
+
+def _nodes(ray: Any) -> list[dict[str, float]]:
+    """What each machine has that has cores to give. Raises UserError where none has."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if found := [node for node in nodes if node.get("CPU", 0) >= 1]:
+        return found
+    raise UserError("no machine of the Ray cluster has a core to give; add one with ray start")
+
+
 def _check_answers(address: str) -> None:
     """Raises OSError where nobody listens at HOST:PORT: Ray would try for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")

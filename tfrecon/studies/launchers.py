@@ -4,16 +4,17 @@ A launcher starts a cell, tells whether it has ended, and stops it. On both a ce
 its own, `tfrecon.studies.worker`, which ends with the one that started it.
 """
 
+import contextlib
 import os
 import platform
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tfrecon.base import platforms
+from tfrecon.base import platforms, ray_cluster, tethered
 from tfrecon.base.errors import UserError
+
+WORKER = "tfrecon.studies.worker"
 
 
 class Lost(Exception):
@@ -56,7 +57,7 @@ class Local:
         share = self._shares.pop()
         platforms.keep_to(share)  # a process takes over the cores of the thread that starts it
         try:
-            return _begun(arguments, log, len(share)), share
+            return tethered.begun(WORKER, arguments, log, len(share)), share
         finally:
             platforms.keep_to(self._cores)
 
@@ -81,16 +82,10 @@ class Ray:
 
     def __init__(self, ray: Any, jobs: int | None) -> None:
         self._ray = ray
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        nodes = [node for node in nodes if node.get("CPU", 0) >= 1]
-        cores = min((int(node["CPU"]) for node in nodes), default=0)  # of the smallest machine
-        self.jobs = len(nodes) if jobs is None else jobs
-        _check(self.jobs, cores * len(nodes), "the cores of the cluster")
-        gpus = sum(node.get("GPU", 0) for node in nodes) / self.jobs
-        self._share = {
-            "num_cpus": min(cores, cores * len(nodes) // self.jobs),
-            "num_gpus": gpus if gpus < 1 else min(int(node.get("GPU", 0)) for node in nodes),
-        }
+        machines, cores = ray_cluster.machines(ray)
+        self.jobs = machines if jobs is None else jobs
+        _check(self.jobs, cores * machines, "the cores of the cluster")
+        self._share = ray_cluster.share(ray, self.jobs)
 
     def start(self, arguments: Sequence[str], log: Path) -> Any:
         """Starts it where there is room."""
@@ -104,7 +99,7 @@ class Ray:
         try:
             return self._ray.get(job)
         except self._ray.exceptions.RayTaskError as error:
-            raise UserError(str(error.cause)) from None
+            raise error.cause from None
         except self._ray.exceptions.RayError as error:
             raise Lost(f"its worker is lost ({type(error).__name__})") from None
 
@@ -113,22 +108,19 @@ class Ray:
         self._ray.cancel(job, force=True)
 
 
+@contextlib.contextmanager
+def chosen(on_ray: bool, address: str | None, jobs: int | None) -> Iterator[Launcher]:
+    """The launcher that a command line asks for. Raises UserError for more jobs than cores."""
+    if on_ray:
+        with ray_cluster.joined(address) as ray:
+            yield Ray(ray, jobs)
+    else:
+        yield Local(jobs)
+
+
 def _check(jobs: int, most: int, what: str) -> None:
     if not 1 <= jobs <= most:
         raise UserError(f"--jobs must lie between 1 and {most}, {what}, not {jobs}")
-
-
-def _begun(arguments: Sequence[str], log: Path, threads: int) -> subprocess.Popen[bytes]:
-    environment = {
-        "TF_NUM_INTRAOP_THREADS": str(threads), **os.environ,
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # cells share a GPU
-    }  # fmt: skip
-    # Its input stays open as long as it runs: a cell ends when what started it is gone.
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tfrecon.studies.worker", *arguments], env=environment,
-            stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT,
-        )  # fmt: skip
 
 
 def _run_here(arguments: Sequence[str], folder: str, log: str, threads: int) -> int:
@@ -139,5 +131,5 @@ def _run_here(arguments: Sequence[str], folder: str, log: str, threads: int) -> 
             "study where all machines see the same disk"
         )
     os.chdir(folder)
-    with _begun(arguments, Path(log), threads) as process:
+    with tethered.begun(WORKER, arguments, Path(log), threads) as process:
         return process.wait()

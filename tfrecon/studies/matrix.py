@@ -13,6 +13,8 @@ from tfrecon.base.config import Config, Table, from_tables, load_toml, merged, w
 from tfrecon.base.errors import UserError
 from tfrecon.metrics.measures import MEASURES
 from tfrecon.studies.axes import (
+    Cell,
+    Range,
     Value,
     check_known,
     is_list_of,
@@ -21,34 +23,25 @@ from tfrecon.studies.axes import (
     repeated,
     with_base,
 )
+from tfrecon.studies.search import Search, read_search
 
-KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds")
+KEYS = ("title", "metric", "base", "model", "data", "fit", "axes", "exclude", "seeds",
+        "search")  # fmt: skip
 OUTPUT = "output"
 """Folder of what each cell printed, beside the cells."""
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One run of a study: `labels` by axis, `tables` its whole configuration as far as it is given.
-
-    `group` is its name without the seed.
-    """
-
-    name: str
-    group: str
-    labels: Mapping[str, str]
-    tables: Table
-
-
-@dataclass(frozen=True)
 class Study:
-    """The cells in the order in which they run. `axes`: axis → its labels in the file's order."""
+    """The cells in the order in which they run. `axes`: axis → its labels in the file's order. Both
+    are empty where a `search` draws the cells."""
 
     name: str
     title: str
     metric: str | None
     axes: Mapping[str, Sequence[str]]
     cells: Sequence[Cell]
+    search: Search | None = None
 
     def only(self, pattern: str | None) -> list[Cell]:
         """The cells whose name matches a shell pattern, all of them for None.
@@ -56,6 +49,8 @@ class Study:
         Raises UserError where none does."""
         if pattern is None:
             return list(self.cells)
+        if self.search:
+            raise UserError("--only names cells of a matrix; a search draws its own, leave it out")
         matching = [cell for cell in self.cells if fnmatch.fnmatchcase(cell.name, pattern)]
         if not matching:
             raise UserError(
@@ -78,10 +73,15 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
         check_known(tables, KEYS, "unknown key", " of a study")
         base = with_base(path, tables)
         axes = read_axes(path, tables.get("axes"))
-        exclude = read_exclusions(tables.get("exclude", []), axes)
-        known = [column for column, measure in MEASURES.items() if measure.can_rank]
         metric = [tables["metric"]] if "metric" in tables else []
+        known = [column for column, measure in MEASURES.items() if measure.can_rank]
         check_known(metric, known, "metric must be one that can rank, not")
+        title = str(tables.get("title", path.stem))
+        if "search" in tables:
+            search = read_search(path, tables, axes, base, over or {})
+            return Study(path.stem, title, tables.get("metric"), {}, [], search)
+        axes = _all_listed(axes)
+        exclude = read_exclusions(tables.get("exclude", []), axes)
         seeds = tables.get("seeds")
         if seeds is not None:
             _check_seeds(seeds, axes)
@@ -101,9 +101,19 @@ def read_study(path: str | Path, over: Table | None = None) -> Study:
                 cells.append(Cell(f"{group}-seed{seed}", group, labels, seeded))
         _check_different(cells, path)
     return Study(
-        path.stem, str(tables.get("title", path.stem)), tables.get("metric"),
+        path.stem, title, tables.get("metric"),
         {axis: [value.label for value in values] for axis, values in axes.items()}, cells,
     )  # fmt: skip
+
+
+def _all_listed(axes: Mapping[str, Sequence[Value] | Range]) -> dict[str, Sequence[Value]]:
+    listed = {name: axis for name, axis in axes.items() if not isinstance(axis, Range)}
+    for name in axes.keys() - listed.keys():
+        raise UserError(
+            f"axis {name!r} is a range, low to high, of which only a search draws; give it values, "
+            "or the study a table [search]"
+        )
+    return listed
 
 
 def _check_different(cells: Sequence[Cell], path: Path) -> None:

@@ -4,8 +4,9 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from tfrecon.base import files
 from tfrecon.base.config import merged
@@ -49,9 +50,50 @@ def result(cell: Cell, folder: Path) -> Scored | None:
     return read_report(run.path / REPORT, [run])[0] if has_report(run) else None
 
 
-def train(cells: Sequence[Cell], folder: Path, launcher: Launcher) -> dict[str, str]:
-    """Trains those of the cells that have no result, as many at a time as the launcher runs;
-    returns why cells failed, by name.
+class Agenda(Protocol):
+    """The cells that a study trains, which need not all be known before."""
+
+    total: int
+    finished: int
+
+    def cells(self, folder: Path, failed: dict[str, str]) -> Iterator[Cell]:
+        """Those that are still to be trained, each given when there is room for it. Puts the
+        others that have no result into `failed`, by name, with the reason."""
+        ...
+
+    def gives_up(self, cell: Cell) -> str:
+        """Why a cell that is being trained is ended now; nothing where it goes on."""
+        ...
+
+    def ended(self, cell: Cell, reason: str) -> None:
+        """A cell has a result, or a `reason` why it has none."""
+        ...
+
+
+class Matrix:
+    """Cells that are known from the start, but for those that have a result."""
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._cells, self.total, self.finished = cells, len(cells), 0
+
+    def cells(self, folder: Path, failed: dict[str, str]) -> Iterator[Cell]:
+        """Those without a result, in their order."""
+        waiting = _unfinished(self._cells, folder, failed)
+        self.finished = self.total - len(waiting) - len(failed)
+        return iter(waiting)
+
+    def gives_up(self, cell: Cell) -> str:
+        """None is."""
+        return ""
+
+    def ended(self, cell: Cell, reason: str) -> None:
+        """Counts."""
+        self.finished += not reason
+
+
+def train(agenda: Agenda, folder: Path, launcher: Launcher) -> dict[str, str]:
+    """Trains the cells of an agenda, as many at a time as the launcher runs; returns why cells
+    failed, by name.
 
     A cell that was stopped goes on where it was. A cell that dies of anything but a mistake in its
     settings or data is tried a second time, and as often as its machine is lost. Raises UserError
@@ -60,35 +102,63 @@ def train(cells: Sequence[Cell], folder: Path, launcher: Launcher) -> dict[str, 
     failed: dict[str, str] = {}
     with files.claimed(folder):
         files.remove_leftovers(folder)  # of its report
-        waiting = _unfinished(cells, folder, failed)
-        if finished := len(cells) - len(waiting) - len(failed):
-            print(f"{finished} of {len(cells)} cells are finished already")
-        again: set[str] = set()
+        cells = agenda.cells(folder, failed)
+        if agenda.finished:
+            print(f"{agenda.finished} of {agenda.total} cells are finished already")
+        again: list[Cell] = []
+        tried: set[str] = set()
         running: list[_Attempt] = []
         try:
-            while waiting or running:
-                while waiting and len(running) < launcher.jobs:
-                    running.append(_Attempt(waiting.pop(0), folder, launcher))
+            while True:
+                while len(running) < launcher.jobs:
+                    if (cell := again.pop(0) if again else next(cells, None)) is None:
+                        break
+                    running.append(_Attempt(cell, folder, launcher))
+                if not running:
+                    return failed
                 time.sleep(POLL_SECONDS)
                 for attempt in [*running]:
-                    if (ended := attempt.ended()) is None:
+                    cell, ended = attempt.cell, attempt.ended()
+                    if ended is None and not (why := agenda.gives_up(cell)):
                         continue
                     running.remove(attempt)
-                    cell, (code, score, reason) = attempt.cell, ended
-                    if not reason:
-                        finished += 1
-                        print(f"{cell.name}: {score} [{finished}/{len(cells)}]", flush=True)
-                    elif code == LOST or (code != USER_MISTAKE and cell.name not in again):
-                        again |= {cell.name} if code != LOST else set()
-                        waiting.append(cell)
-                        print(f"{cell.name}: {reason}; will be tried again", file=sys.stderr)
+                    if ended is None:
+                        launcher.stop(attempt.job)
+                        _tell(agenda, cell, why)
+                    elif _is_tried_again(cell, ended, tried):
+                        again.append(cell)
                     else:
-                        failed[cell.name] = reason
-                        print(f"{cell.name}: failed: {reason}", file=sys.stderr)
+                        _settle(agenda, cell, ended, failed)
         finally:  # a mistake or an interrupt ends the cells that still run
             for attempt in running:
                 launcher.stop(attempt.job)
-    return failed
+
+
+Ended = tuple[int, str, str]
+"""The exit code, the score with the time, and the reason why there is none; one text is empty."""
+
+
+def _is_tried_again(cell: Cell, ended: Ended, tried: set[str]) -> bool:
+    code, _, reason = ended
+    again = code == LOST or bool(reason and code != USER_MISTAKE and cell.name not in tried)
+    if again:
+        tried |= {cell.name} if code != LOST else set()
+        print(f"{cell.name}: {reason}; will be tried again", file=sys.stderr)
+    return again
+
+
+def _settle(agenda: Agenda, cell: Cell, ended: Ended, failed: dict[str, str]) -> None:
+    _, score, reason = ended
+    agenda.ended(cell, reason)
+    if reason:
+        failed[cell.name] = reason
+        print(f"{cell.name}: failed: {reason}", file=sys.stderr)
+    else:
+        _tell(agenda, cell, score)
+
+
+def _tell(agenda: Agenda, cell: Cell, what: str) -> None:
+    print(f"{cell.name}: {what} [{agenda.finished}/{agenda.total}]", flush=True)
 
 
 class _Attempt:
@@ -105,9 +175,8 @@ class _Attempt:
         arguments = [str(folder / cell.name), json.dumps(cell.tables)]
         self.job = launcher.start(arguments, self._log)
 
-    def ended(self) -> tuple[int, str, str] | None:
-        """The exit code, the score with the time, and the reason why there is none, one of both
-        texts being empty; None while it runs."""
+    def ended(self) -> Ended | None:
+        """What came of it; None while it runs."""
         try:
             code = self._launcher.poll(self.job)
         except Lost as error:

@@ -2,15 +2,12 @@
 
     python -m tfrecon.studies.worker checkpoints/STUDY/CELL TABLES
 
-TABLES are those of the cell as JSON. Standard input stays open: when the study that holds its other
-end is gone, so is the cell.
+TABLES are those of the cell as JSON.
 """
 
 import argparse
 import json
-import os
 import sys
-import threading
 from pathlib import Path
 
 from tfrecon.base.cli import Parser, run, start_tensorflow
@@ -25,7 +22,6 @@ def parser() -> Parser:
 
 
 def _body(arguments: argparse.Namespace) -> None:
-    threading.Thread(target=_end_with_the_study, daemon=True).start()
     start_tensorflow()
     from tfrecon.base.system import set_threads
     from tfrecon.reports.evaluation import evaluate_runs
@@ -39,13 +35,6 @@ def _body(arguments: argparse.Namespace) -> None:
     config = recorded.config if recorded else complete(arguments.tables)
     report = evaluate_runs([loop.train(config, path, resume=bool(recorded))])
     print(report.screen([f"report: {report.path}"]))
-
-
-def _end_with_the_study() -> None:
-    # Not by sys.stdin, whose lock this thread would still hold when the interpreter ends.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":
