@@ -4,10 +4,11 @@ import pytest
 import tensorflow as tf
 
 from tfrecon.base.errors import UserError
+from tfrecon.models.feature_inversion import feature_inversion
 from tfrecon.networks.fusion import FUSIONS
 
 CHANNELS = [6, 4, 3]
-every_fusion = pytest.mark.parametrize("name", FUSIONS)
+every_fusion = pytest.mark.parametrize("name", sorted(FUSIONS.keys() - {"sum"}))
 
 
 def _sources(channels=CHANNELS, count=2):
@@ -80,6 +81,20 @@ def test_concat_is_one_matrix():
     sources = _sources()
     kernel = np.asarray(fusion.get_layer("project").kernel)[0, 0]
     np.testing.assert_allclose(fusion(sources), np.concatenate(sources, -1) @ kernel, atol=1e-5)
+
+
+def test_sum_has_no_parameters_and_needs_equal_channels():
+    fusion = FUSIONS["sum"](channels=[6, 6], seed=0)
+    sources = _sources([6, 6])
+    assert not fusion.weights
+    np.testing.assert_allclose(fusion(sources), sources[0] + sources[1], atol=1e-6)
+    with pytest.raises(UserError, match="needs taps of as many channels, not 6, 4; choose"):
+        FUSIONS["sum"](channels=[6, 4], seed=0)
+    with pytest.raises(UserError, match="unknown option 'width' of fusion 'sum'"):
+        feature_inversion(
+            image_size=32, backbone="vgg16", taps=["block1", "block2"], weights=None,
+            fusion={"name": "sum", "width": 8},
+        )  # fmt: skip
 
 
 def test_attention_has_shares_of_each_image():

@@ -28,7 +28,7 @@ from tfrecon.models.gauss_newton import (
 HALF_LEVEL = 0.5 / 255
 """Errors below it leave an 8-bit image as it is."""
 
-PRODUCTS = 600
+PRODUCTS = 1000
 """With JᵀJ, for the bound of its smallest eigenvalue."""
 
 DOUBT = 1e-3

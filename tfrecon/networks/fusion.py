@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from tfrecon.base.errors import UserError
 from tfrecon.base.registry import Positive, checked
 from tfrecon.networks.blocks import Start, convolution, seeded
 
@@ -50,7 +51,19 @@ def attention(
     return keras.Model(inputs, Mix(name="mix")(projections, scores), name="attention_fusion")
 
 
-FUSIONS = {"weighted": weighted, "concat": concat, "attention": attention}
+def plain_sum(*, channels: list[int], seed: int | None = None) -> keras.Model:
+    """[(B,h,w,C)] to (B,h,w,C): the sum, without parameters. It suits taps that one stream of
+    residuals passes through, as the blocks of a ViT. Raises UserError where channels differ."""
+    if len(set(channels)) > 1:
+        listed = ", ".join(map(str, channels))
+        raise UserError(
+            f"model.fusion 'sum' needs taps of as many channels, not {listed}; choose 'concat'"
+        )
+    inputs = _inputs(channels)
+    return keras.Model(inputs, layers.Add(name="sum")(inputs), name="sum_fusion")
+
+
+FUSIONS = {"weighted": weighted, "concat": concat, "attention": attention, "sum": plain_sum}
 """Builders; inputs are standardised features on one grid, one source or more."""
 
 
