@@ -7,6 +7,7 @@ the output's gradient (Chellapilla et al. 2006, "High performance convolutional 
 document processing").
 """
 
+import itertools
 from typing import Any
 
 import keras
@@ -18,8 +19,8 @@ def weight_gradient(x: Any, wanted: Any, size: int, stride: int, same: bool) -> 
     """The gradient (k,k,in,out) of the kernel of a convolution of `x` (B,H,W,in), given that of its
     output, `wanted` (B,h,w,out); k is `size`. With `same` padding, as TensorFlow pads, else none.
 
-    For stride 2 and even k one product: the four positions of a square lie side by side in the
-    channels, and so do the (k/2)² shifts. For stride 1 a product for each of the k² positions.
+    For stride 2 and even k one product: the k² positions lie side by side in the channels, taken
+    from those of squares of 2×2, where they are neighbours. For stride 1 k² products.
     """
     outputs = tf.shape(wanted)
     height, width = outputs[1], outputs[2]
@@ -31,13 +32,14 @@ def weight_gradient(x: Any, wanted: Any, size: int, stride: int, same: bool) -> 
         parts = [tf.reshape(x[:, i : i + height, j : j + width], (-1, into)) for i, j in shifts]
         products = [tf.matmul(part, wanted, transpose_a=True) for part in parts]
         return tf.reshape(tf.stack(products), (size, size, into, out))
-    half = size // 2
     x = tf.nn.space_to_depth(x, 2)
-    shifts = [(i, j) for i in range(half) for j in range(half)]
-    beside = tf.concat([x[:, i : i + height, j : j + width] for i, j in shifts], -1)
-    beside = tf.reshape(beside, (-1, size * size * into))
-    product = tf.reshape(tf.matmul(beside, wanted, transpose_a=True), (half, half, 2, 2, into, out))
-    return tf.reshape(tf.transpose(product, (0, 2, 1, 3, 4, 5)), (size, size, into, out))
+    parts = []
+    for i, j in itertools.product(range(size), repeat=2):
+        first = (i % 2 * 2 + j % 2) * into  # of the channels that hold this pixel of each square
+        row, column = i // 2, j // 2
+        parts.append(x[:, row : row + height, column : column + width, first : first + into])
+    beside = tf.reshape(tf.concat(parts, -1), (-1, size * size * into))
+    return tf.reshape(tf.matmul(beside, wanted, transpose_a=True), (size, size, into, out))
 
 
 def _padded(x: Any, outputs: tuple[Any, Any], size: int, stride: int, same: bool) -> Any:

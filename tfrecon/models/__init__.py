@@ -39,6 +39,8 @@ class Entry:
 ADAM = {"name": "adam", "beta_1": 0.5}
 """Of GANs (Radford et al. 2016)."""
 ADAMW = {"name": "adamw", "beta_2": 0.99, "weight_decay": 1e-4, "clipnorm": 1.0}
+MUON = {"name": "muon", "beta_2": 0.99, "clipnorm": 1.0}
+"""Where it gave more than Adam in the same time."""
 COSINE = {"schedule": "cosine", "ema_decay": 0.999, "precision": "auto"}
 
 RESTORATION = {
@@ -75,8 +77,8 @@ MODELS: dict[str, Entry] = {
             },
             "fit": {
                 **COSINE, "batch_size": 8, "steps_per_epoch": 500, "loss": "log_mse",
-                "learning_rate": 1e-3, "optimizer": {"name": "adam", "clipnorm": 1.0},
-                "warmup_steps": 100,
+                "learning_rate": 1e-3, "warmup_steps": 100,
+                "optimizer": {"name": "muon", "clipnorm": 1.0},
             },
         },
         ("refine",),
@@ -117,7 +119,9 @@ MODELS: dict[str, Entry] = {
         check="tfrecon.models.diffusion.check_diffusion",
     ),
     "residual_unet": Entry(
-        "tfrecon.models.residual_unet.residual_unet", RESTORATION, ("composite",)
+        "tfrecon.models.residual_unet.residual_unet",
+        {**RESTORATION, "fit": {**RESTORATION["fit"], "optimizer": {**MUON, "weight_decay": 1e-4}}},
+        ("composite",),
     ),
     "nafnet": Entry("tfrecon.models.nafnet.nafnet", RESTORATION, ("composite",)),
     "inpainting_unet": Entry(
@@ -130,7 +134,7 @@ MODELS: dict[str, Entry] = {
             "fit": {
                 **COSINE, "batch_size": 16, "steps_per_epoch": 500, "loss": "l2",
                 "learning_rate": 1e-3, "warmup_steps": 200,
-                "optimizer": {"name": "adamw", "beta_2": 0.99, "clipnorm": 1.0},
+                "optimizer": MUON,
             },
         },
     ),
