@@ -1,6 +1,6 @@
 """One pix2pix training step at 256×256 against the formulation of TensorFlow's pix2pix tutorial.
 
-    python -m benchmarks.step [--batch 1 8] [--steps 20] [--threads N]
+    python -m benchmarks.step [--batch 1 8] [--steps 20] [--threads N] [--python FILE …]
 
 Ours is `tfrecon.models.pix2pix(mask=False)`, compiled as training does it, inside `model.fit`; the
 tutorial's is written anew below: two tapes in a `tf.function`, two Adams. The steps alternate in
@@ -11,13 +11,17 @@ A row in bfloat16 or float16 (ours only; the tutorial has none) is for informati
 from __future__ import annotations
 
 import argparse
+import collections
+import contextlib
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import Worker
 from benchmarks.record import rates, row
 
 WARM_UP = 3
@@ -99,8 +103,10 @@ def tutorial() -> Callable[[Any, Any], Any]:
     return step
 
 
-def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[float], list[float]]:
-    """Seconds of each of our steps and of the tutorial's step that followed it."""
+def measure(
+    batch_size: int, steps: int, precision_name: str, workers: Sequence[Worker]
+) -> dict[str, list[float]]:
+    """Seconds of each of our steps and of those of the tutorial and the workers that followed."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -126,23 +132,37 @@ def measure(batch_size: int, steps: int, precision_name: str) -> tuple[list[floa
 
         def __init__(self) -> None:
             super().__init__()
-            self.ours: list[float] = []
-            self.theirs: list[float] = []
+            self.seconds: dict[str, list[float]] = collections.defaultdict(list)
             self.started: float | None = None
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             float(logs["reconstruction"])  # waits for a device that computes behind our back
             before = time.perf_counter()
             float(theirs(*next(signed)))
-            after = time.perf_counter()
+            taken = {"tfrecon": before - (self.started or before)}
+            taken["tutorial float32"] = time.perf_counter() - before
+            taken |= {worker.name: worker.ask(1)["seconds"] for worker in workers}
             if batch >= WARM_UP:
-                self.ours.append(before - self.started)
-                self.theirs.append(after - before)
+                for name, seconds in taken.items():
+                    self.seconds[name].append(seconds)
             self.started = time.perf_counter()
 
     times = Alternate()
     model.fit(unit, steps_per_epoch=steps + WARM_UP, callbacks=[times], verbose=0, shuffle=False)
-    return times.ours, times.theirs
+    return times.seconds
+
+
+def pytorch(pythons: Sequence[Path], batch_size: int, precision_name: str) -> list[Worker]:
+    """The step in PyTorch, eager and compiled, of each interpreter."""
+    threads, made = len(os.sched_getaffinity(0)), list[Worker]()
+    for python in pythons:
+        for way in ("eager", "compiled"):
+            arguments = ["--batch", str(batch_size), "--precision", precision_name]
+            arguments += ["--compile"] if way == "compiled" else []
+            worker = Worker("", python, "benchmarks.torch_pix2pix", *arguments, threads=threads)
+            worker.name = f"PyTorch {worker.ready['version'].split('+')[0]} {way}"
+            made.append(worker)
+    return made
 
 
 def main() -> int:
@@ -155,6 +175,8 @@ def main() -> int:
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16"],
                         choices=["float32", "bfloat16", "float16"],
                         help="of our rows (float32 bfloat16)")  # fmt: skip
+    parser.add_argument("--python", type=Path, nargs="+", default=[], metavar="FILE",
+                        help="interpreters that have torch: the same step in PyTorch")  # fmt: skip
     options = parser.parse_args()
     if options.threads:
         os.environ["TF_NUM_INTRAOP_THREADS"] = str(options.threads)
@@ -177,8 +199,11 @@ def main() -> int:
     print(f"{options.steps} steps of each in alternation; images/s min / median / max")
     for name in options.precision:
         for batch_size in options.batch:
-            ours, theirs = measure(batch_size, options.steps, name)
-            seconds = {"tfrecon": ours, "tutorial float32": theirs}
+            with contextlib.ExitStack() as stack:
+                peers = pytorch(options.python, batch_size, name) if name != "float16" else []
+                for worker in peers:
+                    stack.callback(worker.stop)
+                seconds = measure(batch_size, options.steps, name, peers)
             row(f"step in {name}", "images/s", rates(seconds, batch_size), batch=batch_size)
             keras.backend.clear_session()
     return 0
