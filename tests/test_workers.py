@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -176,3 +177,44 @@ def test_workers_that_begin_otherwise_are_told(tmp_path: Path) -> None:
     for text, process in zip(said(both), both, strict=True):
         assert process.returncode == 2 and "do not begin alike" in text, text
     assert not (tmp_path / "checkpoints" / "x" / "config.json").exists()
+
+
+@pytest.mark.slow
+def test_workers_of_ray_end_with_the_weights_of_one_process(tmp_path: Path) -> None:
+    """One of two actors is killed once there is a state."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    fakes.photo_folder(tmp_path / "photos", 40)
+    begin = [sys.executable, *TINY[:2], *TINY[4:], "--steps", "120", "--set", "fit.optimizer=sgd"]
+    begin += ["--set", "fit.precision=float32", "--set", "fit.steps_per_epoch=60", "--run"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(workers.__file__).parents[2])}
+    command = [*begin, "two", "--on", "ray", "--workers", "2"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as run:  # fmt: skip
+        state, killed = tmp_path / "checkpoints" / "two" / "state.npz", False
+        while not killed and run.poll() is None:
+            time.sleep(0.05)
+            for process in Path("/proc").glob("[0-9]*") if state.exists() else ():
+                with contextlib.suppress(OSError):
+                    words = (process / "cmdline").read_bytes()
+                    if b"tfrecon.fit" in words and (process / "cwd").resolve() == tmp_path:
+                        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+                        if int(parent) != os.getpid():
+                            os.kill(int(parent), signal.SIGKILL)
+                            killed = True
+                            break
+        text, errors = run.communicate(timeout=400)
+    assert run.returncode == 0 and killed, text + errors
+    assert errors == "warning: a worker is lost (ActorDiedError); all workers begin again\n"
+    assert "2 replicas" in text and "all metrics, notes and pictures: checkpoints/two" in text
+    assert not list((tmp_path / "checkpoints").glob(".*")), "the workers' logs are gone"
+    alone = [*begin, "one", "--strategy", "none"]
+    subprocess.run(alone, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    one, two = (
+        checkpoint.load(tmp_path / "checkpoints" / name / "state.npz")[0] for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for name in one:
+        if name.startswith("model/"):
+            np.testing.assert_allclose(one[name], two[name], atol=1e-5, err_msg=name)

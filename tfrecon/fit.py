@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfrecon.base import hub, platforms
-from tfrecon.base.cli import Parser, run, start_tensorflow
+from tfrecon.base import hub, platforms, ray_cluster
+from tfrecon.base.cli import Parser, positive, run, start_tensorflow
 from tfrecon.base.errors import Stopped, UserError
 from tfrecon.base.files import LOCK, RUNS, Taken
 
@@ -78,6 +78,11 @@ def parser() -> Parser:
         help="with --prepare: the contest that has the data, as in its address on Kaggle",
     )  # fmt: skip
     command.flag("--skip-unreadable", "train without the images that cannot be read")
+    ray_cluster.options(command, "train")
+    command.add_argument(
+        "--workers", type=positive, metavar="N",
+        help="with --on ray: how many train the run together (as many as machines)",
+    )  # fmt: skip
     return command
 
 
@@ -89,6 +94,7 @@ def _body(arguments: argparse.Namespace) -> None:
 
     if arguments.list:
         return _list(arguments.list)
+    on_ray = _is_for_ray(arguments)
     given = tables(arguments)
     if arguments.prepare:
         return _prepare(given, arguments.competition)
@@ -106,6 +112,8 @@ def _body(arguments: argparse.Namespace) -> None:
         _check_begun(arguments, recorded)
     elif config:
         entry(config.model.name)  # TensorFlow takes seconds to start; a wrong name is told before
+    if on_ray:
+        return _train_on_ray(arguments, path)
     start_tensorflow()
     from tfrecon.training import loop
     from tfrecon.training.workers import this_worker
@@ -143,6 +151,38 @@ def _body(arguments: argparse.Namespace) -> None:
         f"all metrics, notes and pictures: {report.path} (summary.txt, best.png, per_image.csv, …)",
     ]
     print(report.screen(where))
+
+
+def _is_for_ray(arguments: argparse.Namespace) -> bool:
+    """Whether workers on a Ray cluster train the run, and then by the strategy for them."""
+    if not ray_cluster.asked(arguments):
+        if arguments.workers:
+            raise UserError("--workers are those of a Ray cluster; give --on ray, too")
+        return False
+    if arguments.strategy not in (None, "multiworker"):
+        raise UserError(
+            f"--strategy {arguments.strategy} and --on ray exclude each other: Ray's workers train "
+            "by multiworker; leave one out"
+        )
+    arguments.strategy = "multiworker"
+    return True
+
+
+def _train_on_ray(arguments: argparse.Namespace, path: Path) -> None:
+    from tfrecon.training import ray_workers
+    from tfrecon.training.run import CONFIG, resume_command
+
+    same = parser().words(arguments, ("on", "address", "workers", "run", "resume"))
+
+    def words() -> list[str]:
+        is_there = arguments.resume or (path / CONFIG).exists()
+        return [*same, f"--run={path}", *(["--resume"] if is_there else [])]
+
+    try:
+        ray_workers.train(words, path, arguments.workers, arguments.address)
+    except Stopped as stop:
+        again = f"{resume_command(path)} --on ray"
+        raise Stopped(f"stopped by SIGTERM; go on with {again}", stop.number) from None
 
 
 def _source(arguments: argparse.Namespace) -> Source | None:

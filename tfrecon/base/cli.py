@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
 from tfrecon.base import extras, facts, platforms
@@ -52,6 +52,18 @@ class Parser(argparse.ArgumentParser):
     def flag(self, name: str, help: str) -> None:
         """Adds an option without a value."""
         self.add_argument(name, action="store_true", help=help)
+
+    def words(self, arguments: argparse.Namespace, but: Collection[str]) -> list[str]:
+        """The options that give `arguments`, those `but` of some names."""
+        found: list[str] = []
+        for action in self._actions:
+            value = vars(arguments).get(action.dest)
+            if action.dest in but or value is None or value == action.default:
+                continue
+            option = action.option_strings[-1]
+            values: list[Any] = value if isinstance(value, list) else [value]
+            found += [option] if value is True else [f"{option}={each}" for each in values]
+        return found
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """The arguments. Raises UserError for an unknown one, with the nearest known."""

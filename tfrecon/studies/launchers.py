@@ -100,6 +100,8 @@ class Ray:
             return self._ray.get(job)
         except self._ray.exceptions.RayTaskError as error:
             raise error.cause from None
+        except self._ray.exceptions.OutOfMemoryError:
+            return -9  # Ray's guard of a machine's memory kills as that of Linux does
         except self._ray.exceptions.RayError as error:
             raise Lost(f"its worker is lost ({type(error).__name__})") from None
 
