@@ -1,7 +1,7 @@
 """Where a training step of a model goes: convolutions by direction, products, reorders, the rest.
 
     python -m benchmarks.costs MODEL [MODEL …] [--batch N] [--precision bfloat16] [--steps 8]
-        [--layers 6]
+        [--layers 6] [--set model.width=64 …]
 
 Each model trains with its own defaults on the demo's photos in a process of its own, with one
 inter-op thread, while oneDNN writes down every primitive that it runs. A line for each kind says
@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def of_line(line: str) -> tuple[str, str, float, float] | None:
     return kind, shape, ms, 0.0
 
 
-def run_model(name: str, batch: int | None, precision: str, steps: int) -> None:
+def run_model(
+    name: str, batch: int | None, precision: str, steps: int, settings: Sequence[str]
+) -> None:
     """Trains `name`, and prints a mark and the seconds of each step after the first ones."""
     import keras
 
@@ -91,6 +94,7 @@ def run_model(name: str, batch: int | None, precision: str, steps: int) -> None:
 
     start_tensorflow()
     set_threads()
+    from tfrecon.base.config import merged, parse_set
     from tfrecon.models import defaults
     from tfrecon.training import loop
     from tfrecon.training.run import complete
@@ -111,7 +115,8 @@ def run_model(name: str, batch: int | None, precision: str, steps: int) -> None:
     fit: dict[str, Any] = {"steps": total, "steps_per_epoch": total, "precision": precision}
     if batch:
         fit["batch_size"] = batch
-    asked = {"model": name, "data": {"recipe": "demo", "damage": damage}, "fit": fit}
+    data = {"recipe": "demo", "damage": damage}
+    asked = merged({"model": {"name": name}, "data": data, "fit": fit}, parse_set(settings))
     with tempfile.TemporaryDirectory() as folder:
         loop.train(complete(asked), Path(folder, "run"), callbacks=[Marks()])
 
@@ -132,11 +137,12 @@ def peak(precision: str) -> float:
 
 
 def measured(
-    name: str, batch: int | None, precision: str, steps: int
+    name: str, batch: int | None, precision: str, steps: int, settings: Sequence[str]
 ) -> tuple[dict[str, Cost], dict[str, Cost], float]:
     """Costs of a step by kind and by layer, and milliseconds of a step."""
     command = [sys.executable, "-m", "benchmarks.costs", name, "--child", "--steps", str(steps)]
     command += ["--precision", precision, *(["--batch", str(batch)] if batch else [])]
+    command += [word for setting in settings for word in ("--set", setting)]
     environment = {**os.environ, "TF_NUM_INTEROP_THREADS": "1", "ONEDNN_VERBOSE": "profile_exec"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -172,16 +178,19 @@ def main() -> None:
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--layers", type=int, default=0, help="how many of the slowest to show")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="of the configuration, as `fit` takes it")  # fmt: skip
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
-        run_model(asked.models[0], asked.batch, asked.precision, asked.steps)
+        run_model(asked.models[0], asked.batch, asked.precision, asked.steps, asked.set)
         return
     limit = peak(asked.precision)
     print(f"a large convolution in {asked.precision}: {limit:.0f} GFLOP/s")
     for name in asked.models:
-        kinds, layers, whole = measured(name, asked.batch, asked.precision, asked.steps)
+        kinds, layers, whole = measured(name, asked.batch, asked.precision, asked.steps, asked.set)
         of = {"precision": asked.precision, **({"batch": asked.batch} if asked.batch else {})}
+        of |= {"with": " ".join(asked.set)} if asked.set else {}
         inside = sum(cost.ms for cost in kinds.values())
         gflop = sum(cost.gflop for cost in kinds.values())
         print(f"\n{name}, batch {asked.batch or 'of its defaults'}: {whole:.1f} ms a step")
