@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrecon.base import ray_cluster, tethered
+from tfrecon.base import extras, ray_cluster, tethered
 from tfrecon.base.errors import UserError
 
 STARTS = 4
@@ -33,8 +33,7 @@ class Place:
 
     def address(self) -> str:
         """The machine's, with a port that is free."""
-        import ray
-
+        ray: Any = extras.imported("ray", "--on ray")
         with socket.socket() as free:
             free.bind(("", 0))
             return f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}"
