@@ -4,14 +4,25 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from tfrecon.models import base
+from tfrecon.models.supervised import wrapped
 from tfrecon.reports import page
-from tfrecon.training.progress import BAR, FRAMES, MOST_FRAMES, History, SampleGrid, log_table
+from tfrecon.training.progress import (
+    BAR,
+    FRAMES,
+    MOST_FRAMES,
+    History,
+    Progress,
+    SampleGrid,
+    log_table,
+)
 
 
 def frames_in(path):
@@ -160,3 +171,41 @@ def test_what_tensorboard_shows_of_a_run_that_begins_again_is_there_once(tmp_pat
     assert [event.step for event in board.Tensors("logs/train", "loss")] == [1]
     assert [event.step for event in board.Tensors("logs/validation", "loss")] == [1]
     assert len(board.Tensors("logs", "configuration")) == 1
+
+
+@pytest.mark.parametrize(
+    ("waits", "said"), [(3.0, "60% of the time of its steps, 12 of 20 s"), (0.2, "")]
+)
+def test_a_training_that_waits_for_its_data_says_so(monkeypatch, capsys, waits, said):
+    """A step takes two seconds by this clock, and the wait."""
+    clock = [0.0]
+    monkeypatch.setattr(base.time, "perf_counter", lambda: clock[0])
+
+    def batches():
+        while True:
+            yield np.zeros((1, 8, 8, 3), np.float32), np.zeros((1, 8, 8, 3), np.float32)
+
+    class Fetched:
+        def __init__(self, batches):
+            self.batches = batches
+
+        def __next__(self):
+            clock[0] += waits
+            return next(self.batches)
+
+    inputs = keras.Input((8, 8, 3))
+    model = wrapped(keras.Model(inputs, keras.layers.Conv2D(3, 1)(inputs)))
+    model.compile("sgd", "mse")
+    bar = Progress(5, 0)
+    bar.set_model(model)
+    train, iterator = model._make_function(model.train_step), Fetched(batches())
+    bar.on_train_begin()
+    for number in range(5):
+        bar.on_train_batch_begin(number)
+        train(iterator)
+        clock[0] += 2.0
+        bar.on_train_batch_end(number)
+        clock[0] += 100.0  # validation
+    bar.close()
+    told = capsys.readouterr()
+    assert (said in told.out + told.err) and ("waited" in told.out + told.err) == bool(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +60,8 @@ class ReconstructionModel(keras.Model):
     """What is done to those features before they are decoded; None: nothing."""
     fingerprint: str | None = None
     """A hash of its frozen weights, which no checkpoint holds; None: it has none."""
+    waited: float = 0.0
+    """Seconds that its steps have waited for their batches."""
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Keras's own, but for several machines, where it fails (keras#20585); all is built here
@@ -71,18 +74,26 @@ class ReconstructionModel(keras.Model):
         return isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
     def _make_function(self, step_function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Keras's own, which trains and validates, but for several machines, where it fails to
-        bring the values of their replicas together: their means."""
-        if not self._on_machines:
-            return super()._make_function(step_function)
+        """What trains and validates, in the place of Keras's own, which fails to bring together the
+        values of replicas on several machines, here their means, and fetches batches inside of its
+        graph, where nobody sees for how long it waits."""
         strategy = self.distribute_strategy
 
-        @tf.function(reduce_retracing=True)
-        def on_all(data: Any) -> dict[str, Any]:
+        def on_all(data: Any) -> Any:
             values = strategy.run(step_function, (data,))
-            return {name: strategy.reduce("MEAN", values[name], axis=None) for name in values}
+            return tf.nest.map_structure(lambda v: strategy.reduce("MEAN", v, axis=None), values)
 
-        return lambda iterator: on_all(next(iterator))
+        if not self.run_eagerly:
+            options = {"jit_compile": self.jit_compile, "reduce_retracing": True}
+            on_all = tf.function(on_all, autograph=False, **options)
+
+        def step(iterator: Any) -> Any:
+            began = time.perf_counter()
+            data = next(iterator)
+            self.waited += time.perf_counter() - began
+            return on_all(data)
+
+        return step
 
     @property
     def inference_variables(self) -> list[Any]:

@@ -352,7 +352,7 @@ def _train_to_end(
                     state.go_back(bad, batch_ids(run.config, data, bad.step) if bad.at_once else [])
                     progress.set_step(state.step)
     finally:
-        progress.bar.close()
+        progress.close()
     state.stop_if_asked()  # during the last callbacks
 
 

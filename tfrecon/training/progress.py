@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,44 @@ BAR = 4
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar over all steps of the run, and one line an epoch."""
+    """One bar over all steps of the run, and one line an epoch; at the end a sentence where the
+    steps have waited long for their data."""
 
     def __init__(self, total_steps: int, start_step: int) -> None:
         super().__init__()
         self.bar = tqdm(total=total_steps, initial=start_step, desc="training", unit="step")
+        self.seconds = self.waited = 0.0
+        """Of all steps but the first of each `fit` call, which traces and fills the buffers."""
+        self._began: tuple[float, float] | None = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """The next step is a first one."""
+        self._began = None
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Until now other callbacks and validation had the time."""
+        if self._began:
+            self._began = time.perf_counter(), self.model.waited
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """One step further."""
+        now = time.perf_counter(), self.model.waited
+        if self._began:
+            self.seconds += now[0] - self._began[0]
+            self.waited += now[1] - self._began[1]
+        self._began = now
         self.bar.update()
+
+    def close(self) -> None:
+        """Ends the bar. Tells of the data where the steps have waited for it for more than a tenth
+        of their time, and for a second."""
+        if self.waited > max(1.0, 0.1 * self.seconds):
+            self.bar.write(
+                f"the model has waited for its data for {self.waited / self.seconds:.0%} of the "
+                f"time of its steps, {self.waited:.0f} of {self.seconds:.0f} s: decode photos once "
+                "(data.cache=memory or disk), keep smaller ones, or give it more processor cores"
+            )
+        self.bar.close()
 
     def set_step(self, step: int) -> None:
         """The run goes on from another step."""
