@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "pipeline": [],
     "metrics": [],
     "submission": [],
+    "serving": [],
     "runtimes": ["scratches", "inpainting"],
     "study_jobs": [],
     "memory": [],

@@ -181,7 +181,7 @@ def test_reconstruct_takes_it_and_a_training_does_not_start_from_it(exported, tm
     expected = images.to_uint8(restorer(tiny(True))(x)[0])
     apart = np.abs(images.read(tmp_path / "out.png").astype(int) - expected)
     assert apart.max() <= 1
-    with pytest.raises(UserError, match="as SavedModels do now; export its run again as one"):
+    with pytest.raises(UserError, match="as SavedModels without --precision do; export its"):
         find_source(str(exported))
 
 

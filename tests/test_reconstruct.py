@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from exported_models import tiny
@@ -16,9 +17,12 @@ from restored_folders import HOLE, Fake, photo, profile_of, refused, save, table
 from tfrecon import export, reconstruct
 from tfrecon.base import carried, files, images
 from tfrecon.base.errors import UserError
+from tfrecon.base.journal import Journal
+from tfrecon.inference import folder
 from tfrecon.inference.folder import Settings, restore_files
 from tfrecon.inference.restorer import restorer
 from tfrecon.inference.saved_model import export_model
+from tfrecon.models.supervised import wrapped
 
 
 def test_every_photo_becomes_a_png_of_its_stem_and_size(folders):
@@ -164,6 +168,76 @@ def test_all_unreadable_photos_are_listed_and_may_be_skipped(folders):
     assert [path.name for path in folders.out.iterdir()] == ["good.png"]
 
 
+def test_photos_of_one_size_go_together_and_all_are_written_in_their_order(folders):
+    """Of five sizes, by one graph."""
+    sizes = [(16, 24), (8, 8), (16, 24), (40, 41), (8, 8), (16, 24), (64, 64), (1, 5)] * 2
+    for number, size in enumerate(sizes):
+        save(folders.photos / f"{number:02}.png", photo(*size, seed=number))
+    traced = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, inputs):
+            traced.append(inputs.shape)
+            return 1.0 - inputs
+
+    inputs = keras.Input((None, None, 3))
+    model = wrapped(keras.Model(inputs, Counting()(inputs)))
+    traced.clear()
+    fake, restore = Fake(False), restorer(model)
+    order: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fake, "restore", lambda self, x: (self.seen.append(x.shape), restore(x))[1])
+        add = Journal.add
+        patch.setattr(Journal, "add", lambda *given: (order.append(given[1]), add(*given))[1])
+        restore_files(fake, folders.photos, folders.out, settings=Settings(64, 16))
+    together = [(6, 16, 24), (4, 8, 8), (2, 40, 41), (1, 64, 64), (2, 1, 5), (1, 64, 64)]
+    assert [shape[:3] for shape in fake.seen] == together
+    assert len(traced) == 1
+    for number, size in enumerate(sizes):
+        restored = images.read(folders.out / f"{number:02}.png")
+        np.testing.assert_array_equal(restored, 255 - photo(*size, seed=number))
+    names = [line.split()[-1] for line in order]
+    assert names == [f"'{number:02}.png'" for number in range(16)]
+
+
+def test_a_photo_that_vanishes_ends_the_work_at_its_turn(folders, monkeypatch):
+    for number, name in enumerate("abcdef"):
+        save(folders.photos / f"{name}.png", photo(9, 8 + number // 2))
+    read = carried.read
+
+    def fails(path, *others):
+        if path.stem == "d":
+            raise UserError("image file 'd.png' is gone")
+        return read(path, *others)
+
+    monkeypatch.setattr(carried, "read", fails)
+    with pytest.raises(UserError, match="is gone"):
+        restore_files(Fake(False), folders.photos, folders.out)
+    left = sorted(path.name for path in folders.out.iterdir())
+    assert left == [".tfrecon.journal", "a.png", "b.png", "c.png"]
+
+
+def test_what_cannot_be_written_ends_the_work_and_is_done_again(folders, monkeypatch):
+    for number, name in enumerate("abc"):
+        save(folders.photos / f"{name}.png", photo(9, 8 + number))
+    write = carried.Carried.write
+
+    def fails(self, path, *others):
+        if path.stem == "b":
+            raise OSError(28, "No space left on device")
+        write(self, path, *others)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(carried.Carried, "write", fails)
+        with pytest.raises(OSError, match="No space"):
+            restore_files(Fake(False), folders.photos, folders.out)
+    assert not (folders.out / "b.png").exists()
+    fake = Fake(False)
+    restore_files(fake, folders.photos, folders.out)
+    assert 9 in [x.shape[2] for x in fake.seen] and 8 not in [x.shape[2] for x in fake.seen]
+    assert len([*folders.out.iterdir()]) == 3
+
+
 # Stops, and photos that fail
 
 
@@ -228,9 +302,10 @@ def test_after_a_kill_only_the_unfinished_photos_are_restored(folders, capsys):
 def test_names_that_are_no_text_or_have_lines_are_known_after_a_kill(folders, capsys):
     for name in ("a\nb", "caf\udce9", "d"):
         save(folders.photos / f"{name}.png", photo(9, 8))
+    alone = Settings(9, 2)
     with pytest.raises(Killed):
-        restore_files(Dying(-3), folders.photos, folders.out)
-    assert restore_files(Fake(False), folders.photos, folders.out) == 3
+        restore_files(Dying(-3), folders.photos, folders.out, settings=alone)
+    assert restore_files(Fake(False), folders.photos, folders.out, settings=alone) == 3
     assert "2 of 3 photos were restored before; 1 to go" in capsys.readouterr().out
 
 
@@ -238,7 +313,7 @@ def test_a_changed_mask_is_restored_again(folders):
     for name in "ab":
         save(folders.photos / f"{name}.png", photo(20, 30))
         save(folders.masks / f"{name}.png", HOLE * np.uint8(255))
-    fake = Fake()
+    fake, alone = Fake(), Settings(30, 8)
     fake.seen.append(None)
 
     def dies(x):
@@ -248,10 +323,10 @@ def test_a_changed_mask_is_restored_again(folders):
 
     with pytest.raises(Killed):
         object.__setattr__(fake, "restore", dies)
-        restore_files(fake, folders.photos, folders.out, masks=folders.masks)
+        restore_files(fake, folders.photos, folders.out, masks=folders.masks, settings=alone)
     save(folders.masks / "a.png", ~HOLE * np.uint8(255))
     fake = Fake()
-    restore_files(fake, folders.photos, folders.out, masks=folders.masks)
+    restore_files(fake, folders.photos, folders.out, masks=folders.masks, settings=alone)
     assert len(fake.seen) == 2
 
 
@@ -303,20 +378,20 @@ def test_the_command_restores_a_folder(exported, folders, capsys):
 def test_a_signal_ends_the_command_after_the_photo_and_it_goes_on(
     folders, capsys, monkeypatch, usual_handlers
 ):
-    for name in ("a.png", "b.png"):
-        picture = Image.fromarray(photo(90, 101))
+    for name, height in (("a.png", 90), ("b.png", 91)):
+        picture = Image.fromarray(photo(height, 101))
         picture.save(folders.photos / name, icc_profile=profile_of(b"GRAY"))
     table(folders.table, [(0, "a.png", 3, 20, 5, 5), (1, "b.png", 3, 20, 5, 5)])
     given = ["--method", "harmonic_fill", folders.photos, folders.out, "--masks", folders.table]
     arguments = [str(argument) for argument in given]
-    write = carried.Carried.write
+    restored_photos = folder.restored_photos
 
     def stopped(*given):
         os.kill(os.getpid(), signal.SIGTERM)
-        write(*given)
+        return restored_photos(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(carried.Carried, "write", stopped)
+        patched.setattr(folder, "restored_photos", stopped)
         assert reconstruct.main(arguments) == 143
     out, said = capsys.readouterr()
     assert "stopped by SIGTERM after 1 of 2 photos; go on with python -m tfrecon.recon" in said

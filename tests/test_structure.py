@@ -230,7 +230,7 @@ def test_a_wrong_argument_is_said_before_anything_heavy_is_imported():
 def test_files_of_images_have_one_decoder():
     """TensorFlow refuses some files that Pillow reads, so that a check by one says nothing of the
     other. What it may decode are the JPEG bytes that the damage of that name has made itself, and
-    the colours of 16 bits of which Pillow reads 8."""
+    the colours of 16 bits of which Pillow reads 8, and what a server is sent."""
     decoders = {
         (name, node.attr)
         for name, path in modules("tfrecon")
@@ -241,6 +241,7 @@ def test_files_of_images_have_one_decoder():
     }
     assert decoders <= {
         ("tfrecon.data.damage.quality", "decode_jpeg"), ("tfrecon.base.carried", "decode_png"),
+        ("tfrecon.inference.saved_model", "decode_image"),
     }  # fmt: skip
 
 

@@ -52,13 +52,14 @@ def went_on(done: int, total: int, did: str = "restored") -> None:
 
 
 @contextlib.contextmanager
-def stoppable(total: int) -> Iterator[Callable[[int], None]]:
+def stoppable(total: int) -> Iterator[Callable[[int | Callable[[], int]], None]]:
     """Ctrl-C and SIGTERM end the block where it calls what it is given, with how many of `total`
-    photos are done, by raising `Stopped`; a second signal ends it at once."""
+    photos are done, or what ends those at hand and tells it, by raising `Stopped`; a second signal
+    ends it at once."""
     with system.signals_noted() as noted:
 
-        def stop_if_asked(done: int) -> None:
-            if noted and done < total:
+        def stop_if_asked(done: int | Callable[[], int]) -> None:
+            if noted and (done := done if isinstance(done, int) else done()) < total:
                 name = signal.Signals(noted[0]).name
                 raise Stopped(f"stopped by {name} after {done} of {total} photos", noted[0], True)
 

@@ -118,13 +118,18 @@ def signals_noted() -> Iterator[list[int]]:
         restore()
 
 
-@contextlib.contextmanager
-def float32_policy() -> Iterator[None]:
+def float32_policy() -> contextlib.AbstractContextManager[None]:
     """Layers made in the block compute in float32, whatever Keras's dtype policy is."""
+    return dtype_policy("float32")
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Layers made in the block have Keras's dtype policy `name`."""
     import keras
 
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 from collections import defaultdict
@@ -20,6 +21,7 @@ from tfrecon.data.check import readable
 from tfrecon.data.masks import Hidden, Masks, check_masks, hidden_in
 from tfrecon.data.sample import MaskFrom, Sample
 from tfrecon.data.store import Reader
+from tfrecon.inference import flow
 from tfrecon.inference.places import JPEG, checked_output, photos_of, placed
 from tfrecon.inference.restorer import PhotoRestorer, Restore, restored_bands, self_ensemble
 
@@ -27,6 +29,9 @@ JOURNAL = ".tfrecon.journal"
 """The file in the output folder that says which photos are finished, until all are."""
 
 PathLike = str | os.PathLike[str]
+
+TOGETHER = 16
+"""The most photos of one size that are restored at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +178,75 @@ def _finished(output: Path, key: str) -> str:
     return f"{key} {about.st_size} {about.st_mtime_ns} {output.name!r}"
 
 
+@dataclasses.dataclass
+class _Opened:
+    """A photo at work: where it goes, what it is known by, its holes, and what becomes of it."""
+
+    sample: Sample
+    output: Path
+    key: str
+    photo: carried.Carried
+    hidden: Hidden | None
+    restored: np.ndarray | None = None
+
+    def write(self) -> None:
+        """Writes what became of it, if it is an image."""
+        if self.restored is not None:
+            self.photo.write(self.output, self.restored, self.hidden)
+
+
+def _opened(item: tuple[Sample, Path, str]) -> _Opened:
+    sample, *others = item
+    hidden = hidden_in(sample) if sample.has_mask else None
+    return _Opened(
+        sample, *others, carried.read(sample.files[0], sample.page, sample.range), hidden
+    )
+
+
+def _together(settings: Settings, first: _Opened, other: _Opened | None = None) -> int:
+    """How many photos of the size of `first` are restored at once: as many as fit into a tile,
+    `TOGETHER` at most; with `other` 0 where that has another size."""
+    height, width = size = first.photo.pixels.shape[:2]
+    if other and other.photo.pixels.shape[:2] != size:
+        return 0
+    return max(1, min(TOGETHER, settings.tile**2 // (height * width)))
+
+
+def _pixels(item: tuple[Sample, Path, str]) -> int:
+    about = images.facts(item[0].files[0], item[0].page, large=True)
+    return about.height * about.width
+
+
+class _Notes:
+    """What has become of photos: `done` of `total`, and which failed or lost something."""
+
+    def __init__(self, journal: Journal, done: int, total: int) -> None:
+        self.journal, self.done, self.total = journal, done, total
+        self.failed: list[str] = []
+        self.lost: defaultdict[str, list[str]] = defaultdict(list)
+        self.bar = tqdm(None, "restoring", total, unit="photo", initial=done)
+
+    def add(self, opened: _Opened) -> None:
+        """Notes a photo that is finished."""
+        self.done += 1
+        self.bar.update()
+        if opened.restored is None:
+            self.failed.append(opened.sample.id)
+            return
+        self.journal.add(_finished(opened.output, opened.key))
+        for what in opened.photo.lost:
+            self.lost[what].append(opened.sample.id)
+
+    def check(self) -> None:
+        """Raises UserError where photos failed."""
+        if self.failed:
+            raise UserError(
+                f"{len(self.failed)} of {self.total} photos were restored to values that are not "
+                f"finite and are not written: {some(self.failed)}; the model has diverged, or a "
+                "photo is not as those that it was trained on"
+            )
+
+
 def _restore_all(
     photos: Sequence[tuple[Sample, Path, str]], restore: Restore, settings: Settings,
     journal: Journal,
@@ -181,34 +255,27 @@ def _restore_all(
     known, total = set(journal.lines), len(photos)
     todo = [item for item in photos if _finished(*item[1:]) not in known]
     went_on(total - len(todo), total)
-    failed: list[str] = []
-    lost: defaultdict[str, list[str]] = defaultdict(list)
-    bar = tqdm(todo, "restoring", total, unit="photo", initial=total - len(todo))
+    notes = _Notes(journal, total - len(todo), total)
+    together = functools.partial(_together, settings)
     try:
-        with stoppable(total) as stop_if_asked, contextlib.closing(bar):
-            for done, (sample, output, key) in enumerate(bar, start=total - len(todo)):
-                stop_if_asked(done)
-                hidden = hidden_in(sample) if sample.has_mask else None
-                photo = carried.read(sample.files[0], sample.page, sample.range)
-                with fitting(_smaller_tiles(photo, settings)):
-                    restored = restored_photo(photo, hidden, restore, settings)
-                if restored is None:
-                    failed.append(sample.id)
-                    continue
-                photo.write(output, restored, hidden)
-                journal.add(_finished(output, key))
-                for what in photo.lost:
-                    lost[what].append(sample.id)
+        with (
+            stoppable(total) as stop_if_asked, contextlib.closing(notes.bar),
+            flow.Behind(_Opened.write, notes.add) as behind,
+            contextlib.closing(flow.batches(todo, _pixels, _opened, together)) as batches,
+        ):  # fmt: skip
+            for batch in batches:
+                stop_if_asked(lambda: behind.settle() or notes.done)
+                alike, holes = zip(*((each.photo, each.hidden) for _, each in batch), strict=True)
+                with fitting(_smaller_tiles(alike[0], settings)):
+                    answers = restored_photos(alike, holes, restore, settings)
+                for (place, opened), answer in zip(batch, answers, strict=True):
+                    opened.restored = answer
+                    behind.put(place, opened, opened.photo.pixels.size // 3)
         journal.remove()
     finally:  # after a stop, too: who goes on does not look at these photos again
-        for what, names in lost.items():
+        for what, names in notes.lost.items():
             print(f"{what} is not kept of {some(names)}")
-    if failed:
-        raise UserError(
-            f"{len(failed)} of {total} photos were restored to values that are not finite and are "
-            f"not written: {some(failed)}; the model has diverged, or a photo is not as those that "
-            "it was trained on"
-        )
+    notes.check()
 
 
 def _smaller_tiles(photo: carried.Carried, settings: Settings) -> str:
@@ -219,30 +286,40 @@ def _smaller_tiles(photo: carried.Carried, settings: Settings) -> str:
     )
 
 
-def restored_photo(
-    photo: carried.Carried, hidden: Hidden | None, restore: Restore, settings: Settings
-) -> np.ndarray | None:
-    """The restored photo, (H,W,3), or (H,W,1) for a grey one, uint8 or uint16; None where a value
-    is not finite. Only a row of tiles of it is held as float: beside TensorFlow a photo of 8 bits
-    takes about 12 bytes a pixel."""
+def restored_photos(
+    photos: Sequence[carried.Carried], hidden: Sequence[Hidden | None], restore: Restore,
+    settings: Settings,
+) -> list[np.ndarray | None]:  # fmt: skip
+    """Photos of one size restored, each (H,W,3), or (H,W,1) for a grey one, uint8 or uint16; None
+    where a value is not finite. Only a row of tiles of them is held as float: beside TensorFlow a
+    photo of 8 bits takes about 12 bytes a pixel."""
 
     def piece(place: tuple[slice, slice]) -> np.ndarray:
-        pixels = photo.pixels[place]
-        parts = [pixels if pixels.dtype == np.float32 else images.to_float(pixels)]
-        if hidden is not None:
-            parts.append(hidden[place][..., None].astype(np.float32))
-        return np.concatenate(parts, axis=-1)[None]
+        cut = [photo.pixels[place] for photo in photos]
+        parts = [np.stack([p if p.dtype == np.float32 else images.to_float(p) for p in cut])]
+        holes = [each[place] for each in hidden if each is not None]
+        if holes:
+            parts.append(np.stack(holes)[..., None].astype(np.float32))
+        return np.concatenate(parts, axis=-1)
 
-    height, width = photo.pixels.shape[:2]
+    shape, top = (len(photos), *photos[0].pixels.shape[:2]), 0
+    answers: list[np.ndarray | None] = [_empty(photo, settings) for photo in photos]
+    for bands in restored_bands(restore, piece, shape, settings.tile, settings.overlap):
+        for number, (answer, band) in enumerate(zip(answers, bands, strict=True)):
+            if answer is None or not np.isfinite(band).all():
+                answers[number] = None
+                continue
+            band = band.mean(axis=-1, keepdims=True) if answer.shape[-1] == 1 else band
+            deep = answer.dtype == np.uint16
+            answer[top : top + len(band)] = (
+                images.to_uint16(band) if deep else images.to_uint8(band)
+            )
+        top += bands.shape[1]
+    return answers
+
+
+def _empty(photo: carried.Carried, settings: Settings) -> np.ndarray:
+    """What the restored photo is written into."""
     sixteen = settings.depth == "16" or (settings.depth == "auto" and photo.bits > 8)
-    kind, channels = np.uint16 if sixteen else np.uint8, 1 if photo.is_grey else 3
-    restored, top = np.empty((height, width, channels), kind), 0
-    bands = restored_bands(restore, piece, (1, height, width), settings.tile, settings.overlap)
-    for (band,) in bands:
-        if not np.isfinite(band).all():
-            return None
-        band = band.mean(axis=-1, keepdims=True) if photo.is_grey else band
-        quantised = images.to_uint16(band) if sixteen else images.to_uint8(band)
-        restored[top : top + len(band)] = quantised
-        top += len(band)
-    return restored
+    channels = 1 if photo.is_grey else 3
+    return np.empty((*photo.pixels.shape[:2], channels), np.uint16 if sixteen else np.uint8)

@@ -86,8 +86,10 @@ def _lacking(title: str, operations: Iterable[str], error: Any = "") -> UserErro
 
 
 def _write_saved_model(exported: Exported, folder: Path) -> None:
-    default = {"serving_default": exported.signatures["serve"]}
-    _save(exported.module, {**exported.signatures, **default}, folder)
+    found = exported.signatures
+    _save(
+        exported.module, {**found, "serving_default": found.get("encoded", found["serve"])}, folder
+    )
 
 
 def _save(module: Any, signatures: Mapping[str, Any], folder: Path) -> None:

@@ -21,12 +21,14 @@ ALLOWED = frozenset({
     "Case", "If", "PartitionedCall", "StatefulPartitionedCall", "While",
     "Multinomial", "RandomShuffle", "RandomStandardNormal", "RandomUniform", "RandomUniformInt",
     "StatelessRandomGetAlg", "TruncatedNormal",
+    "DecodeImage", "EncodePng",
     "AsString", "Assert", "CheckNumerics", "PreventGradient", "StringFormat", "StringJoin",
     "Einsum", "GatherNd", "ImageProjectiveTransformV2", "ImageProjectiveTransformV3",
     "ScaleAndTranslate", "ScaleAndTranslateGrad", "ScatterNd", "TensorScatterAdd",
     "TensorScatterMax", "TensorScatterMin", "TensorScatterSub", "TensorScatterUpdate",
 })  # fmt: skip
-"""Variables, control flow, randomness, messages of assertions, and options that are words."""
+"""Variables, control flow, randomness, files that are given as bytes, messages of assertions, and
+options that are words."""
 
 SAVING = frozenset({
     "MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename", "StaticRegexFullMatch",

@@ -14,7 +14,7 @@ from tfrecon.base.errors import UserError
 from tfrecon.data.check import readable
 from tfrecon.data.masks import Hidden, Masks, hidden_by, hidden_in, holes
 from tfrecon.data.sample import Sample
-from tfrecon.inference.folder import Settings, restored_photo
+from tfrecon.inference.folder import Settings, restored_photos
 from tfrecon.inference.presets import open_preset
 from tfrecon.inference.restorer import PhotoRestorer, restore_tiled
 
@@ -82,7 +82,7 @@ def restore(image: Any, mask: Any = None, preset: str | None = None) -> Any:
 def _restored_picture(opened: PhotoRestorer, photo: carried.Carried, mask: Any) -> Image.Image:
     hidden = _hidden(mask, (1, *photo.pixels.shape[:2]))
     hole = None if hidden is None else hidden[0]
-    restored = restored_photo(photo, hole, opened.restore, SETTINGS)
+    (restored,) = restored_photos([photo], [hole], opened.restore, SETTINGS)
     if restored is None:
         raise _not_finite(opened)
     picture = carried.to_picture(photo.planes(restored, hole))

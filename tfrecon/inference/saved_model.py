@@ -7,10 +7,13 @@ Signatures, each for any batch, height and width (padding and cropping are insid
   (B,H,W,1) uint8 where any nonzero value is damage; gives ``restored`` (B,H,W,3) uint8.
 - ``restore``: the same in float32, values in [0,1], mask 1 = damaged.
 - ``sample``, of `diffusion`: ``restore`` with a number that chooses the sample, ``seed``.
+- ``encoded``, and then ``serving_default``, of exports for a server: ``image_bytes`` and
+  ``mask_bytes`` (B,), files as JPEG or PNG; gives ``restored_bytes`` (B,), as PNG.
 """
 
 import contextlib
 import functools
+import gc
 import json
 import os
 import platform
@@ -26,8 +29,11 @@ import tensorflow as tf
 from tfrecon.base import images
 from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.files import RECORD, making, replacing_folder
+from tfrecon.inference import constants as lowered
+from tfrecon.inference.constants import Constants, Precision
 from tfrecon.inference.formats import FORMATS, Exported
 from tfrecon.inference.restorer import (
+    Export,
     Restore,
     open_export,
     restore_any_size,
@@ -59,23 +65,33 @@ class Difference:
 
 def export_run(
     run: Run, out: str | os.PathLike[str] | None = None, options: Mapping[str, Any] | None = None,
-    ensemble: bool = False, format: str = "savedmodel",
+    ensemble: bool = False, format: str = "savedmodel", precision: Precision | None = None,
+    serving: bool = False,
 ) -> list[Difference]:  # fmt: skip
     """`export_model` with the best weights of `run`, to `out` or `default_path`.
 
-    `options` take the place of the model's own.
+    `options` take the place of the model's own; with a `precision` the weights are constants.
     """
     path = default_path(run, format) if out is None else out
     facts = {
         "run": run.name, "model": run.model_with(options or {}).to_dict(),
         "image_size": run.config.data.image_size,
     }  # fmt: skip
-    return export_model(run.load_model(options), path, run.has_mask, facts, ensemble, format)
+    constants = lowered.of_run(run, precision, options) if precision else None
+    return export_model(
+        run.load_model(options), path, run.has_mask, facts, ensemble, format, constants, serving
+    )
 
 
 def default_path(run: Run, format: str = "savedmodel") -> Path:
     """Where `export_run` writes unless told otherwise: ``exports/RUN``, ``exports/RUN-litert``."""
     return Path("exports", run.name if format == "savedmodel" else f"{run.name}-{format}")
+
+
+def next_version(folder: str | os.PathLike[str]) -> Path:
+    """Where TensorFlow Serving, which serves `folder`, looks for a newer model than those there."""
+    numbers = [int(path.name) for path in Path(folder).glob("*") if path.name.isdecimal()]
+    return Path(folder, str(max(numbers, default=0) + 1))
 
 
 def usage(path: str, has_mask: bool, format: str = "savedmodel") -> list[str]:
@@ -89,18 +105,26 @@ def usage(path: str, has_mask: bool, format: str = "savedmodel") -> list[str]:
 def export_model(
     model: ReconstructionModel, path: str | os.PathLike[str], has_mask: bool,
     facts: Mapping[str, Any] | None = None, ensemble: bool = False, format: str = "savedmodel",
+    constants: Constants | None = None, serving: bool = False,
 ) -> list[Difference]:  # fmt: skip
     """Writes `model` in one of `FORMATS` to the folder `path`; returns how far it is from the
     model.
 
-    `facts` go into its record (`RECORD`); `ensemble` puts `self_ensemble` inside the export. The
-    export is loaded and compared with the model before it takes its name; an export of the same
-    name is replaced only then. Raises UserError, and leaves nothing behind, for a difference above
-    the tolerances, for a format whose package is missing or that lacks an operation of the model,
-    for a `path` that holds something else than an export or to which another process exports, and
+    `facts` go into its record (`RECORD`); `ensemble` puts `self_ensemble` inside the export;
+    `constants` takes the place of variables, and `serving` adds the signature ``encoded``, both in
+    a SavedModel. The export is loaded and compared with the model before it takes its name; an
+    export of the same name is replaced only then.
+
+    Raises UserError, and leaves nothing behind, for a difference above the tolerances or what
+    `Constants.compared` allows, for a format whose package is missing or that lacks an operation of
+    the model, for a `path` that is no export or to which another process exports, and
     when it cannot be written.
     """
     FORMATS[format].check()
+    if format != "savedmodel" and (constants or serving):
+        raise UserError(
+            f"--precision and --serving are of SavedModels; leave out --format {format}"
+        )
     path = Path(path)
     if path.exists() and not (path / RECORD).is_file():
         raise UserError(f"{str(path)!r} exists and is no export; choose another place with --out")
@@ -113,6 +137,7 @@ def export_model(
         "has_mask": has_mask,
         "range": {"serve": [0, 255], "restore": [0, 1]},
         **({"ensemble": 8} if ensemble else {}),
+        **({"precision": constants.precision} if constants else {}),
         **sizes,
         "versions": {
             "python": platform.python_version(),
@@ -121,32 +146,43 @@ def export_model(
         },
     }
     with making(path), replacing_folder(path) as temporary:
-        module, signatures = _exported(model, has_mask, ensemble)
-        if format == "savedmodel":
-            record["weights"] = _places(model, module.weights)
-        FORMATS[format].write(Exported(model, module, signatures, record), temporary)
+        record |= _written(temporary, model, has_mask, ensemble, format, constants, serving, record)
         _write_record(temporary, record)
+        gc.collect()  # graphs are circles, and hold all constants
+        whole = self_ensemble(restorer(model)) if ensemble else restorer(model)
         with contextlib.nullcontext() if format == "savedmodel" else foreign(
             f"{FORMATS[format].title} export", path, "export it with --format savedmodel",
             "does not run",
         ):  # fmt: skip
-            differences = compare(model, temporary, has_mask, ensemble)
+            export = open_export(temporary, trusted=True)
+            differences = compare(model, export, whole, has_mask)
         for difference in differences:
-            _check(difference)
-        _write_record(temporary, record | {"differences": [asdict(item) for item in differences]})
+            _check(difference, constants)
+        record["differences"] = [asdict(item) for item in differences]
+        if constants:
+            record["photos"] = constants.compared(whole, export.restore)
+        _write_record(temporary, record)
     return differences
 
 
-def compare(
-    model: ReconstructionModel, path: str | os.PathLike[str], has_mask: bool, ensemble: bool = False
-) -> list[Difference]:
-    """The largest differences between the export at `path` and `model` on random photos.
+def _written(
+    folder: Path, model: ReconstructionModel, has_mask: bool, ensemble: bool, format: str,
+    constants: Constants | None, serving: bool, record: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Writes the files of an export; returns what its record has of its weights."""
+    module, signatures = _exported(model, has_mask, ensemble, constants, serving)
+    found = {}
+    if format == "savedmodel" and not constants:
+        found["weights"] = _places(model, module.weights)
+    FORMATS[format].write(Exported(model, module, signatures, record), folder)
+    return found
 
-    Raises UserError when the model itself gives values that are not finite.
-    """
-    export, restore = open_export(path, trusted=True), restorer(model)
-    if ensemble:
-        restore = self_ensemble(restore)
+
+def compare(
+    model: ReconstructionModel, export: Export, restore: Restore, has_mask: bool
+) -> list[Difference]:
+    """The largest differences between `export` and `model`, which `restore` calls, on random
+    photos. Raises UserError when the model itself gives values that are not finite."""
     differences = []
     for pixels, mask, x, expected in answers(restore, has_mask):
         served = export.serve(pixels, mask).astype(int) - images.to_uint8(expected)
@@ -179,9 +215,12 @@ def answers(restore: Restore, has_mask: bool) -> Iterator[tuple[np.ndarray, ...]
         yield pixels, mask, x, expected
 
 
-def _check(difference: Difference) -> None:
+def _check(difference: Difference, constants: Constants | None) -> None:
     # NaN is a difference too, and fails both comparisons.
     if difference.restore <= FLOAT_TOLERANCE and difference.serve <= UINT8_TOLERANCE:
+        return
+    # Of half precision real photos tell, and not noise.
+    if constants and constants.precision != "float32" and np.isfinite(difference.restore):
         return
     raise UserError(
         f"the export differs from the model at {difference.height}×{difference.width}: float by "
@@ -191,10 +230,16 @@ def _check(difference: Difference) -> None:
 
 
 def _exported(
-    model: ReconstructionModel, has_mask: bool, ensemble: bool
-) -> tuple[tf.Module, dict[str, Any]]:
+    model: ReconstructionModel, has_mask: bool, ensemble: bool, constants: Constants | None,
+    serving: bool,
+) -> tuple[tf.Module, dict[str, Any]]:  # fmt: skip
     """The signatures, and a module of the variables that they use: one copy, no Keras model."""
-    step: Any = functools.partial(restore_any_size, model)
+    channels, sampled = 3 + has_mask, model.sample
+    if constants:
+        step: Any = functools.partial(restore_any_size, model, call=constants.network(channels))
+        sampled = constants.sampled(channels) if model.makes_samples else sampled
+    else:
+        step = functools.partial(restore_any_size, model)
     step = self_ensemble(step) if ensemble else step
     floats, seeds = _inputs(tf.float32, has_mask), tf.TensorSpec((), tf.int32, "seed")
 
@@ -212,9 +257,11 @@ def _exported(
     @tf.function(input_signature=[seeds, *floats])
     def sample(seed: tf.Tensor, image: tf.Tensor, mask: Any = None) -> dict[str, tf.Tensor]:
         x = _joined(image, mask)
-        return {"restored": restore_any_size(model, x, lambda x: model.sample(x, seed))}
+        return {"restored": restore_any_size(model, x, lambda x: sampled(x, seed))}
 
     signatures = {"serve": serve, "restore": restore}
+    if serving:
+        signatures["encoded"] = _of_files(serve, has_mask)
     if model.makes_samples and not ensemble:
         signatures["sample"] = sample
     module = tf.Module()
@@ -226,6 +273,28 @@ def _exported(
     own = [read.pop(id(v.value)) for v in model.inference_variables if id(v.value) in read]
     module.weights = own + sorted(read.values(), key=lambda variable: variable.name)
     return module, signatures
+
+
+def _of_files(serve: Any, has_mask: bool) -> Any:
+    """`serve` of files (B,) as JPEG or PNG, each of its own size, to files as PNG."""
+    channels = {"image_bytes": 3, "mask_bytes": 1} if has_mask else {"image_bytes": 3}
+    specs = [tf.TensorSpec((None,), tf.string, name) for name in channels]
+
+    def single(files: Any) -> Any:
+        decoded = [
+            tf.io.decode_image(file, count, expand_animations=False)
+            for file, count in zip(files, channels.values(), strict=True)
+        ]
+        pixels = [tf.ensure_shape(image, (None, None, n))[None]
+                  for image, n in zip(decoded, channels.values(), strict=True)]  # fmt: skip
+        return tf.io.encode_png(serve(*pixels)["restored"][0])
+
+    @tf.function(input_signature=specs)
+    def encoded(image_bytes: tf.Tensor, mask_bytes: Any = None) -> dict[str, tf.Tensor]:
+        files = (image_bytes,) if mask_bytes is None else (image_bytes, mask_bytes)
+        return {"restored_bytes": tf.map_fn(single, files, fn_output_signature=tf.string)}
+
+    return encoded
 
 
 def _places(model: ReconstructionModel, variables: Sequence[tf.Variable]) -> list[int | None]:

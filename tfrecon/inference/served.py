@@ -291,7 +291,7 @@ def _watched(opened: PhotoRestorer, samples: Sequence[Sample], progress: Progres
                 f"stopped after {MINUTES} minutes; choose fewer or smaller photos, or use tfrecon "
                 "reconstruct, which has no limit"
             )
-        answer, done = opened.restore(x), done + 1
+        answer, done = opened.restore(x), done + len(x)
         progress(min(done / tiles, 1.0))
         return answer
 

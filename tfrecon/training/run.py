@@ -24,7 +24,7 @@ from tfrecon.base.config import (
 )
 from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.registry import Natural, Positive, Spec, check_type
-from tfrecon.base.system import float32_policy
+from tfrecon.base.system import dtype_policy
 from tfrecon.models import defaults, entry
 
 if TYPE_CHECKING:
@@ -149,9 +149,10 @@ class Run:
         before = json.loads((self.path / FACTS).read_text(encoding="utf-8"))
         files.write_json(self.path / FACTS, {**before, **facts}, indent=2)
 
-    def load_model(self, options: Mapping[str, Any] | None = None) -> Any:
-        """The trained model in float32, with the best weights (their moving average where the run
-        keeps one); `options` are put on top of those that it was trained with.
+    def load_model(self, options: Mapping[str, Any] | None = None, policy: str = "float32") -> Any:
+        """The trained model in float32, or under another `policy` of Keras's, with the best weights
+        (their moving average where the run keeps one); `options` are put on top of those that it
+        was trained with.
 
         Raises UserError when the run has no weights yet, for options that change what the weights
         belong to, and when the weights of a frozen part are not those of the training."""
@@ -160,18 +161,19 @@ class Run:
                 f"run {str(self.path)!r} has no weights yet; finish it with "
                 f"{resume_command(self.path)}"
             )
-        model = self.build_model(options)
+        model = self.build_model(options, policy)
         arrays, _ = load_best(self.path)
         checkpoint.assign(self.path / BEST, arrays, {"model": model.inference_variables})
         return model
 
-    def build_model(self, options: Mapping[str, Any] | None = None) -> Any:
-        """The model in float32 as it was before its training; raises what `load_model` raises."""
+    def build_model(self, options: Mapping[str, Any] | None = None, policy: str = "float32") -> Any:
+        """The model as `load_model` gives it, as it was before its training; raises what that
+        raises."""
         from tfrecon.models import build_model
 
         spec, size = self.model_with(options or {}), self.config.data.image_size
         seed = self.config.fit.seed
-        with float32_policy():
+        with dtype_policy(policy):
             model = build_model(spec, image_size=size, mask=self.has_mask, seed=seed)
         check_frozen(self, model.fingerprint)
         return model

@@ -145,8 +145,8 @@ def _of_export(path: Path, name: str) -> Source:
         record = json.loads((path / RECORD).read_text(encoding="utf-8"))
         if "weights" not in record or "image_size" not in record:
             raise UserError(
-                f"export {name!r} does not say which of its weights is which, as SavedModels do "
-                "now; export its run again as one, or start from the run"
+                f"export {name!r} does not say which of its weights is which, as SavedModels "
+                "without --precision do; export its run again as one, or start from the run"
             )
         return _described(path, name, record, lambda: _exported(path, record["weights"]))
 
