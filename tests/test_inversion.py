@@ -1,6 +1,7 @@
 """Features in files, from photos and of other programs, and the images that are made of them."""
 
 import json
+import re
 
 import fakes
 import numpy as np
@@ -191,6 +192,9 @@ def test_an_audit_says_from_which_strength_on_photos_are_hidden(tmp_path, folder
     said = capsys.readouterr().out
     assert "vgg16 block1: without a defence " in said and "from noise of 30 σ on" in said
     assert "not by 8 bits (" in said
+    flat = float(re.search(r"The mean colour of each photo, alone: ([\d.]+) dB\.", said)[1])
+    photo = images.to_float(images.read(sorted(folder.iterdir())[0]))
+    assert abs(flat + 10 * np.log10(np.var(photo, axis=(0, 1)).mean())) < 3  # it is cropped
     page = (out / "report.html").read_text()
     assert "vgg16 block1, means over photos" in page and "<svg" in page and "data:image" in page
     rows = (out / "audit.csv").read_text().splitlines()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfrecon.backbones import check_taps
 from tfrecon.base import files, images
 from tfrecon.base.bars import tqdm
@@ -90,7 +92,7 @@ def audit(
             leaks.append(_attacked(f"{name} {tap}", attacker, originals, tried))
         groups = {kind: [each for each in tried if each.kind == kind] for kind in ABOUT}
         groups = {kind: group for kind, group in groups.items() if group}
-        sentences = [_sentence(leak, groups) for leak in leaks]
+        sentences = [_baseline(originals), *(_sentence(leak, groups) for leak in leaks)]
         _write(output, leaks, groups, sentences, originals)
     return sentences
 
@@ -123,6 +125,14 @@ def _attacked(
             lines.append([id, repr(defence), *values, exact, float(exact == 1)])
             recovered.setdefault(defence, image)
     return Leak(place, scores.Board(scores.frame(head, lines), "psnr"), attackers, recovered)
+
+
+def _baseline(originals: Mapping[str, Array]) -> str:
+    """How far one colour goes, the mean of each photo."""
+    psnr = metrics_at_hand(SIZE)["psnr"]
+    flat = {id: np.broadcast_to(x.mean((0, 1)), x.shape)[None] for id, x in originals.items()}
+    reached = np.mean([float(psnr(originals[id][None], flat[id])[0]) for id in flat])
+    return f"The mean colour of each photo, alone: {MEASURES['psnr'].quantity(float(reached))}."
 
 
 def _sentence(leak: Leak, groups: Mapping[str, Sequence[Defence]]) -> str:
