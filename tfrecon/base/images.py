@@ -118,11 +118,14 @@ def decoded(path: PathLike, page: int = 0, *, large: bool | int = False) -> Stor
 
 
 def _rgb(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """(H,W,3), by strips: Pillow's ways from picture to array copy it two or three times."""
+    """(H,W,3), by strips: Pillow's ways from picture to array copy it two or three times. A small
+    photo that is RGB already is copied as rarely as can be."""
     pixels = np.empty((picture.height, picture.width, 3), np.uint8)
     for top in range(0, picture.height, STRIP):
-        strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height)))
-        pixels[top : top + STRIP] = strip.convert("RGB")
+        strip = picture
+        if picture.height > STRIP:
+            strip = picture.crop((0, top, picture.width, min(top + STRIP, picture.height)))
+        pixels[top : top + STRIP] = strip if strip.mode == "RGB" else strip.convert("RGB")
     return pixels
 
 
