@@ -95,8 +95,10 @@ def _write_saved_model(exported: Exported, folder: Path) -> None:
 def _save(module: Any, signatures: Mapping[str, Any], folder: Path) -> None:
     import tensorflow as tf
 
+    # Of functions with loops whose weights are constants it can save no gradients.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=bool(module.weights))
     try:
-        tf.saved_model.save(module, str(folder), signatures)
+        tf.saved_model.save(module, str(folder), signatures, options)
     except tf.errors.OpError as error:
         raise UserError(
             f"export {str(folder)!r} cannot be written ({error.message}); name another with --out"
