@@ -43,6 +43,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "serving": [],
     "runtimes": ["scratches", "inpainting"],
     "study_jobs": [],
+    "ray_images": [],
     "memory": [],
     "start_up": [],
 }

@@ -5,6 +5,7 @@ import functools
 import sys
 from pathlib import Path
 
+from tfrecon.base import spread
 from tfrecon.base.cli import Parser, positive, run, start_tensorflow
 
 
@@ -37,18 +38,21 @@ def parser() -> Parser:
         "photo as it is, cut to what the tap divides",
     )  # fmt: skip
     options.flag("--recursive", "take the photos of the folders in FOLDER, too")
+    spread.options(options)
     return options
 
 
 def _features(arguments: argparse.Namespace) -> None:
+    place = spread.asked(arguments)
     start_tensorflow()
     from tfrecon.inference.feature_files import write_features
 
-    count = write_features(
-        Path(arguments.photos), Path(arguments.output), backbone=arguments.backbone,
-        tap=arguments.tap, weights=arguments.weights, dtype=arguments.dtype, size=arguments.size,
-        recursive=arguments.recursive,
-    )  # fmt: skip
+    with place as each:
+        count = write_features(
+            Path(arguments.photos), Path(arguments.output), backbone=arguments.backbone,
+            tap=arguments.tap, weights=arguments.weights, dtype=arguments.dtype,
+            size=arguments.size, recursive=arguments.recursive, each=each,
+        )  # fmt: skip
     print(f"features of {count} photo{'s' * (count != 1)} written to {arguments.output}")
 
 

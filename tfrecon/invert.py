@@ -5,6 +5,7 @@ import functools
 import sys
 from pathlib import Path
 
+from tfrecon.base import spread
 from tfrecon.base.cli import Parser, positive, run, start_tensorflow
 
 
@@ -43,29 +44,29 @@ def parser() -> Parser:
         "NAME_certificate.png is white where the pixels are certain",
     )  # fmt: skip
     options.flag("--floats", "write each image as .npy, too, (H,W,3) float32 in [0,1]")
+    spread.options(options)
     return options
 
 
 def _invert(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
+    place = spread.asked(arguments)
     recorded = open_run(arguments.run) if arguments.run else None
     start_tensorflow()
     from tfrecon.inference.feature_files import read_features
-    from tfrecon.inference.inversion import fitted, invert, of_run, weights_of
+    from tfrecon.inference.inversion import invert, model_of
 
-    found = read_features(
-        Path(arguments.features), backbone=arguments.backbone, tap=arguments.tap,
+    features = spread.Opened(functools.partial(
+        read_features, Path(arguments.features), backbone=arguments.backbone, tap=arguments.tap,
         layout=arguments.layout, scale=arguments.scale, zero=arguments.zero,
-    )  # fmt: skip
-    if recorded:
-        model = of_run(recorded, found, arguments.refine)
-    else:
-        weights = arguments.weights or weights_of(found)
-        model = fitted(found.backbone, found.tap, weights, arguments.refine)
-    written = invert(
-        found, model, Path(arguments.output), tile=arguments.tile, floats=arguments.floats
-    )
+    ))  # fmt: skip
+    model = functools.partial(model_of, features, recorded, arguments.weights, arguments.refine)
+    with place as each:
+        written = invert(
+            features, spread.Opened(model), Path(arguments.output), tile=arguments.tile,
+            floats=arguments.floats, each=each,
+        )  # fmt: skip
     print(f"{len(written)} image{'s' * (len(written) != 1)} written to {arguments.output}")
 
 

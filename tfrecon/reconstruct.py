@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 
+from tfrecon.base import spread
 from tfrecon.base.cli import Parser, run, section_options, start_tensorflow, white_value
 from tfrecon.base.errors import UserError
 
@@ -80,6 +81,7 @@ def parser() -> Parser:
         "--ensemble", "restore the mean over eight flips and turns: better, eight times slower"
     )
     options.flag("--skip-unreadable", "leave out photos that cannot be decoded")
+    spread.options(options)
     return options
 
 
@@ -107,6 +109,7 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     from tfrecon.base.registry import Spec
 
     export, source, output = _named(arguments)
+    place = spread.asked(arguments)
     if arguments.set and not arguments.method:
         raise UserError("--set has no effect on an export or a preset; it is of --method")
     options = section_options(arguments.set, "method", "a method") if arguments.set else {}
@@ -122,19 +125,21 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
     from tfrecon.inference.restorer import open_export
 
     if preset:
-        restorer = open_preset(preset)
+        opens = functools.partial(open_preset, preset)
     elif export:
-        restorer = open_export(export, arguments.trust_code)
+        opens = functools.partial(open_export, export, arguments.trust_code)
     else:
-        restorer = method(Spec(arguments.method, options), has_mask=has_mask)
+        opens = functools.partial(method, Spec(arguments.method, options), has_mask=has_mask)
     settings = Settings(arguments.tile, arguments.overlap, arguments.ensemble, arguments.depth)
-    written = restore_files(
-        restorer, source, output, suffix=arguments.suffix, recursive=arguments.recursive,
-        masks=arguments.masks, mask_from=arguments.mask_from, range=arguments.range,
-        settings=settings, skip_unreadable=arguments.skip_unreadable,
-    )  # fmt: skip
-    place = output or f"files with {arguments.suffix!r} beside them"
-    print(f"{written} photo{'s' * (written != 1)} restored to {place}")
+    with place as each:
+        written = restore_files(
+            spread.Opened(opens), source, output, suffix=arguments.suffix,
+            recursive=arguments.recursive, masks=arguments.masks, mask_from=arguments.mask_from,
+            range=arguments.range, settings=settings, skip_unreadable=arguments.skip_unreadable,
+            each=each,
+        )  # fmt: skip
+    where = output or f"files with {arguments.suffix!r} beside them"
+    print(f"{written} photo{'s' * (written != 1)} restored to {where}")
 
 
 main = functools.partial(run, parser, _reconstruct)

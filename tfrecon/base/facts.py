@@ -162,6 +162,11 @@ def only_names_in(text: str | None) -> Iterator[None]:
         _trusted = before
 
 
+def trusted() -> str | None:
+    """What `only_names_in` lets another process follow the same paths by."""
+    return None if _trusted is None else " ".join(sorted(_trusted))
+
+
 def trust(text: str) -> None:
     """Lets `imported` follow the paths that stand in `text`, a configuration of the user's own."""
     if _trusted is not None:

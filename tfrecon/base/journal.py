@@ -2,9 +2,11 @@
 
 import contextlib
 import glob
+import secrets
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tfrecon.base import files, system
 from tfrecon.base.errors import Stopped
@@ -18,7 +20,8 @@ class Journal:
     the beginning.
 
     A process that is killed at any moment leaves whole lines and at most a torn last one, which is
-    dropped. It belongs to one process at a time: see `files.claimed`.
+    dropped. It belongs to one process at a time: see `files.claimed`. Pickled for another process
+    it is a file of that process's own beside it; `gather` takes their lines home.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,9 +43,29 @@ class Journal:
         with self.path.open("a", encoding="utf-8", errors=BYTES) as file:
             file.write(f"{line}\n")
 
+    def __reduce__(self) -> Any:
+        """See the class."""
+        return _beside, (self.path,)
+
+    def gather(self) -> None:
+        """Adds what stands in the files of other processes, which have ended."""
+        if others := self._others():
+            added = [line for path in others for line in Journal(path).lines]
+            self.restart([*dict.fromkeys([*self.lines, *added])])
+            for path in others:
+                path.unlink()
+
     def remove(self) -> None:
-        """Removes the file: all is done."""
-        self.path.unlink(missing_ok=True)
+        """Removes the file and those of other processes: all is done."""
+        for path in (self.path, *self._others()):
+            path.unlink(missing_ok=True)
+
+    def _others(self) -> list[Path]:
+        return sorted(self.path.parent.glob(f"{glob.escape(self.path.name)}.*"))
+
+
+def _beside(path: Path) -> Journal:
+    return Journal(path.with_name(f"{path.name}.{secrets.token_hex(4)}"))
 
 
 def went_on(done: int, total: int, did: str = "restored") -> None:

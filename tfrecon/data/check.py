@@ -1,7 +1,8 @@
 """Reads every file of a data set once before the long work starts, and reports all that fail."""
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from tfrecon.base.bars import tqdm
 from tfrecon.base.depth import Extent
 from tfrecon.base.errors import UserError, some
+from tfrecon.base.spread import Each, Work, here
 from tfrecon.data import value_ranges
 from tfrecon.data.boxes import describe, drawn, nothing_known, outside
 from tfrecon.data.masks import check_masks
@@ -17,6 +19,9 @@ from tfrecon.data.store import Place, Reader
 
 SHOWN = 20
 """Unreadable files that an error names; it counts the rest."""
+
+FEW = 10_000
+"""So many files are decoded sooner than other processes begin."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,18 @@ class Look:
 
 def readable(
     samples: Sequence[Sample], skip_unreadable: bool = False, reader: Reader | None = None,
-    range: float | Literal["auto"] = "auto",
+    range: float | Literal["auto"] = "auto", each: Each = here,
 ) -> list[Sample]:  # fmt: skip
     """The samples whose files all decode, in order; what they declare is checked against the files.
-    `reader` decodes them. Each has its `range`: its own, or as given, or found by `value_ranges`.
+    `reader` decodes them, many where `each` says. Each has its `range`: its own, as given, or
+    found by `value_ranges`.
 
     Raises one UserError that lists all unreadable files, or, with `skip_unreadable`, drops their
     samples and prints how many. Also raises UserError when input and target differ in size, when
     a box or region reaches outside its file, a mask does not fit, as `check_masks` says, and where
     the range of files cannot be told.
     """
-    ranged, looks, reasons = _looked_at(samples, reader or Reader(), range)
+    ranged, looks, reasons = _looked_at(samples, reader or Reader(), range, each)
     if reasons and not skip_unreadable:
         raise UserError(_listing(reasons))
     kept = [sample for sample in ranged if not reasons.keys() & set(_places(sample))]
@@ -69,10 +75,10 @@ def unreadable(
 
 
 def _looked_at(
-    samples: Sequence[Sample], reader: Reader, range: float | Literal["auto"]
+    samples: Sequence[Sample], reader: Reader, range: float | Literal["auto"], each: Each = here
 ) -> tuple[list[Sample], dict[Place, Look], dict[Place, str]]:
     """The samples with their range, each page that decodes, and why each other does not."""
-    looks, reasons = _decode(samples, reader)
+    looks, reasons = _decode(samples, reader, each)
     extents = {place: look.extent for place, look in looks.items() if look.extent}
     ranged = list(samples)
     if extents:
@@ -90,10 +96,25 @@ def _places(sample: Sample) -> list[Place]:
 
 
 def _decode(
-    samples: Sequence[Sample], reader: Reader
+    samples: Sequence[Sample], reader: Reader, each: Each
 ) -> tuple[dict[Place, Look], dict[Place, str]]:
     """What each page that decodes holds, and why each other does not."""
     places = list(dict.fromkeys(place for sample in samples for place in _places(sample)))
+    looks: dict[Place, Look] = {}
+    reasons: dict[Place, str] = {}
+    where = each if len(places) > FEW else here
+    results = where(functools.partial(_looking, reader), places)
+    bar = tqdm(results, "checking images", len(places), unit="file", delay=2, leave=False)
+    for place, result in zip(places, bar, strict=True):
+        if isinstance(result, str):
+            reasons[place] = result
+        else:
+            looks[place] = result
+    return looks, reasons
+
+
+def _looking(reader: Reader) -> Work[Place, Look | str]:
+    """What a page holds, or why it does not decode."""
 
     def decode(place: Place) -> Look | str:
         try:
@@ -102,17 +123,11 @@ def _decode(
             return str(error)
         return Look(*stored.values.shape[:2], stored.extent() if stored.kind else None)
 
-    looks: dict[Place, Look] = {}
-    reasons: dict[Place, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(decode, places)
-        bar = tqdm(results, "checking images", len(places), unit="file", delay=2, leave=False)
-        for place, result in zip(places, bar, strict=True):
-            if isinstance(result, str):
-                reasons[place] = result
-            else:
-                looks[place] = result
-    return looks, reasons
+    def look(places: Iterable[Place]) -> Iterator[Look | str]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            yield from pool.map(decode, places)
+
+    return look
 
 
 def _listing(reasons: dict[Place, str]) -> str:

@@ -9,6 +9,7 @@ Files of other programs may lack the note, hold (C,h,w), batches (N,h,w,C) and o
 channels, or be the ``.npy`` of one array or the ``.pth`` of several.
 """
 
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tfrecon.base import checkpoint, files, images, platforms
 from tfrecon.base.bars import tqdm
 from tfrecon.base.errors import UserError, fitting, foreign
 from tfrecon.base.registry import Positive, check_type
+from tfrecon.base.spread import Each, Opened, Work, here
 from tfrecon.base.weights import read
 from tfrecon.data.check import readable
 from tfrecon.data.photos import print_once
@@ -56,9 +58,10 @@ def model_options(
 def write_features(
     source: Path, output: Path, *, backbone: str, tap: str, weights: str = DEFAULT,
     dtype: DTypes = "float32", size: int | None = None, recursive: bool = False,
+    each: Each = here,
 ) -> int:  # fmt: skip
     """Writes the tap's values for the photo `source`, or the photos of the folder, into the file
-    `output`; returns how many.
+    `output`; returns how many. `each` says where photos are read and looked at.
 
     A photo is cut at its right and lower edge to sides that the tap divides; with `size` it is the
     square in its middle, brought to so many pixels a side. Raises UserError for unknown names,
@@ -67,22 +70,16 @@ def write_features(
     if output.suffix not in (".npz", ".safetensors"):
         raise UserError(f"-o {str(output)!r} must end with .npz or .safetensors")
     options = model_options(backbone, tap, weights, size)
-    network = Extractor({**options, "sources": None, "seed": 0})
-    samples = readable(photos_of(source, [output], recursive))
-    look = tf.function(lambda x: tf.nest.flatten(network.maps(x))[0], reduce_retracing=True)
+    everywhere = Opened(functools.partial(Extractor, {**options, "sources": None, "seed": 0}))
+    network, samples = everywhere.value, photos_of(source, [output], recursive)
+    samples = readable(samples, each=each)
     maps: dict[str, Array] = {}
     sizes: dict[str, list[int]] = {}
     with fitting("write fewer photos into a file, or smaller ones by --size"):
-        for sample in tqdm(samples, "reading photos", len(samples), unit="photo", leave=False):
-            pixels = cut(sample, network, size)
-            features = look(images.to_float(pixels)[None])[0].numpy().astype(np.float32)
-            maps[sample.id] = features.astype(np.float16) if dtype == "float16" else features
-            if not np.isfinite(maps[sample.id]).all():
-                raise UserError(
-                    f"the features of {sample.id!r} reach {np.abs(features).max():.3g}, more than "
-                    f"{dtype} holds; write them with --dtype float32"
-                )
-            sizes[sample.id] = [*pixels.shape[:2]]
+        bar = tqdm(samples, "reading photos", len(samples), unit="photo", leave=False)
+        seen = each(functools.partial(_looking, everywhere, size, dtype), samples)
+        for sample, (features, sides) in zip(bar, seen, strict=True):
+            maps[sample.id], sizes[sample.id] = features, sides
         arrays = _quantised(maps) if dtype == "uint8" else maps
     named = network.sources[0].weights or "none"
     note = {
@@ -99,6 +96,26 @@ def write_features(
             whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
             save_file({**whole, checkpoint.NOTE: told}, temporary)
     return len(samples)
+
+
+def _looking(
+    network: Opened[Extractor], size: int | None, dtype: DTypes
+) -> Work[Sample, tuple[Array, list[int]]]:
+    """Gives of a photo the values (h,w,C) of the one tap, and its height and width."""
+    look = tf.function(lambda x: tf.nest.flatten(network.value.maps(x))[0], reduce_retracing=True)
+
+    def of(sample: Sample) -> tuple[Array, list[int]]:
+        pixels = cut(sample, network.value, size)
+        features = look(images.to_float(pixels)[None])[0].numpy().astype(np.float32)
+        values = features.astype(np.float16) if dtype == "float16" else features
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"the features of {sample.id!r} reach {np.abs(features).max():.3g}, more than "
+                f"{dtype} holds; write them with --dtype float32"
+            )
+        return values, [*pixels.shape[:2]]
+
+    return functools.partial(map, of)
 
 
 def cut(sample: Sample, network: Extractor, size: int | None) -> Array:

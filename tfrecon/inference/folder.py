@@ -5,8 +5,8 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from tfrecon.base.bars import tqdm
 from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError, fitting, some
 from tfrecon.base.journal import Journal, stoppable, went_on
+from tfrecon.base.spread import Each, Opened, Work, here, opened
 from tfrecon.data.check import readable
 from tfrecon.data.masks import Hidden, Masks, check_masks, hidden_in
 from tfrecon.data.sample import MaskFrom, Sample
@@ -53,10 +54,11 @@ class Settings:
 
 
 def restore_files(
-    restorer: PhotoRestorer, source: PathLike, output: PathLike | None = None, *, suffix: str = "",
-    recursive: bool = False, masks: PathLike | None = None, mask_from: MaskFrom | None = None,
+    restorer: PhotoRestorer | Opened[PhotoRestorer], source: PathLike,
+    output: PathLike | None = None, *, suffix: str = "", recursive: bool = False,
+    masks: PathLike | None = None, mask_from: MaskFrom | None = None,
     range: float | Literal["auto"] = "auto", settings: Settings = Settings(),
-    skip_unreadable: bool = False,
+    skip_unreadable: bool = False, each: Each = here,
 ) -> int:  # fmt: skip
     """Restores the photo `source` to the file `output`, PNG or JPEG by its ending, or every photo
     of the folder `source` to ``output/<stem><suffix>.png``; returns how many.
@@ -73,6 +75,7 @@ def restore_files(
         mask_from: what the holes of masks with transparency are; see `Masks`.
         range: the largest value of photos of more than 8 bits.
         skip_unreadable: leaves out photos that cannot be read.
+        each: where photos are read, restored and written.
 
     Raises:
         UserError: before the first photo is written, for a missing or empty `source`, two photos of
@@ -82,7 +85,8 @@ def restore_files(
         files.Taken: where another process works on `output`.
         Stopped: after the photo at hand when a signal has come.
     """
-    source = Path(source)
+    everywhere = opened(restorer)
+    restorer, source = everywhere.value, Path(source)
     target = checked_output(source, None if output is None else Path(output), suffix)
     settings = _checked(restorer, settings, target)
     damage = _masks(restorer, masks, source, mask_from, recursive)
@@ -94,17 +98,21 @@ def restore_files(
     outputs = {sample.id: file for sample, file in pairs}
     samples = [sample for sample, _ in pairs]
     samples = readable(
-        damage.attached(samples) if damage else samples, skip_unreadable, LargeReader(), range
-    )
+        damage.attached(samples) if damage else samples, skip_unreadable, LargeReader(), range,
+        each,
+    )  # fmt: skip
     if damage and not damage.files:  # mask images have been checked with their photos
         check_masks(samples)
     identity = repr((restorer.identity, settings, mask_from))
-    photos = [(each, outputs[each.id], _key(each, identity)) for each in samples]
+    photos = [Photo.of(sample, outputs[sample.id], identity) for sample in samples]
     with _alone(target, source.is_file()) as workplace:
-        for folder in {file.parent for file in outputs.values()}:
-            files.remove_leftovers(folder, "*.png")
-        restore = self_ensemble(restorer.restore) if settings.ensemble else restorer.restore
-        _restore_all(photos, restore, settings, Journal(workplace / JOURNAL))
+        folders = {file.parent for file in outputs.values()}
+        try:
+            _clear(folders)
+            work = _Restoring(everywhere, settings, Journal(workplace / JOURNAL))
+            _restore_all(photos, work, each)
+        finally:
+            _clear(folders)  # of processes that were killed beside this one
     return len(samples)
 
 
@@ -161,46 +169,71 @@ def _masks(
     return Masks(Path(masks), source, mask_from, recursive)
 
 
-def _key(sample: Sample, identity: str) -> str:
-    """A hash of all that the restored photo depends on."""
-    facts = [identity, sample.page, sample.range, sample.boxes]
-    for path in (sample.files[0], sample.mask):
-        if path:
-            facts += [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
-    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+def _clear(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        files.remove_leftovers(folder, "*.png")
 
 
-def _finished(output: Path, key: str) -> str:
-    """The line of the journal that says that `output`, as it is now, is the restored photo."""
-    if not output.is_file():
-        return ""
-    about = output.stat()
-    return f"{key} {about.st_size} {about.st_mtime_ns} {output.name!r}"
-
-
-@dataclasses.dataclass
-class _Opened:
-    """A photo at work: where it goes, what it is known by, its holes, and what becomes of it."""
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """A photo to restore: its file, a `key` that differs where the restored photo may, and what
+    the file was `before`, so that one of another time is told from one that a process wrote which
+    did not live to say so."""
 
     sample: Sample
     output: Path
     key: str
+    before: tuple[int, ...]
+
+    @staticmethod
+    def of(sample: Sample, output: Path, identity: str) -> "Photo":
+        """With a hash of all that the restored photo depends on."""
+        facts = [identity, sample.page, sample.range, sample.boxes]
+        for path in (sample.files[0], sample.mask):
+            if path:
+                facts += [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+        key = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+        return Photo(sample, output, key, _state(output))
+
+    def finished(self) -> str:
+        """The line of the journal that says that the file, as it is now, is the restored photo."""
+        now = _state(self.output)
+        return " ".join([self.key, *map(str, now[:2]), repr(self.output.name)]) if now else ""
+
+    def pixels(self) -> int:
+        """How many it has, before it is decoded."""
+        about = images.facts(self.sample.files[0], self.sample.page, large=True)
+        return about.height * about.width
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """Size, time and number of a file, which together no other has; nothing where it is none."""
+    if not file.is_file():
+        return ()
+    about = file.stat()
+    return about.st_size, about.st_mtime_ns, about.st_ino
+
+
+@dataclasses.dataclass
+class _Opened:
+    """A photo at work: its pixels, its holes, and what becomes of it."""
+
+    of: Photo
     photo: carried.Carried
     hidden: Hidden | None
     restored: np.ndarray | None = None
 
+    @staticmethod
+    def read(photo: Photo) -> "_Opened":
+        """From its files."""
+        sample = photo.sample
+        hidden = hidden_in(sample) if sample.has_mask else None
+        return _Opened(photo, carried.read(sample.files[0], sample.page, sample.range), hidden)
+
     def write(self) -> None:
         """Writes what became of it, if it is an image."""
         if self.restored is not None:
-            self.photo.write(self.output, self.restored, self.hidden)
-
-
-def _opened(item: tuple[Sample, Path, str]) -> _Opened:
-    sample, *others = item
-    hidden = hidden_in(sample) if sample.has_mask else None
-    return _Opened(
-        sample, *others, carried.read(sample.files[0], sample.page, sample.range), hidden
-    )
+            self.photo.write(self.of.output, self.restored, self.hidden)
 
 
 def _together(settings: Settings, first: _Opened, other: _Opened | None = None) -> int:
@@ -212,70 +245,110 @@ def _together(settings: Settings, first: _Opened, other: _Opened | None = None) 
     return max(1, min(TOGETHER, settings.tile**2 // (height * width)))
 
 
-def _pixels(item: tuple[Sample, Path, str]) -> int:
-    about = images.facts(item[0].files[0], item[0].page, large=True)
-    return about.height * about.width
+Outcome = tuple[str, Sequence[str] | None]
+"""Which photo, and what of it is not kept; None where its restored values are not finite. Between
+batches, where work may stop, there is one of no photo."""
 
 
-class _Notes:
-    """What has become of photos: `done` of `total`, and which failed or lost something."""
-
-    def __init__(self, journal: Journal, done: int, total: int) -> None:
-        self.journal, self.done, self.total = journal, done, total
-        self.failed: list[str] = []
-        self.lost: defaultdict[str, list[str]] = defaultdict(list)
-        self.bar = tqdm(None, "restoring", total, unit="photo", initial=done)
-
-    def add(self, opened: _Opened) -> None:
-        """Notes a photo that is finished."""
-        self.done += 1
-        self.bar.update()
-        if opened.restored is None:
-            self.failed.append(opened.sample.id)
-            return
-        self.journal.add(_finished(opened.output, opened.key))
-        for what in opened.photo.lost:
-            self.lost[what].append(opened.sample.id)
-
-    def check(self) -> None:
-        """Raises UserError where photos failed."""
-        if self.failed:
-            raise UserError(
-                f"{len(self.failed)} of {self.total} photos were restored to values that are not "
-                f"finite and are not written: {some(self.failed)}; the model has diverged, or a "
-                "photo is not as those that it was trained on"
-            )
+class _Enough(Exception):
+    """Thrown into work that is to end with what is at hand."""
 
 
-def _restore_all(
-    photos: Sequence[tuple[Sample, Path, str]], restore: Restore, settings: Settings,
-    journal: Journal,
-) -> None:  # fmt: skip
-    """Restores all photos (sample, output, key) of which `journal` does not know."""
-    known, total = set(journal.lines), len(photos)
-    todo = [item for item in photos if _finished(*item[1:]) not in known]
-    went_on(total - len(todo), total)
-    notes = _Notes(journal, total - len(todo), total)
-    together = functools.partial(_together, settings)
-    try:
+@dataclasses.dataclass(frozen=True)
+class _Restoring:
+    """What each process that restores photos begins with; called it gives the `Work`."""
+
+    restorer: Opened[PhotoRestorer]
+    settings: Settings
+    journal: Journal
+
+    def __call__(self) -> Work[Photo, Outcome]:
+        restore = self.restorer.value.restore
+        restore = self_ensemble(restore) if self.settings.ensemble else restore
+        return functools.partial(self._restored, restore)
+
+    def _restored(self, restore: Restore, photos: Iterable[Photo]) -> Iterator[Outcome]:
+        done: deque[Outcome] = deque()
+
+        def note(opened: _Opened) -> None:
+            if opened.restored is not None:
+                self.journal.add(opened.of.finished())
+            failed = opened.restored is None
+            done.append((opened.of.sample.id, None if failed else opened.photo.lost))
+
+        todo: list[Photo] = []
+        for photo in photos:
+            if _state(photo.output) == photo.before:
+                todo.append(photo)
+            else:  # a process has written it that has died since
+                self.journal.add(photo.finished())
+                done.append((photo.sample.id, ()))
+        together = functools.partial(_together, self.settings)
         with (
-            stoppable(total) as stop_if_asked, contextlib.closing(notes.bar),
-            flow.Behind(_Opened.write, notes.add) as behind,
-            contextlib.closing(flow.batches(todo, _pixels, _opened, together)) as batches,
+            contextlib.suppress(_Enough), flow.Behind(_Opened.write, note) as behind,
+            contextlib.closing(flow.batches(todo, Photo.pixels, _Opened.read, together)) as batches,
         ):  # fmt: skip
             for batch in batches:
-                stop_if_asked(lambda: behind.settle() or notes.done)
                 alike, holes = zip(*((each.photo, each.hidden) for _, each in batch), strict=True)
-                with fitting(_smaller_tiles(alike[0], settings)):
-                    answers = restored_photos(alike, holes, restore, settings)
+                with fitting(_smaller_tiles(alike[0], self.settings)):
+                    answers = restored_photos(alike, holes, restore, self.settings)
                 for (place, opened), answer in zip(batch, answers, strict=True):
                     opened.restored = answer
                     behind.put(place, opened, opened.photo.pixels.size // 3)
-        journal.remove()
+                yield "", ()
+                while done:
+                    yield done.popleft()
+        yield from done
+
+
+def _restore_all(photos: Sequence[Photo], work: _Restoring, each: Each) -> None:
+    """Restores all photos of which the journal of `work` does not know."""
+    left, total = _left(photos, work.journal.path), len(photos)
+    done = total - len(left)
+    went_on(done, total)
+    failed: list[str] = []
+    lost: defaultdict[str, list[str]] = defaultdict(list)
+    bar = tqdm(None, "restoring", total, unit="photo", initial=done)
+    try:
+        with (
+            stoppable(total) as stop_if_asked, contextlib.closing(bar),
+            contextlib.closing(each(work, left)) as results,
+        ):  # fmt: skip
+
+            def note(name: str, what: Sequence[str] | None) -> None:
+                bar.update(bool(name))
+                failed.extend([name] if what is None else [])
+                for kind in what or ():
+                    lost[kind].append(name)
+
+            def at_its_end() -> int:
+                with contextlib.suppress(_Enough, StopIteration):
+                    note(*results.throw(_Enough()))
+                    for outcome in results:
+                        note(*outcome)
+                return total - len(_left(photos, work.journal.path))
+
+            for outcome in results:
+                note(*outcome)
+                stop_if_asked(at_its_end)
+        work.journal.remove()
     finally:  # after a stop, too: who goes on does not look at these photos again
-        for what, names in notes.lost.items():
-            print(f"{what} is not kept of {some(names)}")
-    notes.check()
+        for kind, names in lost.items():
+            print(f"{kind} is not kept of {some(names)}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {total} photos were restored to values that are not finite and are "
+            f"not written: {some(failed)}; the model has diverged, or a photo is not as those that "
+            "it was trained on"
+        )
+
+
+def _left(photos: Sequence[Photo], path: Path) -> list[Photo]:
+    """Those of which the journals do not know."""
+    journal = Journal(path)
+    journal.gather()
+    known = set(journal.lines)
+    return [photo for photo in photos if photo.finished() not in known]
 
 
 def _smaller_tiles(photo: carried.Carried, settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import time
@@ -16,6 +17,7 @@ from tfrecon.backbones import BACKBONES, DEFAULT
 from tfrecon.base import checkpoint, files, images, weights
 from tfrecon.base.errors import UserError, fitting, some
 from tfrecon.base.registry import Spec
+from tfrecon.base.spread import Each, Opened, Work, here, opened
 from tfrecon.base.system import float32_policy
 from tfrecon.data import dead_leaves, recipes
 from tfrecon.inference.feature_files import Array, FeatureFile, model_options
@@ -119,6 +121,16 @@ def of_run(run: Run, features: FeatureFile, products: int | None = None) -> Feat
     return model
 
 
+def model_of(
+    features: Opened[FeatureFile], run: Run | None, weight_set: str | None, products: int | None
+) -> FeatureInversion:
+    """The model that inverts `features`: that of a `run`, or the `fitted` one."""
+    found = features.value
+    if run:
+        return of_run(run, found, products)
+    return fitted(found.backbone, found.tap, weight_set or weights_of(found), products)
+
+
 @dataclasses.dataclass(frozen=True)
 class Inverted:
     """What is told of an image: its file, its sides, and how far its features are from the wanted
@@ -142,16 +154,18 @@ class Inverted:
 
 
 def invert(
-    features: FeatureFile, model: FeatureInversion, output: Path, *, tile: int = 512,
-    floats: bool = False,
+    features: FeatureFile | Opened[FeatureFile], model: FeatureInversion | Opened[FeatureInversion],
+    output: Path, *, tile: int = 512, floats: bool = False, each: Each = here,
 ) -> list[Inverted]:  # fmt: skip
     """Writes the image of each of the `features` as PNG into the folder `output`, with `floats`
     also as ``.npy`` (H,W,3), of refined ones a map that is white where they are certain
     (`tfrecon.models.certificates`), and ``figures.json``; prints a line for each.
 
-    Images of longer sides than `tile` are put together of tiles. Raises UserError, at the end, for
-    features that no image reaches, with the likely cause.
+    Images of longer sides than `tile` are put together of tiles; `each` says where they are made.
+    Raises UserError, at the end, for features that no image reaches, with the likely cause.
     """
+    given, loaded = opened(features), opened(model)
+    features, model = given.value, loaded.value
     known = features.note.get("fingerprint", model.fingerprint)
     if known != model.fingerprint:
         raise UserError(
@@ -162,28 +176,42 @@ def invert(
     plain = Solver(model, tile)
     usual = max(plain(example[None])[1] for example in plain.examples())
     model.refine = refine
-    solve = Solver(model, tile)
     rows: list[Inverted] = []
     with files.claimed(output):
-        for name, stem in file_names([*features.maps]).items():
-            with fitting(f"tiles of {tile} pixels are too large for it; give --tile {tile // 2}"):
-                raw = solve.prepared(features.values(name), features.size(name))
-                image, residual = solve(raw)
-                proof = solve.certificate(image, raw, features.rounding(name))
-            images.write(output / f"{stem}.png", image)
-            if floats:
-                with files.replacing(output / f"{stem}.npy") as part, part.open("wb") as file:
-                    np.save(file, image)
-            if proof:
-                certain = np.repeat(np.float32(proof.exact)[..., None], 3, -1)
-                images.write(output / f"{stem}_certificate.png", certain)
-            about = (proof.verdict, proof.share) if proof else ()
-            rows.append(Inverted(name, f"{stem}.png", *image.shape[:2], residual, *about))
-            print(rows[-1])
+        work = functools.partial(_inverting, given, loaded, output, tile, floats)
+        for row in each(work, [*file_names([*features.maps]).items()]):
+            rows.append(row)
+            print(row)
         figures = {"usual_residual": usual, "images": [dataclasses.asdict(row) for row in rows]}
         files.write_json(output / "figures.json", figures, indent=2)
-    _check_reached(features, rows, usual, solve)
+    _check_reached(features, rows, usual, Solver(model, tile))
     return rows
+
+
+def _inverting(
+    features: Opened[FeatureFile], model: Opened[FeatureInversion], output: Path, tile: int,
+    floats: bool,
+) -> Work[tuple[str, str], Inverted]:  # fmt: skip
+    """Writes what `invert` does for the features of a name, to files of the second name."""
+    known, solve = features.value, Solver(model.value, tile)
+
+    def of(both: tuple[str, str]) -> Inverted:
+        name, stem = both
+        with fitting(f"tiles of {tile} pixels are too large for it; give --tile {tile // 2}"):
+            raw = solve.prepared(known.values(name), known.size(name))
+            image, residual = solve(raw)
+            proof = solve.certificate(image, raw, known.rounding(name))
+        images.write(output / f"{stem}.png", image)
+        if floats:
+            with files.replacing(output / f"{stem}.npy") as part, part.open("wb") as file:
+                np.save(file, image)
+        if proof:
+            certain = np.repeat(np.float32(proof.exact)[..., None], 3, -1)
+            images.write(output / f"{stem}_certificate.png", certain)
+        about = (proof.verdict, proof.share) if proof else ()
+        return Inverted(name, f"{stem}.png", *image.shape[:2], residual, *about)
+
+    return functools.partial(map, of)
 
 
 class Solver:
