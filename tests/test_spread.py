@@ -18,7 +18,7 @@ import pytest
 from exported_models import tiny
 from restored_folders import Fake, photo, save
 
-from tfrecon import features, invert, reconstruct
+from tfrecon import evaluate, features, invert, reconstruct
 from tfrecon.base import extras, ray_cluster, spread
 from tfrecon.base.errors import UserError
 from tfrecon.base.journal import Journal
@@ -29,11 +29,13 @@ from tfrecon.inference.folder import restore_files
 from tfrecon.inference.inversion import invert as inverted
 from tfrecon.inference.restorer import open_export
 from tfrecon.inference.saved_model import export_model
+from tfrecon.reports.evaluation import evaluate_runs
 
 VERBS = [
     (reconstruct, ["photos", "-o", "out"]),
     (features, ["photos", "--backbone", "vgg16", "--tap", "block1", "-o", "f.npz"]),
     (invert, ["f.npz", "-o", "out"]),
+    (evaluate, ["checkpoints/run"]),
 ]
 
 
@@ -220,3 +222,13 @@ def test_features_and_images_of_them_are_the_same(ray: Any, tmp_path: Path) -> N
     assert images == others and len(images) == 6
     for name in plain:
         np.testing.assert_array_equal(plain[name], arrays[name])
+
+
+@pytest.mark.slow
+@without_ray
+def test_scores_are_the_same(ray: Any, plain: Any, tmp_path: Path) -> None:
+    options: Any = {"split": "train", "batch_size": 2, "slow": False}
+    evaluate_runs([plain], folder=tmp_path / "plain", **options)
+    evaluate_runs([plain], folder=tmp_path / "ray", each=Actors(ray, 2), **options)
+    here, there = ((tmp_path / name / "per_image.csv").read_text() for name in ("plain", "ray"))
+    assert here == there and here.count("\n") > 6

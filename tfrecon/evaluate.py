@@ -5,6 +5,7 @@ import functools
 import sys
 import textwrap
 
+from tfrecon.base import spread
 from tfrecon.base.cli import Parser, positive, run, section_options, start_tensorflow, white_value
 from tfrecon.base.errors import UserError
 
@@ -68,13 +69,14 @@ def parser() -> Parser:
         "of an inversion, the share of pixels that are certain from the features, and their map",
     )
     options.flag("--skip-unreadable", "leave out images that cannot be read")
+    spread.options(options)
     return options
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.training.run import open_run
 
-    options = section_options(arguments.set)
+    place, options = spread.asked(arguments), section_options(arguments.set)
     runs = [open_run(path) for path in arguments.runs]
     if len(runs) > 1 and arguments.pairs:
         raise UserError("--pairs writes images of one run; give one run, or leave --pairs out")
@@ -83,14 +85,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from tfrecon.reports.evaluation import data_config, evaluate_runs
     from tfrecon.reports.page import write
 
-    report = evaluate_runs(
-        runs, split=arguments.split, data=arguments.data, root=arguments.root,
-        batch_size=arguments.batch_size, slow=not arguments.no_slow, ensemble=arguments.ensemble,
-        compare_ema=arguments.compare_ema, draws=arguments.draws, tile=arguments.tile,
-        skip_unreadable=arguments.skip_unreadable, options=options, limit=arguments.limit,
-        pairs=arguments.pairs, metrics=arguments.metric, range=arguments.range,
-        certify=arguments.certify,
-    )  # fmt: skip
+    with place as each:
+        report = evaluate_runs(
+            runs, split=arguments.split, data=arguments.data, root=arguments.root,
+            batch_size=arguments.batch_size, slow=not arguments.no_slow,
+            ensemble=arguments.ensemble, compare_ema=arguments.compare_ema, draws=arguments.draws,
+            tile=arguments.tile, skip_unreadable=arguments.skip_unreadable, options=options,
+            limit=arguments.limit, pairs=arguments.pairs, metrics=arguments.metric,
+            range=arguments.range, certify=arguments.certify, each=each,
+        )  # fmt: skip
     first: list[str] = []
     if len(runs) > 1:
         title = "Comparison of " + ", ".join(run.name for run in runs)

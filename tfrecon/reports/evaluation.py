@@ -1,10 +1,11 @@
 """Runs' scores on one split of a data set: rows, summary and pictures in the report's folder."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
 from tfrecon.base.journal import Journal
 from tfrecon.base.registry import Natural, Positive, Spec, checked
+from tfrecon.base.spread import Each, Opened, here
 from tfrecon.data import check, pipeline, recipes
 from tfrecon.data.damage import IDENTITY
 from tfrecon.data.sample import Sample
@@ -90,9 +92,10 @@ def evaluate_runs(
     tile: Positive | None = None, skip_unreadable: bool = False,
     options: Mapping[str, Any] | None = None, limit: Positive | None = None, pairs: Natural = 0,
     metrics: Sequence[str] = (), certify: bool = False,
-    range: float | Literal["auto"] | None = None, folder: Path | None = None,
+    range: float | Literal["auto"] | None = None, folder: Path | None = None, each: Each = here,
 ) -> Report:  # fmt: skip
-    """Scores runs and the baselines on a split, in one table, and writes the report.
+    """Scores runs and the baselines on a split, in one table, and writes the report; `each` says
+    where images are checked and scored.
 
     `data` and `root` name another recipe or folder than the runs were trained on, `range` another
     value that is white in its files of more than 8 bits. A folder whose images are those that the
@@ -123,28 +126,25 @@ def evaluate_runs(
     config = _common_config(runs, data, root, range)
     samples = _samples(runs, config, split)[:limit]
     users_metrics(metrics)  # like all that follows before an image is decoded: options are seen
-    models = [run.load_model(options) for run in runs]
-    certifying = _certifying(models) if certify else None
-    trained: contenders.Contenders = {}
-    for run, row, model in zip(runs, names, models, strict=True):
-        trained |= contenders.of_run(
-            run, row, model, options, ensemble=ensemble, compare_ema=compare_ema, draws=draws,
-            tile=tile,
-        )  # fmt: skip
-    samples = check.readable(samples, skip_unreadable, range=config.range)
+    of_run = functools.partial(
+        contenders.of_run, options=options, ensemble=ensemble, compare_ema=compare_ema,
+        draws=draws, tile=tile,
+    )  # fmt: skip
+    loaded = Opened(functools.partial(_loaded, runs, names, options, of_run, certify))
+    models, trained = loaded.value.models, loaded.value.trained
+    samples = check.readable(samples, skip_unreadable, range=config.range, each=each)
     masked = pipeline.has_mask(samples, config)
     jpeg = any(sample.input and sample.input.suffix.lower() in JPEG for sample in samples)
-    untrained: contenders.Contenders = {}
+    others: Callable[[], contenders.Contenders] = dict
     if baselines and config.damage == IDENTITY:
-        untrained = contenders.of_reductions(models[0].tap_stride)
+        others = functools.partial(contenders.of_reductions, models[0].tap_stride)
     elif baselines:
-        untrained = contenders.of_baselines(masked=masked, jpeg=jpeg, slow=slow)
-    further = {"certified": certified_shares(certifying)} if certifying else {}
-    scorer = scoring.scorer(
-        {**trained, **untrained}, config.image_size, len(samples), masked=masked,
-        metric_paths=metrics, further=further,
-    )  # fmt: skip
-    about = run_facts.facts(split, config, samples, options, [*untrained])
+        others = functools.partial(contenders.of_baselines, masked=masked, jpeg=jpeg, slow=slow)
+    opens = functools.partial(_scorer, loaded, others, config, len(samples), masked, metrics)
+    everywhere = Opened(opens)
+    scorer = everywhere.value
+    untrained = [name for name in scorer.contenders if name not in trained]
+    about = run_facts.facts(split, config, samples, options, untrained)
     about["measures"] = [vars(MEASURES[prefix + name]) for name in metrics for prefix in ("", HOLE)]
     of_runs = dict(zip(names, map(run_facts.run_facts, runs, models), strict=True))
     known = limit is None and range is None
@@ -161,11 +161,11 @@ def evaluate_runs(
         files.remove_leftovers(folder)
         journal = Journal(folder / JOURNAL)
         frame, paid = scoring.score(
-            scorer, samples, config, batch_size=batch_size, path=folder / "per_image.csv",
-            journal=journal, key=key,
+            everywhere, samples, config, batch_size=batch_size, path=folder / "per_image.csv",
+            journal=journal, key=key, each=each,
         )  # fmt: skip
         board = Board(frame, "hole_psnr" if masked else "psnr")
-        said = verdicts(board, paid, names, [*untrained])
+        said = verdicts(board, paid, names, untrained)
         notes = _notes(runs, names, config, about)
         notes += [
             f"{run.name} was trained beside other images of split {split!r} ({how}) than these."
@@ -183,6 +183,7 @@ def evaluate_runs(
         if name == "report" and len(runs) == 1:
             log_table(runs[0], summaries.summary_markdown(board.summary, {}))
         restore = {name: trained[name].apply for name in names}
+        certifying = loaded.value.certifying
         written = [
             *FILES,
             *pictures.write(folder, samples, config, board, restore, pairs, certifying),
@@ -196,7 +197,40 @@ def evaluate_runs(
         journal.remove()
     return Report(
         frame, board.metric, path=folder, verdicts=said, files=written, names=names,
-        untrained=[*untrained],
+        untrained=untrained,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The runs' models, their rows, and the model whose answers are certified."""
+
+    models: list[Any]
+    trained: contenders.Contenders
+    certifying: Any
+
+
+def _loaded(
+    runs: Sequence[Run], names: Sequence[str], options: Mapping[str, Any] | None,
+    of_run: Callable[..., contenders.Contenders], certify: bool,
+) -> _Loaded:  # fmt: skip
+    models = [run.load_model(options) for run in runs]
+    certifying = _certifying(models) if certify else None
+    trained: contenders.Contenders = {}
+    for run, row, model in zip(runs, names, models, strict=True):
+        trained |= of_run(run, row, model)
+    return _Loaded(models, trained, certifying)
+
+
+def _scorer(
+    loaded: Opened[_Loaded], untrained: Callable[[], contenders.Contenders], config: DataConfig,
+    images: int, masked: bool, metrics: Sequence[str],
+) -> scoring.Scorer:  # fmt: skip
+    certifying = loaded.value.certifying
+    further = {"certified": certified_shares(certifying)} if certifying else {}
+    return scoring.scorer(
+        {**loaded.value.trained, **untrained()}, config.image_size, images, masked=masked,
+        metric_paths=metrics, further=further,
     )  # fmt: skip
 
 

@@ -3,11 +3,12 @@
 import base64
 import contextlib
 import dataclasses
+import functools
 import inspect
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median_low
@@ -22,6 +23,7 @@ from tfrecon.base.bars import tqdm
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import fewer_at_once, fitting
 from tfrecon.base.journal import Journal, stoppable, went_on
+from tfrecon.base.spread import Each, Opened, Work, here, opened
 from tfrecon.data import pipeline
 from tfrecon.data.sample import Sample
 from tfrecon.metrics.artefacts import ARTEFACTS
@@ -89,34 +91,35 @@ def scorer(
     return Scorer(contenders, columns, graph, features, -(-images // MOST), [*users.values()])
 
 
+Part = tuple[int, Sequence[Sample]]
+"""A batch's samples, and which of all the first of them is."""
+
+
 def score(
-    scorer: Scorer, samples: Sequence[Sample], config: DataConfig, *, batch_size: int, path: Path,
-    journal: Journal, key: str,
+    scorer: Scorer | Opened[Scorer], samples: Sequence[Sample], config: DataConfig, *,
+    batch_size: int, path: Path, journal: Journal, key: str, each: Each = here,
 ) -> tuple[pl.DataFrame, dict[str, Cost]]:  # fmt: skip
-    """The scores of the contenders on all samples, and what each contender costs.
+    """The scores of the contenders on all samples, and what each contender costs; `each` says where
+    they are computed.
 
     Batches that the `journal` holds under this `key` are not scored again. Writes a line an image
     and method to `path` at the end. Raises Stopped at the end of a batch when a signal asks for it.
     """
-    entries = _kept(journal, key)
-    before = sum(len(entry["ids"]) for entry in entries)
-    went_on(before, len(samples), "scored")
-    left = samples[before:]
-    batches = pipeline.dataset(left, config, batch_size=batch_size) if left else ()
+    everywhere, entries = opened(scorer), _kept(journal, key)
+    scorer = everywhere.value
+    before, total = sum(len(entry["ids"]) for entry in entries), len(samples)
+    went_on(before, total, "scored")
+    starts = range(before, total, batch_size)
+    parts = [(start, samples[start : start + batch_size]) for start in starts]
     with (
-        stoppable(len(samples)) as stop_if_asked,
-        tqdm(total=len(samples), initial=before, desc="evaluating", unit="image", disable=None)
-        as bar,
-    ):  # fmt: skip
-        sizes: set[int] = set()
-        for batch in batches:
-            size = len(batch["id"])
-            with fitting(fewer_at_once(size)):
-                entries.append(scorer.entry(batch, before, is_new=size not in sizes))
-            sizes.add(size)
-            journal.add(json.dumps(entries[-1]))
-            before += size
-            bar.update(size)
+        stoppable(total) as stop_if_asked,
+        tqdm(total=total, initial=before, desc="evaluating", unit="image", disable=None) as bar,
+    ):
+        for entry in each(functools.partial(_scoring, everywhere, config), parts):
+            entries.append(entry)
+            journal.add(json.dumps(entry))
+            bar.update(len(entry["ids"]))
+            before += len(entry["ids"])
             stop_if_asked(before)
     head = ["id", "method", *scorer.columns]
     paid = {name: _paid(scorer, entries, name) for name in scorer.contenders}
@@ -126,6 +129,23 @@ def score(
         for text in scores.per_image_csv(head, in_order, failed):
             file.write(text)
     return pl.concat(scores.frame(head, _lines(entries, name)) for name in paid), paid
+
+
+def _scoring(scorer: Opened[Scorer], config: DataConfig) -> Work[Part, Entry]:
+    """Gives the journal's entry of each batch."""
+    sizes: set[int] = set()
+
+    def entries(parts: Iterable[Part]) -> Iterator[Entry]:
+        parts = list(parts)
+        samples = [sample for _, batch in parts for sample in batch]
+        batches = pipeline.dataset(samples, config, batch_size=len(parts[0][1]))
+        for (place, of_part), batch in zip(parts, batches, strict=True):
+            size = len(of_part)
+            with fitting(fewer_at_once(size)):
+                yield scorer.value.entry(batch, place, is_new=size not in sizes)
+            sizes.add(size)
+
+    return entries
 
 
 def code_digest(thing: Any) -> str | None:
