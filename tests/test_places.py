@@ -75,7 +75,8 @@ def test_what_one_photo_cannot_become_is_refused(tmp_path):
 
 
 def test_pages_of_one_photo_are_numbered(tmp_path):
-    first, *others = (Image.fromarray(photo(9, 8, seed)) for seed in range(3))
+    # Of several sizes, which are not restored together.
+    first, *others = (Image.fromarray(photo(9 + seed, 8, seed)) for seed in range(3))
     first.save(tmp_path / "a.tif", save_all=True, append_images=others)
     with pytest.raises(Killed):
         restore_files(Dying(-2), tmp_path / "a.tif", tmp_path / "b.jpg")
@@ -111,6 +112,8 @@ def test_the_layout_of_folders_is_kept(tree, tmp_path):
 
 def test_folders_in_folders_go_on_after_a_kill(tree, tmp_path):
     shutil.rmtree(tree / "masks")
+    for number, path in enumerate(p for p in tree.rglob("*") if p.is_file()):
+        save(path, photo(20 + number, 30))  # of several sizes, which are not restored together
     with pytest.raises(Killed):
         restore_files(Dying(-2), tree, tmp_path / "out", recursive=True)
     (tmp_path / "out/one/two").mkdir(parents=True)
