@@ -68,7 +68,7 @@ def missing_options(text, verb, options):
     """The options that a sentence names and its command does not take: the command is the one whose
     name stands before, or else `verb`, that of the file, or else any."""
     anywhere = set().union(*options.values())
-    text = re.sub(r"pip install [^,;]*", "", text)
+    text = re.sub(r"(pip install|tensorflow_model_server) [^,;]*", "", text)  # options of others
     for command in re.split(r"(?=python -m tfrecon\.)", text):
         named = re.match(r"python -m tfrecon\.(\w+)", command)
         own = named[1] if named and named[1] in options else verb
