@@ -62,8 +62,10 @@ def test_the_default_decoder_keeps_the_promises_of_a_model():
 @pytest.mark.slow
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_ensembles_keep_them_too(fusion):
-    check_model(lambda: feature_inversion(**SMALL, **TWO_TAPS, fusion={"name": fusion, "width": 8},
-                                          decoder={"name": "residual", "width": 8}),
+    given = {**SMALL, **TWO_TAPS, "fusion": {"name": fusion, "width": 8}}
+    if fusion == "sum":  # of taps of as many channels
+        given |= {"taps": ["block1_conv2", "block1"], "fusion": fusion}
+    check_model(lambda: feature_inversion(**given, decoder={"name": "residual", "width": 8}),
                 channels=3, size=32)  # fmt: skip
 
 

@@ -144,7 +144,7 @@ def test_lost_worker_is_told_and_the_run_goes_on(tmp_path: Path) -> None:
     """One worker is killed once there is a state; all are started again, and end with the weights
     of a run that was never stopped."""
     fakes.photo_folder(tmp_path / "photos", 40)
-    begin = [*TINY, "--steps", "80", "--set", "fit.steps_per_epoch=40", "--run"]
+    begin = [*TINY, "--steps", "140", "--set", "fit.steps_per_epoch=70", "--run"]
     whole = pair([[*begin, "whole"]] * 2, tmp_path)
     told = said(whole)
     assert [process.returncode for process in whole] == [0, 0], told
