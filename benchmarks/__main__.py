@@ -64,7 +64,9 @@ def run(name: str, arguments: Sequence[str]) -> bool:
         print(f"{name}: no figures (exit code {done.returncode}); what was kept stays", flush=True)
         return False
     found = {
-        "command": " ".join(["python", *command]), "date": datetime.date.today().isoformat(),
+        # Where an interpreter or data lies is of this machine alone.
+        "command": " ".join(["python", *("FILE" if os.path.isabs(w) else w for w in command)]),
+        "date": datetime.date.today().isoformat(),
         "machine": before, "rows": [json.loads(line) for line in lines],
     }  # fmt: skip
     path = RESULTS / ("gpu" if before["gpus"] else "") / f"{name}.json"

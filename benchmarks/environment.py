@@ -43,7 +43,7 @@ def machine() -> dict[str, Any]:
         "processor": platforms.processor_name(), "cores": len(platforms.cores()),
         "memory GiB": round(platforms.memory_bytes() / 2**30),
         "gpus": said.strip().replace("\n", ", "), "load": round(os.getloadavg()[0], 1),
-        "system": platform.platform(terse=True), "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version(),
         **versions,
         "revision": (system.revision()["revision"] or "")[:12],
     }  # fmt: skip
