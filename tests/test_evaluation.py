@@ -19,7 +19,7 @@ from tfrecon.metrics import kid
 from tfrecon.metrics.artefacts import ARTEFACTS
 from tfrecon.metrics.logged import METRICS
 from tfrecon.metrics.measures import MEASURES
-from tfrecon.reports import baselines, pictures, scoring
+from tfrecon.reports import baselines, evaluation, pictures, scoring
 from tfrecon.reports.evaluation import JOURNAL, data_config, evaluate_runs, report_name
 from tfrecon.reports.scores import Board, bootstrap, summarise, summary_csv
 from tfrecon.reports.sentences import against_untrained
@@ -399,6 +399,20 @@ def test_failure_leaves_the_earlier_report_alone(tmp_path, monkeypatch):
         evaluate_runs([run], split="train")
     assert report.read_text() == "earlier"
     assert {path.name for path in report.parent.iterdir()} == {"per_image.csv", JOURNAL}
+
+
+def test_an_evaluation_that_ended_after_its_last_image_goes_on(tmp_path, monkeypatch, capsys):
+    def broken(*given):
+        raise RuntimeError("stopped at the end")
+
+    run = contest_run(tmp_path, lambda x: x[..., :3])
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="at the end"):
+        patched.setattr(evaluation, "verdicts", broken)
+        evaluate_runs([run], split="train")
+    capsys.readouterr()
+    report = evaluate_runs([run], split="train")
+    assert "10 of 10 photos were scored before; 0 to go" in capsys.readouterr().out
+    assert len(read_csv(report.path / "per_image.csv")) > 1
 
 
 def test_report_folder_says_what_was_evaluated(tmp_path):

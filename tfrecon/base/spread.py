@@ -39,14 +39,15 @@ class Each(Protocol):
         self, begin: Callable[[], Work[Thing, Result]], things: Sequence[Thing], /
     ) -> Generator[Result]:
         """The result of each thing, in order, as they come; what is at hand is ended when it is
-        closed. `begin` is called once in each process
-        that works; where those are others it can be pickled, and things and results, too."""
+        closed. `begin` is called once in each process that works, in none without things; where
+        those are others it can be pickled, and things and results, too."""
         ...
 
 
 def here(begin: Callable[[], Work[Thing, Result]], things: Sequence[Thing], /) -> Generator[Result]:
     """In this process."""
-    yield from begin()(things)
+    if things:
+        yield from begin()(things)
 
 
 def options(command: Parser) -> None:
