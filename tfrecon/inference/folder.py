@@ -215,7 +215,7 @@ def _state(file: Path) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass
-class _Opened:
+class _InHand:
     """A photo at work: its pixels, its holes, and what becomes of it."""
 
     of: Photo
@@ -224,11 +224,11 @@ class _Opened:
     restored: np.ndarray | None = None
 
     @staticmethod
-    def read(photo: Photo) -> "_Opened":
+    def read(photo: Photo) -> "_InHand":
         """From its files."""
         sample = photo.sample
         hidden = hidden_in(sample) if sample.has_mask else None
-        return _Opened(photo, carried.read(sample.files[0], sample.page, sample.range), hidden)
+        return _InHand(photo, carried.read(sample.files[0], sample.page, sample.range), hidden)
 
     def write(self) -> None:
         """Writes what became of it, if it is an image."""
@@ -236,7 +236,7 @@ class _Opened:
             self.photo.write(self.of.output, self.restored, self.hidden)
 
 
-def _together(settings: Settings, first: _Opened, other: _Opened | None = None) -> int:
+def _together(settings: Settings, first: _InHand, other: _InHand | None = None) -> int:
     """How many photos of the size of `first` are restored at once: as many as fit into a tile,
     `TOGETHER` at most; with `other` 0 where that has another size."""
     height, width = size = first.photo.pixels.shape[:2]
@@ -270,7 +270,7 @@ class _Restoring:
     def _restored(self, restore: Restore, photos: Iterable[Photo]) -> Iterator[Outcome]:
         done: deque[Outcome] = deque()
 
-        def note(opened: _Opened) -> None:
+        def note(opened: _InHand) -> None:
             if opened.restored is not None:
                 self.journal.add(opened.of.finished())
             failed = opened.restored is None
@@ -285,8 +285,8 @@ class _Restoring:
                 done.append((photo.sample.id, ()))
         together = functools.partial(_together, self.settings)
         with (
-            contextlib.suppress(_Enough), flow.Behind(_Opened.write, note) as behind,
-            contextlib.closing(flow.batches(todo, Photo.pixels, _Opened.read, together)) as batches,
+            contextlib.suppress(_Enough), flow.Behind(_InHand.write, note) as behind,
+            contextlib.closing(flow.batches(todo, Photo.pixels, _InHand.read, together)) as batches,
         ):  # fmt: skip
             for batch in batches:
                 alike, holes = zip(*((each.photo, each.hidden) for _, each in batch), strict=True)
