@@ -7,7 +7,8 @@ from restored_folders import HOLE, RED, Fake, photo, profile_of, save
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import Settings, restore_files
+from tfrecon.inference.folder import restore_files
+from tfrecon.inference.restoring import Settings
 
 
 def grid(*shape, most=255):

@@ -13,8 +13,9 @@ from PIL import Image
 
 from tfrecon.base import images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import Settings, restore_files
+from tfrecon.inference.folder import restore_files
 from tfrecon.inference.restorer import Export, open_export, restorer, self_ensemble
+from tfrecon.inference.restoring import Settings
 from tfrecon.inference.saved_model import export_model
 
 

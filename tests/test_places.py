@@ -12,7 +12,8 @@ from test_reconstruct import Dying, Killed
 from tfrecon import reconstruct
 from tfrecon.base import files, images
 from tfrecon.base.errors import UserError
-from tfrecon.inference.folder import Settings, restore_files
+from tfrecon.inference.folder import restore_files
+from tfrecon.inference.restoring import Settings
 
 
 def below(folder):

@@ -25,7 +25,8 @@ from tfrecon.data.boxes import read_boxes
 from tfrecon.data.recipes import samples
 from tfrecon.data.sample import Sample, split_by_hash
 from tfrecon.data.store import content_fingerprint
-from tfrecon.inference.folder import Settings, restore_files
+from tfrecon.inference.folder import restore_files
+from tfrecon.inference.restoring import Settings
 from tfrecon.training import loop
 
 WRITTEN = "Käfer-é"

@@ -18,9 +18,10 @@ from tfrecon import export, reconstruct
 from tfrecon.base import carried, files, images
 from tfrecon.base.errors import UserError
 from tfrecon.base.journal import Journal
-from tfrecon.inference import folder
-from tfrecon.inference.folder import Settings, restore_files
+from tfrecon.inference import restoring
+from tfrecon.inference.folder import restore_files
 from tfrecon.inference.restorer import restorer
+from tfrecon.inference.restoring import Settings
 from tfrecon.inference.saved_model import export_model
 from tfrecon.models.supervised import wrapped
 
@@ -384,14 +385,14 @@ def test_a_signal_ends_the_command_after_the_photo_and_it_goes_on(
     table(folders.table, [(0, "a.png", 3, 20, 5, 5), (1, "b.png", 3, 20, 5, 5)])
     given = ["--method", "harmonic_fill", folders.photos, folders.out, "--masks", folders.table]
     arguments = [str(argument) for argument in given]
-    restored_photos = folder.restored_photos
+    restored_photos = restoring.restored_photos
 
     def stopped(*given):
         os.kill(os.getpid(), signal.SIGTERM)
         return restored_photos(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(folder, "restored_photos", stopped)
+        patched.setattr(restoring, "restored_photos", stopped)
         assert reconstruct.main(arguments) == 143
     out, said = capsys.readouterr()
     assert "stopped by SIGTERM after 1 of 2 photos; go on with python -m tfrecon.recon" in said

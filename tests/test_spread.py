@@ -23,7 +23,7 @@ from tfrecon.base import extras, ray_cluster, spread
 from tfrecon.base.errors import UserError
 from tfrecon.base.journal import Journal
 from tfrecon.base.spread import Actors, Opened
-from tfrecon.inference import folder as folders_of_photos
+from tfrecon.inference import restoring
 from tfrecon.inference.feature_files import read_features, write_features
 from tfrecon.inference.folder import restore_files
 from tfrecon.inference.inversion import invert as inverted
@@ -89,14 +89,14 @@ def two_photos(results: Iterator[Any]) -> None:
 
 def dies_unheard(begin: Callable[[], Any], things: Sequence[Any]) -> Generator[Any]:
     """The process that restores dies after its second photo, and of what it did nobody hears."""
-    if isinstance(things[0], folders_of_photos.Photo):
+    if isinstance(things[0], restoring.Photo):
         two_photos(other_process(begin, things))
     yield from other_process(begin, things)
 
 
 def states(folder: Path) -> dict[str, Any]:
     """What tells a file from one that takes its place."""
-    return {path.name: folders_of_photos._state(path) for path in folder.glob("*.png")}
+    return {path.name: restoring._state(path) for path in folder.glob("*.png")}
 
 
 def test_what_a_dead_process_has_written_is_not_written_again(
@@ -107,13 +107,13 @@ def test_what_a_dead_process_has_written_is_not_written_again(
     restore_files(Fake(False), folders.photos, folders.out)
     plain = {path.name: path.read_bytes() for path in folders.out.iterdir()}
     before, written = states(folders.out), []
-    write = folders_of_photos.carried.Carried.write
+    write = restoring.carried.Carried.write
 
     def noted(self: Any, path: Path, *others: Any) -> None:
         written.append(path.name)
         write(self, path, *others)
 
-    monkeypatch.setattr(folders_of_photos.carried.Carried, "write", noted)
+    monkeypatch.setattr(restoring.carried.Carried, "write", noted)
     restorer: Any = Opened(functools.partial(Fake, False))
     assert restore_files(restorer, folders.photos, folders.out, each=dies_unheard) == 4
     assert sorted(written) == [f"{name}.png" for name in "abcd"], "each anew, and once"
@@ -128,7 +128,7 @@ def test_after_the_death_of_all_what_was_written_is_known(
         save(folders.photos / f"{name}.png", photo(9, 8 + number))
 
     def all_die(begin: Callable[[], Any], things: Sequence[Any]) -> Generator[Any]:
-        if isinstance(things[0], folders_of_photos.Photo):
+        if isinstance(things[0], restoring.Photo):
             two_photos(other_process(begin, things))
             raise KeyboardInterrupt
         yield from other_process(begin, things)

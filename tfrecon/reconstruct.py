@@ -119,10 +119,11 @@ def _reconstruct(arguments: argparse.Namespace) -> None:
         preset = cards.find(arguments.preset or cards.default(has_mask))
         preset.check()
     start_tensorflow()
-    from tfrecon.inference.folder import Settings, restore_files
+    from tfrecon.inference.folder import restore_files
     from tfrecon.inference.methods import method
     from tfrecon.inference.presets import open_preset
     from tfrecon.inference.restorer import open_export
+    from tfrecon.inference.restoring import Settings
 
     if preset:
         opens = functools.partial(open_preset, preset)

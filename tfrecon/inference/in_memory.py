@@ -14,9 +14,9 @@ from tfrecon.base.errors import UserError
 from tfrecon.data.check import readable
 from tfrecon.data.masks import Hidden, Masks, hidden_by, hidden_in, holes
 from tfrecon.data.sample import Sample
-from tfrecon.inference.folder import Settings, restored_photos
 from tfrecon.inference.presets import open_preset
 from tfrecon.inference.restorer import PhotoRestorer, restore_tiled
+from tfrecon.inference.restoring import Settings, restored_photos
 
 Array = np.ndarray[Any, Any]
 PathLike = str | os.PathLike[str]

@@ -20,10 +20,11 @@ from tfrecon.base.files import RECORD
 from tfrecon.data.check import readable
 from tfrecon.data.sample import Sample
 from tfrecon.inference.feature_files import cut, read_features, write_features
-from tfrecon.inference.folder import LargeReader, Settings, restore_files
+from tfrecon.inference.folder import LargeReader, restore_files
 from tfrecon.inference.inversion import fitted, invert, weights_of
 from tfrecon.inference.places import photos_of
 from tfrecon.inference.restorer import Loaded, PhotoRestorer, open_export, restorer
+from tfrecon.inference.restoring import Settings
 from tfrecon.training.start import Source, find_source, open_source
 
 PHOTOS, PIXELS, MINUTES = 24, 100_000_000, 20
