@@ -13,15 +13,17 @@ import tensorflow as tf
 from tfrecon.base import images
 from tfrecon.base.config import DataConfig
 from tfrecon.base.errors import UserError
-from tfrecon.data import feature_cache, pipeline
+from tfrecon.data import disk_cache, feature_cache, pipeline
 from tfrecon.data.damage import IDENTITY
-from tfrecon.data.feature_cache import CONTENT, INDEX, FeatureCache
+from tfrecon.data.feature_cache import FeatureCache
 from tfrecon.data.sample import Sample
 from tfrecon.models.feature_inversion import feature_inversion
 
 SIZE = 16
-ENTRY = 2 * (8 * 8 * 3 + 3) + 2 * 16 * 16 * 3
-"""Bytes of one record of `Extract`: two features and the target, two bytes a value."""
+ENTRY = 2 * 8 * 8 * 3 + 64 + 2 * 16 * 16 * 3
+"""Bytes of one record of `Extract`: two features, of which the second has three values and takes 64
+bytes, and the target; two bytes a value."""
+FIRST = f"{0:012}.shard"
 
 
 class Extract:
@@ -77,7 +79,7 @@ def test_entries_are_the_photos_and_their_mirror_images(samples, monkeypatch):
     monkeypatch.setattr(feature_cache, "AT_A_TIME", 2)  # the last one alone
     cache, _ = opened(samples)
     assert len(cache) == 10
-    assert (cache.folder / CONTENT).stat().st_size == 10 * ENTRY
+    assert cache.records.size() == 10 * ENTRY
     for number, sample in enumerate(samples):
         photo = images.read(sample.target) / np.float32(255)
         for mirrored, x in enumerate((photo, photo[:, ::-1])):
@@ -154,59 +156,53 @@ def test_the_key_of_a_model_follows_weights_taps_and_seed():
     assert feature_inversion(**{**options, **other}).features_key == keys[0]
 
 
-def no_index(folder):
-    (folder / INDEX).unlink()
+def truncated(path):
+    os.truncate(path, path.stat().st_size - 2)
 
 
-def half_an_index(folder):
-    path = folder / INDEX
-    path.write_text(path.read_text()[:20])
-
-
-def truncated(folder):
-    path = folder / CONTENT
-    os.truncate(path, path.stat().st_size - 1)
-
-
-def another_byte(folder):
-    path = folder / CONTENT
+def another_byte(path):
     content = bytearray(path.read_bytes())
-    content[-5] ^= 1
+    content[5] ^= 1
     path.write_bytes(content)
 
 
-def no_content(folder):
-    (folder / CONTENT).unlink()
-
-
-@pytest.mark.parametrize("damage", [no_index, half_an_index, truncated, another_byte, no_content])
-def test_a_damaged_cache_is_computed_anew(samples, damage):
-    expected = content(opened(samples)[0])
-    folder = opened(samples)[0].folder
-    (folder / f".{CONTENT}.abcdefgh.part").write_bytes(b"of a killed process")
-    damage(folder)
-    cache, calls = opened(samples)
-    assert calls == 3
-    assert_equal(content(cache), expected)
-    assert opened(samples)[1] == 0
-    assert not list(folder.glob(".*.part"))
-
-
-def test_a_run_killed_while_it_writes_leaves_nothing_to_read(samples, monkeypatch):
+@pytest.mark.parametrize("damage", [truncated, another_byte, Path.unlink])
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_damaged_shard_alone_is_computed_anew_before_training(samples, monkeypatch, damage, flip):
+    monkeypatch.setattr(disk_cache, "SHARD", 3 * ENTRY)
     monkeypatch.setattr(feature_cache, "AT_A_TIME", 1)
+    cache, _ = opened(samples, flip=flip)
+    before = [([np.copy(part) for part in parts], target) for parts, target in content(cache)]
+    whole = {path: path.read_bytes() for path in cache.folder.iterdir()}
+    (cache.folder / f".{FIRST}.abcdefgh.part").write_bytes(b"of a killed process")
+    damage(cache.folder / f"{3:012}.shard")
+    again, calls = opened(samples, flip=flip)
+    assert calls == 1 + (2 * 2 if flip else 2)  # mirrored or not, photos 1 and 2, or 3 and 4
+    assert_equal(content(again), before)
+    assert opened(samples, flip=flip)[1] == 0
+    left = {path: path.read_bytes() for path in cache.folder.glob("*.shard")}
+    assert left == whole
+
+
+def test_a_killed_run_leaves_whole_shards_to_the_next(samples, monkeypatch):
+    monkeypatch.setattr(disk_cache, "SHARD", 3 * ENTRY)
+    monkeypatch.setattr(feature_cache, "AT_A_TIME", 2)
     calls = []
 
     def dies(x):
         calls.append(1)
-        if len(calls) == 6:
+        if len(calls) == 6:  # the third batch of photos
             raise KeyboardInterrupt
         return Extract()(x)
 
     with pytest.raises(KeyboardInterrupt):
         FeatureCache(samples, settings(samples), dies, "weights and taps")
-    assert not list(Path(settings(samples).cache_dir).rglob("*features.*"))
+    (key,) = Path(settings(samples).cache_dir, "features").glob("*/")
+    assert sorted(path.name for path in key.iterdir()) == [f"{place:012}.shard" for place in (0, 3)]
     cache, calls = opened(samples)
-    assert calls == 11 and len(cache) == 10
+    assert calls == 1 + 2 * 2 and len(cache) == 10  # photos 2 and 3, then 4
+    other, _ = opened(samples, cache_dir=str(key.parents[1] / "other"))
+    assert_equal(content(cache), content(other))
 
 
 # --- the limit
@@ -231,11 +227,11 @@ def test_the_least_recently_used_keys_make_room(samples):
     folders = {}
     for time, name in enumerate(("a", "b")):
         folders[name] = opened(samples, name, **limit)[0].folder
-        os.utime(folders[name] / INDEX, (time, time))
+        os.utime(folders[name], (time, time))
     old = opened(samples, "a", **limit)[0]  # used again, after b
     opened(samples, "c", **limit)
     assert folders["a"].is_dir() and not folders["b"].exists()
-    os.utime(folders["a"] / INDEX, (5, 5))
+    os.utime(folders["a"], (5, 5))
     before = content(old)
     opened(samples, "d", **limit)
     assert not folders["a"].exists() and len(keys(samples)) == 2
@@ -247,10 +243,10 @@ def test_what_is_not_a_key_of_the_cache_is_left_alone_and_named(samples, capsys)
     key = opened(samples, "a", **limit)[0].folder
     root = key.parent
     theirs = {
-        "results/scores.csv": "40 MB of somebody's work", "empty-handed/features.json": "{}",
-        "lookalike/features.json": '{"shapes": [[[1]]], "file": [5]}',
-        "lookalike/features.u2": "12345", "lookalike/notes.txt": "mine",
-        "torn/features.u2": "12345", f"torn/.{CONTENT}.abcdefgh.part": "1",
+        "results/scores.csv": "40 MB of somebody's work", f"empty-handed/{FIRST}": "{}",
+        f"lookalike/{FIRST}": '\n{"type": "|u1", "crc32": [], "shapes": []}\n',
+        "lookalike/notes.txt": "mine",
+        f"torn/{FIRST}": "12345", f"torn/.{FIRST}.abcdefgh.part": "1",
     }  # fmt: skip
     for name, text in theirs.items():
         (root / name).parent.mkdir(exist_ok=True)
@@ -268,7 +264,7 @@ def test_what_is_not_a_key_of_the_cache_is_left_alone_and_named(samples, capsys)
 def test_a_key_with_something_of_the_users_in_it_is_computed_anew_around_it(samples):
     cache, _ = opened(samples)
     (cache.folder / "notes.txt").write_text("mine")
-    (cache.folder / INDEX).write_text("torn")
+    (cache.folder / FIRST).write_text("torn")
     again, calls = opened(samples)
     assert calls and (again.folder / "notes.txt").read_text() == "mine"
 

@@ -83,20 +83,24 @@ def test_what_a_stranger_wrote_does_not_fill_the_screen(capsys):
 
 @pytest.mark.parametrize(
     "index",
-    [b"", b"[" * 100_000, b"[]", b'{"file": [24]}', b'{"file": [24], "shapes": 5}',
-     b'{"file": [24], "shapes": [[["a"]]]}', b'{"file": [24], "shapes": [[[7]]]}', b"\xff"],
+    [b"", b"\n", b"[" * 100_000, b"[]", b"5", b'{"type": "|u1", "crc32": [1]}', b"\xff",
+     b'{"type": "|u1", "crc32": [1], "shapes": 5}', b'{"type": 5, "crc32": [1], "shapes": [[]]}',
+     b'{"type": "|u1", "crc32": [1], "shapes": [[["a"]]]}',
+     b'{"type": "|u1", "crc32": [-1], "shapes": [[[24]]]}',
+     b'{"type": "|u1", "crc32": [1], "shapes": [[[24]], [[1]]]}',
+     b'{"type": "|u1", "crc32": [1], "shapes": [[[74]]]}'],
 )  # fmt: skip
 def test_a_torn_index_of_a_cache_is_written_anew(tmp_path, index):
-    path = tmp_path / "a.u1"
-
-    def computed():
+    def computed(start, stop):
         return iter([[np.arange(24, dtype=np.uint8).reshape(4, 6)]])
 
-    disk_cache.kept(path, computed, np.uint8)
-    path.with_suffix(".json").write_bytes(index)
-    ((array,),) = disk_cache.kept(path, computed, np.uint8)
+    disk_cache.Records(tmp_path, 1, computed)
+    (path,) = tmp_path.glob("*.shard")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:64] + b"\n" + index)
+    ((array,),) = disk_cache.Records(tmp_path, 1, computed)
     np.testing.assert_array_equal(array, np.arange(24).reshape(4, 6))
-    assert json.loads(path.with_suffix(".json").read_bytes())["shapes"] == [[[4, 6]]]
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize(

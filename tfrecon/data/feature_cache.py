@@ -1,11 +1,11 @@
 """Frozen features of training images, computed once and kept on disk as float16.
 
 The key of ``<cache_dir>/features/<key>/`` follows weights, taps, images and preprocessing, so a
-stale cache is never read; one that is half-written or damaged is computed anew.
+stale cache is never read; what is missing of one, or damaged, is computed.
 """
 
-import contextlib
 import dataclasses
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +26,8 @@ from tfrecon.data.pipeline import dataset, sample_order
 from tfrecon.data.sample import Sample
 from tfrecon.data.store import fingerprint
 
-LAYOUT = "float16 features, uint16 target; version 1"
+LAYOUT = "float16 features, uint16 target; version 2"
 """Of a record; to be changed with whatever else changes features or targets."""
-
-CONTENT, INDEX = "features.u2", "features.json"
-"""The files of a key: 16 bits a value, and where each record lies."""
 
 AT_A_TIME = 8
 """Images whose features are computed together."""
@@ -73,11 +70,12 @@ class FeatureCache:
         key = fingerprint((LAYOUT, about, geometry), samples)
         self.folder = Path(config.cache_dir) / "features" / key
         with files.claimed(self.folder.parent, wait=True):
-            self.records = disk_cache.kept(
-                self.folder / CONTENT, self._computed, np.uint16, hashed=True
-            )
-            _check_limit((self.folder / CONTENT).stat().st_size, config.feature_cache_gib)
-            os.utime(self.folder / INDEX)  # used now
+            count = len(samples) * (2 if self.mirrored else 1)
+            self.records = disk_cache.Records(self.folder, count, self._computed)
+            for _ in self.records:  # looked at here, as a step could not compute one anew
+                pass
+            _check_limit(self.records.size(), config.feature_cache_gib)
+            os.utime(self.folder)  # used now
 
     def __len__(self) -> int:
         return len(self.records)
@@ -110,24 +108,24 @@ class FeatureCache:
         )
         return loaded.prefetch(tf.data.AUTOTUNE)
 
-    def _computed(self) -> Iterator[list[Array]]:
-        """All records, in order, once there is room for them."""
+    def _computed(self, start: int, stop: int) -> Iterator[list[Array]]:
+        """The records from `start` up to `stop`, once there is room for all."""
         size, allowed_gib = self.config.image_size, self.config.feature_cache_gib
         record = [*self.extract(tf.zeros([1, size, size, 3])), np.empty((1, size, size, 3))]
-        count = len(self.samples) * (2 if self.mirrored else 1)
-        needed = 2 * count * sum(math.prod(part.shape) for part in record)
+        versions = 2 if self.mirrored else 1
+        bytes_each = sum(disk_cache.aligned(2 * math.prod(part.shape)) for part in record)
+        needed = len(self.samples) * versions * bytes_each
         _check_limit(needed, allowed_gib)
-        for name in (CONTENT, INDEX):
-            (self.folder / name).unlink(missing_ok=True)
-        files.remove_leftovers(self.folder)
-        with contextlib.suppress(OSError):  # it is not there, or holds what is not ours
-            self.folder.rmdir()
-        _make_room(self.folder.parent, needed, allowed_gib)
-        return self._records()
+        _make_room(self.folder, needed, allowed_gib)
+        # In the batches in which they all would be computed, which changes last bits.
+        first = start // versions // AT_A_TIME * AT_A_TIME
+        last = -(-stop // versions // AT_A_TIME) * AT_A_TIME
+        records = self._records(self.samples[first:last])
+        return itertools.islice(records, start - first * versions, stop - first * versions)
 
-    def _records(self) -> Iterator[list[Array]]:
-        batches = dataset(self.samples, self.config, batch_size=AT_A_TIME)
-        total = -(-len(self.samples) // AT_A_TIME)
+    def _records(self, samples: Sequence[Sample]) -> Iterator[list[Array]]:
+        batches = dataset(samples, self.config, batch_size=AT_A_TIME)
+        total = -(-len(samples) // AT_A_TIME)
         for batch in tqdm(batches, "computing features", total, unit="batch", leave=False):
             versions = [batch["target"]]
             if self.mirrored:
@@ -153,21 +151,22 @@ def _check_limit(needed: int, allowed_gib: float) -> None:
         )
 
 
-def _make_room(root: Path, needed: int, allowed_gib: float) -> None:
-    """Removes other keys, the least recently used first, until `needed` bytes fit.
+def _make_room(own: Path, needed: int, allowed_gib: float) -> None:
+    """Removes keys beside `own`, the least recently used first, until its `needed` bytes fit.
 
     A run that still reads a removed one goes on, as its files stay mapped until it ends. Whatever
-    is no whole key of this cache is not counted, not touched, and named.
+    is no key of this cache is not counted, not touched, and named.
     """
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
-    sizes = {folder: disk_cache.size(folder / CONTENT) for folder in folders}
+    root = own.parent
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path != own)
+    sizes = {folder: disk_cache.size(folder) for folder in folders}
     others = {folder: size for folder, size in sizes.items() if size and not folder.is_symlink()}
     excess = needed + sum(others.values()) - allowed_gib * 2**30
     strangers = [folder.name for folder in folders if folder not in others]
     if excess > 0 and strangers:
         print(f"left alone in {str(root)!r}, as no cached features: {', '.join(strangers)}")
-    for folder in sorted(others, key=lambda folder: (folder / INDEX).stat().st_mtime):
+    for folder in sorted(others, key=lambda folder: folder.stat().st_mtime):
         if excess <= 0:
             break
-        disk_cache.remove(folder / CONTENT)
+        disk_cache.remove(folder)
         excess -= others[folder]

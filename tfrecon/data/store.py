@@ -20,7 +20,7 @@ from tfrecon.base.bars import tqdm
 from tfrecon.base.depth import Stored
 from tfrecon.base.errors import UserError
 from tfrecon.data.boxes import drawn
-from tfrecon.data.disk_cache import kept
+from tfrecon.data.disk_cache import Array, Records
 from tfrecon.data.masks import hidden_in
 from tfrecon.data.sample import Sample
 
@@ -89,37 +89,36 @@ class Store:
         decoded: Mapping[Sample, Parts] | None = None,
     ) -> None:  # fmt: skip
         self.samples, self.parts = list(samples), tuple(parts)
-        self._planes: Sequence[Parts] | None = None
-        """Of each sample; None decodes its files whenever it is asked for."""
+        self._arrays: Callable[[int], Sequence[Array]]
+        """The parts of a sample, in their order."""
         ready = [(decoded or {}).get(sample, {}) for sample in self.samples]
         if all(part in planes for planes in ready for part in self.parts):
-            self._planes = ready
+            self._arrays = lambda index: self._in_order(ready[index])
         elif cache == "memory":
             wanted = [(sample, self.parts) for sample in self.samples]
             check_memory(wanted)
-            self._planes = list(decode(wanted))
+            planes = list(decode(wanted))
+            self._arrays = lambda index: self._in_order(planes[index])
         elif cache == "disk":
-            path = Path(folder) / f"{fingerprint(self.parts, self.samples)}.u8"
-            records = kept(path, self._decoded, np.uint8)
-            self._planes = [dict(zip(self.parts, planes, strict=True)) for planes in records]
+            place = Path(folder) / fingerprint(self.parts, self.samples)
+            self._arrays = Records(place, len(self.samples), self._decoded).__getitem__
+        else:
+            self._arrays = lambda index: self._in_order(parts_of(self.samples[index], self.parts))
 
     def load(self, index: Any) -> Parts:
         """The parts of sample `index` (an int64 tensor), inside a tf.data map."""
-
-        def pick(place: Any) -> list[np.ndarray[Any, Any]]:
-            known = self._planes
-            planes = parts_of(self.samples[place], self.parts) if known is None else known[place]
-            return [np.asarray(planes[part]) for part in self.parts]
-
-        planes = tf.numpy_function(pick, [index], [tf.uint8] * len(self.parts), stateful=False)
+        types = [tf.uint8] * len(self.parts)
+        planes = tf.numpy_function(self._arrays, [index], types, stateful=False)
         return {
             part: tf.ensure_shape(plane, [None, None, channels(part)])
             for part, plane in zip(self.parts, planes, strict=True)
         }
 
-    def _decoded(self) -> Iterator[list[np.ndarray[Any, Any]]]:
-        for planes in decode([(sample, self.parts) for sample in self.samples]):
-            yield [planes[part] for part in self.parts]
+    def _in_order(self, planes: Parts) -> list[Array]:
+        return [planes[part] for part in self.parts]
+
+    def _decoded(self, start: int, stop: int) -> Iterator[list[Array]]:
+        return map(self._in_order, decode([(s, self.parts) for s in self.samples[start:stop]]))
 
 
 def decode(wanted: Sequence[Wanted], reader: Reader | None = None) -> Iterator[Parts]:
