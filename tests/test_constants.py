@@ -150,14 +150,25 @@ def test_a_model_of_fixed_size_keeps_its_tiles(tmp_path):
     np.testing.assert_allclose(found, restorer(model)(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("channels", [1, 6, 17])
 @pytest.mark.parametrize(("size", "stride"), [(4, 2), (3, 2), (2, 2), (5, 3), (7, 2), (4, 1)])
-def test_ordinary_convolutions_make_a_transposed_one(size, stride):
+def test_ordinary_convolutions_make_a_transposed_one(size, stride, channels):
     random = np.random.default_rng(0)
-    kernel = random.normal(size=(size, size, 5, 3)).astype(np.float32)
+    kernel = random.normal(size=(size, size, 5, channels)).astype(np.float32)
     x = random.normal(size=(2, 4, 7, 5)).astype(np.float32)
-    sides = (2, 4 * stride, 7 * stride, 3)
+    sides = (2, 4 * stride, 7 * stride, channels)
     expected = tf.nn.conv2d_transpose(x, kernel.swapaxes(2, 3), sides, stride)
     np.testing.assert_allclose(enlarged(tf.constant(x), kernel, stride), expected, atol=1e-4)
+
+
+def test_a_transposed_convolution_to_few_channels_becomes_one():
+    head = keras.layers.Conv2DTranspose(3, 4, 2, "same", bias_initializer="random_normal")
+    model = keras.Sequential([keras.Input((None, None, 5)), head, keras.layers.ReLU()])
+    function = frozen(lambda x: model(x, training=False), tf.TensorSpec((None, None, None, 5)))
+    x = tf.constant(np.random.default_rng(1).normal(size=(2, 6, 8, 5)).astype(np.float32))
+    np.testing.assert_allclose(function(x), model(x, training=False), atol=1e-5)
+    kinds = collections.Counter(node.op for node in function.graph.as_graph_def().node)
+    assert kinds["Conv2D"] == 1 and not kinds["Conv2DBackpropInput"]
 
 
 def test_what_follows_a_convolution_goes_into_it():

@@ -3,9 +3,10 @@
 - What changes each channel behind a convolution, a bias or a batch normalisation, goes into its
   kernel and a single bias. TensorFlow adds that, and applies an activation, inside the convolution.
 - oneDNN brings kernels into an order of its own; of constants it keeps them so from call to call,
-  but not for transposed convolutions. These become ordinary ones, one for each place of a pixel in
-  its square (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?",
-  https://arxiv.org/abs/1609.07009), whose answers are then interleaved.
+  but not for transposed convolutions. These become ordinary ones, whose answers are interleaved:
+  one for each place of a pixel in its square, or, of a few channels, one for all places (Shi et
+  al. 2016, "Is the deconvolution layer the same as a convolutional layer?",
+  https://arxiv.org/abs/1609.07009).
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ Array = np.ndarray[Any, Any]
 
 ACTIVATIONS = ("Relu", "LeakyRelu")
 """Those that TensorFlow applies inside a convolution; they keep a value's sign, or make it 0."""
+
+LANES = 16
+"""Channels that a convolution makes at a time, and makes where fewer are asked for."""
 
 FLOATS = {tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum, tf.float16.as_datatype_enum}
 
@@ -126,7 +130,8 @@ class _Network:
 
         def finish(x: Any) -> Any:
             if shift.any():
-                x = tf.nn.bias_add(x, tf.constant(shift.astype(x.dtype.as_numpy_dtype)))
+                bias = np.tile(shift, x.shape[-1] // len(shift))  # of each pixel of a square
+                x = tf.nn.bias_add(x, tf.constant(bias.astype(x.dtype.as_numpy_dtype)))
             if activation.op == "Relu":
                 x = tf.nn.relu(x)
             elif activation.op == "LeakyRelu":
@@ -274,19 +279,38 @@ class _Network:
 
 def enlarged(x: Any, kernel: Array, stride: int, finish: Callable[[Any], Any] = lambda x: x) -> Any:
     """The transposed convolution of `x` (B,H,W,in) with `kernel` (k,k,in,out), "same", to
-    (B,stride·H,stride·W,out), by ordinary convolutions, of each of which `finish` is taken."""
+    (B,stride·H,stride·W,out), by ordinary convolutions, of each of which `finish` is taken: one for
+    each pixel of a square, or one for all (B,H,W,stride·stride·out) where so few channels fit into
+    `LANES`."""
+    taps = [[_taps(size, stride, place) for place in range(stride)] for size in kernel.shape[:2]]
+    shape, channels = tf.shape(x), kernel.shape[3]
+    sides = shape[0], stride * shape[1], stride * shape[2], channels
+    if stride * stride * channels <= LANES:
+        square = finish(_squares(x, kernel, taps))
+        squares = tf.reshape(square, (shape[0], shape[1], shape[2], stride, stride * channels))
+        return tf.reshape(tf.transpose(squares, (0, 1, 3, 2, 4)), sides)
     bands = []
-    for row in range(stride):
-        rows, above = _taps(kernel.shape[0], stride, row)
+    for rows, above in taps[0]:
         parts = []
-        for column in range(stride):
-            columns, beside = _taps(kernel.shape[1], stride, column)
+        for columns, beside in taps[1]:
             pads = [[0, 0], above, beside, [0, 0]]
             parts.append(finish(tf.nn.conv2d(x, kernel[rows][:, columns], 1, pads)))
         bands.append(tf.concat(parts, 3))
-    shape = tf.shape(x)
-    sides = shape[0], stride * shape[1], stride * shape[2], kernel.shape[3]
     return tf.reshape(tf.concat(bands, 2), sides)
+
+
+def _squares(x: Any, kernel: Array, taps: list[list[Any]]) -> Any:
+    """Each pixel's square of `enlarged`, its channels in the order row, column, channel."""
+    pads = [[max(pad[end] for _, pad in side) for end in (0, 1)] for side in taps]
+    sizes = [sum(pad) + 1 for pad in pads]
+    joint = np.zeros((*sizes, kernel.shape[2], len(taps[0]), len(taps[1]), kernel.shape[3]))
+    for row, (rows, above) in enumerate(taps[0]):
+        for column, (columns, beside) in enumerate(taps[1]):
+            top, left = pads[0][0] - above[0], pads[1][0] - beside[0]
+            window = joint[top : top + len(rows), left : left + len(columns)]
+            window[:, :, :, row, column] = kernel[rows][:, columns]
+    weights = joint.reshape(*joint.shape[:3], -1).astype(kernel.dtype)
+    return tf.nn.conv2d(x, weights, 1, [[0, 0], *pads, [0, 0]])
 
 
 def _taps(size: int, stride: int, place: int) -> tuple[list[int], list[int]]:
