@@ -32,9 +32,9 @@ def test_product_is_tensorflows_gradient(
     np.testing.assert_allclose(ours, tape.gradient(total, kernel), rtol=1e-5, atol=1e-5)
 
 
-def layers_of(kind: type, plain: type, **options: Any) -> tuple[Any, Any, Any]:
+def layers_of(kind: type, plain: type, height: int = 6, **options: Any) -> tuple[Any, Any, Any]:
     """A layer of ours, Keras's with the same weights, and an input."""
-    x = tf.random.stateless_normal((2, 6, 8, 3), (6, 7))
+    x = tf.random.stateless_normal((2, height, 9, 3), (6, 7))
     made = [k(5, 4, padding="same", activation="relu", **options) for k in (kind, plain)]
     for layer in made:
         layer.build(x.shape)
@@ -42,17 +42,21 @@ def layers_of(kind: type, plain: type, **options: Any) -> tuple[Any, Any, Any]:
     return *made, x
 
 
+@pytest.mark.parametrize("wide", [0, convolutions.WIDE], ids=["all products", "one product"])
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("height", [1, 6])
 @pytest.mark.parametrize("kind", [Conv2D, Conv2DTranspose])
 def test_layer_trains_as_keras_does(
-    kind: type, stride: int, use_bias: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kind: type, height: int, stride: int, use_bias: bool, wide: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Values, both gradients and the gradient of a gradient's norm, as a gradient penalty needs."""
+    monkeypatch.setattr(convolutions, "WIDE", wide)
     asked: list[bool] = []
     monkeypatch.setattr(convolutions, "_by_products", lambda *_: asked.append(True) or True)
     plain = getattr(keras.layers, kind.__name__)
-    ours, theirs, x = layers_of(kind, plain, strides=stride, use_bias=use_bias)
+    ours, theirs, x = layers_of(kind, plain, height, strides=stride, use_bias=use_bias)
     found = []
     for layer in (ours, theirs):
         options = {"training": True} if layer is ours else {}
@@ -110,6 +114,29 @@ def test_way_is_chosen_by_shape(
     x = tf.TensorSpec((1, 16, 16, shape[2]), dtype)
     operations = {op.type for op in gradient.get_concrete_function(x).graph.get_operations()}
     assert ("Conv2DBackpropFilter" not in operations) == chosen
+
+
+@pytest.mark.parametrize(
+    ("side", "filters", "products"),
+    [(16, 512, True), (64, 512, False), (None, 512, False), (16, 64, False)],
+)
+@pytest.mark.parametrize("kind", [Conv2D, Conv2DTranspose])
+def test_few_places_of_a_large_kernel_are_products_all_ways(
+    kind: type, side: int | None, filters: int, products: bool
+) -> None:
+    layer = kind(filters, 4, 2, "same")
+    layer.build((None, None, None, 512))
+
+    @tf.function
+    def gradients(x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(layer(x, training=True))
+        return tape.gradient(loss, [x, layer.kernel.value])
+
+    graph = gradients.get_concrete_function(tf.TensorSpec((2, side, side, 512))).graph
+    operations = {op.type for op in graph.get_operations()}
+    assert (not operations & {"Conv2D", "Conv2DBackpropInput"}) == products
 
 
 @pytest.mark.parametrize("options", [{"groups": 2}, {"dilation_rate": 2}])
