@@ -131,8 +131,15 @@ def test_training_mixes_and_validation_does_not(tmp_path):
 
 
 @pytest.mark.parametrize("start", [1, 5, 7])
-def test_the_mixed_stream_can_start_at_any_step(tmp_path, start):
-    settings, data = mixed(tmp_path)
+@pytest.mark.parametrize("crops", [1, 2])
+def test_the_mixed_stream_can_start_at_any_step(tmp_path, start, crops):
+    settings, data = mixed(tmp_path, crops=crops)
+    batches = pipeline.dataset(
+        data.train, settings.data, training=True, batch_size=4, extra=data.extra, start_step=start
+    )
+    for step, batch in enumerate(batches.take(3).as_numpy_iterator(), start + 1):
+        shown = [name.decode() for name in batch["id"]]
+        assert datasets.batch_ids(settings, data, step) == shown
     later = datasets.training_batches(settings, data, start).take(3).as_numpy_iterator()
     whole = datasets.training_batches(settings, data).skip(start).take(3).as_numpy_iterator()
     for (x, y), (other_x, other_y) in zip(later, whole, strict=True):

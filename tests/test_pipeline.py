@@ -98,15 +98,39 @@ def test_each_epoch_is_another_permutation_and_each_seed_another_order(tmp_path)
 
 
 @pytest.mark.parametrize("start", [1, 3, 6])
-def test_the_stream_can_start_at_any_step(tmp_path, start):
+@pytest.mark.parametrize("crops", [1, 3])
+def test_the_stream_can_start_at_any_step(tmp_path, start, crops):
     samples = clean_samples(tmp_path, count=5)  # with batches of 2, step 3 begins inside an epoch
+    data = config(tmp_path, crops=crops)
 
     def stream(start_step: int) -> tf.data.Dataset:
         return pipeline.dataset(
-            samples, config(tmp_path), training=True, batch_size=2, seed=4, start_step=start_step
+            samples, data, training=True, batch_size=2, seed=4, start_step=start_step
         )
 
     assert_equal(taken(stream(start), 4), taken(stream(0).skip(start), 4))
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_several_crops_of_a_photo_come_in_batches_in_turn(tmp_path, cache, monkeypatch):
+    samples, calls = clean_samples(tmp_path, count=7), []
+    load = store.Store.load
+    monkeypatch.setattr(store.Store, "load", lambda *of: calls.append(of) or load(*of))
+
+    def stream(crops: int) -> tf.data.Dataset:
+        data = config(tmp_path, cache=cache, crops=crops)
+        return pipeline.dataset(samples, data, training=True, batch_size=3, seed=2)
+
+    expected, batches = taken(stream(1), 5), taken(stream(3), 15)
+    assert len(calls) == 2, "a photo is loaded once for its three crops"
+    for place, batch in enumerate(batches):
+        np.testing.assert_array_equal(batch["id"], expected[place // 3]["id"])
+        assert len(set(batch["id"])) == 3 or place // 3 == 2, "but across the end of an epoch"
+    for part in ("target", "mask"):
+        crops = np.concatenate([batch[part] for batch in batches])
+        assert len(np.unique(crops, axis=0)) > 0.8 * len(crops), part
+    whole = taken(pipeline.dataset(samples, config(tmp_path, crops=3), batch_size=7))
+    assert_equal(whole, taken(pipeline.dataset(samples, config(tmp_path), batch_size=7)))
 
 
 def test_evaluation_takes_each_sample_once_in_order(tmp_path):

@@ -70,6 +70,9 @@ class DataConfig:
     """Training crops show a part of their window whose side is a random share from this to 1."""
     color_jitter: Annotated[float, Between(0, 1, "[)")] = 0.0
     """Each colour of a training photo is multiplied by a random factor within 1 ± this."""
+    crops: Count = 1
+    """Training crops of each photo that is loaded: the same place of so many batches in turn. An
+    epoch has as many steps, thus loads fewer photos."""
     flip: bool = True
     """Training photos are mirrored left to right with probability one half."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -317,9 +320,9 @@ def _check(config: Config) -> None:
         (data.val_size is not None and data.val_size < data.image_size,
          f"data.val_size ({data.val_size}) must be at least data.image_size ({data.image_size}): "
          "validation crops are cut from the larger one"),
-        (cached and (data.zoom < 1 or data.color_jitter),
-         "data.feature_cache_gib keeps features of photos as they are; leave data.zoom at 1 and "
-         "data.color_jitter at 0"),
+        (cached and (data.zoom < 1 or data.color_jitter or data.crops > 1),
+         "data.feature_cache_gib keeps features of photos as they are; leave data.zoom and "
+         "data.crops at 1 and data.color_jitter at 0"),
         (cached and data.load_size != side,
          "data.feature_cache_gib needs training without random crops; set data.load_size to "
          f"data.{crop} ({side}), not {data.load_size}"),

@@ -4,6 +4,7 @@ Every random value is drawn statelessly: for training from (seed, position in th
 evaluation from the sample's id. The stream can therefore start at any step and is the same stream.
 """
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,8 @@ def dataset(
 
     Training: an endless stream of full batches in an order shuffled anew for each epoch, beginning
     at batch `start_step`; resized to `load_size`, cropped at random to `crop_size`, flipped, all
-    parts alike; drawn damage is fresh at each step. `extra` are the photos of each recipe of
+    parts alike; drawn damage is fresh at each step. With several `crops` as many batches in turn
+    show the same photos, each a crop of its own. `extra` are the photos of each recipe of
     ``config.extra``, mixed in by weight as `mixture.mixed_order` says. Otherwise: each sample once,
     in order, its short side resized to `val_size`, cropped in the centre to `image_size`; drawn
     damage is fixed by the sample's id. `decoded` may hold the pixels of the samples, as
@@ -54,9 +56,7 @@ def dataset(
     id_seeds = tf.constant([_id_seed(sample.id) for sample in samples], tf.int64)
     steps = _geometry(config, training)
 
-    def load(position: Any, index: Any) -> Batch:
-        base = tf.stack([tf.cast(seed, tf.int64), position]) if training else id_seeds[index]
-        planes = store.load(index)
+    def made(planes: Batch, base: Any, name: Any) -> Batch:
         for number, step in enumerate(steps):
             planes = step(planes, tf.random.experimental.stateless_fold_in(base, number))
         sample = _finished(planes, _side(config, training))
@@ -65,21 +65,38 @@ def dataset(
             sample["input"], mask = draw(sample["target"], key)
             if mask is not None:
                 sample["mask"] = mask
-        return {"id": ids[index], **sample}
+        return {"id": name, **sample}
 
-    counts, position = [len(source) for source in sources], start_step * batch_size
+    def load(position: Any, index: Any) -> Batch | tuple[Batch, ...]:
+        planes, name = store.load(index), ids[index]
+        if not training:
+            return made(planes, id_seeds[index], name)
+        numbers = (position * config.crops + number for number in range(config.crops))
+        seeds = [tf.stack([tf.cast(seed, tf.int64), number]) for number in numbers]
+        return tuple(made(planes, base, name) for base in seeds)
+
+    counts = [len(source) for source in sources]
     if training:
-        order = training_order(counts, config, seed, position)
+        order = training_order(counts, config, seed, start_step // config.crops * batch_size)
     else:
-        order = sample_order(counts[0], seed, position, training)
+        order = sample_order(counts[0], seed, 0, training)
     loaded = order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return loaded.batch(batch_size, drop_remainder=training).prefetch(tf.data.AUTOTUNE)
+    batches = loaded.batch(batch_size, drop_remainder=training)
+    if training:
+        batches = batches.flat_map(_in_turn).skip(start_step % config.crops)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _in_turn(*batches: Batch) -> tf.data.Dataset:
+    datasets = [tf.data.Dataset.from_tensors(batch) for batch in batches]
+    return functools.reduce(tf.data.Dataset.concatenate, datasets)
 
 
 def training_order(
     counts: Sequence[int], config: DataConfig, seed: int, position: int
 ) -> tf.data.Dataset:
-    """Endless (position, sample index) from `position` on, for so many photos of each recipe."""
+    """Endless (position, sample index) from the photo at `position` on, for so many photos of each
+    recipe."""
     if len(counts) == 1:
         return sample_order(counts[0], seed, position, training=True)
     return mixed_order(counts, weights(config), seed, position)

@@ -175,7 +175,7 @@ def training_batches(config: Config, data: Data, start_step: int = 0) -> tf.data
 
 def batch_ids(config: Config, data: Data, step: int) -> list[str]:
     """The ids of the photos that step `step`, from 1 on, trains on."""
-    seed, position = config.fit.seed, (step - 1) * config.fit.batch_size
+    seed, position = config.fit.seed, (step - 1) // config.data.crops * config.fit.batch_size
     counts = [len(source) for source in (data.train, *data.extra)]
     if data.features:  # each photo once or, mirrored too, twice
         counts = [len(data.features)]
