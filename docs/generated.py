@@ -317,7 +317,13 @@ def sentences(path: Path, log: logging.Logger = log) -> list[str]:
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = ast.unparse(node.func)
-        if name.rpartition(".")[2] in ("UserError", "Taken", "ArgumentTypeError", "fail"):
+        if name.rpartition(".")[2] in (
+            "UserError",
+            "WorkerLost",
+            "Taken",
+            "ArgumentTypeError",
+            "fail",
+        ):
             texts = resolved(node.args[0], tree)
             elsewhere = isinstance(node.args[0], ast.Subscript)  # said by another process
             if not texts and id(node) not in passed_on and not elsewhere:

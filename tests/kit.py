@@ -209,6 +209,13 @@ def check_replicas(
     assert worst < 1e-6, f"1 and 2 replicas differ by {worst:.1e}"
 
 
+def stepped_row(name: str, strategy: Any, traced: bool = True) -> list[np.ndarray]:
+    """The weights of a model of `ROWS` after that step."""
+    row = ROWS[name]
+    mask = row.masks[-1]
+    return stepped(functools.partial(row.build, name, mask=mask), 3 + mask, 32, strategy, traced)
+
+
 def stepped(
     build: Callable[[], keras.Model], channels: int, size: int, strategy: tf.distribute.Strategy,
     traced: bool = True, scaled: bool = False,

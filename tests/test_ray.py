@@ -12,7 +12,7 @@ import pytest
 from tfrecon import fit
 from tfrecon.base import extras, ray_cluster
 from tfrecon.base.cli import Parser
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, WorkerLost
 from tfrecon.studies import launchers
 from tfrecon.training import ray_workers
 
@@ -139,7 +139,7 @@ def test_what_workers_say_is_shown_and_told(
     log.parent.mkdir()
     log.write_text("error: one of the 2 workers is lost (AbortedError); start all")
     with pytest.raises(ray_workers.Lost, match=r"^one of the 2 workers is lost"):
-        ray_workers._fail(1, 2, log)
+        ray_workers._fail(1, WorkerLost.code, log)
     log.write_text("Segmentation fault")
     with pytest.raises(UserError, match=r"worker 0: ended with code 1; see .*1\.txt"):
         ray_workers._fail(0, 1, log)

@@ -88,7 +88,8 @@ def run(
     `body`; returns the exit code.
 
     0 when done, 2 with one sentence on stderr for a user's mistake (a full disk and a file
-    without permission included), 130 for Ctrl-C and 143 for SIGTERM.
+    without permission included), 75 where another worker is lost, 130 for Ctrl-C and 143 for
+    SIGTERM.
     """
     global _verbose
     _verbose = False
@@ -113,7 +114,7 @@ def run(
         return 130
     except Exception as error:
         if said := sentence(error):
-            return fail(said)
+            return fail(said, error.code if isinstance(error, UserError) else UserError.code)
         raise
     return 0
 
@@ -287,12 +288,12 @@ def held_back() -> Iterator[None]:
                 keeper.kill()
 
 
-def fail(sentence: str) -> int:
-    """Prints an error; returns the exit code of a user's mistake."""
+def fail(sentence: str, code: int = UserError.code) -> int:
+    """Prints an error; returns the exit code, by default that of a user's mistake."""
     if _verbose:
         traceback.print_exc()
     line = " ".join(sentence.split())
     if len(line) > 2 * LONGEST:  # what a stranger wrote may be quoted in it
         line = f"{line[:LONGEST]} … {line[-LONGEST:]}"
     print(f"error: {line}", file=sys.stderr)
-    return 2
+    return code

@@ -8,7 +8,16 @@ from collections.abc import Generator, Iterable
 
 
 class UserError(ValueError):
-    """A mistake in the user's input, told in one sentence; a command prints it and exits with 2."""
+    """A mistake in the user's input, told in one sentence; a command prints it and exits with
+    the `code`."""
+
+    code = 2
+
+
+class WorkerLost(UserError):
+    """Another process of those that work together is gone; all of them can begin again."""
+
+    code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Stopped(KeyboardInterrupt):

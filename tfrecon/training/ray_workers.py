@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tfrecon.base import extras, ray_cluster, tethered
-from tfrecon.base.errors import UserError
+from tfrecon.base.errors import UserError, WorkerLost
 
 STARTS = 4
 """How often all workers are started before a run whose workers are lost is left to the user."""
@@ -137,7 +137,7 @@ def _fail(index: int, code: int, log: Path) -> None:
     said = log.read_text(encoding="utf-8", errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
     last = errors[-1] if errors else f"ended with code {code}; see {str(log)!r}"
-    if "workers is lost" in last:
+    if code == WorkerLost.code:
         raise Lost(last.partition(";")[0])
     if errors:  # which say it all
         shutil.rmtree(log.parent, ignore_errors=True)

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from tfrecon.base import files
 from tfrecon.base.config import FitConfig
-from tfrecon.base.errors import Stopped, UserError
+from tfrecon.base.errors import Stopped, UserError, WorkerLost
 from tfrecon.training.run import BEFORE, BEST, CONFIG, FACTS, STATE, TIME
 
 VARIABLE = "TF_CONFIG"
@@ -94,8 +94,8 @@ def at_work(worker: Worker, path: Path) -> Iterator[Path]:
     """The folder in which this worker trains the run `path`, which is its own in the block: `path`
     for the one that keeps it, else a temporary one with what is there of the run.
 
-    Raises `files.Taken` where another process works in `path`, and UserError where a worker is
-    lost.
+    Raises `files.Taken` where another process works in `path`, and WorkerLost where one of the
+    others is.
     """
     again = f"start all of them again with --resume --run {path}"
     try:
@@ -119,7 +119,7 @@ def at_work(worker: Worker, path: Path) -> Iterator[Path]:
     except LOST as error:
         if worker.count == 1:
             raise
-        raise UserError(
+        raise WorkerLost(
             f"one of the {worker.count} workers is lost ({type(error).__name__}); {again}"
         ) from error
 
