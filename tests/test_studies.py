@@ -357,6 +357,22 @@ def test_a_trial_that_promises_less_is_given_up(tmp_path, search):
     assert other.name.startswith("trial006-"), "one in the place of that which failed"
 
 
+def test_the_database_is_asked_when_a_run_has_validated_again(tmp_path, search):
+    folder, trials = tmp_path / "out", search("out")
+    cell, asked = next(trials.cells(folder, {})), []
+    event = pytest.importorskip("sqlalchemy").event
+    event.listen(trials._storage.engine, "before_cursor_execute", lambda *_: asked.append(1))
+    assert not trained(trials, folder, cell, 20.0) and asked
+    asked.clear()
+    assert not trials.gives_up(cell) and not asked
+    assert not trained(trials, folder, cell, 20.0, 21.0) and asked
+    again = search("out")
+    assert [*again.cells(folder, {})][0].name == cell.name, "it goes on in another process"
+    event.listen(again._storage.engine, "before_cursor_execute", lambda *_: asked.append(1))
+    asked.clear()
+    assert not again.gives_up(cell) and not asked
+
+
 def test_trials_of_other_axes_are_refused(tmp_path, search):
     search("out")
     from tfrecon.studies.trials import DATABASE, Trials

@@ -49,14 +49,18 @@ class Trials:
                 f"trials are compared by fit.monitor, and it is {self._monitor} and {others[0]}; "
                 "give all the same"
             )
-        self._running: dict[str, Any] = {}
+        # Trials with the epochs that the database has of them, by the names of their cells.
+        self._running: dict[str, tuple[Any, set[int]]] = {}
         path = folder / DATABASE
         if not trains and not path.is_file():
             raise UserError(f"{str(folder)!r} has no trials yet; run the study first")
         folder.mkdir(parents=True, exist_ok=True)
         with foreign("database", path, "restore it, or delete it with the folder"):
+            self._storage = self._optuna.storages.RDBStorage(
+                f"sqlite:///{path.resolve().as_posix()}"
+            )
             self._trials = self._optuna.create_study(
-                storage=f"sqlite:///{path.resolve().as_posix()}", study_name=study.name,
+                storage=self._storage, study_name=study.name,
                 load_if_exists=True, pruner=self._optuna.pruners.MedianPruner(*FIRST_PRUNED),
                 direction="maximize" if higher_is_better(self._monitor) else "minimize",
             )  # fmt: skip
@@ -94,11 +98,11 @@ class Trials:
 
     def gives_up(self, cell: Cell) -> str:
         """Tells Optuna the newest validations, and asks it whether they are worth going on."""
-        trial = self._running[cell.name]
-        known = self._frozen(trial).intermediate_values
-        new = {epoch: value for epoch, value in self._validated(cell) if epoch not in known}
+        trial, told = self._running[cell.name]
+        new = {epoch: value for epoch, value in self._validated(cell) if epoch not in told}
         for epoch, value in new.items():
             trial.report(value, epoch)
+        told.update(new)
         if not new or not self._search.settings.prune or not trial.should_prune():
             return ""
         epoch, value = max(new.items())
@@ -110,7 +114,7 @@ class Trials:
 
     def ended(self, cell: Cell, reason: str) -> None:
         """Tells Optuna the value of a trial, or that it failed."""
-        trial, values = self._running.pop(cell.name), [v for _, v in self._validated(cell)]
+        (trial, _), values = self._running.pop(cell.name), [v for _, v in self._validated(cell)]
         if not reason and values:
             better = max if higher_is_better(self._monitor) else min
             self._trials.tell(trial, better(values))
@@ -135,9 +139,6 @@ class Trials:
 
     def _of(self, *states: Any) -> list[Any]:
         return self._trials.get_trials(deepcopy=False, states=states)
-
-    def _frozen(self, trial: Any) -> Any:
-        return self._trials.get_trials(deepcopy=False)[trial.number]
 
     def _drawn(self) -> Any:
         """A new trial. Its seed is its own, as the state of a generator would be lost by a stop."""
@@ -165,7 +166,10 @@ class Trials:
     def _cell(self, number: int) -> Cell:
         frozen = self._trials.get_trials(deepcopy=False)[number]
         cell = self._search.cell(frozen.params, number)
-        self._running[cell.name] = self._optuna.trial.Trial(self._trials, frozen._trial_id)
+        study = self._storage.get_study_id_from_name(self._study.name)
+        key = self._storage.get_trial_id_from_study_id_trial_number(study, number)
+        trial = self._optuna.trial.Trial(self._trials, key)
+        self._running[cell.name] = trial, {*frozen.intermediate_values}
         return cell
 
     def _validated(self, cell: Cell) -> list[tuple[int, float]]:
