@@ -5,6 +5,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import math
 import os
 import pickle
 import platform
@@ -24,9 +25,10 @@ Value = TypeVar("Value")
 Work = Callable[[Iterable[Thing]], Iterator[Result]]
 """Gives the result of each thing, in their order unless a result says of which it is."""
 
-AT_ONCE = 16
-"""At most so many things are handed to an actor together. Twice as many wait with it, and no more:
-what is read of them, and made, takes memory only where and while it is worked on."""
+AT_ONCE, MOST_PARTS = 16, 2_000
+"""At most so many things are handed to an actor together, but for more than `MOST_PARTS` times as
+many, of which each part is larger: Ray takes its time for every part. Twice as many wait with it,
+and no more: what is read of them, and made, takes memory only where and while it is worked on."""
 TIMES = 4
 """So often things are begun with whose processes die."""
 
@@ -122,7 +124,9 @@ class Actors:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         gpus = int(self.ray.cluster_resources().get("GPU", 0))
         count = self.count or gpus or ray_cluster.machines(self.ray)[0]
-        size = min(AT_ONCE, -(-len(things) // (4 * count)))
+        size = max(
+            min(AT_ONCE, math.ceil(len(things) / (4 * count))), math.ceil(len(things) / MOST_PARTS)
+        )
         parts = [things[start : start + size] for start in range(0, len(things), size)]
         rows = [{"part": n, "things": pickle.dumps(part)} for n, part in enumerate(parts)]
         begun = self.ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Begun).remote()
