@@ -367,7 +367,7 @@ def test_the_database_is_asked_when_a_run_has_validated_again(tmp_path, search):
     assert not trials.gives_up(cell) and not asked
     assert not trained(trials, folder, cell, 20.0, 21.0) and asked
     again = search("out")
-    assert [*again.cells(folder, {})][0].name == cell.name, "it goes on in another process"
+    assert next(again.cells(folder, {})).name == cell.name, "it goes on in another process"
     event.listen(again._storage.engine, "before_cursor_execute", lambda *_: asked.append(1))
     asked.clear()
     assert not again.gives_up(cell) and not asked
