@@ -114,15 +114,34 @@ def killed_once(here, until):
 
 
 @pytest.mark.slow
-def test_a_study_killed_before_its_first_checkpoint_goes_on(here, study):
-    text = (here / "own.toml").read_text()
+def test_an_interrupted_study_goes_on_and_a_failing_cell_stops_no_other(
+    here, study, usual_handlers
+):
+    """It is interrupted before its first checkpoint, with the cell that it trains."""
+    text = BAD.replace('"folder"', '"folder"\nroot = "photos"')
     text = text.replace("steps = 40", "minutes = 0.02").replace("_seconds = 0", "_seconds = 900")
-    (here / "own.toml").write_text(text.replace("steps_per_epoch = 20", "steps_per_epoch = 100000"))
-    killed_once(here, "config.json")
-    assert not list(here.glob("checkpoints/own/*/state.npz"))
+    text = text.replace("steps_per_epoch = 20", "steps_per_epoch = 100000")
+    (here / "own.toml").write_text(text)
+
+    def interrupt():
+        deadline = time.monotonic() + 200
+        while not list(here.glob("checkpoints/own/*/config.json")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     done = study("--only", "residual_unet-*")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "residual_unet-32: PSNR" in done.stdout and "[1/1]" in done.stdout
+    assert done.returncode == 130 and "stopped by Ctrl-C" in done.stderr
+    assert list(here.glob("checkpoints/own/*/config.json")), "a cell had begun"
+    assert not list(here.glob("checkpoints/own/*/state.npz")) and not processes_in(here)
+
+    done = study("--only", "residual_unet-*")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "error: 1 of 2 cells failed, for the reasons above: residual_unet-32-odd" in done.stderr
+    assert "residual_unet-32-odd: failed: data.crop_size must be a multiple of" in done.stderr
+    assert "residual_unet-32-whole: PSNR" in done.stdout
+    page = (here / "checkpoints" / "own" / "report.html").read_text()
+    assert "data.crop_size must be a multiple of" in page, "the report says why"
     # The minutes that it was given are still known, though it was begun twice.
     other = study("--minutes-per-run", "3", "--report-only")
     assert other.returncode == 2
@@ -252,37 +271,6 @@ def test_a_search_is_a_study(here, study):
     assert "2 of 3 cells are finished already" in more.stdout and "[3/3]" in more.stdout
     assert more.stdout.count(": begun") == 1
     assert study("--verify", rows[0]["name"]).returncode == 0
-
-
-@pytest.mark.slow
-def test_an_interrupt_ends_a_study_and_its_cells(here, study, usual_handlers):
-    text = (here / "own.toml").read_text()
-    (here / "own.toml").write_text(text.replace("steps = 40", "minutes = 9"))
-
-    def interrupt():
-        deadline = time.monotonic() + 200
-        while not list(here.glob("checkpoints/own/*/config.json")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
-    done = study()
-    assert done.returncode == 130 and "stopped by Ctrl-C" in done.stderr
-    assert list(here.glob("checkpoints/own/*/config.json")), "a cell had begun"
-    assert not processes_in(here)
-
-
-@pytest.mark.slow
-def test_a_failing_cell_does_not_stop_the_others(here, study):
-    text = BAD.replace('"folder"', '"folder"\nroot = "photos"')
-    (here / "own.toml").write_text(text)
-    done = study("--only", "residual_unet-*")
-    assert done.returncode == 2
-    assert "error: 1 of 2 cells failed, for the reasons above: residual_unet-32-odd" in done.stderr
-    assert "residual_unet-32-odd: failed: data.crop_size must be a multiple of" in done.stderr
-    assert "residual_unet-32-whole: PSNR" in done.stdout
-    page = (here / "checkpoints" / "own" / "report.html").read_text()
-    assert "data.crop_size must be a multiple of" in page, "the report says why"
 
 
 def without_weights(model):
