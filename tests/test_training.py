@@ -42,6 +42,32 @@ def test_a_stopped_run_ends_as_if_it_had_never_stopped(tmp_path, monkeypatch, ph
         assert (resumed.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+def test_batches_are_brought_to_the_one_gpu_ahead_and_change_nothing(
+    tmp_path, monkeypatch, photos, plain
+):
+    listed, seen = tf.config.list_logical_devices, []
+    gpu = listed("CPU")[1]
+    monkeypatch.setattr(
+        tf.config,
+        "list_logical_devices",
+        lambda kind=None: [gpu] if kind == "GPU" else listed(kind),
+    )
+    original = loop.on_device
+
+    def looked_at(*of):
+        batches = original(*of)
+        x, y = next(iter(batches))[:2]
+        seen.extend([x.device, y.device])
+        return batches
+
+    monkeypatch.setattr(loop, "on_device", looked_at)
+    run = loop.train(config(photos), tmp_path / "run")
+    assert seen and all(device.endswith("CPU:1") for device in seen)
+    assert_equal_states(run, plain)
+    batches, mirrored = tf.data.Dataset.range(2), tf.distribute.MirroredStrategy(["CPU:0"])
+    assert original(batches, mirrored) is batches, "which is distributed by Keras"
+
+
 def test_without_the_random_generators_a_resumed_run_differs(tmp_path, monkeypatch, photos, plain):
     settings = config(photos)
     interrupted(monkeypatch, settings, tmp_path / "stopped", 4)

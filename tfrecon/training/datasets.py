@@ -202,6 +202,17 @@ def shared(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.with_options(options)
 
 
+def on_device(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> Any:
+    """`batches`, of which the next is brought to the GPU while the model works. What a strategy
+    over several devices distributes is brought to them so; Keras leaves that of one in memory."""
+    gpus = tf.config.list_logical_devices("GPU")
+    several = tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy
+    if not gpus or isinstance(strategy, several):
+        return batches
+    one = tf.distribute.OneDeviceStrategy(gpus[0].name)
+    return one.experimental_distribute_dataset(batches)
+
+
 def keeps_features(config: Config, model: ReconstructionModel) -> bool:
     """Whether a run trains on features that are kept on disk. Raises UserError for a model that has
     none, and for damage, with which a photo's features are never twice the same."""

@@ -25,6 +25,7 @@ from tfrecon.training.datasets import (
     kept_features,
     list_data,
     load_data,
+    on_device,
     training_batches,
     validation_batches,
 )
@@ -366,11 +367,11 @@ def _train_on(
     for start, epochs, steps in segments(state.step, run.facts["steps"], per_epoch):
         if state.stopped:
             break
-        begun = start // per_epoch
+        begun, batches = start // per_epoch, batches_from(start)
         model.fit(
-            batches_from(start), initial_epoch=begun, epochs=begun + epochs, steps_per_epoch=steps,
-            validation_data=validation, callbacks=[*callbacks], verbose=0,
-            shuffle=False,  # the pipeline shuffles
+            on_device(batches, model.distribute_strategy), initial_epoch=begun,
+            epochs=begun + epochs, steps_per_epoch=steps, validation_data=validation,
+            callbacks=[*callbacks], verbose=0, shuffle=False,  # the pipeline shuffles
         )  # fmt: skip
     state.save()
 
