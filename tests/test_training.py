@@ -362,7 +362,7 @@ def test_bad_checkpoints_are_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_replicas_train_and_resume(tmp_path, monkeypatch):
+def test_replicas_train_and_resume(tmp_path, monkeypatch, eagerly):
     photos = fakes.photo_folder(tmp_path / "photos", 30)
     settings = config(photos, strategy="mirrored")
     monkeypatch.setattr(preparation, "distribution", lambda fit: two_replicas())
