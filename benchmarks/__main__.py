@@ -38,6 +38,7 @@ BENCHMARKS: dict[str, list[str]] = {
     "costs": ["pix2pix", "residual_unet", "feature_inversion"],
     "weight_gradient": [],
     "pipeline": [],
+    "large_photos": [],
     "metrics": [],
     "submission": [],
     "serving": [],

@@ -7,8 +7,9 @@ Bare decoding is a parallel tf.data map over `tf.io.read_file` and `tf.io.decode
 and, where it is installed, simplejpeg in as many threads as there are cores. Ours is
 `tfrecon.data.pipeline.dataset(training=True)` in batches of 8: decode, resize of the short side to
 286, random crop of 256, flip, float32; further rows keep the decoded pixels in memory or on disk,
-or make whole training batches (pairs with boxes, or photos with drawn damage). The DataLoader, with
-as many workers as cores, uses Pillow, where ``--python`` names an interpreter with torch.
+take two crops of each decode, or make whole training batches (pairs with boxes, or photos with
+drawn damage). The DataLoader, with as many workers as cores, uses Pillow, where ``--python`` names
+an interpreter with torch.
 A pass takes `--images` images; the programs take turns, a pass each.
 """
 
@@ -140,8 +141,10 @@ def measure(source: str, folder: Path, options: argparse.Namespace) -> None:
     images = options.images // BATCH * BATCH
     peers = bare(files, images)
 
-    def compared(what: str, samples: list[Sample], cache: str, **more: Pass) -> None:
-        config = DataConfig(recipe=spec, cache=cache, cache_dir=str(folder))
+    def compared(
+        what: str, samples: list[Sample], cache: str, crops: int = 1, **more: Pass
+    ) -> None:
+        config = DataConfig(recipe=spec, cache=cache, cache_dir=str(folder), crops=crops)
         batches = pipeline.dataset(samples, config, training=True, batch_size=BATCH)
         ways = {"tfrecon": through(batches, images // BATCH), **peers, **more}
         row(what, "images/s", rates(alternated(ways, options.passes), images), cache=cache)
@@ -156,6 +159,7 @@ def measure(source: str, folder: Path, options: argparse.Namespace) -> None:
             more["DataLoader"] = lambda: worker.ask(images)
         for cache in ("none", "memory", "disk"):
             compared(f"decode, resize, crop, flip of {photos}", plain, cache, **more)
+    compared(f"the same, two crops of each decode, of {photos}", plain, "none", crops=2)
     damaged = "pairs with boxes" if contest else "photos with drawn damage"
     for cache in ("none", "memory"):
         compared(f"{damaged} of {photos}", whole, cache)
