@@ -3,12 +3,13 @@
     python -m benchmarks.inversion_step [--rounds 8] [--steps 20] [--python FILE]
 
 Ours is `feature_inversion` in bfloat16, compiled as training does it with the model's own defaults
-(log-MSE, batches of 8 crops of 96 pixels) but the optimizer (Adam 1e-3, clipnorm 1, not Muon), inside `model.fit`. PyTorch has
-the same starting weights and batch, eager and channels_last, in float32 and under bfloat16
-autocast. Each of the three is a process of its own with as many threads as there are cores, and
-they take turns, a round of steps each. Leave the machine idle otherwise: PyTorch's threads wait for
-each other far longer than TensorFlow's where a core is shared. Batches come from memory; warm-up is
-left out. The mean loss over all steps, printed first, shows that they train the same network.
+(log-MSE, batches of 8 crops of 96 pixels) but the optimizer (Adam 1e-3, clipnorm 1, not Muon),
+inside `model.fit`. PyTorch has the same starting weights and batch, eager and channels_last, in
+float32 and under bfloat16 autocast. Each of the three is a process of its own with as many threads
+as there are cores, and they take turns, a round of steps each. Leave the machine idle otherwise:
+PyTorch's threads wait for each other far longer than TensorFlow's where a core is shared. Batches
+come from memory; warm-up is left out. The mean loss over all steps, printed first, shows that they
+train the same network.
 
 Makes a temporary virtual environment with torch (a download of some 200 MB, or more where the
 registry has builds for GPUs only) unless ``--python`` names an interpreter that has it.
