@@ -20,9 +20,10 @@ from tfrecon.base.errors import UserError
 from tfrecon.base.system import dtype_policy
 from tfrecon.inference import saved_model
 from tfrecon.inference.constants import Constants, Photos, shipped
-from tfrecon.inference.frozen_graph import enlarged, frozen
+from tfrecon.inference.frozen_graph import frozen
 from tfrecon.inference.restorer import open_export, restorer
 from tfrecon.inference.saved_model import export_model, next_version
+from tfrecon.inference.transposed import enlarged
 from tfrecon.training.preparation import POLICIES
 from tfrecon.training.start import find_source
 
