@@ -139,6 +139,15 @@ def test_few_places_of_a_large_kernel_are_products_all_ways(
     assert (not operations & {"Conv2D", "Conv2DBackpropInput"}) == products
 
 
+def test_gpus_keep_their_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    layer = Conv2D(512, 4, 2, "same")
+    layer.build((None, None, None, 256))
+    step = tf.function(lambda x: layer(x, training=True))
+    graph = step.get_concrete_function(tf.TensorSpec((1, 16, 16, 256))).graph
+    assert "Conv2D" in {op.type for op in graph.get_operations()}
+
+
 @pytest.mark.parametrize("options", [{"groups": 2}, {"dilation_rate": 2}])
 def test_other_kinds_of_convolutions_keep_keras_gradient(options: dict[str, int]) -> None:
     """Their gradient is not the one that the products give."""

@@ -1,4 +1,4 @@
-"""Transposed convolutions by ordinary ones, whose kernels oneDNN keeps in its order from call to call
+"""Transposed convolutions by ordinary ones, whose kernels oneDNN keeps in its order between calls
 (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?",
 https://arxiv.org/abs/1609.07009)."""
 

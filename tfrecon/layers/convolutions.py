@@ -69,7 +69,8 @@ def gathered(x: Any, kernel: Any, stride: int, padding: str) -> Any:
 
 
 def spread(y: Any, kernel: Any, shape: Any, stride: int, padding: str) -> Any:
-    """The transpose of `gathered`: `y` (B,h,w,out) to images of `shape` (B,H,W,in)."""
+    """The transpose of `gathered`: `y` (B,h,w,out) to images of `shape` (B,H,W,in). By products in
+    16 bits each of the k²/4 summands of a pixel is rounded, not their sum alone."""
     if not _few_places(y.shape[:3], kernel, stride, padding):
         return tf.nn.conv2d_transpose(y, kernel, shape, stride, padding)
     (batch, height, width), (size, _, into, out) = y.shape[:3], kernel.shape
@@ -131,8 +132,8 @@ def _by_products(kernel: Any, strides: tuple[int, int], layer: Any) -> bool:
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Conv2D(layers.Conv2D):
-    """Keras's `Conv2D`, whose weight gradient is a product where that is the faster way. Outside
-    training it is Keras's, so that exports hold nothing else."""
+    """Keras's `Conv2D`, by products in training where they are the faster way. Outside training it
+    is Keras's, so that exports hold nothing else."""
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """(B,H,W,in) to (B,h,w,filters)."""
@@ -160,7 +161,7 @@ class Conv2D(layers.Conv2D):
 
 @keras.saving.register_keras_serializable("tfrecon")
 class Conv2DTranspose(layers.Conv2DTranspose):
-    """Keras's `Conv2DTranspose` with "same" padding; its weight gradient as that of `Conv2D`."""
+    """Keras's `Conv2DTranspose`, with "same" padding by products as `Conv2D`."""
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """(B,H,W,in) to (B,H·stride,W·stride,filters)."""
