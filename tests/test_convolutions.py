@@ -142,9 +142,9 @@ def test_few_places_of_a_large_kernel_are_products_all_ways(
 def test_gpus_keep_their_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
     layer = Conv2D(512, 4, 2, "same")
-    layer.build((None, None, None, 256))
+    layer.build((None, None, None, 512))
     step = tf.function(lambda x: layer(x, training=True))
-    graph = step.get_concrete_function(tf.TensorSpec((1, 16, 16, 256))).graph
+    graph = step.get_concrete_function(tf.TensorSpec((1, 16, 16, 512))).graph
     assert "Conv2D" in {op.type for op in graph.get_operations()}
 
 

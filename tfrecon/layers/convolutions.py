@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 from keras import layers, ops
 
-FEW, WIDE = 512, 1 << 17
+FEW, WIDE = 512, 1 << 18
 """Places at most, and values of a kernel at a place at least, for products to be the faster way to
 a convolution."""
 
