@@ -427,6 +427,7 @@ def test_evaluation_is_the_centre_after_the_short_side_is_fitted(tmp_path, heigh
     np.testing.assert_allclose(target, expected, atol=1.01 / 255)
 
 
+SQUARE = partial(augment.centre_crop, size=16)
 STEPS = {
     "enlarge": (partial(augment.resize_short_side, size=40), (40, 49)),
     "shrink": (partial(augment.resize_short_side, size=20), (20, 25)),
@@ -436,6 +437,7 @@ STEPS = {
     "resize, antialiased": (partial(augment.resize, size=12), (12, 12)),
     "centre_crop": (partial(augment.centre_crop, size=16), (16, 16)),
     "random_flip": (augment.random_flip, (27, 33)),
+    "random_turn": (lambda parts, seed: augment.random_turn(SQUARE(parts, seed), seed), (16, 16)),
 }
 
 

@@ -9,6 +9,7 @@ from tfrecon.models.residual_unet import residual_unet
 
 SMALL = {
     "residual_unet": lambda **more: residual_unet(width=8, seed=0, **more),
+    "residual_unet, fine": lambda **more: residual_unet(width=8, grids="fine", seed=0, **more),
     "nafnet": lambda **more: nafnet(width=8, seed=0, **more),
 }
 
@@ -30,6 +31,10 @@ def test_they_start_as_do_nothing_and_leave_known_pixels(name):
 
 def test_sizes_of_the_default_networks():
     assert residual_unet().network.count_params() == 4_226_460
+    fine = residual_unet(grids="auto")
+    assert (fine.network.count_params(), fine.size_multiple) == (989_676, 8)
+    holes = residual_unet(grids="auto", mask=True)
+    assert (holes.network.count_params(), holes.size_multiple) == (4_228_188, 16)
     # 17.11 M: NAFNet of width 32 as its authors give it for GoPro.
     published = nafnet(encoder=[1, 1, 1, 28], middle=1, decoder=[1, 1, 1, 1])
     assert 17.0e6 < published.network.count_params() < 17.2e6

@@ -190,7 +190,8 @@ def test_whatever_holds_weights_gives_the_same(tmp_path, monkeypatch, small_phot
         source = fit._source(fit.parser().parse_args(["--from", name]))
         assert source and source.name == name
         tables = source.under({"data": {"recipe": "folder"}})
-        assert tables["model"] == {"name": "residual_unet", "width": 4}
+        # Its own network, of before the defaults had another one.
+        assert tables["model"] == {"name": "residual_unet", "grids": "deep", "width": 4}
         assert tables["data"]["image_size"] == 32
         model = build_model(Spec("residual_unet", {"width": 4}), image_size=64, mask=True, seed=7)
         Start(source).give(model, True)

@@ -75,6 +75,8 @@ class DataConfig:
     epoch has as many steps, thus loads fewer photos."""
     flip: bool = True
     """Training photos are mirrored left to right with probability one half."""
+    turn: bool = False
+    """Training crops are turned by a random multiple of 90 degrees."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Where decoded uint8 images are kept."""
     cache_dir: str = "checkpoints/.cache"
@@ -320,9 +322,9 @@ def _check(config: Config) -> None:
         (data.val_size is not None and data.val_size < data.image_size,
          f"data.val_size ({data.val_size}) must be at least data.image_size ({data.image_size}): "
          "validation crops are cut from the larger one"),
-        (cached and (data.zoom < 1 or data.color_jitter or data.crops > 1),
+        (cached and (data.zoom < 1 or data.color_jitter or data.crops > 1 or data.turn),
          "data.feature_cache_gib keeps features of photos as they are; leave data.zoom and "
-         "data.crops at 1 and data.color_jitter at 0"),
+         "data.crops at 1, data.color_jitter at 0 and data.turn=false"),
         (cached and data.load_size != side,
          "data.feature_cache_gib needs training without random crops; set data.load_size to "
          f"data.{crop} ({side}), not {data.load_size}"),

@@ -81,6 +81,12 @@ def random_flip(parts: Parts, seed: Any) -> Parts:
     return tf.cond(tf.random.stateless_uniform([], seed) < 0.5, flipped, lambda: dict(parts))
 
 
+def random_turn(parts: Parts, seed: Any) -> Parts:
+    """Turns by 0, 90, 180 or 270 degrees, all equally likely."""
+    quarters = tf.random.stateless_uniform([], seed, 0, 4, tf.int32)
+    return {name: tf.image.rot90(part, quarters) for name, part in parts.items()}
+
+
 def color_jitter(parts: Parts, seed: Any, *, strength: float) -> Parts:
     """Multiplies each colour channel by a uniform factor within 1 ± `strength`, equal in input and
     target, and clips at 255; the mask stays."""

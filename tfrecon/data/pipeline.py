@@ -37,13 +37,13 @@ def dataset(
     (B,S,S,1) with 1 = damaged, float32 in [0,1]; target and mask absent where the data has none.
 
     Training: an endless stream of full batches in an order shuffled anew for each epoch, beginning
-    at batch `start_step`; resized to `load_size`, cropped at random to `crop_size`, flipped, all
-    parts alike; drawn damage is fresh at each step. With several `crops` as many batches in turn
-    show the same photos, each a crop of its own. `extra` are the photos of each recipe of
-    ``config.extra``, mixed in by weight as `mixture.mixed_order` says. Otherwise: each sample once,
-    in order, its short side resized to `val_size`, cropped in the centre to `image_size`; drawn
-    damage is fixed by the sample's id. `decoded` may hold the pixels of the samples, as
-    `store.decode` gives them.
+    at batch `start_step`; resized to `load_size`, cropped at random to `crop_size`, flipped and
+    turned, all parts alike; drawn damage is fresh at each step. With several `crops` as many
+    batches in turn show the same photos, each a crop of its own. `extra` are the photos of each
+    recipe of ``config.extra``, mixed in by weight as `mixture.mixed_order` says. Otherwise: each
+    sample once, in order, its short side resized to `val_size`, cropped in the centre to
+    `image_size`; drawn damage is fixed by the sample's id. `decoded` may hold the pixels of the
+    samples, as `store.decode` gives them.
     """
     sources = [samples, *extra] if training else [samples]
     if training:
@@ -297,6 +297,8 @@ def _geometry(config: DataConfig, training: bool) -> list[augment.Step]:
     steps.append(partial(augment.resize, size=size, method=method))
     if config.color_jitter:
         steps.append(partial(augment.color_jitter, strength=config.color_jitter))
+    if config.turn:
+        steps.append(augment.random_turn)
     return steps
 
 

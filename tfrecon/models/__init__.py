@@ -120,7 +120,13 @@ MODELS: dict[str, Entry] = {
     ),
     "residual_unet": Entry(
         "tfrecon.models.residual_unet.residual_unet",
-        {**RESTORATION, "fit": {**RESTORATION["fit"], "optimizer": {**MUON, "weight_decay": 1e-4}}},
+        {
+            "model": {"grids": "auto"}, **RESTORATION,
+            "fit": {
+                **RESTORATION["fit"], "optimizer": {**MUON, "weight_decay": 1e-4},
+                "learning_rate": 5e-4,
+            },
+        },
         ("composite",),
     ),
     "nafnet": Entry("tfrecon.models.nafnet.nafnet", RESTORATION, ("composite",)),
@@ -184,6 +190,14 @@ def defaults(name: str) -> Mapping[str, Any]:
     """The tables that the model `name` is trained with unless a configuration says otherwise; none
     for an unknown name, which `check_model` refuses."""
     return MODELS[name].defaults if name in MODELS else {}
+
+
+def as_built(spec: Spec) -> Spec:
+    """The model that its builder makes of `spec` alone, whatever the model's defaults become."""
+    options = defaults(spec.name).get("model", {})
+    parameters = inspect.signature(builder(spec.name)).parameters
+    built = {key: parameters[key].default for key in options}
+    return Spec(spec.name, {**built, **spec.options})
 
 
 def check_model(spec: Spec) -> None:

@@ -95,11 +95,7 @@ def certified_shares(model: Any) -> Any:
     pixels that are exact."""
 
     def certified(y_true: Any, y_pred: Any, masks: Any = None) -> Any:
-        def shares(images: Any, answers: Any) -> Any:
-            return np.float32([found.share for found in certificates(model, answers, images)])
-
-        found = tf.numpy_function(shares, [y_true, y_pred], tf.float32)
-        return tf.ensure_shape(found, (None,))
+        return tf.constant([found.share for found in certificates(model, y_pred, y_true)])
 
     return certified
 

@@ -159,7 +159,7 @@ def inpainting_unet_network(width: int, depth: int, seed: int | None) -> keras.M
     x = SpaceToDepth(2, name="squares")(inputs)
     x = convolution(x, width, 3, start, "enter", activation=ACTIVATION)
     blocks = [depth] * (GRIDS - 1) + [2 * depth]
-    x = additive_unet(x, widths, blocks, depth, start, ACTIVATION)
+    x = additive_unet(x, widths, blocks, blocks[:-1], start, ACTIVATION)
     x = convolution(x, 12, 3, start, "head", scale=1e-5, dtype="float32")
     x = DepthToSpace(dtype="float32", name="positions")(x)
     return keras.Model(inputs, x, name=NAME)

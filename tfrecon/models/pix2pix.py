@@ -15,7 +15,7 @@ from tfrecon.layers.ranges import Residual, from_signed, to_signed
 from tfrecon.models.adversarial import AdversarialModel
 from tfrecon.models.base import Fill, composed, filled, halvings
 from tfrecon.networks.gan import patch_discriminator, unet
-from tfrecon.networks.residual_network import HALVINGS, residual_network
+from tfrecon.networks.residual_network import multiple, residual_network
 
 
 @checked
@@ -53,14 +53,15 @@ def pix2pix(
     channels = 4 if mask else 3
     if generator == "unet":
         depth = halvings("pix2pix", image_size)
+        size_multiple = 2**depth
         network = unet(
             channels=channels, depth=depth, base_filters=base_filters, norm=normalization,
             inference=inference, dropout=dropout, dropout_at_inference=dropout_at_inference,
             zero_head=residual, seed=seed,
         )  # fmt: skip
     else:
-        depth, residual = HALVINGS, True
-        network = residual_network(channels=channels, width=base_filters, depth=1, seed=seed)
+        size_multiple, residual = multiple("deep"), True
+        network = residual_network(channels=channels, width=base_filters, seed=seed)
     discriminator = patch_discriminator(
         channels=channels, base_filters=discriminator_filters, norm=normalization,
         seed=None if seed is None else seed + 1,
@@ -68,7 +69,7 @@ def pix2pix(
     return AdversarialModel(
         _generator(network, mask, fill, residual, composite), discriminator,
         reconstruction_weight=reconstruction_weight, adversarial_weight=adversarial_weight,
-        size_multiple=2**depth, name="pix2pix",
+        size_multiple=size_multiple, name="pix2pix",
     )  # fmt: skip
 
 

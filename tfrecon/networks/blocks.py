@@ -74,12 +74,12 @@ def residual_blocks(x: Any, count: int, start: Start, name: str, activation: str
 
 
 def additive_unet(
-    x: Any, widths: Sequence[int], down: Sequence[int], up: int, start: Start,
+    x: Any, widths: Sequence[int], down: Sequence[int], up: Sequence[int], start: Start,
     activation: str = "relu",
 ) -> Any:  # fmt: skip
     """(B,h,w,widths[0]) to the same shape, through grids of `widths` channels that halve the side.
 
-    Each grid has its number of residual blocks on the way `down`, and `up` of them on the way up.
+    Each grid has its number of residual blocks on the way `down`, each but the last on that `up`.
     Skips are added (LinkNet, Chaurasia & Culurciello 2017): a concatenation would double the widest
     convolutions. h and w are multiples of 2 to the number of halvings.
     """
@@ -93,7 +93,7 @@ def additive_unet(
         x = convolution(x, 4 * widths[grid], 1, start, f"widen{grid}")
         x = DepthToSpace(name=f"up{grid}")(x)
         x = layers.Add(name=f"skip{grid}")([x, skips[grid]])
-        x = residual_blocks(x, up, start, f"up{grid}", activation)
+        x = residual_blocks(x, up[grid], start, f"up{grid}", activation)
     return x
 
 

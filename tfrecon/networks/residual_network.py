@@ -5,23 +5,35 @@ import keras
 from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
 from tfrecon.networks.blocks import additive_unet, convolution, seeded
 
-HALVINGS = 4
-"""It halves the sides of an image so often."""
+GRIDS = {
+    "deep": ((1, 2, 4, 4), (1, 1, 2, 2), (1, 1, 1)),
+    "fine": ((1, 2, 3), (6, 1, 0), (6, 1)),
+}
+"""Channels of each grid in widths, and blocks of each on the way down and up."""
 
 
-def residual_network(*, channels: int, width: int, depth: int, seed: int | None) -> keras.Model:
+def multiple(grids: str) -> int:
+    """What the sides of an image must be a multiple of: the last grid's pixels are so large."""
+    return 2 ** len(GRIDS[grids][0])
+
+
+def residual_network(
+    *, channels: int, width: int, depth: int = 1, grids: str = "deep", seed: int | None
+) -> keras.Model:
     """(B,H,W,channels) to a correction (B,H,W,3) that starts at zero, H and W multiples of
-    ``2**HALVINGS``: a U-Net of residual blocks without normalisation.
+    ``multiple(grids)``: a U-Net of residual blocks (Lim et al. 2017) without normalisation.
 
     Squares of 2×2 pixels become channels, as full resolution costs most and gains least; then come
-    grids of 1, 2, 4 and 4 times `width` channels with `depth` times 1, 1, 2 and 2 blocks (Lim et
-    al. 2017) on the way down and `depth` on each on the way up.
+    the grids that `GRIDS` names, of `width` channels at first, with `depth` times their blocks.
+    ``fine`` sees 45 pixels around each and spends its time where noise and scratches are, ``deep``
+    sees what lies around wide holes.
     """
     start = seeded(seed)
-    widths = [width * factor for factor in (1, 2, 4, 4)]
+    factors, down, up = GRIDS[grids]
+    widths = [width * factor for factor in factors]
     inputs = keras.Input((None, None, channels), name="image")
     x = convolution(SpaceToDepth(name="unshuffle")(inputs), width, 3, start, "enter")
-    x = additive_unet(x, widths, [n * depth for n in (1, 1, 2, 2)], depth, start)
+    x = additive_unet(x, widths, [n * depth for n in down], [n * depth for n in up], start)
     x = convolution(x, 12, 3, start, "head", scale=0.0, dtype="float32")
     correction = DepthToSpace(dtype="float32", name="pixels")(x)
     return keras.Model(inputs, correction, name="residual_unet")

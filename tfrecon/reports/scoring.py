@@ -83,10 +83,10 @@ def scorer(
     """What scores the contenders on so many images of `size` pixels.
 
     All metrics score the image and, where it is `masked`, the holes; `metric_paths` are the dotted
-    paths of a user's own, and `further` are metrics by name.
+    paths of a user's own, and `further` are metrics by name that run graphs of their own.
     """
     users = users_metrics(metric_paths)
-    columns, graph = _graph({**metrics_at_hand(size), **ARTEFACTS, **users, **further}, masked)
+    columns, graph = _graph({**metrics_at_hand(size), **ARTEFACTS, **users}, further, masked)
     features = kid_features() if images >= LEAST and kid_at_hand(size) else None
     return Scorer(contenders, columns, graph, features, -(-images // MOST), [*users.values()])
 
@@ -229,21 +229,31 @@ def _timed(contender: Contender, batch: pipeline.Batch, is_new: bool) -> tuple[A
 
 
 def _graph(
-    metrics: Mapping[str, Any], masked: bool
+    metrics: Mapping[str, Any], further: Mapping[str, Any], masked: bool
 ) -> tuple[list[str], Callable[..., tuple[dict[str, Any], Any]]]:
-    """The columns that `metrics` have, those of holes only where images are `masked`, and the
-    function that computes them for a batch, (B,) each, and tells which outputs are finite. It is
-    one graph, which computes shared parts once."""
+    """The columns that `metrics` and `further` have, those of holes only where images are `masked`,
+    and the function that computes them for a batch, (B,) each, and tells which outputs are finite.
+    The `metrics` are one graph, which computes shared parts once."""
+    everything = {**metrics, **further}
     chosen = [
         measure
         for measure in MEASURES.values()
-        if measure.metric in metrics and (masked or measure.region == "image")
+        if measure.metric in everything and (masked or measure.region == "image")
     ]
+
+    def values(names: Mapping[str, Any], target: Any, output: Any, mask: Any) -> dict[str, Any]:
+        regions = {"image": (target, output), "holes": (target, output, mask)}
+        measures = [measure for measure in chosen if measure.metric in names]
+        return {m.column: everything[m.metric](*regions[m.region]) for m in measures}
 
     @tf.function(reduce_retracing=True)
     def graph(target: Any, output: Any, mask: Any) -> tuple[dict[str, Any], Any]:
-        regions = {"image": (target, output), "holes": (target, output, mask)}
-        values = {m.column: metrics[m.metric](*regions[m.region]) for m in chosen}
-        return values, tf.reduce_all(tf.math.is_finite(output), axis=(1, 2, 3))
+        finite = tf.reduce_all(tf.math.is_finite(output), axis=(1, 2, 3))
+        return values(metrics, target, output, mask), finite
 
-    return [measure.column for measure in chosen], graph
+    def computed(target: Any, output: Any, mask: Any) -> tuple[dict[str, Any], Any]:
+        found, finite = graph(target, output, mask)
+        # Inside that graph another would wait for ever for a thread of a machine that has one.
+        return {**found, **values(further, target, output, mask)}, finite
+
+    return [measure.column for measure in chosen], computed

@@ -15,7 +15,7 @@ from tfrecon.base.errors import UserError, foreign
 from tfrecon.base.files import RECORD, RUNS
 from tfrecon.base.registry import Positive, Spec, check_type
 from tfrecon.base.system import float32_policy
-from tfrecon.models import build_model
+from tfrecon.models import as_built, build_model
 from tfrecon.training.run import BEST, CONFIG, STATE, Run, has_state, open_run
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 GEOMETRY = (
     "image_size", "crop_size", "load_size", "val_size", "resize", "zoom", "color_jitter", "flip",
+    "turn",
 )  # fmt: skip
 """The settings of [data] that mean the same for every recipe."""
 
@@ -49,7 +50,8 @@ class Source:
         another recipe, only the source's `GEOMETRY` of the data is kept."""
         if names_model(given):
             return dict(given)
-        tables, data = self.tables, self.tables["data"]
+        trained = as_built(Spec.parse(self.tables["model"], "model"))
+        tables, data = {**self.tables, "model": trained.to_dict()}, self.tables["data"]
         if "recipe" in given.get("data", {}) and "recipe" in data:
             recipe = Spec.parse(given["data"]["recipe"], "data.recipe").name
             if recipe != Spec.parse(data["recipe"], "data.recipe").name:
