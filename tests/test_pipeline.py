@@ -441,6 +441,29 @@ STEPS = {
 }
 
 
+def test_all_parts_are_turned_alike_by_each_multiple_of_90_degrees():
+    pixels = photo(16, 16, seed=0)
+    turned = [
+        augment.random_turn({"target": pixels, "input": pixels + 1}, (0, n)) for n in range(20)
+    ]
+    all_turns = {np.rot90(pixels, quarters).tobytes() for quarters in range(4)}
+    assert {parts["target"].numpy().tobytes() for parts in turned} == all_turns
+    for parts in turned:
+        np.testing.assert_array_equal(parts["input"], parts["target"] + 1)
+
+
+def test_training_crops_are_turned_on_request_alone(tmp_path):
+    samples = clean_samples(tmp_path, count=1, height=24, width=24)
+    asked = {"damage": Spec("identity"), "load_size": 24, "flip": False}
+    turns = list[int]()
+    for turn in (False, True):
+        data = config(tmp_path, turn=turn, **asked)
+        batches = pipeline.dataset(samples, data, training=True, batch_size=8)
+        crops = next(iter(batches))["target"].numpy()
+        turns.append(len({crop.tobytes() for crop in crops}))
+    assert turns[0] == 1 < turns[1]
+
+
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_steps_do_the_same_eagerly_and_in_a_pipeline(name, kind):

@@ -24,7 +24,7 @@ def residual_unet(
     out of range.
 
     Args:
-        image_size: side of the validation images, a multiple of 16.
+        image_size: side of the validation images, a multiple of 8, of 16 with deep grids.
         mask: whether the input's last channel is a mask, 1 = damaged.
         width: channels at half resolution (48: 1.0 M parameters, 4.2 M with deep grids).
         depth: multiplies the numbers of residual blocks.

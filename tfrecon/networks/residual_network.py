@@ -25,7 +25,7 @@ def residual_network(
 
     Squares of 2×2 pixels become channels, as full resolution costs most and gains least; then come
     the grids that `GRIDS` names, of `width` channels at first, with `depth` times their blocks.
-    ``fine`` sees 45 pixels around each and spends its time where noise and scratches are, ``deep``
+    ``fine`` sees 73 pixels around each and spends its time where noise and scratches are, ``deep``
     sees what lies around wide holes.
     """
     start = seeded(seed)
