@@ -9,6 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A stopped training counts by the progress bar, which these variables can turn off.
+for _variable in [name for name in os.environ if name.startswith("TQDM_")]:
+    del os.environ[_variable]
 
 import keras
 import pytest
@@ -24,6 +27,15 @@ tf.config.threading.set_intra_op_parallelism_threads(1)
 # The million objects of TensorFlow's modules are not searched for garbage again and again.
 gc.freeze()
 gc.set_threshold(20_000, 10, 10)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_weights_at_hand(tmp_path_factory):
+    """A test sees only the weight files that it names itself, whatever this machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TFRECON_WEIGHTS", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -225,7 +225,8 @@ print(np.abs(keras.ops.convert_to_numpy(restored) - expected).max())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name, mask, options", [
-    ("residual_unet", False, {"width": 8}), ("residual_unet", True, {"width": 8, "fill": "mean"}),
+    ("residual_unet", False, {"width": 8, "grids": "fine", "top_hats": [3, 7]}),
+    ("residual_unet", True, {"width": 8, "fill": "mean"}),
     ("nafnet", True, {"width": 8}), ("skip_vae", True, {"base_filters": 4}),
     ("restoration_gan", False, {"base_filters": 4}), ("autoencoder", False, {}),
     ("pix2pix", True, {"base_filters": 4}),

@@ -1,15 +1,18 @@
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tfrecon.base.errors import UserError
 from tfrecon.layers.grids import DepthToSpace, SpaceToDepth
+from tfrecon.layers.top_hats import TopHats
 from tfrecon.models.nafnet import nafnet, nafnet_network
 from tfrecon.models.residual_unet import residual_unet
 
 SMALL = {
     "residual_unet": lambda **more: residual_unet(width=8, seed=0, **more),
     "residual_unet, fine": lambda **more: residual_unet(width=8, grids="fine", seed=0, **more),
+    "residual_unet, marks": lambda **more: residual_unet(width=8, top_hats=[3], seed=0, **more),
     "nafnet": lambda **more: nafnet(width=8, seed=0, **more),
 }
 
@@ -112,3 +115,23 @@ def test_bfloat16_keeps_the_input_exact():
 def test_options_out_of_range(build, words):
     with pytest.raises(UserError, match=words):
         build()
+
+
+def test_top_hats_are_those_of_scipy_and_hold_thin_marks_alone():
+    image = np.random.default_rng(0).random((1, 24, 30, 4), np.float32)
+    image[:, 8:12] += 2.0
+    marks = np.asarray(TopHats([3, 7])(image))
+    grey = image[0, ..., :3].mean(-1)
+    for place, side in enumerate((3, 7)):
+        for black, hat in enumerate((ndimage.white_tophat, ndimage.black_tophat)):
+            np.testing.assert_allclose(marks[0, ..., 2 * place + black], hat(grey, side), atol=1e-6)
+    assert marks[0, 9:11, :, 0].max() < 1.0 < marks[0, 9:11, :, 2].min()  # four pixels wide
+
+
+def test_they_are_shown_to_the_network_where_no_mask_shows_the_damage():
+    for mask, channels in ((False, 3 + 2), (True, 3 + 1)):
+        model = residual_unet(width=8, top_hats=[5], mask=mask, seed=0)
+        enter = model.network.get_layer("residual_unet").get_layer("enter")
+        assert enter.kernel.shape[2] == 4 * channels
+    with pytest.raises(UserError, match="top_hats"):
+        residual_unet(top_hats=[0])

@@ -191,7 +191,8 @@ def test_whatever_holds_weights_gives_the_same(tmp_path, monkeypatch, small_phot
         assert source and source.name == name
         tables = source.under({"data": {"recipe": "folder"}})
         # Its own network, of before the defaults had another one.
-        assert tables["model"] == {"name": "residual_unet", "grids": "deep", "width": 4}
+        network = {"grids": "deep", "top_hats": None, "width": 4}
+        assert tables["model"] == {"name": "residual_unet", **network}
         assert tables["data"]["image_size"] == 32
         model = build_model(Spec("residual_unet", {"width": 4}), image_size=64, mask=True, seed=7)
         Start(source).give(model, True)

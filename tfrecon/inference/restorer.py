@@ -40,15 +40,16 @@ def restorer(model: ReconstructionModel, call: Callable[[Any], Any] | None = Non
     """`model` as a function of NumPy images (or tensors) of any batch, height and width.
 
     Images are float32 in [0,1]; one graph serves all sizes; `call` is called instead of the model
-    where it is given. Raises UserError for a plain Keras model, which does not say what sizes it
-    takes, and ValueError for images of another rank.
+    where it is given. Raises UserError for what is no model of tfrecon, as it does not say what
+    sizes it takes, and ValueError for images of another rank.
     """
     from tfrecon.models.base import ReconstructionModel  # exports are served without Keras
 
     if not isinstance(model, ReconstructionModel):
         raise UserError(
-            f"model {model.name!r} does not say what image sizes it takes; use "
-            "tfrecon.models.supervised.wrapped(model, size_multiple=…)"
+            f"{model!r} does not say what image sizes it takes; use a Keras model through "
+            "tfrecon.models.supervised.wrapped(model, size_multiple=…), a preset through "
+            "tfrecon.restore"
         )
 
     @functools.cache

@@ -121,7 +121,7 @@ MODELS: dict[str, Entry] = {
     "residual_unet": Entry(
         "tfrecon.models.residual_unet.residual_unet",
         {
-            "model": {"grids": "auto"}, **RESTORATION,
+            "model": {"grids": "auto", "top_hats": [3, 7]}, **RESTORATION,
             "fit": {
                 **RESTORATION["fit"], "optimizer": {**MUON, "weight_decay": 1e-4},
                 "learning_rate": 5e-4,
