@@ -1,4 +1,4 @@
-"""Thin light and dark marks of an image, which convolutions alone find only after many layers."""
+"""Thin light and dark marks of an image, such as scratches and dust."""
 
 from collections.abc import Sequence
 from typing import Any
